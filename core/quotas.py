@@ -27,6 +27,14 @@ class QuotaPolicy(StrEnum):
     MINIMUM_BALANCE = "wallet"
 
 
+class CallRate(StrEnum):
+    """The rates of calls that are no submits: a policy each."""
+
+    CALLS = QuotaPolicy.CALLS
+    WEBHOOK_ACTIONS = QuotaPolicy.WEBHOOK_ACTIONS
+    """Calls that each cause many events; they count as calls, too."""
+
+
 REQUESTS: Final = "requests"
 CONCURRENCY: Final = "concurrent-requests"
 BYTES: Final = "content-bytes"
@@ -63,8 +71,8 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
         timedelta(minutes=1),
     ),
     QuotaPolicy.STORED_BYTES: QuotaRule(
-        "The tenant's stored inputs and outputs are at their limit (`stored_mb`); delete requests, "
-        "or wait until some expire.",
+        "The tenant's stored inputs and outputs are at their limit (`stored_bytes`); delete "
+        "requests, or wait until some expire.",
         BYTES,
         resets=False,
     ),

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
 from importlib.util import find_spec
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -60,21 +59,9 @@ SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl
 """Redis servers, by the names that tenants use for them."""
 
 
-class LogFormat(StrEnum):
-    """The format of log lines."""
-
-    AUTO = "auto"
-    JSON = "json"
-    CONSOLE = "console"
-
-
-class LogLevel(StrEnum):
-    """The minimum level of log lines; Python's own names."""
-
-    DEBUG = "DEBUG"
-    INFO = "INFO"
-    WARNING = "WARNING"
-    ERROR = "ERROR"
+LogFormat = Literal["auto", "json", "console"]
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+"""The minimum level of log lines; Python's own names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +135,7 @@ class ProcessSettings(BaseSettings):
         None, description="Base of the URLs in responses. Default: the base URL of the request."
     )
     log_format: LogFormat = Field(
-        LogFormat.AUTO,
+        "auto",
         description="`json`, `console`, or `auto`: console on a terminal, else JSON.",
     )
     traces: bool = Field(
@@ -163,7 +150,7 @@ class ProcessSettings(BaseSettings):
         description="Ratio of new traces to sample. A trace that a caller's `traceparent` "
         "continues keeps the caller's decision.",
     )
-    log_level: LogLevel = Field(LogLevel.INFO, description="Lowest level that is logged.")
+    log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
 
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Final, TypedDict
+from typing import Final
 
 from fastapi import FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
@@ -53,17 +53,11 @@ ROUTERS: Final = (
 )
 
 
-class AppState(TypedDict):
-    """The ASGI state of every request."""
-
-    resources: AppContext
-
-
 def create_app(open_context: OpenAppContext) -> FastAPI:
     """Return the application. Nothing is opened before its lifespan begins."""
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[AppState]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AppContext]]:
         async with open_context() as resources:
             yield {"resources": resources}
 

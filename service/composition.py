@@ -35,8 +35,10 @@ from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 _CANCEL_RETRY_INTERVAL: Final = timedelta(milliseconds=20)
@@ -75,7 +77,7 @@ async def open_app_context(
     registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
-        tracing = stack.enter_context(open_tracing(traces, clock, SystemIds()))
+        span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         pool = build_connection_pool(settings.redis, "service")
         client = await stack.enter_async_context(
             RedisClient(pool, RoundTripObserver(clock, registry))
@@ -84,8 +86,8 @@ async def open_app_context(
         stores = open_stores(client, scripts, clock)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
-        emit = _fan_out(metrics, log, tracing.emit)
-        context = build_app_context(settings, stores, metrics, emit, tracing.span_namer)
+        emit = _fan_out(metrics, log, trace)
+        context = build_app_context(settings, stores, metrics, emit, span_namer)
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
             build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
@@ -112,17 +114,15 @@ def build_app_context(
     clock = SystemClock()
     registry = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
     return AppContext(
-        jobs=stores.jobs,
-        batches=stores.batches,
-        job_index=stores.job_index,
-        tenants=stores.tenants,
-        usage=stores.usage,
-        circuit_breaker=stores.circuit_breakers,
+        stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        worker_heartbeats=stores.heartbeats,
         model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
-        subscriptions=Subscriptions(clock, settings.max_subscriptions),
+        subscriptions=Subscriptions(
+            clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
+        ),
+        known_keys=KnownKeys(stores.jobs, clock),
+        body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
         clock=clock,

@@ -12,23 +12,17 @@ from core.ids import IdSource
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit
 from core.observability.trace_context import SpanNamer, pass_through
-from core.store.interfaces import (
-    BatchRepository,
-    CircuitBreakerRepository,
-    HeartbeatRepository,
-    JobIndexRepository,
-    JobRepository,
-    TenantRepository,
-    UsageRepository,
-)
 from core.store.run_times import RunTimeCache
+from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
 from service.jobs.cancel import JobCanceller
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
@@ -78,17 +72,13 @@ class MetricsRenderer(Protocol):
 class AppContext:
     """Everything that a request handler can use."""
 
-    jobs: JobRepository
-    batches: BatchRepository
-    job_index: JobIndexRepository
-    tenants: TenantRepository
-    usage: UsageRepository
-    circuit_breaker: CircuitBreakerRepository
+    stores: Stores
     admin: AdminContext
-    worker_heartbeats: HeartbeatRepository
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions
+    known_keys: KnownKeys
+    body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
     clock: Clock
@@ -100,7 +90,9 @@ class AppContext:
     @property
     def job_canceller(self) -> JobCanceller:
         """The use case of cancelling, over these stores."""
-        return JobCanceller(self.jobs, self.webhooks.configs, self.clock, self.ids, self.emit)
+        return JobCanceller(
+            self.stores.jobs, self.webhooks.configs, self.clock, self.ids, self.emit
+        )
 
 
 def app_context(scope: Scope) -> AppContext:

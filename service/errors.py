@@ -4,7 +4,7 @@ from core.errors import CallerError, Conflict, Unavailable
 
 
 class UnsupportedMedia(CallerError):
-    """The body must be JSON: send `Content-Type: application/json`, unencoded."""
+    """The body must be JSON: send `Content-Type: application/json`, plain or as gzip."""
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
@@ -61,6 +61,12 @@ class TooManyWaiters(Unavailable):
     """Too many open event streams on this instance. Poll instead, or retry later."""
 
     code = "too_many_waiters"
+
+
+class TooManyBodies(Unavailable):
+    """Too many large bodies are being received here; nothing was accepted. Try again."""
+
+    code = "too_many_bodies"
 
 
 class AcceptanceUnclear(Unavailable):

@@ -46,6 +46,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.StoreTimeout: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
+    service_errors.TooManyBodies: 503,
     service_errors.CutOff: 503,
 }
 """A row for every class of the error tree; a test checks it."""

@@ -11,6 +11,7 @@ from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
 from service.webhooks.requests import EndpointPolicy
 
@@ -93,10 +94,18 @@ class ServiceSettings(ProcessSettings):
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
     max_body_bytes: int = Field(
-        MEBIBYTE,
+        MAX_BODY_BYTES,
         gt=0,
         le=MAX_BODY_BYTES,
-        description="Largest body of a submit, in bytes; at most 64 MiB, for `data:` URIs.",
+        description="Largest body of a submit, in bytes, decoded; at most 64 MiB, for `data:` "
+        "URIs.",
+    )
+    max_body_bytes_in_flight: int = Field(
+        128 * MEBIBYTE,
+        gt=0,
+        description="Bytes of request bodies that one process holds at a time, from the first byte "
+        "to the admission; beyond it large bodies get 503. One tenant and one address have half "
+        "of it. Bodies up to 64 KiB have an eighth for themselves.",
     )
     max_batch_bytes: int = Field(
         16 * MEBIBYTE,
@@ -146,7 +155,9 @@ class ServiceSettings(ProcessSettings):
         timedelta(seconds=5), description="How often models' run times are read from Redis."
     )
     max_wait: _Positive = Field(
-        timedelta(seconds=60), description="Longest wait for a result with `Prefer: wait=N`."
+        timedelta(seconds=55),
+        description="Longest wait for a result with `Prefer: wait=N`. Keep it below the read "
+        "time-out of the proxies in front: 60 s in most.",
     )
     heartbeat_interval: _Positive = Field(
         timedelta(seconds=15),
@@ -158,11 +169,28 @@ class ServiceSettings(ProcessSettings):
         description="Maximum number of callers that wait or read event streams in one process. "
         "Beyond it streams are refused and waits return immediately.",
     )
+    max_subscriptions_per_tenant: int = Field(
+        5_000, ge=0, description="As `GATEWAY_MAX_SUBSCRIPTIONS`, for one tenant."
+    )
+    max_connections: int = Field(
+        12_000,
+        gt=0,
+        description="Maximum number of open connections of one process; fewer if `ulimit -n` "
+        "allows fewer. Beyond it the longest idle connection is closed for a new one.",
+    )
+    max_connections_per_address: int | None = Field(
+        None,
+        gt=0,
+        description="As `GATEWAY_MAX_CONNECTIONS`, for one address. Default: half of all. A "
+        "proxy is one address.",
+    )
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open requests after SIGTERM."
     )
     keep_alive_timeout: _Positive = Field(
-        timedelta(seconds=30), description="How long an idle connection is kept open."
+        timedelta(seconds=75),
+        description="How long an idle connection is kept open. Keep it above the idle time-out of "
+        "the balancer in front: otherwise it sends requests to connections that have just closed.",
     )
     backlog: int = Field(
         2048, gt=0, description="Maximum number of connections that wait to be accepted."
@@ -176,6 +204,8 @@ class ServiceSettings(ProcessSettings):
     def _fits_together(self) -> Self:
         if self.default_timeout > self.max_timeout:
             raise ValueError("default_timeout: must not be above max_timeout")
+        if BodyBudget(self.body_budget_policy()).large.max_bytes < self.max_body_bytes:
+            raise ValueError("max_body_bytes_in_flight: must be above 8/7 of max_body_bytes")
         try:
             self.target_policy()
         except ValueError as error:
@@ -208,6 +238,11 @@ class ServiceSettings(ProcessSettings):
     def body_limits(self) -> BodyLimits:
         """Return the limits of a submit's body."""
         return BodyLimits(self.max_body_bytes, self.body_timeout)
+
+    def body_budget_policy(self) -> BodyBudgetPolicy:
+        """Return the limits of all bodies in flight."""
+        largest = max(self.max_body_bytes, self.max_batch_bytes)
+        return BodyBudgetPolicy(self.max_body_bytes_in_flight, largest)
 
     def batch_limits(self) -> BodyLimits:
         """Return the limits of a batch's body."""

@@ -12,10 +12,9 @@ import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from simulator.child_process import signal_and_wait, spawn
 from simulator.signals import StopRequested, stop_on_signal
@@ -35,11 +34,8 @@ _STOP_TIMEOUT: Final = timedelta(seconds=5)
 _MAX_PORT_TRIES: Final = 5
 
 
-class Fsync(StrEnum):
-    """When the append-only file is flushed to the disk."""
-
-    EVERYSEC = "everysec"
-    ALWAYS = "always"
+Fsync = Literal["always", "everysec", "no"]
+"""When Redis flushes its append-only file: its own words."""
 
 
 class RedisMissing(RuntimeError):
@@ -89,7 +85,7 @@ class PrivateRedis:
     binary: Path
     directory: Path
     port: int
-    fsync: Fsync = Fsync.EVERYSEC
+    fsync: Fsync = "everysec"
     options: tuple[str, ...] = ()
     """Further arguments. `PING` must work without a password: it is the readiness check."""
     _process: subprocess.Popen[bytes] | None = None
@@ -146,7 +142,7 @@ class PrivateRedis:
             "port": str(self.port),
             "dir": str(self.directory),
             "appendonly": "yes",
-            "appendfsync": self.fsync.value,
+            "appendfsync": self.fsync,
             "save": "",
             "maxmemory-policy": "noeviction",
             "daemonize": "no",
@@ -183,7 +179,7 @@ class PrivateRedis:
 def private_redis(
     *,
     directory: Path | None = None,
-    fsync: Fsync = Fsync.EVERYSEC,
+    fsync: Fsync = "everysec",
     options: tuple[str, ...] = (),
 ) -> Iterator[PrivateRedis]:
     """Run a private server for the duration of the block.
@@ -210,7 +206,7 @@ def open_redis(
     environment: Mapping[str, str],
     *,
     directory: Path | None = None,
-    fsync: Fsync = Fsync.EVERYSEC,
+    fsync: Fsync = "everysec",
 ) -> Iterator[tuple[str, PrivateRedis | None]]:
     """Yield the Redis URL of the environment, else that of a private server.
 

@@ -147,7 +147,7 @@ class StackPlan:
     """Port of the first service."""
     metrics_port: int | None = None
     """Metrics port of the first worker."""
-    fsync: Fsync = Fsync.EVERYSEC
+    fsync: Fsync = "everysec"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -54,16 +53,14 @@ GC_THRESHOLD = 20_000
 in flight again and again: a tenth of the CPU of a poll."""
 
 
-@dataclass(slots=True)
-class EventFanout:
-    """Passes each event to all subscribers; the delivery loop subscribes once it exists."""
+def _fan_out(subscribers: Sequence[Emit]) -> Emit:
+    """Return an `Emit` that calls all subscribers, also those that are added later."""
 
-    subscribers: list[Callable[[Event], None]]
-
-    def __call__(self, event: Event) -> None:
-        """Call all subscribers."""
-        for subscriber in self.subscribers:
+    def emit(event: Event) -> None:
+        for subscriber in subscribers:
             subscriber(event)
+
+    return emit
 
 
 def run(settings: WorkerSettings) -> None:
@@ -81,21 +78,26 @@ def run(settings: WorkerSettings) -> None:
         settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)
     )
     try:
-        with open_tracing(tracing_policy, SystemClock(), SystemIds()) as tracing:
-            emit = EventFanout([metrics, log, tracing.emit])
-            uvloop.run(_run_worker(settings, metrics, emit, tracing.span_namer))
+        with open_tracing(tracing_policy, SystemClock(), SystemIds()) as (span_namer, trace):
+            subscribers: list[Emit] = [metrics, log, trace]
+            uvloop.run(_run_worker(settings, metrics, subscribers, span_namer))
     finally:
         stop_metrics()
 
 
 async def _run_worker(
-    settings: WorkerSettings, metrics: MetricsRegistry, emit: EventFanout, span_namer: SpanNamer
+    settings: WorkerSettings,
+    metrics: MetricsRegistry,
+    subscribers: list[Emit],
+    span_namer: SpanNamer,
 ) -> None:
+    emit = _fan_out(subscribers)
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with open_worker_components(settings, emit, span_namer) as components:
-        emit.subscribers.append(lambda event: _wake_delivery_loop(event, components))
+        # The delivery loop subscribes once it exists.
+        subscribers.append(lambda event: _wake_delivery_loop(event, components))
         _register_load_gauges(metrics, components)
         # Everything built so far lives until the end: the collector need not scan it.
         gc.collect()

@@ -5,8 +5,9 @@ Answers are values, not exceptions: each states what is known now, above all abo
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Literal, Protocol
 
+from core.jobs.job import CancelOutcome
 from core.money import MicroUsd
 
 
@@ -135,17 +136,10 @@ class RunCancelled:
 ResultAnswer = RunCompleted | RunFailed | RunCancelled | InProgress | RequestNotFound | Unreachable
 
 
-@dataclass(frozen=True, slots=True)
-class CancelSucceeded:
-    """RunComfy cancelled the request before it ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class NotCancellable:
-    """RunComfy does not cancel the request: it is running, or has ended."""
-
-
-CancelAnswer = CancelSucceeded | NotCancellable | RequestNotFound | Unreachable
+CancelAnswer = (
+    Literal[CancelOutcome.CANCELLED, CancelOutcome.NOT_CANCELLABLE] | RequestNotFound | Unreachable
+)
+"""`CANCELLED`: before it ran. `NOT_CANCELLABLE`: the request is running, or has ended."""
 
 
 class Upstream(Protocol):

@@ -6,7 +6,7 @@ import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
-from core.jobs.in_doubt import Attach, MarkLost, Resend
+from core.jobs.in_doubt import Attach, Resolution
 from service.admin import representations
 from service.admin.in_doubt import list_in_doubt, resolve_in_doubt
 
@@ -49,7 +49,7 @@ def resolve(
     """Resolve a job in doubt by one of --attach, --lost and --resend."""
     if (attach is not None) + lost + resend != 1:
         raise typer.BadParameter("name one of --attach, --lost and --resend")
-    resolution = Attach(attach) if attach is not None else MarkLost() if lost else Resend()
+    resolution: Resolution = Attach(attach) if attach is not None else "lost" if lost else "resend"
     job = run_admin(lambda admin: resolve_in_doubt(admin, request_id, resolution))
     document = {
         "request_id": job.id,

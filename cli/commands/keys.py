@@ -44,7 +44,7 @@ def create(
             admin, tenant, chosen, None if lifetime is None else admin.clock.now() + lifetime
         )
     )
-    print_document(representations.new_key_representation(new_key), as_json=as_json)
+    print_document(representations.new_key_representation(*new_key), as_json=as_json)
 
 
 @app.command("list")

@@ -97,13 +97,13 @@ def enable(name: NameArgument, *, as_json: JsonOption = False) -> None:
 
 
 def _change(name: str, fields: Mapping[str, object], *, as_json: bool) -> None:
-    changed = run_admin(
+    details, changes = run_admin(
         lambda admin: tenants.change_tenant(admin, name, parse_model(TenantSettings, fields))
     )
     if as_json:
-        print_document(representations.tenant_representation(changed.details), as_json=True)
+        print_document(representations.tenant_representation(details), as_json=True)
         return
-    print("\n".join(map(str, changed.changes)) or "nothing to change")
+    print("\n".join(map(str, changes)) or "nothing to change")
 
 
 @app.command()
@@ -228,5 +228,5 @@ def webhook_secret(
                 admin, name, timedelta(seconds=parse_model(SecretRotation, fields).overlap)
             )
         )
-        document = {"tenant": name, **representations.new_secret_representation(new_secret)}
+        document = {"tenant": name, **representations.new_secret_representation(*new_secret)}
     print_document(document, as_json=as_json)

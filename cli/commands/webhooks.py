@@ -115,7 +115,7 @@ def list_deliveries(
     page = run_command(
         lambda context: context.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
     )
-    document = representations.deliveries_representation(page.deliveries)
+    document = representations.deliveries_representation(page.items)
     _print_json(document | {"next_cursor": page.cursor}, as_json=as_json)
 
 

@@ -5,6 +5,7 @@ Pure.
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from core.errors import Conflict
 from core.jobs.job import BillingStatus, Job, JobError, JobState, Trigger
@@ -21,17 +22,12 @@ class Attach:
     upstream_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class MarkLost:
-    """RunComfy does not have it, or that cannot be found out: the job fails, `billed: unknown`."""
+Resolution = Attach | Literal["lost", "resend"]
+"""An operator's decision.
 
-
-@dataclass(frozen=True, slots=True)
-class Resend:
-    """Exactly one further submit may be sent, although the first one may have been charged."""
-
-
-Resolution = Attach | MarkLost | Resend
+`lost`: RunComfy does not have it, or that cannot be found out: the job fails, `billed: unknown`.
+`resend`: exactly one further submit may be sent, although the first one may have been charged.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +63,9 @@ def _apply_resolution(job: Job, resolution: Resolution, now: datetime) -> tuple[
         case Attach(upstream_id):
             after = job.accept(upstream_id, now, next_run_at=now)
             return after, Trigger.ACCEPTED, f"attached {upstream_id}"
-        case MarkLost():
+        case "lost":
             return _mark_lost(job, now), Trigger.MARKED_LOST, "lost"
-        case Resend():
+        case "resend":
             return _approve_resend(job, now), Trigger.RESEND_APPROVED, "resend approved"
 
 

@@ -96,11 +96,3 @@ class JobQuery:
             and (self.created_after is None or made >= to_ms(self.created_after))
             and (self.created_before is None or made < to_ms(self.created_before))
         )
-
-
-@dataclass(frozen=True, slots=True)
-class JobPage:
-    """One page. `cursor` is None on the last page."""
-
-    jobs: tuple[Job, ...]
-    cursor: Cursor | None = None

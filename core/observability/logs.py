@@ -154,9 +154,7 @@ def _direct_writer(
 
 
 def _is_json(log_format: LogFormat, stream: TextIO) -> bool:
-    if log_format is LogFormat.AUTO:
-        return not stream.isatty()
-    return log_format is LogFormat.JSON
+    return not stream.isatty() if log_format == "auto" else log_format == "json"
 
 
 def _processors(*, is_json: bool) -> list[Processor]:

@@ -19,14 +19,6 @@ def _ignore_event(_: Event) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Tracing:
-    """Names spans, and receives the events to create them from. The default creates none."""
-
-    span_namer: SpanNamer = pass_through
-    emit: Emit = _ignore_event
-
-
-@dataclass(frozen=True, slots=True)
 class TracingPolicy:
     """Whether and how to trace. `sample_ratio` is the sampled share of the traces started here."""
 
@@ -37,13 +29,18 @@ class TracingPolicy:
 
 
 @contextmanager
-def open_tracing(policy: TracingPolicy, clock: Clock, ids: IdSource) -> Iterator[Tracing]:
-    """Open the tracing of `policy`. On exit the remaining spans are sent."""
+def open_tracing(
+    policy: TracingPolicy, clock: Clock, ids: IdSource
+) -> Iterator[tuple[SpanNamer, Emit]]:
+    """Yield what names spans, and what takes the events to create them from.
+
+    On exit the remaining spans are sent.
+    """
     if not policy.enabled:
-        yield Tracing()
+        yield pass_through, _ignore_event
         return
     from core.observability.opentelemetry import open_span_emitter  # noqa: PLC0415 - an extra, and heavy: only when on
 
     span_of = RandomSpanNamer(ids, SystemRandom(), policy.sample_ratio)
     with open_span_emitter(policy.process, policy.version, span_of, clock) as spans:
-        yield Tracing(span_of, spans)
+        yield span_of, spans

@@ -13,10 +13,11 @@ import orjson
 from core.batches import BatchSnapshot
 from core.clock import iso
 from core.jobs.job import CancelOutcome, Job, JobRecord, PublicStatus
-from core.jobs.query import JobPage
+from core.jobs.query import Cursor
 from core.jobs.run_times import Estimate
 from core.jobs.timeline import TimelineEntry
 from core.money import usd_or_none
+from core.page import Page
 from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
 
 
@@ -97,9 +98,9 @@ def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
     )
 
 
-def job_page_representation(page: JobPage, links: Links | None = None) -> dict[str, Any]:
+def job_page_representation(page: Page[Job, Cursor], links: Links | None = None) -> dict[str, Any]:
     """Return a page of jobs, with `next_cursor` unless it is the last one."""
-    requests = [job_summary(job, links) for job in page.jobs]
+    requests = [job_summary(job, links) for job in page.items]
     return {"requests": requests} | ({"next_cursor": page.cursor.token} if page.cursor else {})
 
 

@@ -135,7 +135,7 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
 def _batch_arguments(admission: BatchAdmission | None) -> tuple[Argument, ...]:
     if admission is None:
         return "", "", "", ""
-    rejected = [(one.index, one.problem.decode()) for one in admission.rejected]
+    rejected = [(index, problem.decode()) for index, problem in admission.rejected.items()]
     return (
         admission.batch.id,
         BATCH_CODEC.encode(admission.batch),

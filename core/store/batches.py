@@ -1,13 +1,13 @@
 """Batches: admission, reads, and the completion event."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
 
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
+from core.page import Page
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
@@ -31,22 +31,6 @@ _COUNTED_STATUSES: Final = tuple(PublicStatus)
 _ROW_LENGTH: Final = 2 + len(_COUNTED_STATUSES)
 _UNDECIDED: Final = b"fits"
 _LIMIT_PREFIX, _PROBLEM_PREFIX = b"! ", b"? "
-
-
-@dataclass(frozen=True, slots=True)
-class ItemSlice:
-    """The items of a batch to read."""
-
-    offset: int = 0
-    limit: int = 100
-
-
-@dataclass(frozen=True, slots=True)
-class BatchPage:
-    """Batches without their items; `cursor` is None on the last page."""
-
-    batches: tuple[BatchSnapshot, ...]
-    cursor: str | None
 
 
 class BatchStore:
@@ -77,10 +61,13 @@ class BatchStore:
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot:
-        """Return one of the credential's batches. Raises `NotFound`, also for another tenant's."""
+        """Return one of the credential's batches, with the items at `indexes`.
+
+        Raises `NotFound`, also for another tenant's.
+        """
         answer = await self._scripts.call(
             "read_batch",
             [
@@ -91,18 +78,18 @@ class BatchStore:
             ],
             [
                 *self._authentication_arguments(credential, scope),
-                item_slice.offset,
-                item_slice.offset + item_slice.limit - 1,
+                indexes.start,
+                indexes.stop - 1,
                 batch_id,
             ],
         )
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
-        return _parse_batch(
-            [doc, finished_at, *counts], _parse_items(item_slice.offset, rows, docs)
-        )
+        return _parse_batch([doc, finished_at, *counts], _parse_items(indexes.start, rows, docs))
 
-    async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
+    async def list_page(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> Page[BatchSnapshot, str]:
         """Return a page of the credential's batches, newest first, starting after batch `after`."""
         answer = await self._scripts.call(
             "list_batches",
@@ -112,7 +99,7 @@ class BatchStore:
         raise_if_rejected(answer[0])
         _, flat, cursor = answer
         rows = (flat[start : start + _ROW_LENGTH] for start in range(0, len(flat), _ROW_LENGTH))
-        return BatchPage(tuple(_parse_batch(row) for row in rows), cursor.decode() or None)
+        return Page(tuple(_parse_batch(row) for row in rows), cursor.decode() or None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
         """Claim finished batches without a completion event, for `lease` each."""

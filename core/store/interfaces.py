@@ -14,10 +14,11 @@ from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord
-from core.jobs.query import JobPage, JobQuery
+from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.money import MicroUsd
-from core.store.batches import BatchPage, ItemSlice
+from core.page import Page
+from core.quotas import CallRate
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -51,7 +52,10 @@ class JobRepository(Protocol):
     """Jobs. See `core.store.jobs.JobStore`."""
 
     async def authenticate(
-        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
     ) -> None: ...
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
@@ -84,9 +88,9 @@ class JobRepository(Protocol):
 class JobIndexRepository(Protocol):
     """Tenants' lists of jobs. See `core.store.job_index.JobIndex`."""
 
-    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage: ...
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]: ...
 
-    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage: ...
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]: ...
 
     async def delete(self, job: Job) -> DeletionResult: ...
 
@@ -106,13 +110,13 @@ class BatchRepository(Protocol):
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot: ...
 
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
-    ) -> BatchPage: ...
+    ) -> Page[BatchSnapshot, str]: ...
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]: ...
 
@@ -198,11 +202,7 @@ class TenantRepository(Protocol):
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]: ...
 
-
-class UsageRepository(Protocol):
-    """Tenants' usage. See `core.store.usage.UsageStore`."""
-
-    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
+    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
 
 
 class AdminRepository(Protocol):

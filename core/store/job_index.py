@@ -12,14 +12,8 @@ from pydantic import TypeAdapter
 
 from core.clock import MILLISECOND, Clock, to_ms
 from core.jobs.job import Job, PublicStatus
-from core.jobs.query import (
-    SCORE_STEPS_PER_MS,
-    Cursor,
-    JobPage,
-    JobQuery,
-    reference_score,
-    score_fraction_of,
-)
+from core.jobs.query import SCORE_STEPS_PER_MS, Cursor, JobQuery, reference_score, score_fraction_of
+from core.page import Page
 from core.store import keys
 from core.store.admission import raise_if_rejected
 from core.store.client import Argument, RedisClient
@@ -59,7 +53,7 @@ class JobIndex:
         self._scripts = scripts
         self._clock = clock
 
-    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage:
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
         """Return a page of the credential's jobs. Raises `Unauthenticated` or `NotPermitted`.
 
         A page with fewer jobs than the limit may still have a cursor, because a call reads a
@@ -67,13 +61,13 @@ class JobIndex:
         """
         return await self._list_page(credential_keys(credential), credential.tenant, query)
 
-    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage:
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
         """Return a page of any tenant's jobs, for an operator."""
         return await self._list_page(("", keys.tenant(tenant)), tenant, query)
 
     async def _list_page(
         self, credential_keys: tuple[str, str], tenant: str, query: JobQuery
-    ) -> JobPage:
+    ) -> Page[Job, Cursor]:
         index, low, high = _index_range(tenant, query)
         answer = await self._scripts.call(
             "list_jobs",
@@ -93,7 +87,7 @@ class JobIndex:
         raise_if_rejected(answer[0])
         jobs = (JOB_CODEC.decode(document) for document in answer[1])
         cursor = Cursor(float(answer[3]), answer[2].decode()) if answer[2] else None
-        return JobPage(tuple(job for job in jobs if query.matches(job)), cursor)
+        return Page(tuple(job for job in jobs if query.matches(job)), cursor)
 
     async def delete(self, job: Job) -> DeletionResult:
         """Delete a finished job, except from its tenant's usage, if the record is still `job`."""

@@ -14,6 +14,7 @@ from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
+from core.quotas import CallRate
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store import keys
 from core.store.admission import (
@@ -82,17 +83,20 @@ class JobStore:
         self._clock = clock
 
     async def authenticate(
-        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
     ) -> None:
         """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`.
 
-        Raises `LimitReached` beyond the tenant's rate of calls that are no submits; `multiplies`:
-        beyond that of calls which cause many events, too.
+        The call counts in the tenant's `rate`, unless that is None. Raises
+        `LimitReached` beyond it.
         """
         status = await self._scripts.call(
             "authenticate",
             credential_keys(credential),
-            [*self._authentication_arguments(credential, scope), int(multiplies)],
+            [*self._authentication_arguments(credential, scope), rate or ""],
         )
         raise_if_rejected(status)
 

@@ -20,7 +20,6 @@ from core.store.interfaces import (
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
-    UsageRepository,
     WebhookConfigRepository,
 )
 from core.store.job_index import JobIndex
@@ -29,7 +28,6 @@ from core.store.model_catalogue import CatalogueStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
-from core.store.usage import UsageStore
 from core.store.webhook_endpoints import WebhookConfigStore
 from core.store.webhook_replays import ReplayStore
 from core.store.worker_heartbeats import WorkerHeartbeats
@@ -46,7 +44,6 @@ class Stores:
     webhook_configs: WebhookConfigRepository
     replays: ReplayRepository
     tenants: TenantRepository
-    usage: UsageRepository
     admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
@@ -64,7 +61,6 @@ def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Store
         webhook_configs=WebhookConfigStore(client, scripts, clock),
         replays=ReplayStore(client, scripts, clock),
         tenants=TenantStore(client, scripts, clock),
-        usage=UsageStore(client),
         admin=AdminStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),

@@ -1,10 +1,18 @@
-"""Tenants and their API keys. A key is stored as its digest only."""
+"""Tenants, their API keys and their usage.
+
+A key is stored as its digest only. Usage is written by scripts: `admit_jobs` reserves, `update_job`
+settles.
+"""
 
 import asyncio
 import dataclasses
+from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
 from core.retention import DELETED_TENANT_RETENTION
@@ -15,11 +23,12 @@ from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from core.tenants.cache_policy import TenantCachePolicy
-from core.tenants.limits import Limits, lua_pattern
+from core.tenants.limits import Limits, UsageWindow, lua_pattern, usage_windows_at
 from core.tenants.tenant import Tenant
 from core.webhooks.config import WebhookConfig
 
 MAX_KEYS_PER_TENANT: Final = 20
+_MODEL_SEPARATOR: Final = "|"
 
 
 class TenantStore:
@@ -148,6 +157,24 @@ class TenantStore:
         found = (_parse_key_usage(*row) for row in rows if row[0] is not None)
         return sorted(found, key=lambda use: use.api_key.created_at)
 
+    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """Return the tenant's usage in the day and the month of `now`, and its open jobs."""
+        running, waiting, *windows = await asyncio.gather(
+            self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
+            self._client.execute("HGET", keys.WAITING, tenant),
+            *(self._load_window(tenant, span) for span in usage_windows_at(now)),
+        )
+        return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
+
+    async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
+        flat = await self._client.execute("HGETALL", keys.usage(tenant, span.name))
+        totals: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for name, value in zip(flat[::2], flat[1::2], strict=True):
+            kind, _, model = name.decode().partition(_MODEL_SEPARATOR)
+            totals[model][kind] = int(value)
+        by_model = {model: _parse_totals(fields) for model, fields in totals.items()}
+        return WindowUsage(span, by_model.pop("", UsageTotals()), by_model)
+
 
 def _parse_key_usage(doc: bytes, used: bytes | None) -> ApiKeyUsage:
     return ApiKeyUsage(API_KEY_CODEC.decode(doc), None if used is None else from_ms(int(used)))
@@ -216,3 +243,16 @@ def _scalar_field(value: float | str | None) -> Argument:
     if value is None:
         return ""
     return int(value) if isinstance(value, int) else value
+
+
+def _parse_totals(fields: dict[str, int]) -> UsageTotals:
+    return UsageTotals(
+        jobs=fields.get("jobs", 0),
+        reservations=ReservationTotals(
+            reserved=fields.get("reserved", 0),
+            settled=fields.get("settled", 0),
+            released=fields.get("released", 0),
+        ),
+        reused_jobs=fields.get("reused", 0),
+        cost_saved=fields.get("saved", 0),
+    )

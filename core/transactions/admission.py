@@ -1,6 +1,7 @@
 """Admissions of jobs and batches, each one atomic write, with their results."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from core.batches import Batch
 from core.errors import CallerError
@@ -57,26 +58,18 @@ class AdmissionResult:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedItem:
-    """An item rejected before the limits were checked; `problem` is its problem document (JSON)."""
-
-    index: int
-    problem: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class BatchAdmission:
     """A batch to admit: all of `admissions` in one step, or those that the limits allow.
 
     They belong to one tenant, have the same `created_at`, and are in the order of their items;
-    `rejected` are the other items. `fingerprint` is of all inputs together; `idempotency` is the
-    digest of the caller's key.
+    `rejected` has the problem documents of the other items, by index. `fingerprint` is of all
+    inputs together; `idempotency` is the digest of the caller's key.
     """
 
     batch: Batch
     admissions: tuple[Admission, ...]
     fingerprint: str
-    rejected: tuple[RejectedItem, ...] = ()
+    rejected: Mapping[int, bytes] = field(default_factory=dict)
     idempotency: str | None = None
 
 

@@ -72,14 +72,10 @@ PODMAN_SUBSTITUTIONS: Final = (
 ValueT = TypeVar("ValueT")
 
 
-class CheckFailed(AssertionError):
-    """A check failed; the text has what was found."""
-
-
 def expect(condition: object, message: str) -> None:
-    """Raise `CheckFailed` unless the condition is true."""
+    """Raise `AssertionError` unless the condition is true."""
     if not condition:
-        raise CheckFailed(message)
+        raise AssertionError(message)
 
 
 def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description: str) -> ValueT:
@@ -101,7 +97,7 @@ def run_unchecked(*command: str, stdin: str = "") -> subprocess.CompletedProcess
 
 
 def run_checked(*command: str, stdin: str = "") -> str:
-    """Run a command and return its output. Raises `CheckFailed` with its last output."""
+    """Run a command and return its output. Raises `AssertionError` with its last output."""
     done = run_unchecked(*command, stdin=stdin)
     output = (done.stdout + done.stderr)[-2000:]
     expect(done.returncode == 0, f"{' '.join(command[:6])}: exit {done.returncode}\n{output}")
@@ -348,7 +344,7 @@ def main() -> int:
             smoke.check_crash_recovery()
             smoke.check_shutdown()
             smoke.check_kubernetes(options.play)
-        except CheckFailed as error:
+        except AssertionError as error:
             print(f"containers: FAILED: {error}", flush=True)
             for service in ALL_SERVICES:
                 tail = run_unchecked(

@@ -1,11 +1,13 @@
 """Lists any tenant's jobs for operators."""
 
-from core.jobs.query import JobPage, JobQuery
+from core.jobs.job import Job
+from core.jobs.query import Cursor, JobQuery
+from core.page import Page
 from service.operator_context import AdminContext
 from service.tenants.tenants import load_tenant_or_deleted
 
 
-async def list_jobs(admin: AdminContext, tenant: str, query: JobQuery) -> JobPage:
+async def list_jobs(admin: AdminContext, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
     """Return a page of a tenant's jobs, newest first; also of a recently deleted tenant.
 
     Raises `NotFound`.

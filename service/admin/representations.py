@@ -1,6 +1,7 @@
 """JSON of the admin API and of `--json` in commands. Pure."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Final
 
 from core.admin import AuditEntry, Pause
@@ -10,12 +11,12 @@ from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import usd_or_none
 from core.store.jobs import JobView
-from core.tenants.api_keys import ApiKeyUsage
+from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
-from service.tenants.api_keys import NewKey, key_id
+from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
-from service.tenants.tenants import NewTenant, NewWebhookSecret, TenantDetails
+from service.tenants.tenants import NewTenant, TenantDetails
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -43,9 +44,9 @@ def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
     }
 
 
-def new_secret_representation(new_secret: NewWebhookSecret) -> JsonObject:
+def new_secret_representation(secret: str, previous_end_at: datetime) -> JsonObject:
     """Return a new webhook secret."""
-    return {"webhook_secret": new_secret.secret, "previous_end_at": iso(new_secret.previous_end_at)}
+    return {"webhook_secret": secret, "previous_end_at": iso(previous_end_at)}
 
 
 def key_representation(use: ApiKeyUsage) -> JsonObject:
@@ -60,9 +61,9 @@ def key_representation(use: ApiKeyUsage) -> JsonObject:
     }
 
 
-def new_key_representation(new_key: NewKey) -> JsonObject:
+def new_key_representation(text: str, record: ApiKey) -> JsonObject:
     """Return a new API key with its text."""
-    return key_representation(ApiKeyUsage(new_key.record, None)) | {"key": new_key.key}
+    return key_representation(ApiKeyUsage(record, None)) | {"key": text}
 
 
 def step_representation(step: PlanStep) -> JsonObject:

@@ -66,7 +66,7 @@ async def readyz(request: Request) -> Response:
 async def _checks(context: AppContext) -> dict[str, str]:
     try:
         seen, breaker = await asyncio.gather(
-            context.worker_heartbeats.last_seen(), context.circuit_breaker.load()
+            context.stores.heartbeats.last_seen(), context.stores.circuit_breakers.load()
         )
     except StoreUnavailable:
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}

@@ -12,14 +12,15 @@ from typing import Any, Final
 import orjson
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
-from pydantic.json_schema import models_json_schema
 from starlette.routing import BaseRoute
 
+from core.batches import BatchStatus
 from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
 from core.jobs.timeline import TimelineKind
+from core.quotas import QuotaPolicy
+from core.tenants.cache_policy import CacheStatus
 from core.webhooks.endpoint import DisabledReason
-from service.api.batches.schemas import BatchSummary, new_batch_components
-from service.api.schemas import Problem
+from service.api.batches.schemas import new_batch_components
 from service.api.webhooks.schemas import webhooks_section
 from service.context import DISTRIBUTION
 from service.http.openapi import Schema
@@ -35,7 +36,17 @@ _API_DESCRIPTION: Final = (
 
 _TENANT_SCHEME: Final = "tenant_key"
 _FASTAPI_ERRORS: Final = ("HTTPValidationError", "ValidationError")
-_ENUMS: Final = (BillingStatus, CancelOutcome, DisabledReason, JobState, PublicStatus, TimelineKind)
+_ENUMS: Final = (
+    BatchStatus,
+    BillingStatus,
+    CacheStatus,
+    CancelOutcome,
+    DisabledReason,
+    JobState,
+    PublicStatus,
+    QuotaPolicy,
+    TimelineKind,
+)
 
 
 def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
@@ -62,12 +73,8 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
 
 def _components() -> Mapping[str, Schema]:
     """Return the schemas that no route's models have."""
-    _, models = models_json_schema(
-        [(BatchSummary, "serialization"), (Problem, "serialization")],
-        ref_template="#/components/schemas/{model}",
-    )
     enums = {kind.__name__: TypeAdapter(kind).json_schema() for kind in _ENUMS}
-    return {**models["$defs"], **enums, **new_batch_components(), **_load("components.json")}
+    return {**enums, **new_batch_components(), **_load("components.json")}
 
 
 def _load(name: str) -> Mapping[str, Any]:

@@ -85,12 +85,12 @@ async def usage(reader: Reader, context: Context) -> dict[str, Any]:
     `reserved`, and counts against the limit. `disabled_endpoints` get no webhooks; of the newest
     1,000 deliveries, `owed` are sent to them when they are enabled again.
     """
-    tenant = await context.tenants.load(reader)
+    tenant = await context.stores.tenants.load(reader)
     if tenant is None:  # deleted in the meantime
         raise Unauthenticated
     now = context.clock.now()
     used, disabled = await asyncio.gather(
-        context.usage.read(tenant.name, tenant.limits, now),
+        context.stores.tenants.read_usage(tenant.name, tenant.limits, now),
         context.webhooks.disabled_endpoints(tenant.name),
     )
     return usage_representation(tenant.name, used, now, disabled)

@@ -32,7 +32,6 @@ from core.transactions.admission import (
     AdmissionResult,
     BatchAdmission,
     BatchAdmissionResult,
-    RejectedItem,
 )
 from service.batches.parser import ParsedBatch, ParsedBatchItem
 from service.errors import CostAboveLimit
@@ -96,7 +95,7 @@ class BatchValidator:
                 ],
                 parsed.admission_mode,
             ),
-            rejected=tuple(RejectedItem(i, problem_of(fault).body) for i, fault in faults.items()),
+            rejected={i: problem_of(fault).body for i, fault in faults.items()},
             idempotency=context.idempotency_digest,
         )
 
@@ -181,15 +180,14 @@ def quotas_after(admitted: BatchAdmissionResult) -> tuple[Quota, ...]:
 
 
 def _validated_indexes(admission: BatchAdmission) -> list[int]:
-    rejected = {one.index for one in admission.rejected}
-    return [index for index in range(admission.batch.size) if index not in rejected]
+    return [index for index in range(admission.batch.size) if index not in admission.rejected]
 
 
 def build_batch_snapshot(
     admission: BatchAdmission, admitted: BatchAdmissionResult, now: datetime
 ) -> BatchSnapshot:
     """Return the batch as it is right after its admission."""
-    items = [BatchItem(item.index, rejection=item.problem) for item in admission.rejected]
+    items = [BatchItem(i, rejection=problem) for i, problem in admission.rejected.items()]
     jobs: list[Job] = []
     for index, one, result in zip(
         _validated_indexes(admission), admission.admissions, admitted.results, strict=True

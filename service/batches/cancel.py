@@ -9,14 +9,13 @@ from typing import Final
 from core.batches import MAX_BATCH_ITEMS, BatchItem, BatchSnapshot
 from core.errors import GatewayError, NotFound
 from core.jobs.job import CancelOutcome, Job, JobState
-from core.store.batches import ItemSlice
 from core.store.interfaces import BatchRepository
 from core.tenants.api_keys import Credential, Scope
 from service.errors import JobContended
 from service.jobs.cancel import JobCanceller
 
 MAX_CONCURRENT_CANCELS: Final = 16
-ALL_ITEMS: Final = ItemSlice(0, MAX_BATCH_ITEMS)
+ALL_ITEMS: Final = range(MAX_BATCH_ITEMS)
 _CANCEL_ORDER: Final = (
     {JobState.FOLLOWING},
     {JobState.QUEUED},
@@ -63,7 +62,7 @@ async def cancel_batch(
             if isinstance(answer, BaseException):
                 raise answer
             results.append(answer)
-    after = await batches.read(credential, batch_id, ItemSlice(0, 1), Scope.CANCEL)
+    after = await batches.read(credential, batch_id, range(1), Scope.CANCEL)
     return BatchCancellation(after, tuple(sorted(results, key=lambda one: one.item.index)))
 
 

@@ -146,37 +146,31 @@ def _parse_options(
         if option is not None and not option.for_items:
             errors.append(FieldError(f"{path}{name}", "is not an option of an item"))
             continue
-        kind = _ANY_SCALAR if option is None else _JSON_TYPES[option.schema["type"]]
-        if kind.matches(value):
+        what, types = _ANY_SCALAR if option is None else _JSON_TYPES[option.schema["type"]]
+        if _is_one_of(value, types):
             texts[name] = _to_query_text(value)
         else:
-            errors.append(FieldError(f"{path}{name[:64]}", f"must be {kind.name}"))
+            errors.append(FieldError(f"{path}{name[:64]}", f"must be {what}"))
     options, more = parse_option_values(texts, policy, path)
     return options, [*errors, *more]
 
 
-@dataclass(frozen=True, slots=True)
-class _JsonType:
-    """What an option's value may be in JSON."""
-
-    name: str
-    types: tuple[type, ...]
-
-    def matches(self, value: object) -> bool:
-        """Return whether `value` is of this type; a Python boolean is an integer too."""
-        if isinstance(value, bool):
-            return bool in self.types
-        return isinstance(value, self.types)
-
-
-_ANY_SCALAR: Final = _JsonType("a text, a number or a boolean", (str, int, float, bool))
-_JSON_TYPES: Final[Mapping[str, _JsonType]] = {
-    "string": _JsonType("a text", (str,)),
-    "boolean": _JsonType("true or false", (bool,)),
-    "integer": _JsonType("a whole number", (int, float)),
-    "number": _JsonType("an amount in USD, such as 1.50", (int, float, str)),
+_ANY_SCALAR: Final = ("a text, a number or a boolean", (str, int, float, bool))
+_JSON_TYPES: Final[Mapping[str, tuple[str, tuple[type, ...]]]] = {
+    "string": ("a text", (str,)),
+    "boolean": ("true or false", (bool,)),
+    "integer": ("a whole number", (int, float)),
+    "number": ("an amount in USD, such as 1.50", (int, float, str)),
 }
-"""By the type in the option's JSON Schema. Amounts may be texts, so that no digit is lost."""
+"""What an option's value may be in JSON, by the type in its JSON Schema.
+
+Amounts may be texts, so that no digit is lost.
+"""
+
+
+def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
+    """Return whether `value` is of one of these types; a Python boolean is an integer too."""
+    return bool in types if isinstance(value, bool) else isinstance(value, types)
 
 
 def _to_query_text(value: object) -> str:

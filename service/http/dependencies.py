@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.errors import NotFound, Unauthenticated
+from core.quotas import CallRate
 from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope
 from service.context import AppContext, app_context
@@ -87,15 +88,12 @@ class WebhookManager:
     audit: AdminContext
 
 
-def webhook_manager(*, multiplies: bool) -> Callable[[Request], Awaitable[WebhookManager]]:
-    """Return a dependency: the caller, if its live key has the scope `webhooks`.
-
-    `multiplies`: one call causes many events, so that a lower rate holds for it.
-    """
+def webhook_manager(rate: CallRate) -> Callable[[Request], Awaitable[WebhookManager]]:
+    """Return a dependency: the caller, if its live key has the scope `webhooks`."""
 
     async def authenticate(request: Request) -> WebhookManager:
         credential, context = request_credential(request), app_context(request.scope)
-        await context.jobs.authenticate(credential, Scope.WEBHOOKS, multiplies=multiplies)
+        await context.stores.jobs.authenticate(credential, Scope.WEBHOOKS, rate)
         actor = f"{credential.tenant}/{credential.key_id}"
         return WebhookManager(credential.tenant, replace(context.admin, actor=actor))
 
@@ -111,7 +109,9 @@ def key_with(scope: Scope) -> Callable[[Request], Awaitable[Credential]]:
 
     async def credential(request: Request) -> Credential:
         key = request_credential(request)
-        request.scope[KEY_CHECK] = partial(app_context(request.scope).jobs.authenticate, key, scope)
+        request.scope[KEY_CHECK] = partial(
+            app_context(request.scope).stores.jobs.authenticate, key, scope
+        )
         return key
 
     return credential
@@ -121,8 +121,8 @@ Context = Annotated[AppContext, Depends(_app_context)]
 RequestLinks = Annotated[Links, Depends(_links)]
 Admin = Annotated[AdminContext, Depends(require_admin)]
 Reader = Annotated[str, Depends(tenant_with(Scope.READ))]
-Manager = Annotated[WebhookManager, Depends(webhook_manager(multiplies=False))]
-EventSender = Annotated[WebhookManager, Depends(webhook_manager(multiplies=True))]
+Manager = Annotated[WebhookManager, Depends(webhook_manager(CallRate.CALLS))]
+EventSender = Annotated[WebhookManager, Depends(webhook_manager(CallRate.WEBHOOK_ACTIONS))]
 ReadKey = Annotated[Credential, Depends(key_with(Scope.READ))]
 CancelKey = Annotated[Credential, Depends(key_with(Scope.CANCEL))]
 TenantPath = Annotated[str, Path(description="The tenant's name.")]

@@ -1,6 +1,7 @@
 """The outermost ASGI layer: request ids, common headers, errors as problems, one event each."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -42,6 +43,7 @@ class GatewayMiddleware:
             sender = _ResponseSender(scope, request_context, send, context.emit)
             await self._serve(inner, receive, sender, request_context)
         finally:
+            request_context.release_body()
             duration = context.clock.monotonic() - started_at
             context.emit(_request_served(scope["method"], inner, request_context, duration))
 
@@ -86,7 +88,7 @@ class _ResponseSender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._request_context.status = message["status"]
-            message["headers"] = [*message["headers"], *self._headers()]
+            message["headers"] = [*message["headers"], *self._headers(message["headers"])]
         elif self._request_context.is_head:
             message = {**message, "body": b""}
         await self._send(message)
@@ -104,13 +106,16 @@ class _ResponseSender:
         if self._request_context.status is None:
             await problem_response(problem)(scope, receive, self)
 
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _headers(self, own: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         fixed = [
             (b"x-request-id", self._request_context.request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
         ]
-        return [*fixed, *_NO_STORE_HEADERS] if self._no_store else fixed
+        if not self._no_store:
+            return fixed
+        names = {name for name, _ in own}
+        return [*fixed, *(header for header in _NO_STORE_HEADERS if header[0] not in names)]
 
 
 def problem_response(problem: Problem) -> Response:

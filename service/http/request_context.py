@@ -10,6 +10,7 @@ from starlette.types import Scope
 from core.ids import IdSource
 from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
+from service.parsing.body_budget import BodyReservation
 
 _SCOPE_KEY: Final = "gateway.request_context"
 
@@ -36,6 +37,13 @@ class RequestContext:
     """A HEAD request is served as a GET, and its body is dropped."""
     wait_time: timedelta | None = None
     """How long the request waited because the caller had requested it (`Prefer: wait`)."""
+    body: BodyReservation | None = None
+    """The bytes of its body that count as in flight."""
+
+    def release_body(self) -> None:
+        """Count the body as in flight no longer: what was in it is stored, or refused."""
+        if self.body is not None:
+            self.body.release()
 
 
 def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
@@ -56,6 +64,12 @@ def request_context(scope: Scope) -> RequestContext:
     """Return the context of the request that `scope` belongs to."""
     opened: RequestContext = scope[_SCOPE_KEY]
     return opened
+
+
+def client_address(scope: Scope) -> str:
+    """Return the address of the caller, or of the proxy in front."""
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")

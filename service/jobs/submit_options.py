@@ -33,7 +33,6 @@ from service.parsing.fields import (
     raise_query_errors,
 )
 
-MAX_OFFSET: Final = 999_999_999
 """The largest offset of a page; far beyond any list."""
 
 

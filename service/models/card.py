@@ -14,11 +14,11 @@ import orjson
 from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, is_nested_deeper
 from core.errors import FieldError, InvalidInput
 from core.money import MicroUsd, from_usd
-from service.models.input_schema import UnreadableSchema, defaults_of
+from service.models.input_schema import UnusableSchema, defaults_of
 from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
-from service.models.rules import InputRule, parse_rule
-from service.models.validation import MAX_ERRORS, InputValidator, UncompilableSchema, compile_schema
+from service.models.rules import SumEquals, parse_rule
+from service.models.validation import MAX_ERRORS, InputValidator, compile_schema
 
 
 class CardSource(StrEnum):
@@ -35,7 +35,7 @@ class InputChecks:
     validator: InputValidator
     defaults: Defaults
     media: tuple[MediaField, ...]
-    rules: tuple[InputRule, ...]
+    rules: tuple[SumEquals, ...]
     has_seed: bool = False
     """Whether the input has a `seed`: a caller who leaves it out expects a new result each time."""
 
@@ -148,7 +148,7 @@ class LocalExtensions:
 
     forbid_unknown_fields: bool = False
     media: tuple[MediaField, ...] = ()
-    rules: tuple[InputRule, ...] = ()
+    rules: tuple[SumEquals, ...] = ()
     surcharges: tuple[Surcharge, ...] = ()
 
 
@@ -187,7 +187,7 @@ def _build_checks(
         validator, read = compile_schema(
             schema, forbid_unknown_fields=extensions.forbid_unknown_fields
         )
-    except (UnreadableSchema, UncompilableSchema) as error:
+    except UnusableSchema as error:
         return None, (f"the input schema is not usable, inputs pass unchecked: {error}",)
     by_path = {entry.path: entry for entry in (*media_fields(schema), *extensions.media)}
     properties = validator.schema.get("properties")

@@ -33,8 +33,8 @@ ANNOTATION_KEYWORDS: Final = frozenset(
 _DROPPED: Final = object()
 
 
-class UnreadableSchema(ValueError):
-    """The schema is not an object, or it is nested too deeply."""
+class UnusableSchema(ValueError):
+    """The schema is not an object, is nested too deeply, or cannot be compiled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,10 @@ class NormalisedSchema:
 def normalise_schema(schema: object, *, forbid_unknown_fields: bool = False) -> NormalisedSchema:
     """Return the supported assertions of `schema`; `forbid_unknown_fields` closes its objects.
 
-    Raises `UnreadableSchema`.
+    Raises `UnusableSchema`.
     """
     if not isinstance(schema, Mapping):
-        raise UnreadableSchema("the schema is not an object")
+        raise UnusableSchema("the schema is not an object")
     reader = _SchemaNormaliser(forbid_unknown_fields=forbid_unknown_fields)
     read = reader.normalise(schema, "")
     return NormalisedSchema(read if isinstance(read, dict) else {}, tuple(reader.remarks))
@@ -93,7 +93,7 @@ class _SchemaNormaliser:
 
     def normalise(self, node: object, path: str) -> object:
         if path.count("/") > MAX_DEPTH:
-            raise UnreadableSchema(f"the schema is nested deeper than {MAX_DEPTH} levels")
+            raise UnusableSchema(f"the schema is nested deeper than {MAX_DEPTH} levels")
         if isinstance(node, bool):
             return node
         if not isinstance(node, Mapping):

@@ -7,27 +7,45 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Final, Self
+from typing import Annotated, Final, Self
+
+from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import MalformedRequest, UnknownModel
 from service.models.card import ModelCard
 from service.models.catalogue_entry import is_model_id, parse_catalogue_card
+from service.parsing.fields import UNREADABLE_OPTION, InvalidField
+from service.parsing.request_models import FlagOption, RequestModel, WholeNumberOption
 
 MAX_PAGE_SIZE: Final = 100
+MAX_OFFSET: Final = 999_999_999
 # RunComfy adds models daily: after some missed syncs a missing model may still exist.
 CATALOGUE_MAX_AGE: Final = timedelta(hours=3)
 
 
-@dataclass(frozen=True, slots=True)
-class ModelQuery:
-    """Filters and page of the model list, by RunComfy's own parameters. Empty: no filter."""
+class ModelQuery(RequestModel):
+    """Filters and page of the model list, by RunComfy's own parameters.
 
-    search: str = ""
-    category: str = ""
-    kind: str = ""
-    limit: int = 50
-    offset: int = 0
-    include_schema: bool = False
+    As with RunComfy an unknown option has no effect.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_readable(cls, options: dict[str, object]) -> dict[str, object]:
+        if UNREADABLE_OPTION in options:  # this model does not forbid it
+            raise InvalidField("is not readable")
+        return options
+
+    search: str = Field("", description="Words that the id or the name must contain.")
+    category: str = Field("", description="A category.")
+    kind: str = Field("", description="A kind, such as `video`.")
+    limit: Annotated[int, WholeNumberOption(1, MAX_PAGE_SIZE)] = Field(50, description="Page size.")
+    offset: Annotated[int, WholeNumberOption(0, MAX_OFFSET)] = Field(
+        0, description="Number of models to skip."
+    )
+    include_schema: FlagOption = Field(default=False, description="Include the schemas.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +147,7 @@ class ModelRegistry:
         return self.by_id[model_id]
 
     def page(self, query: ModelQuery) -> ModelPage:
-        """Return a page of the matching models, by id. Raises `MalformedRequest` for a bad page."""
-        if not 0 < query.limit <= MAX_PAGE_SIZE or query.offset < 0:
-            raise MalformedRequest(
-                f"limit must be between 1 and {MAX_PAGE_SIZE}, and offset not below 0."
-            )
+        """Return a page of the matching models, by id."""
         found = [card for card in self.by_id.values() if _matches(card, query)]
         cards = tuple(found[query.offset : query.offset + query.limit])
         return ModelPage(cards, len(found), query)

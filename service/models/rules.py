@@ -2,19 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.errors import FieldError
 from service.models.validation import json_pointer
-
-
-class InputRule(Protocol):
-    """One rule. It is checked after the schema, so that it can rely on types."""
-
-    def check(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
-        """Return the error of `value`, or None. Absent fields count as their defaults."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +21,10 @@ class SumEquals:
     total: str
 
     def check(self, value: Mapping[str, object], defaults: Defaults) -> FieldError | None:
-        """See `InputRule.check`."""
+        """Return the error of `value`, or None. Absent fields count as their defaults.
+
+        It is called after the schema was checked, and relies on its types.
+        """
         items = value.get(self.parts)
         if not isinstance(items, list) or not items:
             return None
@@ -51,7 +46,7 @@ def _number(value: object) -> float:
 RULES: Final[Mapping[str, type[SumEquals]]] = {"sum_equals": SumEquals}
 
 
-def parse_rule(document: Mapping[str, str]) -> InputRule:
+def parse_rule(document: Mapping[str, str]) -> SumEquals:
     """Parse a card's rule: its name is in `rule`, its arguments are the other fields."""
     arguments = {name: text for name, text in document.items() if name != "rule"}
     return RULES[document["rule"]](**arguments)

@@ -6,14 +6,19 @@ Messages never contain a value of the input, and their number is bounded.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from core.errors import FieldError
-from service.models.input_schema import NormalisedSchema, normalise_schema
+from service.models.alternatives import (
+    failed_alternatives,
+    is_too_large,
+    without_alternatives,
+)
+from service.models.input_schema import NormalisedSchema, UnusableSchema, normalise_schema
 
 MAX_ERRORS: Final = 20
 _MAX_MESSAGE_LENGTH: Final = 300
@@ -48,28 +53,34 @@ MESSAGES: Final[Mapping[str, str]] = {
 }
 
 
-class UncompilableSchema(ValueError):
-    """The schema cannot be compiled."""
-
-
 @dataclass(frozen=True, slots=True)
 class InputValidator:
     """A schema, compiled once: checking a typical input takes about a microsecond."""
 
     schema: Mapping[str, object]
     compiled: Draft202012Validator
+    plain: Draft202012Validator
+    """The schema without alternatives: their errors cannot be named within bounds."""
 
     def errors(self, value: object) -> tuple[FieldError, ...]:
         """Return the errors of `value`, at most `MAX_ERRORS`."""
         if self.compiled.is_valid(value):
             return ()
-        found = self._first_error(value) if _is_large(value) else self.compiled.iter_errors(value)
+        found = self._first_error(value) if _is_large(value) else self.plain.iter_errors(value)
         errors = (field for error in found for field in self._field_errors(error))
-        return tuple(islice(errors, MAX_ERRORS))
+        named = tuple(islice(chain(errors, self._alternative_errors(value)), MAX_ERRORS))
+        return named or (FieldError("", "does not fit the schema"),)
+
+    def _alternative_errors(self, value: object) -> Iterator[FieldError]:
+        failed = failed_alternatives(
+            self.schema, value, lambda one: _compile_validator(one).is_valid
+        )
+        for path, keyword in failed:
+            yield FieldError(json_pointer(path), MESSAGES[keyword])
 
     def _first_error(self, value: object) -> Iterator[ValidationError]:
         try:
-            self.compiled.validate(value)
+            self.plain.validate(value)
         except ValidationError as error:
             yield error
 
@@ -111,24 +122,35 @@ def compile_schema(
     """Compile one of RunComfy's schemas. Returns the validator and the normalised schema.
 
     A field with an invalid default is not checked: there RunComfy contradicts its schema.
-    Raises `UnreadableSchema` or `UncompilableSchema`.
+    Raises `UnusableSchema`.
     """
     read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
-    validator = InputValidator(read.schema, _compile_validator(read.schema))
+    validator = _build_validator(read.schema)
     wrong = _fields_contradicting_default(validator)
     if not wrong:
         return validator, read
     relaxed = _without_checks(read.schema, wrong)
     remarks = tuple(f"/properties/{name} does not fit its own default" for name in sorted(wrong))
     read = NormalisedSchema(relaxed, (*read.remarks, *remarks))
-    return InputValidator(relaxed, _compile_validator(relaxed)), read
+    return _build_validator(relaxed), read
+
+
+def _build_validator(schema: Mapping[str, object]) -> InputValidator:
+    if is_too_large(schema):
+        raise UnusableSchema("the schema refers to itself, or has too many alternatives")
+    plain = without_alternatives(schema)
+    return InputValidator(
+        schema,
+        _compile_validator(schema),
+        _compile_validator(plain if isinstance(plain, Mapping) else {}),
+    )
 
 
 def _compile_validator(schema: Mapping[str, object]) -> Draft202012Validator:
     try:
         return Draft202012Validator(dict(schema), offline=True)
     except (ValueError, RecursionError) as error:
-        raise UncompilableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
+        raise UnusableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
 
 
 def _fields_contradicting_default(validator: InputValidator) -> set[str]:

@@ -18,6 +18,8 @@ MAX_REFERENCE_LENGTH: Final = 256
 USD_PATTERN: Final = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 MAX_ECHOED_CHARS: Final = 64
 """Unknown names are truncated to this length in error messages."""
+UNREADABLE_OPTION: Final = ""
+"""The only option of a query that could not be read; no model has a field of that name."""
 _ALLOW_HINT: Final = "; an operator can allow it by GATEWAY_WEBHOOKS__ALLOWED_TARGETS"
 _MAX_FIELDS: Final = 64
 _MAX_DIGITS: Final = 20

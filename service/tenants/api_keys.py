@@ -1,7 +1,6 @@
 """A tenant's API keys. Several can be valid at a time, so that keys rotate without downtime."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 
 from core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
@@ -18,14 +17,6 @@ from service.operator_context import AdminContext
 from service.tenants.tenants import load_tenant
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    """A new key: its text, which is returned only once, and its record."""
-
-    key: str
-    record: ApiKey
-
-
 def key_id(record: ApiKey) -> str:
     """Return the id of a key in lists and commands: the start of its digest."""
     return record.digest[:KEY_ID_LENGTH]
@@ -33,8 +24,11 @@ def key_id(record: ApiKey) -> str:
 
 async def create_key(
     admin: AdminContext, tenant: str, scopes: frozenset[Scope], expires_at: datetime | None
-) -> NewKey:
-    """Create a key. Raises `NotFound`, `InvalidInput`, and `Conflict` beyond 20 keys."""
+) -> tuple[str, ApiKey]:
+    """Create a key, and return its text, which is shown once, with its record.
+
+    Raises `NotFound`, `InvalidInput`, and `Conflict` beyond 20 keys.
+    """
     now = admin.clock.now()
     if expires_at is not None and expires_at <= now:
         raise InvalidInput("expires_at must be in the future.")
@@ -48,7 +42,7 @@ async def create_key(
     expiry = "never" if expires_at is None else expires_at.isoformat()
     change = f"scopes {','.join(sorted(scopes))}; expires {expiry}"
     await admin.record_action("key.create", f"{tenant}/{key_id(record)}", change)
-    return NewKey(text, record)
+    return text, record
 
 
 async def list_keys(admin: AdminContext, tenant: str) -> Sequence[ApiKeyUsage]:

@@ -31,13 +31,13 @@ from service.parsing.request_models import (
 )
 
 MAX_MODEL_PATTERNS: Final = 100
-MIB: Final = 1024 * 1024
 MIN_RESULT_TTL: Final = timedelta(minutes=1)
 _PLAIN_LIMITS: Final = (
     "requests_per_minute",
     "burst",
     "calls_per_minute",
     "webhook_actions_per_minute",
+    "stored_bytes",
     "running",
     "waiting",
     "jobs_per_day",
@@ -100,8 +100,8 @@ class TenantSettings(RequestModel):
         DEFAULT_WEBHOOK_ACTIONS,
         description="Test events, resends and replays per minute.",
     )
-    stored_mb: _Positive | None = Field(
-        None, description="Inputs and outputs that may be stored together, in MiB."
+    stored_bytes: _Positive | None = Field(
+        None, description="Bytes of inputs and outputs that may be stored at one time."
     )
     running: _Count | None = Field(
         None, description="Jobs that run at RunComfy at the same time; others wait."
@@ -162,7 +162,6 @@ class TenantSettings(RequestModel):
         return TenantSettings.model_construct(
             None,
             **values,
-            stored_mb=None if limits.stored_bytes is None else limits.stored_bytes // MIB,
             webhook=webhook,
             disabled=tenant.disabled,
             doubt=tenant.doubt,
@@ -180,7 +179,6 @@ class TenantSettings(RequestModel):
         """Return the record with these settings but `webhook`, which is in the webhook config."""
         limits: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN_LIMITS}
         limits |= {name: from_usd(getattr(self, name)) for name in _USD_LIMITS}
-        limits["stored_bytes"] = None if self.stored_mb is None else self.stored_mb * MIB
         return replace(
             tenant,
             disabled=self.disabled,

@@ -114,16 +114,12 @@ async def list_tenants(admin: AdminContext) -> tuple[TenantDetails, ...]:
     return tuple(await asyncio.gather(*(_with_config(admin, tenant) for tenant in tenants)))
 
 
-@dataclass(frozen=True, slots=True)
-class TenantChange:
-    """A tenant after a change, and what changed."""
-
-    details: TenantDetails
-    changes: tuple[Difference, ...]
-
-
-async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> TenantChange:
+async def change_tenant(
+    admin: AdminContext, name: str, settings: TenantSettings
+) -> tuple[TenantDetails, tuple[Difference, ...]]:
     """Change the fields that are set in `settings`; they apply from the next submit.
+
+    Returns the tenant after the change, and what changed.
 
     Raises `InvalidInput`, `NotFound`.
     """
@@ -145,7 +141,7 @@ async def change_tenant(admin: AdminContext, name: str, settings: TenantSettings
     changes = diff_settings(TenantDetails(before, config_before).settings, details.settings)
     if changes:
         await admin.record_action("tenant.change", name, format_differences(changes))
-    return TenantChange(details, changes)
+    return details, changes
 
 
 def with_settings(tenant: Tenant, settings: TenantSettings) -> Tenant:
@@ -167,18 +163,12 @@ async def delete_tenant(admin: AdminContext, name: str) -> None:
     raise _contended(name)
 
 
-@dataclass(frozen=True, slots=True)
-class NewWebhookSecret:
-    """A webhook secret, shown once, and when those before it end."""
-
-    secret: str
-    previous_end_at: datetime
-
-
 async def rotate_webhook_secret(
     admin: AdminContext, name: str, overlap: timedelta
-) -> NewWebhookSecret:
+) -> tuple[str, datetime]:
     """Create a webhook secret. Older ones are live for `overlap`, or until they are retired.
+
+    Returns the secret, which is shown once, and when the older ones end.
 
     Raises `NotFound`; `Conflict` if too many secrets are live.
     """
@@ -191,7 +181,7 @@ async def rotate_webhook_secret(
     )
     ends = (now + overlap).isoformat(timespec="seconds")
     await admin.record_action("webhook-secret.rotate", name, f"the one before ends {ends}")
-    return NewWebhookSecret(secret, now + overlap)
+    return secret, now + overlap
 
 
 async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails:
@@ -206,7 +196,7 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails
 async def load_usage(admin: AdminContext, name: str) -> Usage:
     """Return a tenant's usage and remaining limits; also of a recently deleted one."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.stores.usage.read(name, tenant.limits, admin.clock.now())
+    return await admin.stores.tenants.read_usage(name, tenant.limits, admin.clock.now())
 
 
 async def _update_tenant(

@@ -1,6 +1,6 @@
 """Deliveries and their timeline entries as the tenant reads them. Pure.
 
-Operators read why a target was not reached. To a tenant it would tell which names and addresses
+Operators read why a target was not reached. To a tenant it would show which names and addresses
 exist in the operator's network.
 """
 

@@ -15,6 +15,7 @@ import orjson
 from core.clock import Clock
 from core.errors import Conflict, NotFound
 from core.ids import IdSource, is_valid_id
+from core.page import Page
 from core.retention import RETENTION
 from core.store.deliveries import DeliveryRange
 from core.store.interfaces import DeliveryRepository, ReplayRepository, WebhookConfigRepository
@@ -51,12 +52,8 @@ OUTSTANDING_STATES: Final = UNDELIVERED_STATES | {DeliveryState.PENDING}
 """States of deliveries that an endpoint gets when it is enabled again."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPage:
-    """A page of deliveries with their attempts; `cursor` is None on the last page."""
-
-    deliveries: tuple[tuple[Delivery, Sequence[DeliveryAttempt]], ...]
-    cursor: str | None
+AttemptedDelivery = tuple[Delivery, Sequence[DeliveryAttempt]]
+"""A delivery with its attempts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +188,9 @@ class WebhookService:
 
     # Deliveries
 
-    async def list_deliveries(self, tenant: str, query: DeliveryQuery) -> DeliveryPage:
+    async def list_deliveries(
+        self, tenant: str, query: DeliveryQuery
+    ) -> Page[AttemptedDelivery, str]:
         """Return a page of a tenant's deliveries, newest first."""
         found: list[Delivery] = []
         cursor, scanned = query.cursor, 0
@@ -211,7 +210,7 @@ class WebhookService:
             if len(ids) < count and (not ids or cursor == ids[-1]):
                 cursor = None
                 break
-        return DeliveryPage(await self.with_attempts(found), cursor)
+        return Page(await self.with_attempts(found), cursor)
 
     async def with_attempts(
         self, deliveries: Sequence[Delivery]

@@ -16,7 +16,6 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
-from simulator.private_redis import Fsync
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
@@ -42,7 +41,7 @@ def run_attack(form: AttackProfile, folder: Path, environment: Mapping[str, str]
         environment=surroundings,
         workers=form.workers,
         runcomfy_options=(*PACE, "--seed", str(form.seed)),
-        fsync=Fsync.ALWAYS,
+        fsync="always",
     )
     with run_stack(plan) as stack:
         tenants = [stack.create_tenant(name) for name in TENANTS]

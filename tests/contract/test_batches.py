@@ -9,7 +9,6 @@ import pytest
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchStatus
 from core.errors import IdempotencyMismatch, LimitReached, NotFound, Unauthenticated
 from core.jobs.job import Job, JobState, Trigger
-from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits
@@ -18,7 +17,6 @@ from core.transactions.admission import (
     BatchAdmission,
     BatchAdmissionResult,
     CacheRequest,
-    RejectedItem,
 )
 from core.transactions.job_update import Change, WriteResult
 from tests.support.backends import StoreBackend
@@ -30,7 +28,7 @@ from tests.support.store_steps import (
     tenant_credential,
 )
 
-ALL: Final = ItemSlice(0, 1000)
+ALL: Final = range(1000)
 LEASE: Final = timedelta(seconds=30)
 SHARING: Final = CacheRequest(CacheOption.USE)
 
@@ -43,7 +41,7 @@ def jobs_of(backend: StoreBackend, *names: str, batch: str = "bat_1") -> list[Jo
 
 def batch_of(backend: StoreBackend, *admissions: Admission, **changes: Any) -> BatchAdmission:  # noqa: ANN401 - fields of the record
     """A batch of the jobs; `refused` items are placed between them."""
-    refused = changes.pop("refused", ())
+    refused = changes.pop("refused", {})
     key = changes.pop("idempotency", None)
     size = len(admissions) + len(refused)
     record = Batch("bat_1", "ada", backend.clock.now(), size, reference="films")
@@ -78,10 +76,9 @@ async def batch_counts(backend: StoreBackend, batch: str = "bat_1") -> BatchCoun
 
 
 async def test_a_batch_is_read_as_it_was_admitted(backend: StoreBackend) -> None:
-    jobs = jobs_of(backend, "a", "b")
-    problem = RejectedItem(1, b'{"code":"invalid_input"}')
+    jobs, problem = jobs_of(backend, "a", "b"), b'{"code":"invalid_input"}'
     done = await admit_batch(
-        backend, *jobs, refused=(problem,), admission_mode=AdmissionMode.PARTIAL
+        backend, *jobs, refused={1: problem}, admission_mode=AdmissionMode.PARTIAL
     )
     assert done.stored
     view = await backend.batches.read(tenant_credential(), "bat_1", ALL)
@@ -89,15 +86,15 @@ async def test_a_batch_is_read_as_it_was_admitted(backend: StoreBackend) -> None
     assert view.counts == BatchCounts(in_queue=2)
     assert [item.job_id for item in view.items] == ["req_a", None, "req_b"]
     assert [item.job.id for item in view.items if item.job] == ["req_a", "req_b"]
-    assert view.items[1].rejection == problem.problem
+    assert view.items[1].rejection == problem
     assert {item.cache_status for item in view.items} == {CacheStatus.BYPASS, None}
 
 
 async def test_a_page_of_items_is_read(backend: StoreBackend) -> None:
     await admit_batch(backend, *jobs_of(backend, "a", "b", "c"))
-    view = await backend.batches.read(tenant_credential(), "bat_1", ItemSlice(1, 1))
+    view = await backend.batches.read(tenant_credential(), "bat_1", range(1, 2))
     assert [(item.index, item.job_id) for item in view.items] == [(1, "req_b")]
-    assert (await backend.batches.read(tenant_credential(), "bat_1", ItemSlice(3, 5))).items == ()
+    assert (await backend.batches.read(tenant_credential(), "bat_1", range(3, 8))).items == ()
 
 
 async def test_nobody_else_reads_it(backend: StoreBackend) -> None:
@@ -275,11 +272,11 @@ async def test_batches_are_listed_newest_first(backend: StoreBackend) -> None:
         await admit_batch(backend, *jobs, id=f"bat_{number}")
         backend.clock.move(SECOND)
     first = await backend.batches.list_page(tenant_credential(), None, 2)
-    assert [view.batch.id for view in first.batches] == ["bat_2", "bat_1"]
+    assert [view.batch.id for view in first.items] == ["bat_2", "bat_1"]
     second = await backend.batches.list_page(tenant_credential(), first.cursor, 2)
-    assert ([view.batch.id for view in second.batches], second.cursor) == (["bat_0"], None)
+    assert ([view.batch.id for view in second.items], second.cursor) == (["bat_0"], None)
     others = await backend.batches.list_page(tenant_credential("bob"), None, 2)
-    assert others.batches == ()
+    assert others.items == ()
 
 
 async def test_waiting_jobs_keep_the_order_of_their_items(backend: StoreBackend) -> None:

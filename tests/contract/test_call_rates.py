@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from core.errors import LimitReached
-from core.quotas import QuotaPolicy
+from core.quotas import CallRate, QuotaPolicy
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope, api_key_digest
 from core.tenants.limits import Limits
@@ -16,8 +16,8 @@ APE: Final = Credential("ape", api_key_digest("ape"))
 MINUTE: Final = timedelta(minutes=1)
 
 
-async def _call(harness: StoreHarness, *, multiplies: bool = False) -> None:
-    await harness.jobs.authenticate(APE, Scope.WEBHOOKS, multiplies=multiplies)
+async def _call(harness: StoreHarness, rate: CallRate | None = CallRate.CALLS) -> None:
+    await harness.jobs.authenticate(APE, Scope.WEBHOOKS, rate=rate)
 
 
 async def test_the_third_call_of_two_a_minute_is_refused_until_one_is_refilled(
@@ -50,9 +50,9 @@ async def test_submits_use_up_no_calls_but_dry_runs_do(harness: StoreHarness) ->
 async def test_what_causes_many_events_has_a_lower_rate(harness: StoreHarness) -> None:
     await harness.tenant("ape", Limits(webhook_actions_per_minute=3))
     for _ in range(3):
-        await _call(harness, multiplies=True)
+        await _call(harness, rate=CallRate.WEBHOOK_ACTIONS)
     with pytest.raises(LimitReached) as refused:
-        await _call(harness, multiplies=True)
+        await _call(harness, rate=CallRate.WEBHOOK_ACTIONS)
     assert refused.value.policy == QuotaPolicy.WEBHOOK_ACTIONS
     await _call(harness)
 

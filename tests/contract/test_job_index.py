@@ -10,7 +10,8 @@ import pytest
 from core.deduplication.coalescing import cancel_for_successor, handover
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs.job import FollowUp, Job, PublicStatus, Trigger
-from core.jobs.query import Cursor, JobPage, JobQuery, score_fraction_of, score_of
+from core.jobs.query import Cursor, JobQuery, score_fraction_of, score_of
+from core.page import Page
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store.job_index import PRUNE_BATCH_SIZE, DeletionResult
 from core.store.jobs import Projection
@@ -51,7 +52,7 @@ async def admit_next(backend: StoreBackend, name: str, **fields: Any) -> Job:  #
 async def page_ids(backend: StoreBackend, query: JobQuery | None = None) -> list[str]:
     """The ids of one page."""
     page = await backend.job_index.list_page(tenant_credential(), query or JobQuery())
-    return [job.id for job in page.jobs]
+    return [job.id for job in page.items]
 
 
 async def all_ids(backend: StoreBackend, query: JobQuery) -> list[str]:
@@ -59,7 +60,7 @@ async def all_ids(backend: StoreBackend, query: JobQuery) -> list[str]:
     found: list[str] = []
     while True:
         page = await backend.job_index.list_page(tenant_credential(), query)
-        found += [job.id for job in page.jobs]
+        found += [job.id for job in page.items]
         if page.cursor is None:
             return found
         query = replace(query, cursor=page.cursor)
@@ -70,14 +71,14 @@ async def test_the_newest_comes_first_and_no_other_tenant_s(backend: StoreBacken
         await admit_next(backend, name)
     await admit_job(backend, "req_z", "bob")
     assert await page_ids(backend) == ["req_c", "req_a", "req_b"]
-    assert (await backend.job_index.list_page(tenant_credential("bob"), JobQuery())).jobs[
+    assert (await backend.job_index.list_page(tenant_credential("bob"), JobQuery())).items[
         0
     ].id == "req_z"
 
 
 async def test_a_page_has_the_current_records(backend: StoreBackend) -> None:
     job = await apply_triggers(backend, await admit_next(backend, "req_1"), *RUNNING)
-    assert await backend.job_index.list_page(tenant_credential(), JobQuery()) == JobPage((job,))
+    assert await backend.job_index.list_page(tenant_credential(), JobQuery()) == Page((job,))
 
 
 async def test_pages_follow_each_other_also_within_one_millisecond(backend: StoreBackend) -> None:
@@ -92,7 +93,7 @@ async def test_a_full_last_page_has_no_cursor(backend: StoreBackend) -> None:
     for number in range(4):
         await admit_next(backend, f"req_{number}")
     page = await backend.job_index.list_page(tenant_credential(), JobQuery(limit=2))
-    assert page.cursor == Cursor(score_of(page.jobs[-1]), "req_2")
+    assert page.cursor == Cursor(score_of(page.items[-1]), "req_2")
     page = await backend.job_index.list_page(
         tenant_credential(), JobQuery(limit=2, cursor=page.cursor)
     )
@@ -102,7 +103,7 @@ async def test_a_full_last_page_has_no_cursor(backend: StoreBackend) -> None:
 async def test_nothing_is_repeated_or_lost_while_all_changes(backend: StoreBackend) -> None:
     jobs = [await admit_job(backend, f"req_{number:02}") for number in range(9)]
     first = await backend.job_index.list_page(tenant_credential(), JobQuery(limit=3))
-    assert [job.id for job in first.jobs] == ["req_08", "req_07", "req_06"]
+    assert [job.id for job in first.items] == ["req_08", "req_07", "req_06"]
     # One is admitted with the cursor's own instant, one ends, the cursor's own job is deleted.
     await admit_job(backend, "req_99")
     await apply_triggers(backend, jobs[4], *FAILED)
@@ -233,7 +234,7 @@ async def test_a_page_reads_a_bounded_number_of_entries(
     for number in range(2, 8):
         await admit_next(backend, f"req_{number}")
     page = await backend.job_index.list_page(tenant_credential(), query)
-    assert (page.jobs, page.cursor and page.cursor.job_id) == ((), "req_5")
+    assert (page.items, page.cursor and page.cursor.job_id) == ((), "req_5")
     assert await all_ids(backend, query) == ["req_1"]
 
 
@@ -246,7 +247,7 @@ async def test_only_a_live_key_that_may_read_lists(backend: StoreBackend) -> Non
     with pytest.raises(Unauthenticated):
         await backend.job_index.list_page(Credential("bob", "digest-ada"), JobQuery())
     await admit_next(backend, "req_1")
-    assert len((await backend.job_index.list_page_for_tenant("ada", JobQuery())).jobs) == 1
+    assert len((await backend.job_index.list_page_for_tenant("ada", JobQuery())).items) == 1
 
 
 # --- deleting

@@ -8,7 +8,7 @@ from typing import Final
 from core.clock import Clock
 from core.errors import Defect, GatewayError
 from core.ids import IdSource
-from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution, resolve
+from core.jobs.in_doubt import Attach, Resolution, resolve
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.store.wake_queue import WAKE_GRACE
@@ -169,7 +169,7 @@ def _resolution(runcomfy: FakeRunComfy, job: Job, rng: Random) -> Resolution:
     entries = runcomfy.entries_of_job(job.id)
     if entries and rng.random() < 3 / 4:
         return Attach(entries[-1].upstream_id)
-    return rng.choice((MarkLost(), Resend()))
+    return rng.choice(("lost", "resend"))
 
 
 async def _resolve(service: SimulatedService, job: Job, resolution: Resolution) -> None:

@@ -13,6 +13,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
 from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord
+from core.quotas import CallRate
 from core.store.deliveries import AttemptWriteResult
 from core.store.jobs import JobView, Projection
 from core.store.webhook_endpoints import WebhookConfigUpdate
@@ -185,11 +186,14 @@ class ProcessJobs:
         return await self.connection.call(lambda: self.stores.jobs.admit(admission))
 
     async def authenticate(
-        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
     ) -> None:
         """See `JobStore.authenticate`."""
         await self.connection.call(
-            lambda: self.stores.jobs.authenticate(credential, scope, multiplies=multiplies)
+            lambda: self.stores.jobs.authenticate(credential, scope, rate=rate)
         )
 
     async def read(

@@ -33,8 +33,10 @@ from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
@@ -159,6 +161,10 @@ class AppHarness:
         admin = self.resources.admin
         return replace(admin, stores=replace(admin.stores, **parts))
 
+    def replace_stores(self, **parts: Any) -> None:  # noqa: ANN401 - fields of Stores
+        """Replace stores of the context; the operators' are left."""
+        self.replace_resources(stores=replace(self.resources.stores, **parts))
+
     def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of AppContext
         """Replace parts of the context."""
         self.resources = replace(self.resources, **parts)
@@ -209,21 +215,17 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     clock = FakeClock()
     stores = memory_stores(clock)
     events: list[Event] = []
-    waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS)
+    waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS)
     stores.memory.on_job_change = waiters.job_changed
     emit = events.append
     resources = AppContext(
-        jobs=stores.jobs,
-        batches=stores.batches,
-        job_index=stores.job_index,
-        tenants=stores.tenants,
-        usage=stores.usage,
-        circuit_breaker=stores.circuit_breakers,
+        stores=stores,
         admin=_admin_context(stores, clock, emit),
-        worker_heartbeats=stores.heartbeats,
         model_cache=ModelRegistryCache(_models(), stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
+        known_keys=KnownKeys(stores.jobs, clock),
+        body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
         clock=clock,

@@ -21,7 +21,6 @@ from core.store.interfaces import (
     CircuitBreakerRepository,
     JobRepository,
     TenantRepository,
-    UsageRepository,
 )
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
@@ -58,7 +57,6 @@ class StoreHarness:
     clock: FakeClock
     jobs: JobRepository
     tenants: TenantRepository
-    usage: UsageRepository
     admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
@@ -158,7 +156,7 @@ class StoreHarness:
 
     async def usage_of(self, tenant: str) -> Usage:
         """A tenant's current usage."""
-        return await self.usage.read(tenant, NO_LIMITS, self.clock.now())
+        return await self.tenants.read_usage(tenant, NO_LIMITS, self.clock.now())
 
 
 def memory_harness(clock: FakeClock | None = None) -> tuple[StoreHarness, MemoryStores]:
@@ -175,9 +173,7 @@ def redis_harness(wire: RedisClient, clock: FakeClock | None = None) -> StoreHar
 
 
 def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
-    return StoreHarness(
-        clock, stores.jobs, stores.tenants, stores.usage, stores.admin, stores.circuit_breakers
-    )
+    return StoreHarness(clock, stores.jobs, stores.tenants, stores.admin, stores.circuit_breakers)
 
 
 @asynccontextmanager

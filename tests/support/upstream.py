@@ -10,15 +10,14 @@ from enum import StrEnum, auto
 from typing import Final, Protocol
 
 from core.clock import Clock
+from core.jobs.job import CancelOutcome
 from core.money import MicroUsd
 from worker.ports import (
     Accepted,
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     Indeterminate,
     InProgress,
-    NotCancellable,
     NotSent,
     Rejected,
     RequestNotFound,
@@ -208,7 +207,7 @@ class FakeRunComfy:
             entry.cancelled_at = self.clock.now()
         if self.behavior.cancel_answer_lost():
             return Unreachable(_fault("read_timeout"))
-        return CancelSucceeded() if queued else NotCancellable()
+        return CancelOutcome.CANCELLED if queued else CancelOutcome.NOT_CANCELLABLE
 
     def _take(self, upstream_id: str, job_id: str) -> None:
         self.ledger.append(

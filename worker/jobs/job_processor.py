@@ -24,10 +24,8 @@ from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.submission import JobSubmitter
 from worker.ports import (
-    CancelSucceeded,
     Finished,
     InProgress,
-    NotCancellable,
     RequestNotFound,
     StatusAnswer,
     Upstream,
@@ -138,12 +136,13 @@ class JobProcessor:
         answer = await self._upstream.cancel(_require_upstream_id(job))
         now = self._clock.now()
         # The end may have come before the cancel, and the cancel call may fail for ever.
-        is_answered = isinstance(answer, CancelSucceeded | NotCancellable)
-        if not is_answered or (_is_overdue(job, now) and isinstance(answer, NotCancellable)):
+        is_answered = isinstance(answer, CancelOutcome)
+        is_late = _is_overdue(job, now) and answer is CancelOutcome.NOT_CANCELLABLE
+        if not is_answered or is_late:
             status = await self._get_status(job)
             if isinstance(status, Finished):
                 return await self._writer.apply(poll.decide_poll(job, status, now, self._context))
-        if _is_overdue(job, now) and not isinstance(answer, CancelSucceeded):
+        if _is_overdue(job, now) and answer is not CancelOutcome.CANCELLED:
             return await self._writer.apply(poll.expire_running(job, now, answer))
         return await self._writer.apply(poll.decide_cancel(job, answer, now, self._context))
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import orjson
 from arq.connections import ArqRedis
@@ -23,14 +23,6 @@ from core.store.wake_queue import WAKE_FUNCTION
 
 WakeHandler = Callable[[str, int], Awaitable[None]]
 _CONTEXT_KEY: Final = "handler"
-
-
-class PoolSource(Protocol):
-    """Makes the connection pool for arq."""
-
-    def __call__(self) -> ArqRedis:
-        """Return a new client that is not connected yet."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +47,16 @@ class WakeListener:
     """Receives wake-ups until it is cancelled, also across outages of Redis."""
 
     def __init__(
-        self, pool: PoolSource, handler: WakeHandler, policy: WakeListenerPolicy, clock: Clock
+        self,
+        pool: Callable[[], ArqRedis],
+        handler: WakeHandler,
+        policy: WakeListenerPolicy,
+        clock: Clock,
     ) -> None:
-        """`handler` is called with the job id and version of each message."""
+        """`handler` is called with the job id and version of each message.
+
+        `pool` returns a new client that is not connected yet.
+        """
         self._pool = pool
         self._handler = handler
         self._policy = policy

@@ -1,6 +1,5 @@
 """RunComfy's model catalogue, from all pages, as `worker.ports.CatalogueSource`."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,30 +17,24 @@ from worker.upstream.responses import build_unreachable, parse_document
 PAGE_SIZE: Final = 100  # RunComfy's own limit
 
 
-@dataclass(frozen=True, slots=True)
-class CataloguePage:
-    """One page: its valid models by id, the number of all its entries, its size in bytes."""
-
-    models: Mapping[str, json_parser.Document]
-    entries: int
-    total: int | None
-    size: int
-
-
 @dataclass(slots=True)
-class _PageCollector:
+class _Pages:
+    """The valid models of the pages read so far, by id, and the size of the pages in bytes."""
+
     models: dict[str, json_parser.Document] = field(default_factory=dict)
     offset: int = 0
     size: int = 0
 
-    def add(self, page: CataloguePage) -> bool:
+    def add(self, entries: list[object], total: object, size: int) -> bool:
         """Add a page; return whether another may follow."""
-        new = page.models.keys() - self.models.keys()
-        self.models.update(page.models)
-        self.offset += page.entries
-        self.size += page.size
+        found = _by_id(entries)
+        new = found.keys() - self.models.keys()
+        self.models.update(found)
+        self.offset += len(entries)
+        self.size += size
+        is_last = isinstance(total, int) and not isinstance(total, bool) and self.offset >= total
         # A page without new models means that RunComfy ignores `offset`: reading would never end.
-        return bool(new) and (page.total is None or self.offset < page.total)
+        return bool(new) and not is_last
 
 
 class RunComfyCatalogue:
@@ -66,7 +59,7 @@ class RunComfyCatalogue:
         )
 
     async def _fetch_pages(self) -> dict[str, json_parser.Document] | Unreachable:
-        collected = _PageCollector()
+        collected = _Pages()
         for _ in range(self._limits.max_catalogue_pages):
             query = f"include_schema=true&limit={PAGE_SIZE}&offset={collected.offset}"
             page = await self._http.call(
@@ -74,7 +67,7 @@ class RunComfyCatalogue:
             )
             if isinstance(page, Unreachable):
                 return page
-            more = collected.add(page)
+            more = collected.add(*page)
             if collected.size > self._limits.max_catalogue_bytes:
                 return _too_large(f"more than {self._limits.max_catalogue_bytes} bytes")
             if not more:
@@ -107,20 +100,17 @@ def _parse_model(response: HttpResponse, redactor: Redactor) -> json_parser.Docu
     return Unreachable(doc.fault) if isinstance(doc, RequestNotFound) else doc
 
 
-def _parse_page(response: HttpResponse, redactor: Redactor) -> CataloguePage | Unreachable:
+def _parse_page(
+    response: HttpResponse, redactor: Redactor
+) -> tuple[list[object], object, int] | Unreachable:
+    """Return a page's entries, the number of all entries if RunComfy stated it, and its size."""
     doc = _parse_model(response, redactor)
     if isinstance(doc, Unreachable):
         return doc
     entries = doc.get("models")
     if not isinstance(entries, list):
         return build_unreachable(FaultKind.MALFORMED, response, redactor)
-    total = doc.get("total")
-    return CataloguePage(
-        models=_by_id(entries),
-        entries=len(entries),
-        total=total if isinstance(total, int) and not isinstance(total, bool) else None,
-        size=len(response.body),
-    )
+    return entries, doc.get("total"), len(response.body)
 
 
 def _by_id(entries: list[object]) -> dict[str, json_parser.Document]:

@@ -6,15 +6,14 @@ Status words are mapped by `json_parser.PHASES_BY_STATUS`. Any ambiguous answer 
 
 from http import HTTPStatus
 
+from core.jobs.job import CancelOutcome
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     Accepted,
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     Indeterminate,
     InProgress,
-    NotCancellable,
     NotSent,
     Rejected,
     RequestNotFound,
@@ -169,7 +168,7 @@ def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
     """Return whether RunComfy cancelled the request; only its explicit answer counts."""
     if response.status == HTTPStatus.CONFLICT:
         # The request's state forbids it. If that state is "cancelled", the next poll reports it.
-        return NotCancellable()
+        return CancelOutcome.NOT_CANCELLABLE
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
@@ -177,9 +176,9 @@ def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
     phase = json_parser.parse_phase(doc)
     # A repeated cancel is answered "not_cancellable" after the first one succeeded.
     if phase is Phase.CANCELLED or outcome in {"cancelled", "canceled"}:
-        return CancelSucceeded()
+        return CancelOutcome.CANCELLED
     if outcome == "not_cancellable" or phase in json_parser.FINAL_PHASES | {Phase.RUNNING}:
-        return NotCancellable()
+        return CancelOutcome.NOT_CANCELLABLE
     return build_unreachable(FaultKind.MALFORMED, response, redactor)
 
 

@@ -59,5 +59,4 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
 @router.get("/audit", response_model=Audit, responses=problem_responses(400), name="audit")
 async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
     """List what operators did, newest first."""
-    entries = await admin.stores.admin.list_audit_entries(query.limit)
-    return {"entries": [representations.audit_entry_representation(entry) for entry in entries]}
+    return {"entries": await admin.stores.admin.list_audit_entries(query.limit)}

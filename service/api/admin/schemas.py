@@ -1,10 +1,12 @@
 """What the admin API accepts and returns."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
+from core.admin import AuditEntry
+from core.jobs.in_doubt import Attach, Resolution
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
@@ -40,14 +42,11 @@ class AuditQuery(RequestModel):
     )
 
 
-class _TenantHead(Document):
-    tenant: str
-    created_at: TimeText
-
-
-class Tenant(TenantSettings, _TenantHead):
+class Tenant(TenantSettings):
     """A tenant without its secrets."""
 
+    tenant: str
+    created_at: TimeText
     webhook_secrets: int = Field(description="Number of webhook secrets.")
     webhook_overlap_ends_at: TimeText | None = Field(
         description="When the last of the older webhook secrets ends."
@@ -219,18 +218,10 @@ class ResolutionRequest(RequestModel):
         """Return the decision as the use case takes it."""
         if self.upstream_request_id is not None:
             return Attach(self.upstream_request_id)
-        return MarkLost() if self.resolution == "lost" else Resend()
-
-
-class _AuditEntry(Document):
-    at: TimeText
-    actor: str
-    action: str
-    subject: str
-    change: str
+        return "lost" if self.resolution == "lost" else "resend"
 
 
 class Audit(Document):
     """The latest actions of operators."""
 
-    entries: list[_AuditEntry]
+    entries: Sequence[AuditEntry]

@@ -86,8 +86,8 @@ async def change_tenant(
     Only those that the body has; null removes a limit. They apply from the next submit: jobs that
     run or wait above a lowered limit are not stopped.
     """
-    changed = await tenants.change_tenant(admin, tenant, settings)
-    return json_response(representations.tenant_representation(changed.details))
+    changed, _ = await tenants.change_tenant(admin, tenant, settings)
+    return json_response(representations.tenant_representation(changed))
 
 
 @router.delete("/tenants/{tenant}", status_code=204, responses=problem_responses(409))
@@ -122,7 +122,7 @@ async def create_key(admin: Admin, tenant: str, request: KeyRequest = _NO_KEY) -
     """Create another key for a tenant."""
     scopes = frozenset(request.scopes)
     made = await api_keys.create_key(admin, tenant, scopes, request.expires_at)
-    return representations.new_key_representation(made)
+    return representations.new_key_representation(*made)
 
 
 @router.delete("/tenants/{tenant}/keys/{key_id}", status_code=204)
@@ -150,7 +150,7 @@ async def rotate_webhook_secret(
     """
     overlap = timedelta(seconds=request.overlap_seconds)
     made = await tenants.rotate_webhook_secret(admin, tenant, overlap)
-    return representations.new_secret_representation(made)
+    return representations.new_secret_representation(*made)
 
 
 @router.delete("/tenants/{tenant}/webhook-secret/previous", response_model=Tenant)

@@ -104,7 +104,7 @@ async def list_deliveries(
 ) -> JsonObject:
     """List a tenant's deliveries, newest first."""
     page = await context.webhooks.list_deliveries(tenant, query)
-    return deliveries_representation(page.deliveries, page.cursor)
+    return deliveries_representation(page.items, page.cursor)
 
 
 @router.post(

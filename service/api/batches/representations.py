@@ -8,9 +8,9 @@ import orjson
 
 from core.batches import BatchItem, BatchSnapshot
 from core.errors import GatewayError
+from core.page import Page
 from core.representations.batches import batch_summary
 from core.representations.jobs import without_none
-from core.store.batches import BatchPage
 from service.batches.cancel import BatchCancellation, ItemCancellation
 from service.problems import problem_of
 
@@ -23,11 +23,11 @@ def batch_to_json(view: BatchSnapshot, base: str) -> bytes:
     )
 
 
-def batch_page_to_json(page: BatchPage, base: str) -> bytes:
+def batch_page_to_json(page: Page[BatchSnapshot, str], base: str) -> bytes:
     """A page of batches, without their items."""
     cursor = {"next_cursor": page.cursor} if page.cursor else {}
     return orjson.dumps(
-        {"batches": [_summary_with_links(view, base) for view in page.batches]} | cursor
+        {"batches": [_summary_with_links(view, base) for view in page.items]} | cursor
     )
 
 

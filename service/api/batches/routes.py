@@ -11,7 +11,6 @@ from core.batches import BatchSnapshot, BatchStatus
 from core.errors import CallerError, NotFound, StoreTimeout
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
-from core.store.batches import ItemSlice
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult
 from service.api.batches.representations import (
@@ -21,14 +20,11 @@ from service.api.batches.representations import (
 )
 from service.api.batches.schemas import (
     NEW_BATCH_BODY,
-    Batch,
-    BatchCancel,
-    Batches,
     BatchListQuery,
     ItemQuery,
 )
 from service.api.jobs.parameters import IDEMPOTENCY_KEY as KEY_PARAMETER
-from service.api.schemas import RATELIMIT_HEADERS
+from service.api.jobs.parameters import RATELIMIT_HEADERS
 from service.batches import cancel
 from service.batches.admission import (
     BatchContext,
@@ -41,7 +37,7 @@ from service.batches.admission import (
 from service.batches.parser import parse_batch
 from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.authentication import request_credential, request_links
+from service.http.authentication import checked_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -86,15 +82,15 @@ async def submit_batch(request: Request) -> Response:
     """
     # An error of the body is reported only to a caller whose key is valid.
     context = app_context(request.scope)
-    credential = request_credential(request)
+    credential = await checked_credential(request, Scope.SUBMIT)
     try:
         admission = await _parse_admission(request, context, credential)
     except CallerError:
-        await context.jobs.authenticate(credential, Scope.SUBMIT)
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
-        view = await context.batches.read(
+        view = await context.stores.batches.read(
             credential, admitted.existing_batch_id, cancel.ALL_ITEMS, Scope.SUBMIT
         )
         return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
@@ -134,7 +130,7 @@ async def _parse_admission(
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
     try:
-        return await context.batches.admit(admission)
+        return await context.stores.batches.admit(admission)
     except StoreTimeout as error:
         raise AcceptanceUnclear(
             "Redis did not answer during the admission: it is not known whether the batch exists. "
@@ -165,10 +161,10 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
     return json_bytes_response(batch_to_json(view, base), status, headers)
 
 
-# Batches are large and their JSON is ready: a response of bytes is not validated again.
-
-
-@router.get("/v1/batches", response_model=Batches, responses=problem_responses(400))
+@router.get(
+    "/v1/batches",
+    responses={200: json_content("A page of batches.", "Batches"), **problem_responses(400)},
+)
 async def list_batches(
     key: ReadKey, context: Context, links: RequestLinks, query: Annotated[BatchListQuery, Query()]
 ) -> Response:
@@ -176,14 +172,13 @@ async def list_batches(
 
     Without their items.
     """
-    page = await context.batches.list_page(key, query.cursor, query.limit)
+    page = await context.stores.batches.list_page(key, query.cursor, query.limit)
     return json_bytes_response(batch_page_to_json(page, links.base))
 
 
 @router.get(
     "/v1/batches/{batch_id}",
-    response_model=Batch,
-    responses=problem_responses(400, 404),
+    responses={200: json_content("The batch.", "Batch"), **problem_responses(400, 404)},
     name="batch",
 )
 async def show_batch(
@@ -199,12 +194,17 @@ async def show_batch(
     no longer stored.
     """
     await _check_id(context, key, batch_id, Scope.READ)
-    view = await context.batches.read(key, batch_id, ItemSlice(query.offset, query.limit))
+    indexes = range(query.offset, query.offset + query.limit)
+    view = await context.stores.batches.read(key, batch_id, indexes)
     return json_bytes_response(batch_to_json(view, links.base))
 
 
 @router.post(
-    "/v1/batches/{batch_id}/cancel", response_model=BatchCancel, responses=problem_responses(404)
+    "/v1/batches/{batch_id}/cancel",
+    responses={
+        200: json_content("What became of each item.", "BatchCancel"),
+        **problem_responses(404),
+    },
 )
 async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> Response:
     """Cancel the rest of a batch.
@@ -213,12 +213,12 @@ async def cancel_batch(key: CancelKey, context: Context, batch_id: BatchId) -> R
     to repeat.
     """
     await _check_id(context, key, batch_id, Scope.CANCEL)
-    done = await cancel.cancel_batch(context.batches, context.job_canceller, key, batch_id)
+    done = await cancel.cancel_batch(context.stores.batches, context.job_canceller, key, batch_id)
     return json_bytes_response(batch_cancellation_to_json(done))
 
 
 async def _check_id(context: AppContext, key: Credential, batch_id: str, scope: Scope) -> None:
     """Raises `NotFound` to a valid key for an id that no batch can have."""
     if not is_valid_id(batch_id):
-        await context.jobs.authenticate(key, scope)
+        await context.stores.jobs.authenticate(key, scope)
         raise NotFound

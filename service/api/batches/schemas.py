@@ -1,20 +1,15 @@
-"""What the operations on batches accept and return."""
+"""What the operations on batches accept."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 from pydantic import Field
 
-from core.batches import MAX_BATCH_ITEMS, AdmissionMode, BatchStatus
-from core.jobs.job import CancelOutcome, PublicStatus
-from core.tenants.cache_policy import CacheStatus
-from service.api.schemas import Problem
+from core.batches import MAX_BATCH_ITEMS, AdmissionMode
 from service.http.openapi import Schema, json_content, ref
 from service.jobs.submit_options import SUBMIT_OPTIONS
 from service.parsing.request_models import (
-    Document,
     RequestModel,
-    TimeText,
     WholeNumberOption,
     optional,
 )
@@ -78,74 +73,3 @@ class ItemQuery(RequestModel):
     limit: Annotated[int, WholeNumberOption(1, MAX_BATCH_ITEMS)] = Field(
         100, description="Number of items."
     )
-
-
-class _Counts(Document):
-    total: int
-    refused: int
-    in_queue: int
-    in_progress: int
-    completed: int
-    failed: int
-    cancelled: int
-
-
-class BatchSummary(Document):
-    """A batch without its items."""
-
-    batch_id: str
-    status: BatchStatus = Field(
-        description="`completed`: every request of it has ended, successfully or not."
-    )
-    reference: str | None = optional()
-    created_at: TimeText
-    finished_at: TimeText | None = optional()
-    counts: _Counts
-
-
-class _LinkedSummary(BatchSummary):
-    batch_url: str
-    cancel_url: str
-
-
-class _Item(Document):
-    index: int
-    request_id: str | None = optional()
-    status: PublicStatus | None = optional()
-    gateway_cache: CacheStatus | None = optional()
-    reference: str | None = optional()
-    error: Problem | None = optional("The problem of a submit with this item alone.")
-
-
-class Batch(_LinkedSummary):
-    """A batch with a page of its items."""
-
-    items: list[_Item]
-
-
-class Batches(Document):
-    """A page of batches, without their items."""
-
-    batches: list[_LinkedSummary]
-    next_cursor: str | None = optional()
-
-
-class _Outcomes(Document):
-    requested: int
-    cancelled: int
-    not_cancellable: int
-
-
-class _CancelledItem(Document):
-    index: int
-    request_id: str
-    status: PublicStatus
-    outcome: CancelOutcome | None = optional()
-    error: Problem | None = optional("The problem of a submit with this item alone.")
-
-
-class BatchCancel(BatchSummary):
-    """What cancelling the rest of a batch did, item by item."""
-
-    outcomes: _Outcomes
-    items: list[_CancelledItem]

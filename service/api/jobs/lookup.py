@@ -28,7 +28,7 @@ async def credential_and_id(
     credential = request_credential(request)
     path_id: str = request.path_params[parameter]
     if not is_valid_id(path_id):
-        await app_context(request.scope).jobs.authenticate(credential, scope)
+        await app_context(request.scope).stores.jobs.authenticate(credential, scope)
         raise NotFound
     return credential, path_id
 
@@ -36,7 +36,7 @@ async def credential_and_id(
 async def load_view(request: Request, projection: Projection) -> JobView:
     """Return the job as it is now."""
     credential, job_id = await credential_and_id(request, Scope.READ)
-    view = await app_context(request.scope).jobs.read(credential, job_id, projection)
+    view = await app_context(request.scope).stores.jobs.read(credential, job_id, projection)
     request_context(request.scope).job_id = job_id
     return view
 
@@ -50,11 +50,11 @@ async def load_view_when_ended(
     if wait is None:
         return await load_view(request, projection), {}
     credential, job_id = await credential_and_id(request, Scope.READ)
-    subscription = context.subscriptions.subscribe(job_id, final_only=True)
+    subscription = context.subscriptions.subscribe(job_id, credential.tenant, final_only=True)
     if subscription is None:
         # This process has no capacity for another wait: the caller gets the present status.
         return await load_view(request, projection), {}
-    read = partial(context.jobs.read, credential, job_id, projection)
+    read = partial(context.stores.jobs.read, credential, job_id, projection)
     with subscription:
         view = await read()
         request_context(request.scope).job_id = job_id

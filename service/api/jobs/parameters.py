@@ -1,4 +1,4 @@
-"""OpenAPI parameters and bodies of the operations on requests."""
+"""OpenAPI parameters, headers and bodies of the operations on requests."""
 
 from typing import Final
 
@@ -67,3 +67,18 @@ SUBMIT_BODY: Final = json_content(
     "ModelInput",
     required=True,
 )
+
+
+RATELIMIT_HEADERS: Final = {
+    "RateLimit-Policy": {
+        "description": "The tenant's limits (draft-ietf-httpapi-ratelimit-headers-11).",
+        "schema": {"type": "string"},
+        "example": '"requests-per-minute";q=60;w=60, "usd-per-day";q=25000000;qu="microdollars";'
+        "w=86400",
+    },
+    "RateLimit": {
+        "description": "What is left of each.",
+        "schema": {"type": "string"},
+        "example": '"requests-per-minute";r=59;t=1, "usd-per-day";r=24370000;t=32486',
+    },
+}

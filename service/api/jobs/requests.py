@@ -134,7 +134,9 @@ async def delete_request(request: Request) -> Response:
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
     request_context(request.scope).job_id = job_id
     context = app_context(request.scope)
-    await delete_job(context.jobs, context.job_index, context.emit, credential, job_id)
+    await delete_job(
+        context.stores.jobs, context.stores.job_index, context.emit, credential, job_id
+    )
     return Response(status_code=204)
 
 
@@ -155,5 +157,5 @@ async def list_requests(
     `next_cursor`: a filter reads a bounded number at a time. Requests that are admitted, end or
     are deleted meanwhile neither repeat nor hide older ones.
     """
-    page = await context.job_index.list_page(key, query.job_query())
+    page = await context.stores.job_index.list_page(key, query.job_query())
     return json_response(job_page_representation(page, links))

@@ -16,11 +16,10 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
-from service.api.jobs.parameters import SUBMIT_BODY, SUBMIT_PARAMETERS
-from service.api.schemas import RATELIMIT_HEADERS
+from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.authentication import bearer_credential
+from service.http.authentication import checked_credential
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
@@ -76,12 +75,11 @@ async def submit(request: Request) -> Response:
     """
     # An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     context, current = app_context(request.scope), request_context(request.scope)
-    credential = bearer_credential(request.headers)
-    current.tenant = credential.tenant
+    credential = await checked_credential(request, Scope.SUBMIT)
     try:
         admission = await _build_admission(request, context, credential, current.trace)
     except CallerError:
-        await context.jobs.authenticate(credential, Scope.SUBMIT)
+        await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
@@ -91,16 +89,19 @@ async def submit(request: Request) -> Response:
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
     job_id, subscriptions = admission.job.id, context.subscriptions
-    subscription = subscriptions.subscribe(job_id, final_only=True) if wait else None
+    subscription = (
+        subscriptions.subscribe(job_id, credential.tenant, final_only=True) if wait else None
+    )
     if wait is None or subscription is None:
         admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
     with subscription:
         admitted, record = await _admit(context, current, admission)
+        del admission  # its input may be large, and the wait long
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
-            read = partial(context.jobs.read, credential, record.job.id, Projection.RESULT)
+            read = partial(context.stores.jobs.read, credential, record.job.id, Projection.RESULT)
             view = await wait_until_ended(request, subscription, read, wait)
             record = view.record if view else record
         return _response(request, context, record, headers)
@@ -130,11 +131,12 @@ async def _admit(
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     try:
-        admitted = await context.jobs.admit(admission)
+        admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id
         raise AcceptanceUnclear(retry_after=error.retry_after) from error
+    current.release_body()
     record = admitted.record or JobRecord(admission.job)
     if not admission.dry_run:
         current.job_id = record.job.id

@@ -48,7 +48,7 @@ async def list_deliveries(
     number of deliveries for one page.
     """
     page = await context.webhooks.list_deliveries(tenant, query)
-    return tenant_deliveries_representation(page.deliveries, page.cursor)
+    return tenant_deliveries_representation(page.items, page.cursor)
 
 
 @router.post(

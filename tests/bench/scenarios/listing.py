@@ -11,8 +11,9 @@ from typing import Final
 
 from core.clock import to_ms
 from core.jobs.job import BillingStatus, Job, JobState, PublicStatus
-from core.jobs.query import JobPage, JobQuery, reference_score, score_of
+from core.jobs.query import Cursor, JobQuery, reference_score, score_of
 from core.money import MicroUsd
+from core.page import Page
 from core.store import keys
 from core.store.codecs import JOB_CODEC
 from simulator.private_redis import private_redis
@@ -104,7 +105,7 @@ async def fill(harness: StoreUsageHarness, first: int, until: int) -> None:
         await harness.wire.execute("EVAL", _FILL, 2, index, keys.references(TENANT), *arguments)
 
 
-async def time_query(harness: StoreUsageHarness, what: str, query: JobQuery) -> JobPage:
+async def time_query(harness: StoreUsageHarness, what: str, query: JobQuery) -> Page[Job, Cursor]:
     """Read the page repeatedly and print the time that it takes."""
     listed, took = harness.backend.job_index, []
     await harness.wire.execute("CONFIG", "RESETSTAT")
@@ -118,7 +119,7 @@ async def time_query(harness: StoreUsageHarness, what: str, query: JobQuery) -> 
     inside = float(row.partition("usec_per_call=")[2].partition(",")[0]) / 1000
     cuts = quantiles(took, n=100)
     more = "more" if page.cursor else "end"
-    print(f"{what:44}{len(page.jobs):5} {more:5}{cuts[49]:8.2f}{cuts[98]:8.2f}{inside:9.2f}")
+    print(f"{what:44}{len(page.items):5} {more:5}{cuts[49]:8.2f}{cuts[98]:8.2f}{inside:9.2f}")
     return page
 
 
@@ -127,7 +128,7 @@ async def follow_pages(harness: StoreUsageHarness, what: str, query: JobQuery) -
     began, pages, found = time.perf_counter(), 0, 0
     while True:
         page = await harness.backend.job_index.list_page_for_tenant(TENANT, query)
-        pages, found = pages + 1, found + len(page.jobs)
+        pages, found = pages + 1, found + len(page.items)
         if page.cursor is None:
             break
         query = replace(query, cursor=page.cursor)

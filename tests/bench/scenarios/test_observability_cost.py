@@ -14,7 +14,6 @@ from core.clock import SystemClock
 from core.observability.events import Emit, Event
 from core.observability.logs import configure_logging
 from core.observability.prometheus import MetricsRegistry
-from core.settings import LogFormat, LogLevel
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
@@ -138,7 +137,7 @@ async def test_metrics_and_logs_are_a_small_part_of_a_request(
     counting = MetricsRegistry.__call__
     found: dict[tuple[str, str], list[float]] = {}
     with (tmp_path / "log").open("w") as lines:
-        log = configure_logging(LogFormat.JSON, LogLevel.INFO, lines)
+        log = configure_logging("json", "INFO", lines)
         async with open_service(settings, key, log) as (caller, telling):
             for what, call in EVENTS_PER_CALL.items():
                 await cpu_per_call(caller, *call)

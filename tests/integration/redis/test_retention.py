@@ -98,7 +98,7 @@ class RetentionHarness:
     async def newest(self, number: int) -> Job:
         """The job of `ada` at that place, counted from the last."""
         page = await self.subject.job_index.list_page_for_tenant("ada", JobQuery())
-        return page.jobs[number - 1]
+        return page.items[number - 1]
 
     async def trim(self) -> None:
         """Run the worker's periodic maintenance."""

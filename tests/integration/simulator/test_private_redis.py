@@ -13,7 +13,6 @@ import pytest
 import redis
 
 from simulator.private_redis import (
-    Fsync,
     PrivateRedis,
     RedisMissing,
     find_server,
@@ -53,7 +52,7 @@ def test_it_is_set_up_to_keep_what_it_was_given(own_redis: PrivateRedis) -> None
 
 
 def test_fsync_can_be_always() -> None:
-    with private_redis(fsync=Fsync.ALWAYS) as server:
+    with private_redis(fsync="always") as server:
         assert config(server)["appendfsync"] == "always"
 
 

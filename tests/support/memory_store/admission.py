@@ -24,7 +24,7 @@ from core.jobs.job import FollowUp, Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
-from core.quotas import QuotaPolicy
+from core.quotas import CallRate, QuotaPolicy
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error
 from core.store.wake_queue import WAKE_GRACE
@@ -225,13 +225,14 @@ def authenticate_call(
     memory: MemoryState,
     credential: Credential,
     scope: Scope | None,
-    *,
-    multiplies: bool = False,
+    rate: CallRate | None = CallRate.CALLS,
 ) -> None:
     """As `authenticate`, for a call that is no submit: it counts in the tenant's rates of calls."""
     authenticate(memory, credential, scope)
+    if rate is None:
+        return
     take_call(memory, credential.tenant, QuotaPolicy.CALLS)
-    if multiplies:
+    if rate is CallRate.WEBHOOK_ACTIONS:
         take_call(memory, credential.tenant, QuotaPolicy.WEBHOOK_ACTIONS)
 
 

@@ -15,8 +15,8 @@ from core.errors import (
     NotFound,
 )
 from core.jobs.job import Job
+from core.page import Page
 from core.retention import RETENTION
-from core.store.batches import BatchPage, ItemSlice
 from core.store.codecs import JOB_CODEC
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import (
@@ -65,7 +65,7 @@ class MemoryBatchStore:
         self,
         credential: Credential,
         batch_id: str,
-        item_slice: ItemSlice,
+        indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot:
         """See `BatchStore.read`."""
@@ -74,10 +74,12 @@ class MemoryBatchStore:
         row = memory.batch(batch_id)
         if row is None or row.batch.tenant != credential.tenant:
             raise NotFound
-        items = row.items[item_slice.offset : item_slice.offset + item_slice.limit]
+        items = row.items[indexes.start : indexes.stop]
         return replace(_view(memory, row), items=tuple(_now(memory, item) for item in items))
 
-    async def list_page(self, credential: Credential, after: str | None, limit: int) -> BatchPage:
+    async def list_page(
+        self, credential: Credential, after: str | None, limit: int
+    ) -> Page[BatchSnapshot, str]:
         """See `BatchStore.list_page`."""
         memory = self._memory
         authenticate_call(memory, credential, Scope.READ)
@@ -88,7 +90,7 @@ class MemoryBatchStore:
         page = names[start : start + limit]
         found = (memory.batch(name) for name in page)
         views = tuple(_view(memory, row) for row in found if row is not None)
-        return BatchPage(views, page[-1] if len(page) == limit else None)
+        return Page(views, page[-1] if len(page) == limit else None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
         """See `BatchStore.claim_completed`."""
@@ -178,7 +180,7 @@ def _without_listeners(*_: object, **__: object) -> None:
 def _items(
     admission: BatchAdmission, results: tuple[AdmissionResult | CallerError, ...]
 ) -> tuple[BatchItem, ...]:
-    refused = {one.index: BatchItem(one.index, rejection=one.problem) for one in admission.rejected}
+    refused = {i: BatchItem(i, rejection=problem) for i, problem in admission.rejected.items()}
     pairs = iter(zip(admission.admissions, results, strict=True))
     places = range(admission.batch.size)
     return tuple(refused.get(place) or _item(place, *next(pairs)) for place in places)

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from core.billing.settlement import SettlementStatus, settlement_of
 from core.clock import MILLISECOND, to_ms
 from core.jobs.job import Job, JobState
-from core.jobs.query import Cursor, JobPage, JobQuery, score_fraction_of
+from core.jobs.query import Cursor, JobQuery, score_fraction_of
+from core.page import Page
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store.codecs import DELIVERY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.job_index import (
@@ -80,12 +81,12 @@ class MemoryJobIndex:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def list_page(self, credential: Credential, query: JobQuery) -> JobPage:
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
         """See `JobIndex.list_page`."""
         authenticate_call(self._memory, credential, Scope.READ)
         return await self.list_page_for_tenant(credential.tenant, query)
 
-    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> JobPage:
+    async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
         """See `JobIndex.list_page_for_tenant`."""
         found: list[Job] = []
         read, behind = 0, self._index(tenant, query)
@@ -101,8 +102,8 @@ class MemoryJobIndex:
                 or number == MAX_ENTRIES_SKIPPED
             ):
                 more = number < len(behind)
-                return JobPage(tuple(found), Cursor(place, name) if more else None)
-        return JobPage(tuple(found))
+                return Page(tuple(found), Cursor(place, name) if more else None)
+        return Page(tuple(found))
 
     def _index(self, tenant: str, query: JobQuery) -> list[tuple[float, str]]:
         """The candidates of a page: jobs of its reference or status, or all."""

@@ -10,6 +10,7 @@ from core.clock import to_ms
 from core.errors import NotFound
 from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.run_times import MAX_RUNS, run_time
+from core.quotas import CallRate
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
@@ -42,10 +43,13 @@ class MemoryJobStore:
         self._memory = memory
 
     async def authenticate(
-        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
     ) -> None:
         """See `JobStore.authenticate`."""
-        authenticate_call(self._memory, credential, scope, multiplies=multiplies)
+        authenticate_call(self._memory, credential, scope, rate=rate)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""

@@ -22,7 +22,6 @@ from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.tenants import (
     MemoryAdminStore,
     MemoryTenantStore,
-    MemoryUsageStore,
 )
 from tests.support.memory_store.webhooks import (
     MemoryDeliveryStore,
@@ -72,7 +71,6 @@ def memory_stores(clock: Clock) -> MemoryStores:
         tenants=MemoryTenantStore(memory),
         webhook_configs=MemoryWebhookConfigStore(memory),
         replays=MemoryReplayStore(memory),
-        usage=MemoryUsageStore(memory),
         admin=MemoryAdminStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),

@@ -135,16 +135,8 @@ class MemoryTenantStore:
             doc=API_KEY_CODEC.encode(key),
         )
 
-
-class MemoryUsageStore:
-    """Fake of `core.store.usage.UsageStore`: it sums at each read."""
-
-    def __init__(self, memory: MemoryState) -> None:
-        """Share `memory` with the other stores."""
-        self._memory = memory
-
-    async def read(self, tenant: str, limits: Limits, now: datetime) -> Usage:
-        """See `UsageStore.read`."""
+    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+        """See `TenantStore.read_usage`."""
         turns = self._memory.fair_queue
         windows = tuple(self._window(tenant, span) for span in usage_windows_at(now))
         return Usage(

@@ -13,7 +13,7 @@ from service.settings import ServiceSettings
 
 def test_the_defaults_are_sound() -> None:
     policy = build_http_policy(ServiceSettings())
-    assert policy.body_limits.max_bytes == 2**20
+    assert policy.body_limits.max_bytes == 64 * 2**20
     assert policy.public_url is None
     assert policy.options.deadlines_of("any") == Deadlines(timedelta(hours=2))
     assert policy.cache.rule_for("any") == CacheRule(CacheMode.USE, timedelta(days=7))
@@ -22,7 +22,7 @@ def test_the_defaults_are_sound() -> None:
 def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "GATEWAY_PUBLIC_URL": "https://gateway.example/",
-        "GATEWAY_MAX_BODY_BYTES": "67108864",
+        "GATEWAY_MAX_BODY_BYTES": "2097152",
         "GATEWAY_DEFAULT_TIMEOUT": "600",
         "GATEWAY_DEFAULT_START_TIMEOUT": "PT5M",
         "GATEWAY_MODEL_TIMEOUTS": '{"a/b": {"start_timeout": 60}}',
@@ -33,7 +33,7 @@ def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = build_http_policy(ServiceSettings())
 
     assert policy.public_url == "https://gateway.example"
-    assert policy.body_limits.max_bytes == 64 * 2**20
+    assert policy.body_limits.max_bytes == 2 * 2**20
     default = Deadlines(timedelta(minutes=10), timedelta(minutes=5))
     assert policy.options.deadlines_of("any") == default
     own = Deadlines(timedelta(minutes=10), timedelta(minutes=1))

@@ -19,10 +19,8 @@ from worker.jobs.decisions.transition import (
 )
 from worker.ports import (
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     InProgress,
-    NotCancellable,
     RequestNotFound,
     StatusAnswer,
     Unreachable,
@@ -36,7 +34,7 @@ def expire_running(job: Job, now: datetime, cancel_answer: CancelAnswer) -> Chan
     `cancel_answer` is RunComfy's answer to the cancel that was sent first. Unless that cancel
     succeeded, the run may still be billed: the job ends, and its result is awaited.
     """
-    if isinstance(cancel_answer, CancelSucceeded):
+    if cancel_answer is CancelOutcome.CANCELLED:
         return finish(
             job, Trigger.DEADLINE_EXCEEDED, now, error=TIMEOUT_ERROR, billed=billed_if_free(job)
         )
@@ -119,7 +117,7 @@ def decide_cancel(
 ) -> Change | Reschedule:
     """Decide from RunComfy's answer to a cancel. A cancel without an answer is sent again."""
     match answer:
-        case CancelSucceeded():
+        case CancelOutcome.CANCELLED:
             return finish(
                 job,
                 Trigger.CANCEL_DONE,
@@ -127,7 +125,7 @@ def decide_cancel(
                 billed=billed_if_free(job),
                 cancel_outcome=CancelOutcome.CANCELLED,
             )
-        case NotCancellable():
+        case CancelOutcome.NOT_CANCELLABLE:
             return transition(
                 job,
                 Trigger.NOT_CANCELLABLE,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.jobs.in_doubt import POLICY_ACTOR, Resend, resolve
+from core.jobs.in_doubt import POLICY_ACTOR, resolve
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobError, Trigger
 from core.tenants.tenant import DoubtPolicy
 from core.transactions.job_update import Change
@@ -143,7 +143,7 @@ def decide_expired_hold(job: Job, doubt_policy: DoubtPolicy, now: datetime) -> C
     """Decide for a job in doubt that no operator resolved in time: resend once, or fail."""
     in_time = job.deadline is None or now < job.deadline
     if doubt_policy is DoubtPolicy.RESEND and in_time and job.resends_approved == 0:
-        resent = resolve(job, Resend(), POLICY_ACTOR, now)
+        resent = resolve(job, "resend", POLICY_ACTOR, now)
         return Change(job, resent.after, resent.entry, resent.trigger)
     error = JobError(
         "submit_in_doubt",

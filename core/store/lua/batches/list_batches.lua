@@ -4,7 +4,7 @@
 -- KEYS: api_key tenant batch_index
 -- ARGV: now tenant_name scope after limit
 
-local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now)
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, 'calls-per-minute')
 if auth_error then return { auth_error } end
 local start = 0
 if after ~= '' then

@@ -5,7 +5,7 @@
 -- KEYS: api_key tenant record items tenant_batches
 -- ARGV: now tenant_name scope first last id
 
-local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now)
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, 'calls-per-minute')
 if auth_error then return { auth_error } end
 if not redis.call('ZSCORE', tenant_batches, id) then return { 'not_found' } end
 local stored = redis.call('HMGET', record, 'doc', 'finished_at')

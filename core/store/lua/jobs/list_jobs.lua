@@ -33,7 +33,7 @@ local function matches_query(doc)
 end
 
 if api_key ~= '' then
-  local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now)
+  local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, 'calls-per-minute')
   if auth_error then return { auth_error } end
 end
 

@@ -49,7 +49,7 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
   delete_input(tenant_name, job, state)
-  -- A cancel that nobody paid for would otherwise fill the store for nothing.
+  -- A cancel without a charge would otherwise fill the store for nothing.
   if state == 'cancelled' and settlement_status == 'free' then redis.call('HDEL', job, 'input') end
 end
 if before ~= state or output ~= '' then count_stored_bytes(tenant_name, id, job) end

@@ -16,11 +16,12 @@ local function take_call(tenant_name, policy, per_minute, now)
   return nil
 end
 
--- `multiplies`: '1' for a call that causes many events; '' else.
-local function authenticate_call(api_key, tenant, tenant_name, scope, now, multiplies)
+-- `rate`: the policy of the call; a webhook action is a call too. '' for a check that is no call of its own.
+local function authenticate_call(api_key, tenant, tenant_name, scope, now, rate)
   local stored = redis.call('HMGET', tenant, 'disabled', 'calls_per_minute', 'webhook_actions_per_minute')
-  return authenticate(api_key, stored[1], tenant_name, scope, now)
-    or take_call(tenant_name, 'calls-per-minute', stored[2], now)
-    or multiplies == '1' and take_call(tenant_name, 'webhook-actions-per-minute', stored[3], now)
-    or nil
+  local auth_error = authenticate(api_key, stored[1], tenant_name, scope, now)
+  if auth_error or rate == '' then return auth_error end
+  auth_error = take_call(tenant_name, 'calls-per-minute', stored[2], now)
+  if auth_error or rate == 'calls-per-minute' then return auth_error end
+  return take_call(tenant_name, rate, stored[3], now)
 end

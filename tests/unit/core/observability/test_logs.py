@@ -12,7 +12,6 @@ import pytest
 from core.observability.events import Event, OperationalWarning, RequestServed, UpstreamCalled
 from core.observability.log_context import LogContext, bind_log_context
 from core.observability.logs import LOG_LINES, configure_logging, redact
-from core.settings import LogFormat, LogLevel
 from core.tenants.api_keys import build_api_key
 from core.webhooks.secrets import encode_webhook_secret
 from tests.support.traces import NOT_SAMPLED, SAMPLED, TRACE
@@ -42,7 +41,7 @@ def test_every_event_has_a_word_that_stays() -> None:
 
 def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
     stream = io.StringIO()
-    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+    emit = configure_logging("json", "INFO", stream)
 
     emit(RequestServed("r_1", "GET", "/healthz", 200, timedelta(milliseconds=2)))
 
@@ -63,7 +62,7 @@ def test_an_event_is_one_json_line_without_its_empty_fields() -> None:
 def line_of(event: Event) -> dict[str, object]:
     """The log line of an event."""
     stream = io.StringIO()
-    configure_logging(LogFormat.JSON, LogLevel.DEBUG, stream)(event)
+    configure_logging("json", "DEBUG", stream)(event)
     line: dict[str, object] = json.loads(stream.getvalue())
     return line
 
@@ -87,7 +86,7 @@ def test_a_line_names_the_job_that_its_event_knows_nothing_of() -> None:
 
 def test_the_exception_behind_a_trouble_is_in_its_line() -> None:
     stream = io.StringIO()
-    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+    emit = configure_logging("json", "INFO", stream)
 
     emit(OperationalWarning("defect", "ValueError", error=ValueError("odd")))
 
@@ -98,7 +97,7 @@ def test_the_exception_behind_a_trouble_is_in_its_line() -> None:
 
 def test_a_level_hides_what_is_below_it() -> None:
     stream = io.StringIO()
-    emit = configure_logging(LogFormat.JSON, LogLevel.ERROR, stream)
+    emit = configure_logging("json", "ERROR", stream)
 
     emit(OperationalWarning("odd", "something"))
     logging.getLogger("library").warning("quiet")
@@ -108,7 +107,7 @@ def test_a_level_hides_what_is_below_it() -> None:
 
 def test_a_library_s_traceback_is_one_json_line_without_secrets() -> None:
     stream = io.StringIO()
-    configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+    configure_logging("json", "INFO", stream)
 
     def fail() -> None:
         raise RuntimeError(f"sent {KEY} and Bearer abc.def and {SECRET}")
@@ -126,7 +125,7 @@ def test_a_library_s_traceback_is_one_json_line_without_secrets() -> None:
 
 def test_a_terminal_gets_readable_lines_without_secrets() -> None:
     stream = io.StringIO()
-    emit = configure_logging(LogFormat.CONSOLE, LogLevel.INFO, stream)
+    emit = configure_logging("console", "INFO", stream)
 
     emit(OperationalWarning("odd", f"somebody sent {KEY}"))
 
@@ -136,7 +135,7 @@ def test_a_terminal_gets_readable_lines_without_secrets() -> None:
 
 def test_auto_is_json_where_nobody_watches() -> None:
     stream = io.StringIO()
-    configure_logging(LogFormat.AUTO, LogLevel.INFO, stream)(OperationalWarning("odd", "x"))
+    configure_logging("auto", "INFO", stream)(OperationalWarning("odd", "x"))
     assert json.loads(stream.getvalue())["code"] == "odd"
 
 
@@ -162,7 +161,7 @@ def test_secrets_are_blotted_out(text: str, shown: str) -> None:
 @pytest.mark.parametrize("detail", ["half \ud83d", "\udc80 and more"])
 def test_a_text_that_is_no_unicode_is_logged_all_the_same(detail: str) -> None:
     stream = io.StringIO()
-    emit = configure_logging(LogFormat.JSON, LogLevel.INFO, stream)
+    emit = configure_logging("json", "INFO", stream)
 
     emit(OperationalWarning("internal_error", detail))
 

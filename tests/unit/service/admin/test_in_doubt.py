@@ -7,7 +7,7 @@ import pytest
 
 from core.billing.settlement import SettlementStatus
 from core.errors import Conflict, InvalidInput, NotFound
-from core.jobs.in_doubt import Attach, MarkLost, Resend, Resolution
+from core.jobs.in_doubt import Attach, Resolution
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import AdminAction, CostSettled, JobTransitioned
@@ -81,8 +81,8 @@ def operator(app: AppHarness) -> httpx.AsyncClient:
     ("resolution", "state", "rung", "settled"),
     [
         (Attach("up-7"), JobState.RUNNING, True, []),
-        (Resend(), JobState.QUEUED, True, []),
-        (MarkLost(), JobState.FAILED, False, [SettlementStatus.ESTIMATED]),
+        ("resend", JobState.QUEUED, True, []),
+        ("lost", JobState.FAILED, False, [SettlementStatus.ESTIMATED]),
     ],
 )
 async def test_a_decision_is_carried_out_told_and_noted(
@@ -112,7 +112,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
 async def test_a_lost_one_is_called_back_and_may_have_been_charged(
     app: AppHarness, admin_context: AdminContext, job_in_doubt: Job
 ) -> None:
-    job = await resolve_in_doubt(admin_context, job_in_doubt.id, MarkLost())
+    job = await resolve_in_doubt(admin_context, job_in_doubt.id, "lost")
     assert job.billed is BillingStatus.UNKNOWN
     (row,) = app.stores.memory.deliveries.values()
     assert DELIVERY_CODEC.decode(row.doc).url == "https://hooks.example.com/x"
@@ -121,11 +121,11 @@ async def test_a_lost_one_is_called_back_and_may_have_been_charged(
 async def test_what_is_not_in_doubt_is_no_matter_for_a_decision(
     admin_context: AdminContext, job_in_doubt: Job
 ) -> None:
-    await resolve_in_doubt(admin_context, job_in_doubt.id, Resend())
+    await resolve_in_doubt(admin_context, job_in_doubt.id, "resend")
     with pytest.raises(Conflict):
-        await resolve_in_doubt(admin_context, job_in_doubt.id, Resend())
+        await resolve_in_doubt(admin_context, job_in_doubt.id, "resend")
     with pytest.raises(NotFound):
-        await resolve_in_doubt(admin_context, "req_0", MarkLost())
+        await resolve_in_doubt(admin_context, "req_0", "lost")
     assert len(await admin_context.stores.admin.list_audit_entries(10)) == 1
 
 

@@ -58,6 +58,6 @@ async def test_only_a_refused_account_makes_unready(
 
 
 async def test_ready_needs_the_store(app: AppHarness) -> None:
-    app.replace_resources(worker_heartbeats=UnavailableHeartbeats(app.stores.memory))
+    app.replace_stores(heartbeats=UnavailableHeartbeats(app.stores.memory))
     unknown = {"redis": "no_answer", "worker": "unchecked", "upstream": "unchecked"}
     assert await readiness(app) == (503, unknown)

@@ -111,7 +111,7 @@ async def test_a_defect_is_a_500_that_tells_operators_and_not_callers(
 ) -> None:
     broken = DefectiveJobStore(app.stores.memory)
     broken.error = error
-    app.replace_resources(jobs=broken)
+    app.replace_stores(jobs=broken)
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 

@@ -207,7 +207,7 @@ class ContendedJobStore(MemoryJobStore):
 
 
 async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(app: AppHarness, key: str) -> None:
-    app.replace_resources(jobs=ContendedJobStore(app.stores.memory))
+    app.replace_stores(jobs=ContendedJobStore(app.stores.memory))
     async with app.client(key) as caller:
         answer = await cancel(caller, await submitted(caller))
 
@@ -219,7 +219,7 @@ async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(app: AppHarness, ke
 async def test_a_race_without_end_is_told_as_such(app: AppHarness, key: str) -> None:
     raced = ContendedJobStore(app.stores.memory)
     raced.lost_races = MAX_TRIES
-    app.replace_resources(jobs=raced)
+    app.replace_stores(jobs=raced)
     async with app.client(key) as caller:
         answer = await cancel(caller, await submitted(caller))
     assert (answer.status_code, answer.json()["code"]) == (409, "job_contended")
@@ -235,6 +235,6 @@ class VanishingJobStore(MemoryJobStore):
 
 
 async def test_a_job_that_is_gone_by_then_is_404(app: AppHarness, key: str) -> None:
-    app.replace_resources(jobs=VanishingJobStore(app.stores.memory))
+    app.replace_stores(jobs=VanishingJobStore(app.stores.memory))
     async with app.client(key) as caller:
         assert (await cancel(caller, await submitted(caller))).status_code == 404

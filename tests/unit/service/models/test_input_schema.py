@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from core.deduplication.fingerprint import Defaults
-from service.models.input_schema import TYPES, UnreadableSchema, defaults_of, normalise_schema
+from service.models.input_schema import TYPES, UnusableSchema, defaults_of, normalise_schema
 
 
 def read(schema: dict[str, Any], *, closed: bool = False) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_a_schema_that_says_itself_what_else_it_takes_keeps_its_word() -> None:
 
 @pytest.mark.parametrize("schema", [None, [], "object", 5, True])
 def test_what_is_no_object_is_no_schema(schema: object) -> None:
-    with pytest.raises(UnreadableSchema):
+    with pytest.raises(UnusableSchema):
         normalise_schema(schema)
 
 
@@ -136,7 +136,7 @@ def test_endless_nesting_is_refused() -> None:
     schema: dict[str, Any] = {}
     for _ in range(500):
         schema = {"properties": {"x": schema}}
-    with pytest.raises(UnreadableSchema):
+    with pytest.raises(UnusableSchema):
         normalise_schema(schema)
 
 

@@ -5,10 +5,10 @@ import orjson
 import pytest
 
 from core.errors import FieldError
+from service.models.input_schema import UnusableSchema
 from service.models.validation import (
     MAX_ERRORS,
     MESSAGES,
-    UncompilableSchema,
     compile_schema,
     json_pointer,
     truncate_message,
@@ -183,7 +183,7 @@ def test_a_field_that_contradicts_its_own_default_is_not_checked() -> None:
     ],
 )
 def test_a_schema_that_cannot_be_compiled_says_so(schema: dict[str, Any]) -> None:
-    with pytest.raises(UncompilableSchema):
+    with pytest.raises(UnusableSchema):
         compile_schema(schema)
 
 

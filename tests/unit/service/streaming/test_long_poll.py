@@ -42,7 +42,7 @@ class ReadCountingJobStore(MemoryJobStore):
 @pytest.fixture
 def jobs(app: AppHarness) -> ReadCountingJobStore:
     store = ReadCountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=store)
+    app.replace_stores(jobs=store)
     return store
 
 
@@ -158,7 +158,7 @@ async def test_without_prefer_nothing_is_read_and_nobody_waits(
 async def test_a_full_process_takes_the_job_and_does_not_wait(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    places = [app.resources.subscriptions.subscribe("other") for _ in range(3)]
+    places = [app.resources.subscriptions.subscribe("other", "t") for _ in range(3)]
     answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=WAIT_10)
 
     assert len(places) == 3

@@ -33,7 +33,7 @@ FULL: dict[str, Any] = {
     "burst": 5,
     "calls_per_minute": 900,
     "webhook_actions_per_minute": 6,
-    "stored_mb": 512,
+    "stored_bytes": 512_000,
     "running": 0,
     "waiting": 100,
     "jobs_per_day": 50,

@@ -16,11 +16,9 @@ from tests.support.records import NOW, POLICY, SECOND, at, fault, job, tenant, w
 from tests.support.worker import BODY, WorkerHarness
 from worker.ports import (
     Accepted,
-    CancelSucceeded,
     Finished,
     Indeterminate,
     InProgress,
-    NotCancellable,
     RunCompleted,
     Unreachable,
     UpstreamTimes,
@@ -139,7 +137,7 @@ async def test_a_running_job_without_an_id_is_a_defect(worker: WorkerHarness) ->
 
 
 async def test_a_wish_from_the_submit_is_passed_on_and_ends_free(worker: WorkerHarness) -> None:
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     wish = job(S.RUNNING, cancel_requested_at=NOW, cancel_outcome=CancelOutcome.REQUESTED)
     ended = await worker.advance(wish)
     assert ended is not None
@@ -149,7 +147,7 @@ async def test_a_wish_from_the_submit_is_passed_on_and_ends_free(worker: WorkerH
 
 
 async def test_a_cancel_that_is_refused_goes_on_with_the_poll(worker: WorkerHarness) -> None:
-    worker.upstream.cancels = deque([NotCancellable()])
+    worker.upstream.cancels = deque([CancelOutcome.NOT_CANCELLABLE])
     worker.upstream.statuses = deque([RUNS])
     after = await worker.advance(job(S.CANCELLING, cancel_outcome=CancelOutcome.REQUESTED))
     assert after is not None
@@ -163,7 +161,7 @@ async def test_a_wish_noted_while_the_submit_is_on_its_way(worker: WorkerHarness
 
     worker.upstream.during_submit = wish
     worker.upstream.submits = deque([Accepted("up-9")])
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     ended = await worker.advance(job())
     assert ended is not None
     assert (ended.state, ended.upstream_id, ended.billed) == (S.CANCELLED, "up-9", BillingStatus.NO)
@@ -178,7 +176,7 @@ async def test_out_of_time_is_cancelled_and_its_late_result_fetched(
     worker: WorkerHarness, state: JobState
 ) -> None:
     worker.upstream.statuses = deque([RUNS])
-    worker.upstream.cancels = deque([NotCancellable()])
+    worker.upstream.cancels = deque([CancelOutcome.NOT_CANCELLABLE])
     worker.upstream.results = deque([DONE])
     late = await worker.advance(job(state, deadline=NOW))
     assert late is not None
@@ -199,7 +197,7 @@ async def test_what_finished_is_a_success_after_the_deadline_too(
     worker: WorkerHarness, state: JobState
 ) -> None:
     worker.upstream.statuses = deque([Finished("completed")])
-    worker.upstream.cancels = deque([NotCancellable()])
+    worker.upstream.cancels = deque([CancelOutcome.NOT_CANCELLABLE])
     worker.upstream.results = deque([DONE])
     ended = await worker.advance(job(state, deadline=NOW))
     assert ended is not None
@@ -221,7 +219,7 @@ async def test_out_of_time_and_cancelled_in_time_is_over(
     worker: WorkerHarness, state: JobState, end: JobState
 ) -> None:
     """A job that was cancelled in time is `cancelled`, even if its deadline passes too."""
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     worker.upstream.statuses = deque([RUNS])
     ended = await worker.advance(job(state, deadline=NOW))
     assert ended is not None

@@ -16,7 +16,6 @@ from tests.support.records import MINUTE, NOW, POLICY, SECOND, at, fault, job
 from tests.support.worker import WorkerHarness
 from worker.ports import (
     Accepted,
-    CancelSucceeded,
     Indeterminate,
     InProgress,
     NotSent,
@@ -187,7 +186,7 @@ async def test_a_wish_to_cancel_does_not_cost_the_lease(worker: WorkerHarness) -
     def wish() -> None:
         worker.last_change(cancel_requested_at=at(5), cancel_outcome=CancelOutcome.REQUESTED)
 
-    worker.upstream.cancels = deque([CancelSucceeded()])
+    worker.upstream.cancels = deque([CancelOutcome.CANCELLED])
     assert await lease_during_submit(worker, 60, wish) == at(60 + 15)
     assert (worker.jobs.job().state, worker.jobs.job().cancel_requested_at) == (S.CANCELLED, at(5))
 

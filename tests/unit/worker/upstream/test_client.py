@@ -4,11 +4,11 @@ from typing import Final
 import httpx
 import pytest
 
+from core.jobs.job import CancelOutcome
 from core.observability.events import UpstreamCalled
 from tests.support.upstream_client import HarnessFactory
 from worker.ports import (
     Accepted,
-    CancelSucceeded,
     Indeterminate,
     InProgress,
     Rejected,
@@ -66,7 +66,7 @@ async def test_cancel_is_a_post_without_a_body_by_the_truthful_road(
 ) -> None:
     desk = harness_for(lambda _: httpx.Response(200, json={"outcome": "cancelled"}))
 
-    assert await desk.client.cancel("r-1") == CancelSucceeded()
+    assert await desk.client.cancel("r-1") == CancelOutcome.CANCELLED
     [sent] = desk.posts
     assert (sent.url.path, sent.content) == ("/v1/requests/r-1/cancel", b"")
 

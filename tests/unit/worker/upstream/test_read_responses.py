@@ -5,14 +5,13 @@ import httpx
 import orjson
 import pytest
 
+from core.jobs.job import CancelOutcome
 from core.money import MicroUsd
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     InProgress,
-    NotCancellable,
     RequestNotFound,
     RunCancelled,
     RunCompleted,
@@ -180,15 +179,19 @@ def test_a_result_that_arrived_whole_counts_though_the_connection_broke() -> Non
 @pytest.mark.parametrize(
     ("status", "doc", "answer"),
     [
-        (200, {"outcome": "cancelled", "status": "cancelled"}, CancelSucceeded()),
-        (200, {"outcome": "Canceled"}, CancelSucceeded()),
-        (200, {"outcome": "not_cancellable", "status": "in_progress"}, NotCancellable()),
-        (200, {"outcome": "not_cancellable", "status": "cancelled"}, CancelSucceeded()),
-        (200, {"outcome": "not_cancellable"}, NotCancellable()),
-        (200, {"status": "cancelled"}, CancelSucceeded()),
-        (200, {"status": "completed"}, NotCancellable()),
-        (200, {"status": "running"}, NotCancellable()),
-        (409, {"detail": "it runs"}, NotCancellable()),
+        (200, {"outcome": "cancelled", "status": "cancelled"}, CancelOutcome.CANCELLED),
+        (200, {"outcome": "Canceled"}, CancelOutcome.CANCELLED),
+        (
+            200,
+            {"outcome": "not_cancellable", "status": "in_progress"},
+            CancelOutcome.NOT_CANCELLABLE,
+        ),
+        (200, {"outcome": "not_cancellable", "status": "cancelled"}, CancelOutcome.CANCELLED),
+        (200, {"outcome": "not_cancellable"}, CancelOutcome.NOT_CANCELLABLE),
+        (200, {"status": "cancelled"}, CancelOutcome.CANCELLED),
+        (200, {"status": "completed"}, CancelOutcome.NOT_CANCELLABLE),
+        (200, {"status": "running"}, CancelOutcome.NOT_CANCELLABLE),
+        (409, {"detail": "it runs"}, CancelOutcome.NOT_CANCELLABLE),
     ],
 )
 def test_cancel(status: int, doc: object, answer: CancelAnswer) -> None:

@@ -341,7 +341,7 @@ async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.Asyn
         async def admit(self, _: object) -> None:
             raise StoreTimeout
 
-    app.replace_resources(batches=Silent())
+    app.replace_stores(batches=Silent())
     answer = await caller.post(URL, json=batch(item(0)))
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
     assert "/v1/batches/bat_" in answer.json()["detail"]

@@ -211,7 +211,7 @@ async def test_a_race_is_tried_again(
 ) -> None:
     raced = ContendedJobIndex(app.stores.memory)
     raced.lost_races = losses
-    app.replace_resources(job_index=raced)
+    app.replace_stores(job_index=raced)
     job_id = await cancelled(app, caller)
     assert (await caller.delete(f"/v1/requests/{job_id}")).status_code == status
 
@@ -227,7 +227,7 @@ class VanishingJobIndex(MemoryJobIndex):
 async def test_a_job_that_is_gone_by_then_is_404(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    app.replace_resources(job_index=VanishingJobIndex(app.stores.memory))
+    app.replace_stores(job_index=VanishingJobIndex(app.stores.memory))
     job_id = await cancelled(app, caller)
     assert (await caller.delete(f"/v1/requests/{job_id}")).status_code == 404
     assert len(app.events_of(JobTransitioned)) == 1

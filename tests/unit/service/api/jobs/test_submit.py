@@ -14,6 +14,7 @@ from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
+from core.quotas import CallRate
 from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
 from core.transactions.admission import Admission, AdmissionResult
@@ -277,7 +278,7 @@ async def test_a_limit_on_an_unknown_price_is_refused(caller: httpx.AsyncClient)
     [
         {"content-type": "text/plain"},
         {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+        {"content-type": "application/json", "content-encoding": "br"},
     ],
 )
 async def test_a_body_that_is_no_plain_json_is_415(
@@ -330,10 +331,13 @@ class CountingJobStore(MemoryJobStore):
     calls = 0
 
     async def authenticate(
-        self, credential: Credential, scope: Scope | None = None, *, multiplies: bool = False
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
     ) -> None:
         self.calls += 1
-        await super().authenticate(credential, scope, multiplies=multiplies)
+        await super().authenticate(credential, scope, rate=rate)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         self.calls += 1
@@ -348,7 +352,7 @@ async def test_without_a_possible_key_the_store_is_not_asked(
     app: AppHarness, authorization: str | None
 ) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     headers = {} if authorization is None else {"authorization": authorization}
     async with app.client() as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
@@ -369,7 +373,7 @@ async def test_of_two_authorization_fields_the_first_was_believed(
 
 async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
     watched = CountingJobStore(app.stores.memory)
-    app.replace_resources(jobs=watched)
+    app.replace_stores(jobs=watched)
     async with app.client(key) as caller:
         await caller.post(KLING_PATH, json=KLING_INPUT)
     assert watched.calls == 1
@@ -419,7 +423,7 @@ class UnavailableJobStore(MemoryJobStore):
 async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(jobs=UnavailableJobStore(app.stores.memory))
+    app.replace_stores(jobs=UnavailableJobStore(app.stores.memory))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 
@@ -435,7 +439,7 @@ async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
     silent.error = StoreTimeout()
-    app.replace_resources(jobs=silent)
+    app.replace_stores(jobs=silent)
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
 

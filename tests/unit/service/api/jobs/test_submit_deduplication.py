@@ -37,7 +37,6 @@ def coalescing(app: AppHarness) -> CoalescingHarness:
             clock,
             stores.jobs,
             stores.tenants,
-            stores.usage,
             stores.admin,
             stores.circuit_breakers,
         )

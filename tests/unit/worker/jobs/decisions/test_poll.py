@@ -22,10 +22,8 @@ from worker.jobs.decisions.poll import decide_cancel, decide_poll, expire_runnin
 from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
     CancelAnswer,
-    CancelSucceeded,
     Finished,
     InProgress,
-    NotCancellable,
     RequestNotFound,
     StatusAnswer,
     Unreachable,
@@ -250,7 +248,7 @@ def test_a_wish_from_before_becomes_a_cancel() -> None:
 
 
 def test_a_cancel_that_runcomfy_did_is_free() -> None:
-    move = assert_change(cancel(CANCELLING, CancelSucceeded()))
+    move = assert_change(cancel(CANCELLING, CancelOutcome.CANCELLED))
     after = move.after
     assert (after.state, after.billed, after.finished_at) == (S.CANCELLED, BillingStatus.NO, LATER)
     assert (after.cancel_outcome, after.next_run_at) == (CancelOutcome.CANCELLED, None)
@@ -258,7 +256,7 @@ def test_a_cancel_that_runcomfy_did_is_free() -> None:
 
 
 def test_a_cancel_that_runcomfy_refused_lets_the_job_go_on() -> None:
-    move = assert_change(cancel(CANCELLING, NotCancellable()))
+    move = assert_change(cancel(CANCELLING, CancelOutcome.NOT_CANCELLABLE))
     after = move.after
     assert (after.state, after.next_run_at) == (S.RUNNING, LATER)
     assert after.cancel_outcome is CancelOutcome.NOT_CANCELLABLE
@@ -276,7 +274,7 @@ def test_a_cancel_whose_answer_was_lost_is_asked_again() -> None:
 
 
 @pytest.mark.parametrize("record", [RUNNING, CANCELLING], ids=["running", "cancelling"])
-@pytest.mark.parametrize("asked", [NotCancellable(), GONE, DOWN], ids=type)
+@pytest.mark.parametrize("asked", [CancelOutcome.NOT_CANCELLABLE, GONE, DOWN], ids=type)
 def test_out_of_time_may_be_billed_and_is_watched(record: Job, asked: CancelAnswer) -> None:
     move = expire_running(record, LATER, asked)
     after = move.after
@@ -292,6 +290,6 @@ def test_out_of_time_may_be_billed_and_is_watched(record: Job, asked: CancelAnsw
 
 
 def test_out_of_time_and_cancelled_is_free_and_over() -> None:
-    after = expire_running(RUNNING, LATER, CancelSucceeded()).after
+    after = expire_running(RUNNING, LATER, CancelOutcome.CANCELLED).after
     assert (after.state, after.billed) == (S.EXPIRED, BillingStatus.NO)
     assert (after.follow_up, after.next_run_at) == (None, None)

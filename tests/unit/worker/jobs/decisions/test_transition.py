@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.jobs.job import BillingStatus, Job, JobState
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState
 from core.money import MicroUsd
 from core.tenants.tenant import DoubtPolicy
 from core.transactions.job_update import Change
@@ -13,7 +13,6 @@ from worker.jobs.decisions.poll import decide_cancel, expire_running
 from worker.jobs.decisions.submit import decide_submit, end_before_submit
 from worker.jobs.decisions.transition import Reschedule
 from worker.ports import (
-    CancelSucceeded,
     NotSent,
     Rejected,
     RunCancelled,
@@ -44,8 +43,8 @@ def free_ends(approved: int) -> dict[str, Change | Reschedule | None]:
         "rejected": answered(of(S.SUBMITTING), Rejected(fault())),
         "cancelled here": end_before_submit(of(S.QUEUED, cancel_requested_at=NOW), LATER),
         "too late here": end_before_submit(of(S.QUEUED, deadline=NOW), LATER),
-        "cancelled there": decide_cancel(of(S.CANCELLING), CancelSucceeded(), LATER, rules()),
-        "too late there": expire_running(of(S.RUNNING), LATER, CancelSucceeded()),
+        "cancelled there": decide_cancel(of(S.CANCELLING), CancelOutcome.CANCELLED, LATER, rules()),
+        "too late there": expire_running(of(S.RUNNING), LATER, CancelOutcome.CANCELLED),
         "found cancelled": decide_result(
             of(S.COLLECTING), RunCancelled(None, TIMES), LATER, rules()
         ),
