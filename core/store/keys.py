@@ -147,7 +147,7 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("replay", "gw:replay:{tenant}", "hash", KeyOwner.TENANT,
         "14 days after its last step", _EXPIRY, "version, doc"),
     KeySpec("event_stream", "gw:events:{tenant}:{stream}", "stream", KeyOwner.TENANT,
-        "bounded in length", "the gateway trims it; its readers may delete it",
+        "each event 14 days; bounded in length", f"{_EXPIRY}; events: the next event",
         "events, as CloudEvents 1.0"),
 )
 _TENANT_SPECS: Final = (

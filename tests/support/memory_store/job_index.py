@@ -144,6 +144,7 @@ class MemoryJobIndex:
             memory.deliveries.pop(name, None)
             memory.attempts.pop(name, None)
             memory.job_index.get(job.tenant, {}).pop(name, None)
+        memory.coalescing.forget_result(job.id)
         del memory.jobs[job.id]
         memory.timelines.pop(job.id, None)
         del memory.tenant_jobs[job.tenant][job.id]
