@@ -469,7 +469,7 @@ def test_retention_options_are_off_by_default(backend: StoreBackend) -> None:
 
 
 async def test_a_deleted_request_serves_no_hit(backend: StoreBackend) -> None:
-    statuses = []
+    statuses, ended = [], new_job(backend.clock.now())
     for name in ("req_1", "req_2", "req_3"):
         wish = admission_of(new_job(backend.clock.now(), name))
         admitted = await backend.jobs.admit(replace(wish, cache=CacheRequest(CacheOption.USE)))
