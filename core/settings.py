@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -59,6 +59,18 @@ SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl
 """Redis servers, by the names that tenants use for them."""
 
 
+JOURNAL_OFF: Final = "off"
+_JOURNAL_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+
+
+def _journal_url(url: str) -> str:
+    if url != JOURNAL_OFF and not url.startswith(_JOURNAL_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://, or be off")
+    return url
+
+
+JournalUrl = Annotated[str, AfterValidator(_journal_url)]
+
 LogFormat = Literal["auto", "json", "console"]
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 """The minimum level of log lines; Python's own names."""
@@ -73,6 +85,19 @@ class RedisPolicy:
     master: str
     timeout: timedelta
     connect_timeout: timedelta
+
+
+class JournalSettings(BaseModel):
+    """The journal of paid submits, which prevents a second payment whatever Redis forgets."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: JournalUrl | None = Field(
+        None,
+        description="Where the journal is kept; all workers must share it: `file:///path`, "
+        "`s3://bucket/prefix`, `gs://…`, `az://…`, or `off`. `gateway work` needs it.",
+    )
+    timeout: Seconds = Field(timedelta(seconds=5), description="Timeout of a call of the journal.")
 
 
 class MetricsSettings(BaseModel):
@@ -152,6 +177,7 @@ class ProcessSettings(BaseSettings):
     )
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
 
+    journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )

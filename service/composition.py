@@ -53,7 +53,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         body_limits=settings.body_limits(),
         batch_body_limits=settings.batch_limits(),
         options=settings.option_policy(),
-        public_url=settings.public_url.rstrip("/") if settings.public_url else None,
+        links=settings.link_policy(),
         worker_timeout=settings.worker_timeout,
         hints=PollHintPolicy(settings.min_retry_after, settings.max_retry_after),
         max_wait=settings.max_wait,
@@ -112,7 +112,7 @@ def build_app_context(
 ) -> AppContext:
     """Return the context over `stores`; no task runs yet."""
     clock = SystemClock()
-    registry = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
+    registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),

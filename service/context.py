@@ -20,6 +20,7 @@ from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
+from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.known_keys import KnownKeys
@@ -35,20 +36,35 @@ DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 
 
+BATCH_ROUTE: Final = "/v1/batches"
+
+
+KEYED_ROUTES: Final = frozenset({SUBMIT_ROUTE, BATCH_ROUTE})
+"""The routes whose POST takes an `Idempotency-Key`."""
+
+
 PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
-class HttpPolicy:
-    """Limits and defaults of the handlers.
+class LinkPolicy:
+    """The base of the URLs in answers.
 
-    `public_url` None: links are based on the address of each request.
+    `public_url` None: the address that the caller used, as trusted proxies report it.
     """
+
+    public_url: str | None = None
+    trusted_proxies: TrustedProxies = TrustedProxies()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """Limits and defaults of the handlers."""
 
     body_limits: BodyLimits
     batch_body_limits: BodyLimits
     options: OptionPolicy
-    public_url: str | None
+    links: LinkPolicy
     worker_timeout: timedelta
     hints: PollHintPolicy
     max_wait: timedelta
@@ -90,9 +106,7 @@ class AppContext:
     @property
     def job_canceller(self) -> JobCanceller:
         """The use case of cancelling, over these stores."""
-        return JobCanceller(
-            self.stores.jobs, self.webhooks.configs, self.clock, self.ids, self.emit
-        )
+        return JobCanceller(self.stores.jobs, self.webhooks.configs, self.clock, self.emit)
 
 
 def app_context(scope: Scope) -> AppContext:

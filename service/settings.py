@@ -6,12 +6,16 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from core.model_ids import MODEL_PATTERN
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from service.context import LinkPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
+from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
 from service.webhooks.requests import EndpointPolicy
 
@@ -21,7 +25,7 @@ MAX_BODY_BYTES: Final = 64 * MEBIBYTE
 
 _Positive = Annotated[Seconds, Field(gt=timedelta(0))]
 _Lifetime = Annotated[Seconds, Field(ge=MIN_CACHE_LIFETIME, le=MAX_CACHE_LIFETIME)]
-_ModelPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
+_ModelPattern = Annotated[str, Field(pattern=MODEL_PATTERN)]
 
 
 class ModelTimeouts(BaseModel):
@@ -59,10 +63,11 @@ class CacheSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    default: CacheMode = Field(
-        CacheMode.USE,
+    default: CacheMode | None = Field(
+        None,
         description="`use`: submits with equal input share a stored result or a running job; "
-        "`off`: each one runs and is paid for.",
+        "`off`: each one runs and is paid for. Unset: `use` for an input that sets the model's "
+        "seed, `off` for any other, whose repetition requests another result.",
     )
     lifetime: _Lifetime = Field(
         MAX_CACHE_LIFETIME, description="How long a stored result is used; at most 7 days."
@@ -85,11 +90,29 @@ class CacheSettings(BaseModel):
         )
 
 
+class ModelSettings(BaseModel):
+    """What is known of models, and what becomes of the others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    unlisted: UnlistedPolicy = Field(
+        UnlistedPolicy.REFUSE,
+        description="A submit to a model that RunComfy's catalogue does not list: `refuse` (404 "
+        "with the nearest names) or `forward` (unchecked; its price is unknown, so that the "
+        "tenant's `unknown_price` decides).",
+    )
+
+
 class ServiceSettings(ProcessSettings):
     """Settings of `gateway serve`."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0`: all interfaces.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="JSON list of addresses and networks of proxies. From these peers alone "
+        "`X-Forwarded-Proto`, `-Host`, `-Prefix` and `-For`, or `Forwarded`, are believed.",
+    )
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
@@ -132,11 +155,6 @@ class ServiceSettings(ProcessSettings):
         {},
         description="JSON object of default timeouts by model id: "
         '`{"kling/…": {"timeout": 3600, "start_timeout": 600}}`.',
-    )
-    catalogue_max_age: _Positive = Field(
-        timedelta(hours=3),
-        description="Maximum age of the model catalogue. An older one no longer decides that a "
-        "model id is unknown.",
     )
     catalogue_refresh_interval: _Positive = Field(
         timedelta(seconds=5), description="How often Redis is checked for a newer model catalogue."
@@ -195,6 +213,7 @@ class ServiceSettings(ProcessSettings):
     backlog: int = Field(
         2048, gt=0, description="Maximum number of connections that wait to be accepted."
     )
+    models: ModelSettings = Field(ModelSettings(), description="Models that are not listed.")
     cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."
@@ -210,7 +229,18 @@ class ServiceSettings(ProcessSettings):
             self.target_policy()
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        try:
+            self.link_policy()
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from error
         return self
+
+    def link_policy(self) -> LinkPolicy:
+        """Return the base of the URLs in answers."""
+        return LinkPolicy(
+            public_url=self.public_url.rstrip("/") if self.public_url else None,
+            trusted_proxies=TrustedProxies.parse(self.trusted_proxies),
+        )
 
     def target_policy(self) -> TargetPolicy:
         """Return the rules for webhook URLs."""

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[1]
 SETTING_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
+JOURNAL_VARIABLE: Final = "GATEWAY_JOURNAL__URL"
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
 _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
@@ -371,6 +372,7 @@ def _build_stack(plan: StackPlan, redis_url: str, redis: PrivateRedis | None) ->
         "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
     }
     environment.setdefault("GATEWAY_ADMIN_TOKEN", secrets.token_urlsafe(32))
+    environment.setdefault(JOURNAL_VARIABLE, f"file://{(plan.folder / 'journal').resolve()}")
     receiver = _build_simulator(plan, "receiver", "_recv", ())
     return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
 

@@ -13,6 +13,8 @@ from core.circuit_breaker import BreakerPolicy
 from core.clock import Clock, SystemClock
 from core.ids import IdSource, SystemIds
 from core.jobs.job import Job
+from core.journal.journal import Journal
+from core.journal.open import open_journal
 from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
@@ -28,6 +30,7 @@ from worker.batches.completion import BatchCompleter
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
@@ -74,6 +77,8 @@ class WorkerComponents:
     index_pruner: IndexPruner
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
+    journal: Journal | None
+    paid_submitter: PaidSubmitter
 
 
 @asynccontextmanager
@@ -93,7 +98,10 @@ async def open_worker_components(
         )
         streams = await _open_event_streams(stack, redis, settings)
         stores = open_stores(redis, LuaScripts(redis, load_scripts()), clock)
-        builder = _Builder(settings, stores, clock, SystemIds(), emit)
+        journal = open_journal(settings.journal, clock, emit)
+        if journal is not None:
+            stack.push_async_callback(journal.close)
+        builder = _Builder(settings, stores, journal, clock, SystemIds(), emit)
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock), span_namer
         )
@@ -103,6 +111,7 @@ async def open_worker_components(
 class _Builder:
     settings: WorkerSettings
     stores: Stores
+    journal: Journal | None
     clock: Clock
     ids: IdSource
     emit: Emit
@@ -121,28 +130,34 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         policy = _build_lifecycle_policy(self.settings)
         context = DecisionContext(worker_id, policy, _build_rng(), run_times.get)
+        upstream = RunComfyClient(http, limits)
+        paid = PaidSubmitter(upstream, self.journal, clock, self.ids, policy.lease)
         return WorkerComponents(
             worker_id=worker_id,
             clock=clock,
             emit=emit,
             stores=stores,
-            job_loop=self._job_loop(RunComfyClient(http, limits), context),
+            job_loop=self._job_loop(upstream, paid, context),
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
-            batch_completer=BatchCompleter(stores, clock, self.ids, emit),
+            batch_completer=BatchCompleter(stores, clock, emit),
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=IndexPruner(
                 worker_id, stores.job_index, stores.tenants, clock, PrunePolicy()
             ),
             balance_sync=self._balance_sync(http, limits),
+            journal=self.journal,
+            paid_submitter=paid,
         )
 
-    def _job_loop(self, upstream: Upstream, context: DecisionContext) -> LeaseLoop[Job]:
+    def _job_loop(
+        self, upstream: Upstream, paid: PaidSubmitter, context: DecisionContext
+    ) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
         gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), emit)
-        writer = JobWriter(stores, clock, self.ids, emit)
-        submitter = JobSubmitter(stores, upstream, gate, writer, clock, context)
+        writer = JobWriter(stores, clock, emit)
+        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
         source = WorkSource(
             name="job_step",

@@ -17,7 +17,13 @@ from core.clock import SystemClock
 from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
-from core.observability.events import BatchCompleted, Emit, Event, JobTransitioned
+from core.observability.events import (
+    BatchCompleted,
+    Emit,
+    Event,
+    JobTransitioned,
+    OperationalWarning,
+)
 from core.observability.logs import configure_logging
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
@@ -31,8 +37,10 @@ from worker.maintenance.durability_check import warn_if_not_durable
 from worker.metrics_server import serve_metrics
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
+    CATALOGUE_CHECK_INTERVAL,
     DISPATCH_INTERVAL,
     HEARTBEAT_INTERVAL,
+    JOURNAL_CHECK_INTERVAL,
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
     SYNC_CHECK_INTERVAL,
@@ -48,6 +56,10 @@ CANCEL_RETRY_INTERVAL = timedelta(milliseconds=200)
 REPLAY_INTERVAL = timedelta(seconds=1)
 BATCH_COMPLETION_INTERVAL = timedelta(seconds=1)
 STORE_RETRY_DELAY = timedelta(milliseconds=500)
+JOURNAL_OFF_WARNING = (
+    "GATEWAY_JOURNAL__URL is off: a submit that Redis forgets (by a fail-over or a restored "
+    "backup) is sent and paid for again"
+)
 GC_THRESHOLD = 20_000
 """New objects between two collections. With Python's default of 700 the collector scans the calls
 in flight again and again: a tenth of the CPU of a poll."""
@@ -99,6 +111,8 @@ async def _run_worker(
         # The delivery loop subscribes once it exists.
         subscribers.append(lambda event: _wake_delivery_loop(event, components))
         _register_load_gauges(metrics, components)
+        if components.journal is None:
+            emit(OperationalWarning("journal_off", JOURNAL_OFF_WARNING))
         # Everything built so far lives until the end: the collector need not scan it.
         gc.collect()
         gc.freeze()
@@ -185,7 +199,9 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
             HEARTBEAT_INTERVAL,
             lambda: components.stores.heartbeats.record(components.worker_id),
         ),
-        PeriodicTask("catalogue_sync", SYNC_CHECK_INTERVAL, components.catalogue_sync.run_once),
+        PeriodicTask(
+            "catalogue_sync", CATALOGUE_CHECK_INTERVAL, components.catalogue_sync.run_once
+        ),
         PeriodicTask("run_times_refresh", RUN_TIMES_INTERVAL, components.run_times.refresh),
         PeriodicTask("replay", REPLAY_INTERVAL, components.replay_worker.run_once),
         PeriodicTask(
@@ -193,6 +209,9 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
         ),
         PeriodicTask("index_pruning", PRUNE_INTERVAL, components.index_pruner.run_once),
         PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(components)),
+        PeriodicTask(
+            "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
+        ),
         *balance,
     )
 
@@ -200,6 +219,8 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
 def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents) -> None:
     """Expose how many tasks are in progress, and how many may be."""
     jobs, deliveries = components.job_loop, components.delivery_loop
+    has_journal = components.journal is not None
+    metrics.set_gauge_function("gateway_journal_enabled", (), lambda: has_journal)
     metrics.set_gauge_function(
         "gateway_worker_tasks_in_progress", ("jobs",), lambda: jobs.in_flight
     )

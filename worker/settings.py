@@ -212,3 +212,12 @@ class WorkerSettings(ProcessSettings):
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
         return self
+
+    @model_validator(mode="after")
+    def _has_a_journal(self) -> Self:
+        if self.journal.url is None:
+            raise ValueError(
+                "journal__url: is not set: file:///path or s3://bucket/prefix, shared by all "
+                "workers, or off"
+            )
+        return self

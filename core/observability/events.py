@@ -229,6 +229,30 @@ class RedisReconnected:
     downtime: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class JournalCalled:
+    """A call of the journal of paid submits ended. Too frequent to log; used by a metric."""
+
+    operation: str
+    duration: timedelta
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalDisconnected:
+    """The journal of paid submits stopped answering: no submit leaves until it answers again."""
+
+    operation: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalReconnected:
+    """The journal of paid submits answers again."""
+
+    downtime: timedelta
+
+
 WARNING_CODES: Final = frozenset(
     {
         "balance_fetch_failed",
@@ -247,6 +271,8 @@ WARNING_CODES: Final = frozenset(
         "internal_error",
         "job_record_missing",
         "job_step_failed",
+        "journal_check_failed",
+        "journal_off",
         "pubsub_disconnected",
         "redis_not_durable",
         "replay_failed",
@@ -318,6 +344,9 @@ Event = (
     | RedisAnswered
     | RedisDisconnected
     | RedisReconnected
+    | JournalCalled
+    | JournalDisconnected
+    | JournalReconnected
     | OperationalWarning
 )
 Emit = Callable[[Event], None]

@@ -26,6 +26,9 @@ from core.observability.events import (
     JobAdmitted,
     JobPolled,
     JobTransitioned,
+    JournalCalled,
+    JournalDisconnected,
+    JournalReconnected,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -72,6 +75,7 @@ _ENDED_DELIVERY_STATES: Final = (DeliveryState.DELIVERED, DeliveryState.FAILED, 
 
 # Histogram bounds, in seconds.
 _REDIS_BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1, 3)
+_JOURNAL_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _HTTP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LAG_BUCKETS: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
@@ -101,7 +105,9 @@ def _histogram(
     return MetricDefinition(name, MetricKind.HISTOGRAM, source, text, labels, buckets, handlers)
 
 
-def _duration(event: RedisAnswered | UpstreamCalled | DeliveryAttempted) -> float:
+def _duration(
+    event: RedisAnswered | JournalCalled | UpstreamCalled | DeliveryAttempted,
+) -> float:
     return event.duration.total_seconds()
 
 
@@ -375,7 +381,7 @@ _UPSTREAM: Final = (
         "gateway_polls_total",
         _WORKER,
         "Polls of running jobs, by outcome.",
-        (MODEL, closed_label("outcome", "queued", "running", "ended", "gone", "unreachable")),
+        (MODEL, closed_label("outcome", "queued", "running", "ended", "not_found", "unreachable")),
         on(JobPolled, lambda event: (event.model_id, event.outcome)),
     ),
     _counter(
@@ -384,6 +390,35 @@ _UPSTREAM: Final = (
         "State changes of the circuit breaker for submits.",
         (closed_label("state", *BreakerState),),
         on(CircuitBreakerTransitioned, lambda event: (event.after,)),
+    ),
+)
+
+# --------------------------------------------------------------------------------------- journal
+
+JOURNAL_OPERATIONS: Final = ("create", "answer", "list", "read")
+
+_JOURNAL: Final = (
+    _gauge(
+        "gateway_journal_enabled",
+        _WORKER,
+        "1 if paid submits are written to a journal, 0 with `GATEWAY_JOURNAL__URL=off`.",
+        (),
+    ),
+    _gauge(
+        "gateway_journal_up",
+        _WORKER,
+        "1 while the journal answers this worker, else 0: then no submit leaves.",
+        (),
+        on(JournalDisconnected, value=lambda _: 0),
+        on(JournalReconnected),
+    ),
+    _histogram(
+        "gateway_journal_call_duration_seconds",
+        _WORKER,
+        "Duration of calls of the journal, by operation and outcome.",
+        _JOURNAL_BUCKETS,
+        (closed_label("operation", *JOURNAL_OPERATIONS), closed_label("outcome", "ok", "failed")),
+        on(JournalCalled, lambda event: (event.operation, event.outcome), _duration),
     ),
 )
 
@@ -454,6 +489,7 @@ METRICS: Final[Sequence[MetricDefinition]] = (
     *_API,
     *_JOBS,
     *_UPSTREAM,
+    *_JOURNAL,
     *_WEBHOOKS,
     *STATE_METRICS,
 )

@@ -77,6 +77,8 @@ class MetricsRegistry:
         ProcessCollector(registry=self._registry)
         self.record("gateway_build_info", (source, version))
         self.record("gateway_redis_up")
+        if source is MetricSource.WORKER:
+            self.record("gateway_journal_up")
 
     def __call__(self, event: Event) -> None:
         """Move the metrics that `event` moves."""

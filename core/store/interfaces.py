@@ -16,6 +16,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
+from core.jobs.submission import Submission
 from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
@@ -33,6 +34,7 @@ from core.transactions.admission import (
     AdmissionResult,
     BatchAdmission,
     BatchAdmissionResult,
+    IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -60,6 +62,10 @@ class JobRepository(Protocol):
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
 
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None: ...
+
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView: ...
@@ -69,6 +75,8 @@ class JobRepository(Protocol):
     async def load_view(self, job_id: str) -> JobView | None: ...
 
     async def load_input(self, job_id: str) -> bytes | None: ...
+
+    async def load_submission(self, job: Job) -> Submission | None: ...
 
     async def store(self, change: Change) -> WriteResult: ...
 
@@ -105,6 +113,8 @@ class BatchRepository(Protocol):
     """Batches. See `core.store.batches.BatchStore`."""
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult: ...
+
+    async def find_replay(self, credential: Credential, claim: IdempotencyClaim) -> str | None: ...
 
     async def read(
         self,
@@ -247,6 +257,12 @@ class CatalogueRepository(Protocol):
     async def replace(self, snapshot: CatalogueSnapshot) -> None: ...
 
     async def synced_at(self) -> datetime | None: ...
+
+    async def request_sync(self, now: datetime) -> None: ...
+
+    async def is_sync_requested(self) -> bool: ...
+
+    async def claim_requested_sync(self, interval: timedelta) -> bool: ...
 
     async def load(self) -> CatalogueSnapshot: ...
 

@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Final
 
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
@@ -13,7 +14,9 @@ from core.errors import CallerError
 from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
+from core.jobs.submission import IdempotencyRecord, Submission
 from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
+from core.money import MicroUsd
 from core.quotas import CallRate
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store import keys
@@ -22,6 +25,7 @@ from core.store.admission import (
     admission_arguments,
     admission_keys,
     parse_admission_answer,
+    parse_replayed,
     raise_if_rejected,
 )
 from core.store.client import Argument, RedisClient, ttl_seconds
@@ -35,8 +39,10 @@ from core.store.wake_queue import (
 )
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Projection(StrEnum):
@@ -116,6 +122,22 @@ class JobStore:
             raise admitted
         return admitted
 
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """Return the job of a repeated idempotency key; None for a new key.
+
+        For a call that cannot be admitted as it is: what its first sending led to still counts.
+        Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`, `RequestDeleted`.
+        """
+        answer = await self._scripts.call(
+            "find_replay",
+            [*credential_keys(credential), keys.idempotency(credential.tenant, claim.digest)],
+            [*self._authentication_arguments(credential, Scope.SUBMIT), claim.fingerprint],
+        )
+        raise_if_rejected(answer[0])
+        return None if answer[0] == b"new" else parse_replayed(answer)
+
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
@@ -175,6 +197,23 @@ class JobStore:
         """Return the body that the caller sent, byte for byte; None if it is no longer kept."""
         body: bytes | None = await self._client.execute("HGET", keys.job(job_id), "input")
         return body
+
+    async def load_submission(self, job: Job) -> Submission | None:
+        """Return what the submit of a job needs; None if its input is no longer kept."""
+        found = await self._scripts.call(
+            "read_submission", [keys.job(job.id), keys.tenant(job.tenant)], []
+        )
+        if not found:
+            return None
+        body, reserved, keeps, key, value = found
+        fingerprint, _, admitted = value.decode().partition(" ")
+        digest = key.decode().rpartition(":")[2]
+        return Submission(
+            input=body,
+            reserved=MicroUsd(int(reserved)),
+            keeps_input=keeps != b"0",
+            idempotency=IdempotencyRecord(digest, fingerprint) if admitted == job.id else None,
+        )
 
     async def store(self, change: Change) -> WriteResult:
         """Store a change atomically, unless the record has changed since `change.before`."""
@@ -270,6 +309,11 @@ def _common_keys(job: Job) -> dict[str, str]:
     }
 
 
+def _stamp_of(job: Job) -> int:
+    """Return when the record was made, in microseconds: it distinguishes equal versions."""
+    return (job.updated_at - _EPOCH) // timedelta(microseconds=1)
+
+
 def _usage_keys(job: Job) -> list[str]:
     return [keys.usage(job.tenant, window.name) for window in usage_windows_at(job.created_at)]
 
@@ -294,6 +338,8 @@ def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
     template, message_ttl, wake_due_at = dispatch_arguments(now)
     return {
         "expected": before.version,
+        "expected_stamp": _stamp_of(before),
+        "stamp": _stamp_of(after),
         "id": after.id,
         "version": after.version,
         "doc": JOB_CODEC.encode(after),
@@ -358,6 +404,8 @@ def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
     return {
         "successor": after.id,
         "successor_expected": before.version,
+        "successor_expected_stamp": _stamp_of(before),
+        "successor_stamp": _stamp_of(after),
         "successor_version": after.version,
         "successor_doc": JOB_CODEC.encode(after),
         "successor_tenant": after.tenant,

@@ -64,7 +64,7 @@ _WHILE_QUEUED: Final = "while jobs are queued"
 _JOB_SPECS: Final = (
     KeySpec("job", "gw:job:{id}", "hash", KeyOwner.JOB,
         "7 days after the end", f"{_EXPIRY}; `delete_job`",
-        "version, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
+        "version, stamp, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
         "cache_ms, leader, idempotency, batch, batch_status"),
     KeySpec("timeline", "gw:job:{id}:timeline", "list", KeyOwner.JOB,
         "as the job", f"{_EXPIRY}; `delete_job`", "timeline entries, oldest first, as JSON"),
@@ -217,7 +217,9 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "time of the last sync; categories"),
+        _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
+    KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
+        "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: any worker's heartbeat, an hour later",
         "worker processes by last heartbeat (ms)"),
@@ -258,6 +260,7 @@ SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
 UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 

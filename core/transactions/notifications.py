@@ -6,8 +6,8 @@ from datetime import datetime
 
 import orjson
 
-from core.batches import BatchSnapshot
-from core.ids import IdSource
+from core.batches import Batch, BatchSnapshot
+from core.ids import IdSource, derived_delivery_id
 from core.jobs.job import FollowUp, Job
 from core.representations.batches import batch_summary
 from core.transactions.job_update import Change
@@ -20,7 +20,7 @@ ENDPOINT_DISABLED = "endpoint_disabled"
 
 
 def job_deliveries(
-    before: Job, after: Job, config: WebhookConfig, ids: IdSource, now: datetime
+    before: Job, after: Job, config: WebhookConfig, now: datetime
 ) -> tuple[Delivery, ...]:
     """Return the deliveries of a change: exactly one for each endpoint subscribed to the event.
 
@@ -31,7 +31,7 @@ def job_deliveries(
     event = EVENT_OF_STATUS[after.status]
     return tuple(
         replace(
-            _new_delivery(after.tenant, endpoint, event, (ids.delivery_id(now), now)),
+            _new_delivery(after.tenant, endpoint, event, (_delivery_id(after, endpoint), now)),
             job_id=after.id,
             trace=after.trace,
         )
@@ -40,11 +40,9 @@ def job_deliveries(
     )
 
 
-def with_deliveries(
-    change: Change, config: VersionedConfig, ids: IdSource, now: datetime
-) -> Change:
+def with_deliveries(change: Change, config: VersionedConfig, now: datetime) -> Change:
     """Return the change with its deliveries; the store refuses it if `config` is outdated."""
-    deliveries = job_deliveries(change.before, change.after, config.config, ids, now)
+    deliveries = job_deliveries(change.before, change.after, config.config, now)
     return replace(change, deliveries=deliveries, config_digest=config.version_digest)
 
 
@@ -89,19 +87,42 @@ def endpoint_disabled_deliveries(
 
 
 def batch_deliveries(
-    snapshot: BatchSnapshot, config: WebhookConfig, ids: IdSource, now: datetime
+    snapshot: BatchSnapshot, config: WebhookConfig, now: datetime
 ) -> tuple[Delivery, ...]:
     """Return the deliveries of a batch's end: exactly one for each endpoint subscribed to it."""
     batch, event = snapshot.batch, WebhookEventType.BATCH_COMPLETED
     data = orjson.dumps(batch_summary(snapshot)).decode()
     return tuple(
         replace(
-            system_delivery(config, endpoint, event, data, (ids.delivery_id(now), now)),
+            system_delivery(
+                config, endpoint, event, data, (_batch_delivery_id(batch, endpoint), now)
+            ),
             trace=batch.trace,
         )
         for endpoint in _matching_endpoints(batch.webhook, batch.created_at, config)
         if endpoint.is_subscribed_to(event, include_intermediate=False)
     )
+
+
+def _delivery_id(after: Job, endpoint: Endpoint) -> str:
+    """Return the id of a delivery about a job.
+
+    An end has one id for each endpoint, so that it is recognized if it is sent again after Redis
+    went back. A status can be reached several times before the end: then the version counts too.
+    """
+    event: str = EVENT_OF_STATUS[after.status]
+    if not after.is_final:
+        event = f"{event} {after.version}"
+    return derived_delivery_id(after.id, after.created_at, event, _name_of(endpoint))
+
+
+def _batch_delivery_id(batch: Batch, endpoint: Endpoint) -> str:
+    event = WebhookEventType.BATCH_COMPLETED
+    return derived_delivery_id(batch.id, batch.created_at, event, _name_of(endpoint))
+
+
+def _name_of(endpoint: Endpoint) -> str:
+    return endpoint.id or endpoint.url
 
 
 def _matching_endpoints(

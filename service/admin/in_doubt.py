@@ -59,7 +59,7 @@ async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionRe
     if not needs_endpoints(before, after):
         return change
     config = await admin.stores.webhook_configs.load_versioned(after.tenant)
-    return with_deliveries(change, config, admin.ids, after.updated_at)
+    return with_deliveries(change, config, after.updated_at)
 
 
 async def _emit_resolution(admin: AdminContext, change: Change, resolved: ResolutionResult) -> None:

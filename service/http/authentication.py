@@ -66,7 +66,7 @@ async def authenticate_tenant(request: Request, scope: Scope) -> str:
 
 def request_links(request: Request) -> Links:
     """Return the links of the API at the address that the caller uses."""
-    return build_links(request.scope, app_context(request.scope).policy.public_url)
+    return build_links(request.scope, app_context(request.scope).policy.links)
 
 
 async def read_json_body(request: Request, max_bytes: int) -> dict[str, Any]:

@@ -25,8 +25,9 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     error response. The body counts as in flight until `RequestContext.release_body`.
     """
     current = request_context(request.scope)
-    budget = app_context(request.scope).body_budget
-    current.body = budget.open(current.tenant or "", client_address(request.scope))
+    context = app_context(request.scope)
+    address = client_address(request.scope, context.policy.links)
+    current.body = context.body_budget.open(current.tenant or "", address)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.max_bytes:
         raise _too_large(limits)
@@ -79,6 +80,15 @@ def check_content_type(headers: Mapping[str, str]) -> None:
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
-    is_gzip(headers.get(_CONTENT_ENCODING, IDENTITY))
+    check_content_encoding(headers)
     if not is_json:
         raise UnsupportedMedia
+
+
+def check_content_encoding(headers: Mapping[str, str]) -> None:
+    """Raise `UnsupportedMedia` unless the body is plain or gzip.
+
+    The only check of a submit, whose body is JSON whatever its content type: clients that were
+    written for RunComfy send none, or `text/plain`.
+    """
+    is_gzip(headers.get(_CONTENT_ENCODING, IDENTITY))

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from core.ids import IdSource
 from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
+from service.context import LinkPolicy
 from service.parsing.body_budget import BodyReservation
+from service.parsing.forwarded import HOST, ForwardedRequest, TrustedProxies, parse_forwarded
 
 _SCOPE_KEY: Final = "gateway.request_context"
 
@@ -66,24 +69,31 @@ def request_context(scope: Scope) -> RequestContext:
     return opened
 
 
-def client_address(scope: Scope) -> str:
-    """Return the address of the caller, or of the proxy in front."""
-    client = scope.get("client")
-    return str(client[0]) if client else ""
+def client_address(scope: Scope, policy: LinkPolicy) -> str:
+    """Return the address of the caller, or of the untrusted proxy in front; "" if it has none."""
+    return forwarded_request(scope, policy.trusted_proxies).client or ""
 
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+def build_links(scope: Scope, policy: LinkPolicy) -> Links:
+    """Return links based on the public URL, or else on the address that the caller used."""
+    if policy.public_url is not None:
+        return Links(policy.public_url)
+    forwarded = forwarded_request(scope, policy.trusted_proxies)
+    scheme = forwarded.scheme or scope["scheme"]
+    prefix = forwarded.prefix or scope.get("root_path", "")
+    return Links(f"{scheme}://{forwarded.host or _host(scope)}{prefix}")
 
 
-def build_links(scope: Scope, public_url: str | None) -> Links:
-    """Return links based on `public_url`, or else on the address of the request."""
-    return Links(public_url or f"{scope['scheme']}://{_host(scope)}{scope.get('root_path', '')}")
+def forwarded_request(scope: Scope, proxies: TrustedProxies) -> ForwardedRequest:
+    """Return what trusted proxies report of a request; without any, its peer is the caller."""
+    address, _ = scope.get("client") or (None, None)
+    return parse_forwarded(Headers(scope=scope), address, proxies)
 
 
 def _host(scope: Scope) -> str:
     named = next((value for name, value in scope["headers"] if name == b"host"), b"")
     text: str = named.decode("latin-1")
-    if _HOST.fullmatch(text):
+    if HOST.fullmatch(text):
         return text
     address, port = scope.get("server") or ("localhost", None)
     return f"{address}:{port}" if port else str(address)

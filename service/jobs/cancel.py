@@ -5,13 +5,12 @@ A job is reported as cancelled only if RunComfy cannot be running it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
 from core.deduplication.coalescing import cancel_for_successor, handover
 from core.errors import NotFound
-from core.ids import IdSource
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import Emit
@@ -23,7 +22,9 @@ from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from service.errors import JobContended
 
-CANCEL_REQUESTED: Final = "cancel_asked"
+CANCEL_REQUESTED: Final = "cancel_requested"
+MAX_CANCEL_WAIT: Final = timedelta(seconds=2)
+"""How long a cancel waits for RunComfy's answer; RunComfy's own clients wait five seconds."""
 MAX_TRIES: Final = 5
 """Tries against concurrent writes. A worker writes a job a few times a second at most."""
 
@@ -100,10 +101,16 @@ def decide_cancel(job: Job, now: datetime) -> CancelDecision:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """The result of a cancel."""
+    """The result of a cancel. `is_acted_on` False: the job had ended, or would not be cancelled."""
 
     job: Job
     outcome: CancelOutcome
+    is_acted_on: bool
+
+
+def pending_cancel_outcome(job: Job) -> CancelOutcome:
+    """Return the outcome of a cancel that was requested of `job` before."""
+    return job.cancel_outcome or CancelOutcome.REQUESTED
 
 
 class JobCanceller:
@@ -114,14 +121,12 @@ class JobCanceller:
         jobs: JobRepository,
         webhook_configs: WebhookConfigRepository,
         clock: Clock,
-        ids: IdSource,
         emit: Emit,
     ) -> None:
-        """`webhook_configs` are read for the deliveries that a cancel creates; `ids` name them."""
+        """`webhook_configs` are read for the deliveries that a cancel creates."""
         self._jobs = jobs
         self._webhook_configs = webhook_configs
         self._clock = clock
-        self._ids = ids
         self._emit = emit
 
     async def cancel(self, credential: Credential, job_id: str) -> Cancellation:
@@ -134,7 +139,8 @@ class JobCanceller:
             before, now = view.record.job, self._clock.now()
             decision = decide_cancel(before, now)
             if decision.after is None:
-                return Cancellation(before, decision.outcome)
+                is_pending = decision.outcome is CancelOutcome.REQUESTED
+                return Cancellation(before, decision.outcome, is_acted_on=is_pending)
             change = await self._build_change(before, decision, now)
             outcome = await self._jobs.store(change)
             if outcome is WriteResult.HAS_FOLLOWERS:
@@ -145,7 +151,7 @@ class JobCanceller:
                 outcome = await self._jobs.store(change)
             if outcome is WriteResult.STORED:
                 self._emit_change(change)
-                return Cancellation(change.after, decision.outcome)
+                return Cancellation(change.after, decision.outcome, is_acted_on=True)
             if outcome is WriteResult.NOT_FOUND:
                 raise NotFound
         raise JobContended
@@ -171,7 +177,7 @@ class JobCanceller:
         if not needs_endpoints(change.before, change.after):
             return change
         config = await self._webhook_configs.load_versioned(change.after.tenant)
-        return with_deliveries(change, config, self._ids, now)
+        return with_deliveries(change, config, now)
 
     def _emit_change(self, change: Change) -> None:
         for event in change_events(change):

@@ -18,7 +18,12 @@ from service.models.alternatives import (
     is_too_large,
     without_alternatives,
 )
-from service.models.input_schema import NormalisedSchema, UnusableSchema, normalise_schema
+from service.models.input_schema import (
+    LINEAR_PATTERNS,
+    NormalisedSchema,
+    UnusableSchema,
+    normalise_schema,
+)
 
 MAX_ERRORS: Final = 20
 _MAX_MESSAGE_LENGTH: Final = 300
@@ -55,15 +60,22 @@ MESSAGES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class InputValidator:
-    """A schema, compiled once: checking a typical input takes about a microsecond."""
+    """A schema, compiled once: checking a typical input takes about a microsecond.
+
+    `empty_fields` are optional fields in which '' stands for nothing.
+    """
 
     schema: Mapping[str, object]
     compiled: Draft202012Validator
     plain: Draft202012Validator
     """The schema without alternatives: their errors cannot be named within bounds."""
+    empty_fields: frozenset[str] = frozenset()
 
     def errors(self, value: object) -> tuple[FieldError, ...]:
-        """Return the errors of `value`, at most `MAX_ERRORS`."""
+        """Return the errors of `value`, at most `MAX_ERRORS`. null in an optional field is none."""
+        if self.compiled.is_valid(value):
+            return ()
+        value = _without_absent(value, self.schema, self.empty_fields)
         if self.compiled.is_valid(value):
             return ()
         found = self._first_error(value) if _is_large(value) else self.plain.iter_errors(value)
@@ -109,6 +121,28 @@ class InputValidator:
         return list(fields) if isinstance(fields, Mapping) else []
 
 
+def _without_absent(
+    value: object, schema: object, empty_fields: frozenset[str] = frozenset()
+) -> object:
+    """Return `value` without null in optional fields: RunComfy reads it as if it were absent.
+
+    `value` is of bounded depth. Combinations of schemas are not searched for fields.
+    """
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, list):
+        return [_without_absent(item, schema.get("items")) for item in value]
+    fields, required = schema.get("properties"), schema.get("required")
+    if not isinstance(value, dict) or not isinstance(fields, Mapping):
+        return value
+    optional = fields.keys() - set(required if isinstance(required, list) else ())
+    return {
+        name: _without_absent(item, fields.get(name))
+        for name, item in value.items()
+        if name not in optional or not (item is None or (item == "" and name in empty_fields))
+    }
+
+
 # The details of a combination would hold the errors of every branch.
 _DETAILED_KEYWORDS: Final = frozenset(MESSAGES) - {"anyOf", "oneOf", "not"} | {
     "required",
@@ -148,7 +182,7 @@ def _build_validator(schema: Mapping[str, object]) -> InputValidator:
 
 def _compile_validator(schema: Mapping[str, object]) -> Draft202012Validator:
     try:
-        return Draft202012Validator(dict(schema), offline=True)
+        return Draft202012Validator(dict(schema), offline=True, pattern_options=LINEAR_PATTERNS)
     except (ValueError, RecursionError) as error:
         raise UnusableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
 

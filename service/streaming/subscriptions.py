@@ -93,21 +93,27 @@ class Subscription(AbstractContextManager["Subscription"]):
         self._wake()
 
     async def _sleep(self, max_wait: timedelta) -> None:
-        self._wake_future = asyncio.get_running_loop().create_future()
+        self._wake_future = woken = asyncio.get_running_loop().create_future()
         clock = self._subscriptions.clock
         began = clock.monotonic()
         timer = asyncio.create_task(clock.sleep(max_wait))
-        timer.add_done_callback(self._wake)
+        # Of this wait alone: a cancelled timer calls back when the next wait may have begun.
+        timer.add_done_callback(lambda _: _resolve(woken))
         try:
-            await self._wake_future
+            await woken
         finally:
             self._wake_future = None
             self.wait_time += clock.monotonic() - began
             timer.cancel()
 
-    def _wake(self, _: object = None) -> None:
-        if self._wake_future is not None and not self._wake_future.done():
-            self._wake_future.set_result(None)
+    def _wake(self) -> None:
+        if self._wake_future is not None:
+            _resolve(self._wake_future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Subscriptions:

@@ -126,6 +126,7 @@ class Bench:
             "GATEWAY_RUNCOMFY_TOKEN": "simulated-token",
             "GATEWAY_RUNCOMFY_URL": upstream.url,
             "GATEWAY_WORKER_METRICS_PORT": str(port),
+            "GATEWAY_JOURNAL__URL": f"file://{self.folder.resolve()}/journal",
             "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
             **settings,
         }

@@ -102,7 +102,7 @@ class StoreUsageHarness:
             now, TimelineKind.TRANSITION, fact, after.state, detail, status=after.status_override
         )
         setup = WebhookConfig(TENANT, endpoints=(Endpoint("default", HOOK, now),))
-        told = job_deliveries(job, after, setup, self.ids, now) if job.webhook else ()
+        told = job_deliveries(job, after, setup, now) if job.webhook else ()
         output = OUTPUT if fact is Trigger.COLLECTED else None
         change = Change(job, after, entry, output=output, deliveries=told)
         assert await self.backend.jobs.store(change) is WriteResult.STORED

@@ -7,9 +7,12 @@ import pytest
 from core.clock import to_ms
 from core.errors import NotFound, NotPermitted, Unauthenticated
 from core.jobs.job import JobRecord
+from core.jobs.submission import IdempotencyRecord, Submission
+from core.money import MicroUsd
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
+from core.transactions.admission import IdempotencyClaim
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     BODY,
@@ -22,11 +25,14 @@ from tests.support.store_steps import (
 
 
 async def add_key(backend: StoreBackend, tenant: str, **changes: object) -> Credential:
-    """The credential of a third tenant; `changes` are fields of its key, or `disabled`."""
+    """The credential of a third tenant; `changes` are fields of its key, or of the tenant."""
     now = backend.clock.now()
     disabled = bool(changes.pop("disabled", False))
+    keep_inputs = bool(changes.pop("keep_inputs", True))
     record = replace(ApiKey(f"digest-{tenant}", tenant, now), **changes)  # type: ignore[arg-type]  # its fields
-    assert await backend.tenants.create(Tenant(tenant, now, disabled=disabled), record)
+    assert await backend.tenants.create(
+        Tenant(tenant, now, disabled=disabled, keep_inputs=keep_inputs), record
+    )
     return Credential(tenant, record.digest)
 
 
@@ -41,6 +47,29 @@ async def test_an_admitted_job_is_all_there(backend: StoreBackend) -> None:
     assert await backend.probe.wake_queue() == {f"{job.id}:0": now}
     assert await backend.probe.in_doubt() == {}
     assert await backend.probe.ttl_of_job(job.id) is None
+
+
+async def test_a_submit_gets_all_that_the_journal_keeps(backend: StoreBackend) -> None:
+    job = replace(new_job(backend.clock.now()), estimate=MicroUsd(840_000))
+    await backend.jobs.admit(
+        replace(admission_of(job), idempotency=IdempotencyClaim("digest", "sent"))
+    )
+    assert await backend.jobs.load_submission(job) == Submission(
+        BODY, MicroUsd(840_000), idempotency=IdempotencyRecord("digest", "sent")
+    )
+
+
+async def test_a_submit_knows_that_its_input_may_not_be_kept(backend: StoreBackend) -> None:
+    credential = await add_key(backend, "cy", keep_inputs=False)
+    job = new_job(backend.clock.now(), "req_1", "cy")
+    await backend.jobs.admit(replace(admission_of(job), credential=credential))
+    found = await backend.jobs.load_submission(job)
+    assert found is not None
+    assert (found.keeps_input, found.idempotency) == (False, None)
+
+
+async def test_a_submit_without_an_input_is_none(backend: StoreBackend) -> None:
+    assert await backend.jobs.load_submission(new_job(backend.clock.now())) is None
 
 
 async def test_its_owner_reads_it_with_its_history(backend: StoreBackend) -> None:

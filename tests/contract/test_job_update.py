@@ -55,6 +55,21 @@ async def test_a_change_of_an_older_version_is_stale_and_changes_nothing(
     assert await backend.deliveries.load("msg_1") is None
 
 
+async def test_a_version_that_was_reached_again_after_a_rewind_is_stale(
+    backend: StoreBackend,
+) -> None:
+    admitted = await admit_job(backend)
+    forgotten = admitted.transition(Trigger.CLAIMED, backend.clock.now() + SECOND)
+    # The store went back to before the claim, and another worker claims the job.
+    (claimed,) = [await apply_triggers(backend, admitted, Trigger.CLAIMED)]
+    assert forgotten.version == claimed.version
+    late = forgotten.transition(Trigger.ACCEPTED, backend.clock.now() + 2 * SECOND)
+    assert await backend.jobs.store(Change(forgotten, late)) is WriteResult.CONFLICT
+    record = await backend.jobs.load(admitted.id)
+    assert record is not None
+    assert record.job == claimed
+
+
 async def test_a_change_of_a_vanished_record_is_unknown_and_brings_nothing_back(
     backend: StoreBackend,
 ) -> None:

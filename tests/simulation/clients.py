@@ -88,7 +88,7 @@ class SimulatedService:
         """The service's use case of cancelling."""
         configs = ProcessWebhooks(self.connection, self.stores)
         emit = self.log.emit_for("service")
-        return JobCanceller(self.jobs, configs, self.clock, self.ids, emit)
+        return JobCanceller(self.jobs, configs, self.clock, emit)
 
 
 async def run_caller(service: SimulatedService, number: int, active: timedelta) -> None:
@@ -178,6 +178,6 @@ async def _resolve(service: SimulatedService, job: Job, resolution: Resolution) 
     change = Change(job, resolved.after, resolved.entry, resolved.trigger)
     if needs_endpoints(job, resolved.after):
         known = await ProcessWebhooks(service.connection, service.stores).load_versioned(job.tenant)
-        change = with_deliveries(change, known, service.ids, now)
+        change = with_deliveries(change, known, now)
     outcome = await service.jobs.store(change)
     service.log.note("operator", f"{resolution!r}: {outcome}", job.id)

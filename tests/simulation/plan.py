@@ -19,6 +19,10 @@ class Fault(StrEnum):
     """The store executes a command, and its answer is lost."""
     STORE_LATE = auto()
     """The store does not answer, and executes the command later."""
+    JOURNAL_FAILS = auto()
+    """The journal refuses a call."""
+    JOURNAL_ANSWER_LOST = auto()
+    """The journal carries out a call, and its answer is lost."""
     WAKE_MESSAGES = auto()
     """Wake-up messages are lost, repeated or late."""
     LOST_BEFORE = auto()

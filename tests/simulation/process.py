@@ -7,24 +7,28 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from random import Random
 from typing import Final, TypeVar
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
 from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord
+from core.jobs.submission import Submission
+from core.journal.objects import JournalUnavailable, ObjectInfo
 from core.quotas import CallRate
 from core.store.deliveries import AttemptWriteResult
 from core.store.jobs import JobView, Projection
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
 from tests.simulation.plan import Fault, SeededRandomness
+from tests.support.journal import MemoryObjects
 from tests.support.memory_store.stores import MemoryStores
 from tests.support.upstream import FakeRunComfy
 from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
@@ -185,6 +189,12 @@ class ProcessJobs:
         """See `JobStore.admit`."""
         return await self.connection.call(lambda: self.stores.jobs.admit(admission))
 
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """See `JobStore.find_replay`."""
+        return await self.connection.call(lambda: self.stores.jobs.find_replay(credential, claim))
+
     async def authenticate(
         self,
         credential: Credential,
@@ -215,6 +225,10 @@ class ProcessJobs:
     async def load_input(self, job_id: str) -> bytes | None:
         """See `JobStore.load_input`."""
         return await self.connection.call(lambda: self.stores.jobs.load_input(job_id))
+
+    async def load_submission(self, job: Job) -> Submission | None:
+        """See `JobStore.load_submission`."""
+        return await self.connection.call(lambda: self.stores.jobs.load_submission(job))
 
     async def load_leader(self, job: Job) -> JobRecord | None:
         """See `JobStore.load_leader`."""
@@ -327,6 +341,49 @@ class ProcessWebhooks:
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""
         return await self.connection.call(lambda: self.stores.webhook_configs.update(update))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessObjects:
+    """The journal's objects, used by one process. Calls may fail, before or after their effect."""
+
+    lifetime: ProcessLifetime
+    chance: SeededRandomness
+    rng: Random
+    objects: MemoryObjects
+
+    async def create(self, name: str, content: bytes) -> bool:
+        """See `ObjectStorage.create`."""
+        return await self._call(lambda: self.objects.create(name, content))
+
+    async def replace(self, name: str, content: bytes) -> None:
+        """See `ObjectStorage.replace`."""
+        await self._call(lambda: self.objects.replace(name, content))
+
+    async def read(self, name: str) -> bytes | None:
+        """See `ObjectStorage.read`."""
+        return await self._call(lambda: self.objects.read(name))
+
+    async def list(self, prefix: str) -> Sequence[ObjectInfo]:
+        """See `ObjectStorage.list`."""
+        return await self._call(lambda: self.objects.list(prefix))
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """See `ObjectStorage.delete`."""
+        await self._call(lambda: self.objects.delete(names))
+
+    async def close(self) -> None:
+        """See `ObjectStorage.close`."""
+
+    async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
+        await self.lifetime.checkpoint()
+        if self.chance.occurs(Fault.JOURNAL_FAILS, self.rng):
+            raise JournalUnavailable
+        answer = await call()
+        await self.lifetime.checkpoint()
+        if self.chance.occurs(Fault.JOURNAL_ANSWER_LOST, self.rng):
+            raise JournalUnavailable
+        return answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from tests.simulation.process import (
 from tests.simulation.virtual_loop import LoopClock, run_virtually
 from tests.simulation.worker import DueWaiter, SimulatedWorker, SimulationContext
 from tests.support.ids import SeededIds
+from tests.support.journal import MemoryObjects
 from tests.support.memory_store.stores import memory_stores
 from tests.support.upstream import FakeRunComfy
 from worker.jobs.policies import LifecyclePolicy
@@ -117,6 +118,7 @@ class SimulationRun:
             receivers=SimulatedReceivers(chance, clock, chance.stream("receivers")),
             log=self.log,
             due=DueWaiter(stores.memory),
+            objects=MemoryObjects(clock),
         )
 
     def _open_service(self) -> SimulatedService:

@@ -11,6 +11,7 @@ from core.circuit_breaker import BreakerPolicy
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.jobs.job import Job
+from core.journal.journal import Journal
 from core.store.wake_queue import is_current
 from core.webhooks.delivery import ClaimedDelivery
 from tests.simulation.event_log import SimulationLog
@@ -21,6 +22,7 @@ from tests.simulation.process import (
     ProcessClock,
     ProcessJobs,
     ProcessLifetime,
+    ProcessObjects,
     ProcessOutbox,
     ProcessSender,
     ProcessTenants,
@@ -30,6 +32,7 @@ from tests.simulation.process import (
     StoreConnection,
 )
 from tests.support.ids import SeededIds
+from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
@@ -38,6 +41,7 @@ from tests.support.upstream import FakeRunComfy
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
@@ -103,6 +107,7 @@ class SimulationContext:
     receivers: SimulatedReceivers
     log: SimulationLog
     due: DueWaiter
+    objects: MemoryObjects
 
 
 class SimulatedWorker:
@@ -168,8 +173,20 @@ class SimulatedWorker:
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))
         rules = DecisionContext(name, self._policy, around.randomness.stream(f"rules:{name}"))
         gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), self._emit)
-        writer = JobWriter(stores, clock, ids, self._emit)
-        submitter = JobSubmitter(stores, upstream, gate, writer, clock, rules)
+        writer = JobWriter(stores, clock, self._emit)
+        journal = Journal(
+            ProcessObjects(
+                self.lifetime,
+                around.randomness,
+                around.randomness.stream(f"journal:{name}"),
+                around.objects,
+            ),
+            clock,
+            self._emit,
+            JOURNAL_TIMEOUT,
+        )
+        paid = PaidSubmitter(upstream, journal, clock, ids, self._policy.lease)
+        submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)
         lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

@@ -9,17 +9,27 @@ from typing import Any
 
 from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord, Trigger
-from core.observability.events import Event, JobTransitioned, OperationalWarning
+from core.jobs.submission import Submission
+from core.journal.journal import Journal
+from core.money import MicroUsd
+from core.observability.events import (
+    Event,
+    JobTransitioned,
+    JournalCalled,
+    OperationalWarning,
+)
 from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
+from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 from tests.support.partial_stores import partial_stores
 from tests.support.records import POLICY, MidpointRandom, tenant, webhook_config
 from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
 from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
@@ -70,9 +80,13 @@ class StubJobStore:
         self._answer()
         return self.successors.get(job_id)
 
-    async def load_input(self, job_id: str) -> bytes | None:
+    async def load_submission(self, job: Job) -> Submission | None:
         self._answer()
-        return BODY if job_id in self.records and self.has_input else None
+        return (
+            Submission(BODY, MicroUsd(840_000))
+            if job.id in self.records and self.has_input
+            else None
+        )
 
     async def store(self, change: Change) -> WriteResult:
         self._answer()
@@ -194,15 +208,25 @@ class WorkerHarness:
     webhook_configs: StubWebhookConfigs = field(default_factory=StubWebhookConfigs)
     clock: FakeClock = field(default_factory=FakeClock)
     events: list[Event] = field(default_factory=list)
+    objects: MemoryObjects = field(default_factory=MemoryObjects)
+    """What the journal holds."""
 
     def __post_init__(self) -> None:
         stores = partial_stores(
             jobs=self.jobs, tenants=self.tenants, webhook_configs=self.webhook_configs
         )
         context = DecisionContext("worker-a", self.policy, MidpointRandom())
-        writer = JobWriter(stores, self.clock, SeededIds(Random(1)), self.events.append)
-        submitter = JobSubmitter(stores, self.upstream, self.gate, writer, self.clock, context)
+        ids = SeededIds(Random(1))
+        writer = JobWriter(stores, self.clock, self.events.append)
+        self.journal = Journal(self.objects, self.clock, self._emit_rare, JOURNAL_TIMEOUT)
+        self.paid = PaidSubmitter(self.upstream, self.journal, self.clock, ids, self.policy.lease)
+        submitter = JobSubmitter(stores, self.paid, self.gate, writer, self.clock, context)
         self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
+
+    def _emit_rare(self, event: Event) -> None:
+        """Keep the journal's events, except that of each call."""
+        if not isinstance(event, JournalCalled):
+            self.events.append(event)
 
     async def advance(self, job: Job) -> Job | None:
         """Store `job`, process it once, and return it as stored afterwards."""

@@ -5,7 +5,6 @@ from typing import Final
 
 from core.batches import Batch, BatchSnapshot
 from core.clock import Clock
-from core.ids import IdSource
 from core.observability.events import BatchCompleted, Emit
 from core.store.stores import Stores
 from core.transactions.notifications import batch_deliveries
@@ -18,12 +17,11 @@ CLAIM_LIMIT: Final = 20
 class BatchCompleter:
     """Completes batches on any worker; if that dies, another one does when the lease ends."""
 
-    def __init__(self, stores: Stores, clock: Clock, ids: IdSource, emit: Emit) -> None:
-        """Deliveries get their ids from `ids`."""
+    def __init__(self, stores: Stores, clock: Clock, emit: Emit) -> None:
+        """Nothing runs before `run_once`."""
         self._batches = stores.batches
         self._webhook_configs = stores.webhook_configs
         self._clock = clock
-        self._ids = ids
         self._emit = emit
 
     async def run_once(self) -> None:
@@ -37,7 +35,7 @@ class BatchCompleter:
         if snapshot is None:
             return
         config = await self._webhook_configs.load(batch.tenant) or WebhookConfig(batch.tenant)
-        deliveries = batch_deliveries(snapshot, config, self._ids, self._clock.now())
+        deliveries = batch_deliveries(snapshot, config, self._clock.now())
         if await self._batches.complete(batch, deliveries):
             self._emit(_batch_completed_event(snapshot, len(deliveries)))
 

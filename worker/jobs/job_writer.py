@@ -3,7 +3,6 @@
 from typing import Final
 
 from core.clock import Clock
-from core.ids import IdSource
 from core.jobs.job import Job
 from core.observability.events import Emit
 from core.observability.job_events import change_events
@@ -23,12 +22,11 @@ more refusals the job runs again when its lease ends."""
 class JobWriter:
     """Writes what was decided for a job."""
 
-    def __init__(self, stores: Stores, clock: Clock, ids: IdSource, emit: Emit) -> None:
-        """Deliveries get their ids from `ids`; no webhook config is read yet."""
+    def __init__(self, stores: Stores, clock: Clock, emit: Emit) -> None:
+        """No webhook config is read yet."""
         self._jobs = stores.jobs
         self._configs = WebhookConfigCache(stores.webhook_configs)
         self._clock = clock
-        self._ids = ids
         self.emit = emit
         """Where the events of a write go; the worker's other events about a job go there too."""
 
@@ -58,7 +56,7 @@ class JobWriter:
         result = WriteResult.WEBHOOK_CONFIG_CHANGED
         for _ in range(_MAX_TRIES):
             config = await self._configs.get(change.after.tenant)
-            complete = with_deliveries(change, config, self._ids, self._clock.now())
+            complete = with_deliveries(change, config, self._clock.now())
             result = await self._jobs.store(complete)
             if result is not WriteResult.WEBHOOK_CONFIG_CHANGED:
                 break

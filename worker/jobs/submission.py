@@ -6,12 +6,14 @@ What an answer means is decided in `worker.jobs.decisions.submit`.
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
 from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobState
+from core.jobs.submission import Submission
+from core.journal.objects import JournalUnavailable
 from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.stores import Stores
 from core.tenants.tenant import DoubtPolicy
@@ -19,13 +21,13 @@ from core.transactions.job_update import Change
 from worker.jobs.decisions import after_end, submit
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.paid_submit import JOURNAL_CHECK_DELAY, PaidSubmitter
 from worker.ports import (
     Accepted,
     Indeterminate,
     NotSent,
     SubmitAnswer,
     SubmitGate,
-    Upstream,
     UpstreamFault,
 )
 
@@ -40,7 +42,7 @@ class JobSubmitter:
     def __init__(
         self,
         stores: Stores,
-        upstream: Upstream,
+        paid: PaidSubmitter,
         gate: SubmitGate,
         writer: JobWriter,
         clock: Clock,
@@ -49,7 +51,7 @@ class JobSubmitter:
         """At most `max_concurrent_submits` paid calls of this process are in flight."""
         self._jobs = stores.jobs
         self._tenants = stores.tenants
-        self._upstream = upstream
+        self._paid = paid
         self._gate = gate
         self._writer = writer
         self._clock = clock
@@ -76,17 +78,23 @@ class JobSubmitter:
         ended = submit.end_before_submit(job, self._clock.now())
         if ended is not None:
             return await self._writer.apply(ended)
+        if self._paid.is_blocked:
+            await self._wait_until(job, self._clock.now() + JOURNAL_CHECK_DELAY)
+            return None
         # Sent together, the two reads cost one round trip.
-        blocked_until, body = await asyncio.gather(
-            self._gate.blocked_until(), self._jobs.load_input(job.id)
+        blocked_until, submission = await asyncio.gather(
+            self._gate.blocked_until(), self._jobs.load_submission(job)
         )
         if blocked_until is not None:
-            deadline = submit.submit_deadline(job) or blocked_until
-            await self._jobs.reschedule(job, min(blocked_until, deadline))
+            await self._wait_until(job, blocked_until)
             return None
-        return None if body is None else await self._claim_and_send(job, body)
+        return None if submission is None else await self._claim_and_send(job, submission)
 
-    async def _claim_and_send(self, job: Job, body: bytes) -> Job | None:
+    async def _wait_until(self, job: Job, blocked_until: datetime) -> None:
+        deadline = submit.submit_deadline(job) or blocked_until
+        await self._jobs.reschedule(job, min(blocked_until, deadline))
+
+    async def _claim_and_send(self, job: Job, submission: Submission) -> Job | None:
         claim = submit.claim_submit(job, self._clock.now(), self._context)
         try:
             claimed = await self._writer.apply(claim)
@@ -95,10 +103,14 @@ class JobSubmitter:
         if claimed is None:
             return None
         async with self._hold_lease(claimed):
-            answer = await self._upstream.submit(claimed.model_id, body)
-            self._writer.emit(_submit_answered_event(claimed, answer))
-            following, _ = await asyncio.gather(
-                self._record_answer(claimed, answer), self._record_gate_result(answer)
+            sent = await self._paid.send(claimed, submission)
+            if sent.is_replayed:
+                return await self._record_answer(claimed, sent.answer)
+            self._writer.emit(_submit_answered_event(claimed, sent.answer))
+            following, *_ = await asyncio.gather(
+                self._record_answer(claimed, sent.answer),
+                self._record_gate_result(sent.answer),
+                self._paid.record(claimed, sent),
             )
         return following
 
@@ -160,10 +172,14 @@ class JobSubmitter:
         return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
 
     async def declare_lost(self, job: Job) -> Job | None:
-        """Mark a submit in doubt after its lease ran out: its worker has died."""
-        policy = await self._doubt_policy(job)
-        lost = submit.mark_lease_lost(job, policy, self._clock.now(), self._context)
-        return await self._writer.apply(lost)
+        """Decide for a submit whose lease ran out, from the journal: its worker has died."""
+        try:
+            answer = await self._paid.find_answer(job)
+        except JournalUnavailable:
+            await self._jobs.reschedule(job, self._clock.now() + JOURNAL_CHECK_DELAY)
+            return None
+        change = await self._decide(job, job, answer)
+        return None if change is None else await self._writer.apply(change)
 
     async def expire_doubt_hold(self, job: Job) -> Job | None:
         """Apply the doubt policy to a job that no operator resolved in time."""

@@ -20,7 +20,10 @@ def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
 
 HEARTBEAT_INTERVAL: Final = timedelta(seconds=5)
 SYNC_CHECK_INTERVAL: Final = timedelta(seconds=15)
+CATALOGUE_CHECK_INTERVAL: Final = timedelta(seconds=2)
+"""How soon a requested sync begins."""
 RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)
+JOURNAL_CHECK_INTERVAL: Final = timedelta(seconds=2)
 DISPATCH_INTERVAL: Final = timedelta(seconds=3)
 PRUNE_INTERVAL: Final = timedelta(seconds=20)
 """How often each worker tries to prune; one of them does, once a minute (`PrunePolicy`)."""

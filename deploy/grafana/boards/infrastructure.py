@@ -95,6 +95,28 @@ INFRASTRUCTURE = Dashboard(
             runbook="redis-down",
         ),
         Panel(
+            "Journal",
+            "1: the journal of paid submits answers the worker. 0: no submit leaves.",
+            (
+                PromQuery("gateway_journal_up", "{{instance}}"),
+                PromQuery("min(gateway_journal_enabled)", "enabled"),
+            ),
+            thresholds=(1,),
+            lower_is_worse=True,
+            runbook="journal-away",
+        ),
+        Panel(
+            "Journal latency",
+            "p99 of calls of the journal, by operation.",
+            (
+                PromQuery(
+                    quantile(0.99, "gateway_journal_call_duration_seconds", "operation"),
+                    "{{operation}}",
+                ),
+            ),
+            PanelUnit.SECONDS,
+        ),
+        Panel(
             "CPU",
             "Cores in use; all processes of one `gateway serve` together.",
             (

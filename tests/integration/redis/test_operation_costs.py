@@ -26,6 +26,7 @@ from tests.support.store_harness import StoreHarness, redis_harness
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
@@ -112,8 +113,10 @@ class CostMeter:
         stores = open_stores(self.wire, scripts, clock)
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
         gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
-        writer = JobWriter(stores, clock, SeededIds(Random(3)), lambda _: None)
-        submitter = JobSubmitter(stores, self.upstream, gate, writer, clock, context)
+        ids = SeededIds(Random(3))
+        writer = JobWriter(stores, clock, lambda _: None)
+        paid = PaidSubmitter(self.upstream, None, clock, ids, context.policy.lease)
+        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         return JobProcessor(stores, self.upstream, submitter, writer, clock, context)
 
 

@@ -25,7 +25,7 @@ from core.tenants.api_keys import ApiKey, Scope
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits, usage_windows_at
 from core.tenants.tenant import Tenant
-from core.transactions.admission import AdmissionResult, CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import DeliveryState
@@ -98,7 +98,9 @@ class RetentionHarness:
         wish = admission_of(new_job(now, self.ids.job_id(now), tenant))
         self.clock.shift(SECOND)
         return await self.subject.jobs.admit(
-            replace(wish, cache=CacheRequest(), idempotency=f"digest-{key}")
+            replace(
+                wish, cache=CacheRequest(), idempotency=IdempotencyClaim(f"digest-{key}", "1:f")
+            )
         )
 
     async def newest(self, number: int) -> Job:
@@ -265,7 +267,11 @@ async def paid_job(harness: RetentionHarness, output: bytes) -> Job:
     job = new_job(now, harness.ids.job_id(now), "ada")
     wish = admission_of(replace(job, reference="x"))
     await subject.jobs.admit(
-        replace(wish, cache=CacheRequest(CacheOption.USE), idempotency="digest-k")
+        replace(
+            wish,
+            cache=CacheRequest(CacheOption.USE),
+            idempotency=IdempotencyClaim("digest-k", "1:f"),
+        )
     )
     running = await apply_triggers(subject, await harness.newest(1), *RUNNING, Trigger.FINISHED)
     ended = running.transition(Trigger.COLLECTED, now, next_run_at=None, finished_at=now)

@@ -74,9 +74,9 @@ class EndingWorker:
         scripts = LuaScripts(wire, load_scripts())
         self._jobs = JobStore(wire, scripts, clock)
         self._deliveries = DeliveryStore(wire, scripts, clock)
-        setups, ids = WebhookConfigStore(wire, scripts, clock), SeededIds(Random(seed))
+        setups, _ids = WebhookConfigStore(wire, scripts, clock), SeededIds(Random(seed))
         stores = partial_stores(jobs=self._jobs, webhook_configs=setups)
-        self._writer = JobWriter(stores, clock, ids, lambda _: None)
+        self._writer = JobWriter(stores, clock, lambda _: None)
         self._owner = owner
         self._clock = clock
 

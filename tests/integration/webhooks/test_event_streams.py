@@ -296,6 +296,7 @@ async def attempt_delivery(
     """Write one event with a worker's components, built from its settings."""
     monkeypatch.setenv("GATEWAY_REDIS_URL", redis_url)
     monkeypatch.setenv("GATEWAY_RUNCOMFY_TOKEN", "unused")
+    monkeypatch.setenv("GATEWAY_JOURNAL__URL", "off")
     monkeypatch.setenv("GATEWAY_RUNCOMFY_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("GATEWAY_SINKS", json.dumps({"analytics": url}))
     monkeypatch.chdir(folder)

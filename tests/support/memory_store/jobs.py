@@ -10,14 +10,22 @@ from core.clock import to_ms
 from core.errors import NotFound
 from core.jobs.job import Job, JobRecord, JobState
 from core.jobs.run_times import MAX_RUNS, run_time
+from core.jobs.submission import IdempotencyRecord, Submission
+from core.money import MicroUsd
 from core.quotas import CallRate
-from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
-from tests.support.memory_store.admission import admit, authenticate_call, move_state_count
+from tests.support.memory_store.admission import (
+    admit,
+    authenticate,
+    authenticate_call,
+    find_replay,
+    move_state_count,
+)
 from tests.support.memory_store.batches import record_end
 from tests.support.memory_store.followers import (
     has_followers,
@@ -54,6 +62,13 @@ class MemoryJobStore:
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
         return admit(self._memory, admission)
+
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """See `JobStore.find_replay`."""
+        authenticate(self._memory, credential, Scope.SUBMIT)
+        return find_replay(self._memory, credential, claim)
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
@@ -102,13 +117,31 @@ class MemoryJobStore:
         row = self._memory.job(job_id)
         return None if row is None else row.input
 
+    async def load_submission(self, job: Job) -> Submission | None:
+        """See `JobStore.load_submission`."""
+        memory, row = self._memory, self._memory.job(job.id)
+        if row is None or row.input is None:
+            return None
+        tenant = memory.tenant(job.tenant)
+        keys = (
+            IdempotencyRecord(digest, fingerprint)
+            for (name, digest), (fingerprint, admitted) in memory.idempotency.items()
+            if (name, admitted) == (job.tenant, job.id)
+        )
+        return Submission(
+            input=row.input,
+            reserved=MicroUsd(memory.accounts[job.id].booking.reserved),
+            keeps_input=tenant is None or TENANT_CODEC.decode(tenant.doc).keep_inputs,
+            idempotency=next(keys, None),
+        )
+
     async def store(self, change: Change) -> WriteResult:
         """See `JobStore.store`."""
         memory, before, after = self._memory, change.before, change.after
         row = memory.job(after.id)
         if row is None:
             return WriteResult.NOT_FOUND
-        if row.version != before.version:
+        if not is_current(memory, before):
             return WriteResult.CONFLICT
         if before.state is JobState.FOLLOWING and after.state is JobState.QUEUED:
             return promote(memory, row, change)

@@ -133,6 +133,8 @@ class MemoryState:
     models: dict[str, bytes] = field(default_factory=dict)
     categories: bytes = b""
     synced_at: int | None = None
+    sync_requested_at: int | None = None
+    sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, JobCharges] = field(default_factory=dict)

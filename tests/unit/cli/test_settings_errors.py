@@ -84,6 +84,16 @@ def test_a_missing_setting_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "gateway: GATEWAY_RUNCOMFY_TOKEN is not set\n"
 
 
+def test_a_missing_journal_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GATEWAY_RUNCOMFY_TOKEN", "t")
+    with pytest.raises(SystemExit):
+        load_settings(WorkerSettings)
+    line = capsys.readouterr().err
+    assert line.startswith("gateway: GATEWAY_JOURNAL__URL: is not set: ")
+
+
 @pytest.mark.parametrize(
     ("settings", "line"),
     [

@@ -178,13 +178,3 @@ def _retry_submit(
         next_run_at=now if job.cancel_requested_at is not None else due_at,
         billed=billed_if_free(job),
     )
-
-
-def mark_lease_lost(
-    job: Job, doubt_policy: DoubtPolicy, now: datetime, context: DecisionContext
-) -> Change:
-    """Return the step into `in_doubt` after the worker of a submit stopped renewing its lease."""
-    fault = UpstreamFault(
-        "worker_lost", "The worker stopped before it could record RunComfy's answer."
-    )
-    return mark_in_doubt(job, fault, doubt_policy, now, context)

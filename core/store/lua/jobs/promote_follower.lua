@@ -6,15 +6,15 @@
 -- Guarantees: of identical requests in flight at most one is paid for; no budget is exceeded.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue quota publish_change
--- USES: unsubmitted_index dedup_index followers job_indexes batch webhook_config_version
+-- USES: unsubmitted_index dedup_index followers job_indexes batch webhook_config_version rewritten
 -- KEYS: job timeline due states tenant day month account_balance outbox job_deliveries webhooks ...
--- ARGV: expected id version doc entry now tenant_name model priority price? first_deadline?
+-- ARGV: expected expected_stamp id version stamp doc entry now tenant_name model priority price? first_deadline?
 -- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest?
 -- ARGV: ...
 
-local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status')
+local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status', 'stamp')
 if not stored[1] then return 'not_found' end
-if stored[1] ~= expected then return 'conflict' end
+if stored[1] ~= expected or is_rewritten(stored[6], expected_stamp) then return 'conflict' end
 local dedup_key, before = stored[2], stored[3]
 
 local function recheck()
@@ -40,7 +40,7 @@ for kind, window in pairs({ day = day, month = month }) do
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
 end
 
-redis.call('HSET', job, 'version', version, 'doc', doc)
+redis.call('HSET', job, 'version', version, 'doc', doc, 'stamp', stamp)
 redis.call('HINCRBY', job, 'reserved', amount)
 for _, window in ipairs({ day, month }) do
   redis.call('HINCRBY', window, 'reserved', amount)

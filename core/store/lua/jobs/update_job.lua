@@ -13,26 +13,29 @@
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
--- USES: webhook_config_version
+-- USES: webhook_config_version rewritten
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
--- ARGV: expected id version doc before state due_at output? ttl now
+-- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
 -- ARGV: message_template wake_due_at run_time? max_run_times status_before status index_score min_ttl
 -- ARGV: notify_followers shared_cost output_expires_at saved?
--- ARGV: successor? successor_expected? successor_version? successor_doc? successor_tenant?
+-- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
 -- ARGV: successor_index_score? config_digest? entry? ...
 
 local FIELDS = {
-  'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status',
+  'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
 }
 local stored = redis.call('HMGET', job, unpack(FIELDS))
 local dedup_key, leader = stored[3], stored[4]
 if not stored[1] then return 'not_found' end
-if stored[1] ~= expected then return 'conflict' end
+if stored[1] ~= expected or is_rewritten(stored[10], expected_stamp) then return 'conflict' end
 if before == 'queued' and state == 'submitting' and stored[2] ~= '1' then return 'no_slot' end
 if successor ~= '' then
-  if redis.call('HGET', NAMES.job .. successor, 'version') ~= successor_expected then return 'successor_conflict' end
+  local found = redis.call('HMGET', NAMES.job .. successor, 'version', 'stamp')
+  if found[1] ~= successor_expected or is_rewritten(found[2], successor_expected_stamp) then
+    return 'successor_conflict'
+  end
 elseif dedup_key and before == 'running'
     and (state == 'cancelling' or (state == 'expired' and settlement_status == 'held')) then
   if has_followers(id) then return 'has_followers' end
@@ -40,7 +43,7 @@ end
 if webhook_config_changed(webhooks, config_digest) then return 'webhook_config_changed' end
 local wake_options = { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl }
 
-redis.call('HSET', job, 'version', version, 'doc', doc)
+redis.call('HSET', job, 'version', version, 'doc', doc, 'stamp', stamp)
 if output ~= '' then redis.call('HSET', job, 'output', output) end
 if before ~= state then
   redis.call('HINCRBY', states, before, -1)
@@ -71,7 +74,7 @@ local function update_coalescing()
   end
   if successor ~= '' then
     transfer_work(dedup_key, id, stored[7], {
-      id = successor, version = successor_version, doc = successor_doc,
+      id = successor, version = successor_version, stamp = successor_stamp, doc = successor_doc,
         tenant = successor_tenant, entry = successor_entry,
       windows = { successor_day, successor_month }, model = model, now = now, ttl_seconds = ttl,
       index_score = successor_index_score, status_before = successor_status_before, status = successor_status,

@@ -3,7 +3,8 @@
 local function transfer_work(dedup_key, leader, reserved, successor)
   local record = NAMES.job .. successor.id
   replace_leader(dedup_key, leader, successor.id, successor.tenant)
-  redis.call('HSET', record, 'version', successor.version, 'doc', successor.doc, 'slot', 1)
+  redis.call('HSET', record, 'version', successor.version, 'stamp', successor.stamp,
+    'doc', successor.doc, 'slot', 1)
   redis.call('HINCRBY', record, 'reserved', reserved)
   delete_input(successor.tenant, record, 'running')
   count_stored_bytes(successor.tenant, successor.id, record)

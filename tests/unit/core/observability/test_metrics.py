@@ -25,6 +25,9 @@ from core.observability.events import (
     JobAdmitted,
     JobPolled,
     JobTransitioned,
+    JournalCalled,
+    JournalDisconnected,
+    JournalReconnected,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -170,6 +173,11 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
         MetricSample("gateway_redis_disconnects_total"),
     ],
     RedisReconnected(SECOND): [MetricSample("gateway_redis_up", (), 1)],
+    JournalCalled("create", SECOND, "ok"): [
+        MetricSample("gateway_journal_call_duration_seconds", ("create", "ok"), 1)
+    ],
+    JournalDisconnected("create", "away"): [MetricSample("gateway_journal_up", (), 0)],
+    JournalReconnected(SECOND): [MetricSample("gateway_journal_up", (), 1)],
     OperationalWarning("job_step_failed", ""): [
         MetricSample("gateway_warnings_total", ("job_step_failed",))
     ],
@@ -261,6 +269,7 @@ def test_every_metric_has_a_source_or_is_recorded_by_name() -> None:
     assert by_name == {
         "gateway_build_info",
         "gateway_job_subscriptions",
+        "gateway_journal_enabled",
         "gateway_submission_duration_seconds",
         "gateway_submissions_total",
         "gateway_worker_tasks_in_progress",

@@ -43,6 +43,7 @@ BUILT_KEYS = {
     keys.TENANTS: "set",
     keys.CATALOGUE_MODELS: "hash",
     keys.CATALOGUE_META: "hash",
+    keys.CATALOGUE_CLAIM: "string",
     keys.WORKERS: "sorted set",
     keys.UPSTREAM_CIRCUIT: "hash",
     keys.WAKE_QUEUE: "sorted set",

@@ -41,7 +41,7 @@ STEPS: dict[str, tuple[Job, Job, bool, WebhookEventType | None]] = {
 
 def deliveries_of(before: Job, after: Job, default: str | None) -> tuple[Delivery, ...]:
     """The deliveries of a transition, with or without a default endpoint of the tenant."""
-    return job_deliveries(before, after, webhook_config(default), SeededIds(Random(1)), LATER)
+    return job_deliveries(before, after, webhook_config(default), LATER)
 
 
 @pytest.mark.parametrize(("before", "after", "asked", "event"), STEPS.values(), ids=STEPS.keys())
@@ -97,16 +97,36 @@ def test_each_endpoint_that_wants_an_event_gets_it_once(
 ) -> None:
     after = replace(after, webhook=own, webhook_intermediate=asked)
     setup = WebhookConfig("video-team", endpoints=ALL)
-    found = job_deliveries(QUEUED, after, setup, SeededIds(Random(1)), LATER)
+    found = job_deliveries(QUEUED, after, setup, LATER)
     assert [notice.endpoint_id for notice in found] == told
     assert len({notice.id for notice in found}) == len(found)
     assert len({notice.queue for notice in found}) == len(found)
 
 
+def test_an_end_that_is_sent_again_has_the_same_id() -> None:
+    setup = WebhookConfig("video-team", endpoints=ALL)
+    first = job_deliveries(RUNNING, job(S.SUCCEEDED, version=4), setup, LATER)
+    again = job_deliveries(QUEUED, job(S.SUCCEEDED, version=9), setup, LATER + SECOND)
+    other = job_deliveries(RUNNING, job(S.SUCCEEDED, id="req_2"), setup, LATER)
+    failed = job_deliveries(RUNNING, job(S.FAILED), setup, LATER)
+    assert [one.id for one in first] == [one.id for one in again]
+    assert not {one.id for one in first} & {one.id for one in (*other, *failed)}
+
+
+def test_a_status_that_is_reached_twice_before_the_end_has_two_ids() -> None:
+    setup = WebhookConfig("video-team", endpoints=(PROGRESS,))
+    started = job(S.RUNNING, upstream_running=True, webhook_intermediate=True)
+    ids = {
+        job_deliveries(QUEUED, replace(started, version=version), setup, LATER)[0].id
+        for version in (3, 5)
+    }
+    assert len(ids) == 2
+
+
 def test_what_a_disabled_endpoint_misses_is_held_for_it() -> None:
     lost = replace(PLAIN, disabled_reason=DisabledReason.GONE)
     setup = WebhookConfig("video-team", endpoints=(lost,))
-    (notice,) = job_deliveries(RUNNING, job(S.SUCCEEDED), setup, SeededIds(Random(1)), LATER)
+    (notice,) = job_deliveries(RUNNING, job(S.SUCCEEDED), setup, LATER)
     assert (notice.state, notice.next_attempt_at) == (DeliveryState.HELD, None)
 
 

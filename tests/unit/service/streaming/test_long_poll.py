@@ -68,7 +68,7 @@ async def test_a_job_that_ends_in_time_is_answered_with_its_result(
 
     assert answer.status_code == 200
     assert answer.json()["output"] == orjson.loads(OUTPUT)
-    assert answer.json()["status"] == "completed"
+    assert answer.json()["gateway_status"] == "completed"
     assert answer.headers["preference-applied"] == "wait=10"
     assert answer.headers["location"].endswith(f"/{only_job(app).id}/status")
     assert jobs.reads == 1
@@ -213,7 +213,7 @@ async def test_reads_wait_for_the_end_too(
     answer = await task
 
     assert answer.status_code == 200
-    assert answer.json()["status"] == "completed"
+    assert answer.json()["gateway_status"] == "completed"
     assert answer.headers["preference-applied"] == "wait=10"
     assert jobs.reads == 2
     again = await caller.get(path, headers=WAIT_10)  # it has ended: nobody waits

@@ -162,6 +162,23 @@ async def test_a_cancelled_wait_leaves_no_sleeper(
     assert clock.sleepers == 0
 
 
+async def test_the_timer_of_one_wait_does_not_end_the_next(subscriptions: Subscriptions) -> None:
+    """Regression: a wait that began right after another one had ended returned at once."""
+    waiter = subscribe(subscriptions)
+
+    async def wait_twice() -> tuple[WakeReason, WakeReason]:
+        return await waiter.wait(SPAN), await waiter.wait(SPAN)
+
+    task = asyncio.create_task(wait_twice())
+    await run_ready_tasks()
+    subscriptions.job_changed("req_1", 2, ended=False)
+    await run_ready_tasks()
+
+    assert not task.done()
+    subscriptions.close()
+    assert await task == (WakeReason.CHANGED, WakeReason.CLOSED)
+
+
 async def test_one_tenant_cannot_take_every_place(subscriptions: Subscriptions) -> None:
     places = [subscribe(subscriptions) for _ in range(2)]
     assert subscriptions.subscribe("req_1", "a") is None

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from random import Random
 from typing import Final
 
 import pytest
@@ -14,7 +13,6 @@ from core.transactions.job_update import Change, WriteResult
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.endpoint import Endpoint
 from tests.support.clock import FakeClock
-from tests.support.ids import SeededIds
 from tests.support.partial_stores import partial_stores
 from tests.support.records import NOW, job
 from tests.support.worker import StubJobStore
@@ -56,7 +54,7 @@ class VersionedJobStore(StubJobStore):
 def job_writer(store: VersionedJobStore) -> JobWriter:
     store.add(RUNNING)
     stores = partial_stores(jobs=store, webhook_configs=store)
-    return JobWriter(stores, FakeClock(), SeededIds(Random(1)), lambda _: None)
+    return JobWriter(stores, FakeClock(), lambda _: None)
 
 
 def configs_of(store: VersionedJobStore) -> WebhookConfigRepository:

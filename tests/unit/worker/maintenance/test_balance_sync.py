@@ -9,6 +9,7 @@ from pydantic import SecretStr, ValidationError
 from core.billing.balance import AccountBalance
 from core.money import MicroUsd
 from core.observability.events import AccountBalanceRead, Event, OperationalWarning
+from core.settings import JournalSettings
 from tests.support.clock import FakeClock
 from tests.support.partial_stores import partial_stores
 from tests.support.records import MINUTE, fault
@@ -108,11 +109,18 @@ def test_the_token_goes_to_no_host_that_nobody_named(
     model_api: str, named: str | None, asked: str | None
 ) -> None:
     settings = WorkerSettings(
-        runcomfy_url=model_api, runcomfy_account_url=named, runcomfy_token=SecretStr("t")
+        runcomfy_url=model_api,
+        runcomfy_account_url=named,
+        runcomfy_token=SecretStr("t"),
+        journal=JournalSettings(url="off"),
     )
     assert settings.account_url == asked
 
 
 def test_an_account_url_of_no_web_is_refused() -> None:
     with pytest.raises(ValidationError, match="runcomfy_account_url"):
-        WorkerSettings(runcomfy_account_url="ftp://x", runcomfy_token=SecretStr("t"))
+        WorkerSettings(
+            runcomfy_account_url="ftp://x",
+            runcomfy_token=SecretStr("t"),
+            journal=JournalSettings(url="off"),
+        )

@@ -15,7 +15,6 @@ from worker.jobs.decisions.submit import (
     decide_expired_hold,
     decide_submit,
     end_before_submit,
-    mark_lease_lost,
     submit_deadline,
 )
 from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
@@ -260,15 +259,6 @@ def test_how_long_a_doubt_waits_for_a_person(policy: DoubtPolicy, due: datetime)
     assert answered(
         job(S.SUBMITTING, deadline=at(2)), Indeterminate(fault()), policy
     ).after.next_run_at == min(due, at(2))
-
-
-def test_a_dead_worker_leaves_a_doubt() -> None:
-    move = mark_lease_lost(job(S.SUBMITTING), HOLD, LATER, rules())
-    assert (move.after.state, move.after.billed) == (S.IN_DOUBT, BillingStatus.UNKNOWN)
-    assert move.after.next_run_at == LATER + POLICY.doubt_hold
-    assert move.entry is not None
-    assert move.entry.detail is not None
-    assert move.entry.detail.startswith("worker_lost: ")
 
 
 # The policy, the record -> the fact, the state.

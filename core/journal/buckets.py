@@ -1,0 +1,96 @@
+"""The journal's objects in a bucket of S3, Google Cloud Storage or Azure, by obstore."""
+
+from collections.abc import Awaitable, Sequence
+from datetime import timedelta
+from typing import Final, TypeVar
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.store import ObjectStore, from_url
+
+from core.journal.objects import JournalUnavailable, ObjectInfo
+
+T = TypeVar("T")
+_MAX_RETRIES: Final = 2
+"""Of one call, by obstore; the journal repeats a failed call itself."""
+
+
+def open_bucket(url: str, timeout: timedelta) -> "BucketStorage":
+    """Return the storage at `s3://bucket/prefix`, `gs://…` or `az://…`.
+
+    Credentials and region come from the environment's default variables (`AWS_…`, `GOOGLE_…`,
+    `AZURE_…`) or from the machine's identity. Raises `ValueError` for a URL that obstore cannot
+    use.
+    """
+    try:
+        store = from_url(
+            url,
+            client_options={"timeout": timeout, "connect_timeout": timeout, "allow_http": True},
+            retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": timeout},
+        )
+    except BaseError as error:
+        raise ValueError(str(error)) from error
+    return BucketStorage(store)
+
+
+class BucketStorage:
+    """`ObjectStorage` in a bucket."""
+
+    def __init__(self, store: ObjectStore) -> None:
+        """Nothing is sent yet."""
+        self._store = store
+
+    async def create(self, name: str, content: bytes) -> bool:
+        """See `ObjectStorage.create`: a PUT with `If-None-Match: *`."""
+        try:
+            await obstore.put_async(self._store, name, content, mode="create")
+        except AlreadyExistsError:
+            return False
+        except BaseError as error:
+            raise _unavailable(error) from error
+        return True
+
+    async def replace(self, name: str, content: bytes) -> None:
+        """See `ObjectStorage.replace`."""
+        await _answer(obstore.put_async(self._store, name, content))
+
+    async def read(self, name: str) -> bytes | None:
+        """See `ObjectStorage.read`."""
+        try:
+            found = await obstore.get_async(self._store, name)
+            return bytes(await found.bytes_async())
+        except (NotFoundError, FileNotFoundError):
+            return None
+        except BaseError as error:
+            raise _unavailable(error) from error
+
+    async def list(self, prefix: str) -> Sequence[ObjectInfo]:
+        """See `ObjectStorage.list`."""
+        # obstore compares whole path segments: the rest of the prefix is compared here.
+        folder = prefix.rpartition("/")[0]
+        found = await _answer(obstore.list(self._store, folder or None).collect_async())
+        return tuple(
+            ObjectInfo(each["path"], each["last_modified"])
+            for each in found
+            if each["path"].startswith(prefix)
+        )
+
+    async def delete(self, names: Sequence[str]) -> None:
+        """See `ObjectStorage.delete`."""
+        if names:
+            await _answer(obstore.delete_async(self._store, list(names)))
+
+    async def close(self) -> None:
+        """See `ObjectStorage.close`: obstore keeps no session."""
+
+
+async def _answer(call: Awaitable[T]) -> T:
+    try:
+        return await call
+    except BaseError as error:
+        raise _unavailable(error) from error
+
+
+def _unavailable(error: BaseError) -> JournalUnavailable:
+    first_line = str(error).strip().partition("\n")[0]
+    return JournalUnavailable(f"The journal cannot be used: {first_line}")

@@ -1,0 +1,119 @@
+"""The journal of paid submits: entries, and RunComfy's answers beside them."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from typing import Final, TypeVar
+
+from core.clock import Clock
+from core.jobs.job import Job
+from core.journal.objects import JournalUnavailable, ObjectStorage
+from core.journal.records import (
+    Attempt,
+    JournalAnswer,
+    JournalEntry,
+    Outcome,
+    answer_name,
+    attempts_prefix,
+    decode_answer,
+    decode_entry,
+    encode_answer,
+    encode_entry,
+    entry_name,
+    parse_attempts,
+)
+from core.observability.events import Emit, JournalCalled, JournalDisconnected, JournalReconnected
+
+T = TypeVar("T")
+_PROBE_NAME: Final = "store.json"
+
+
+class Journal:
+    """Reads and writes the journal; knows whether it answers.
+
+    Every method may raise `JournalUnavailable`. A write that raised it may have been done.
+    """
+
+    def __init__(
+        self, objects: ObjectStorage, clock: Clock, emit: Emit, timeout: timedelta
+    ) -> None:
+        """Touch nothing yet. A call that takes longer than `timeout` has failed."""
+        self._objects = objects
+        self._clock = clock
+        self._emit = emit
+        self._timeout = timeout
+        self._away_since: timedelta | None = None
+        self._failed_at: timedelta | None = None
+
+    def failed_within(self, span: timedelta) -> bool:
+        """Return whether the last call failed, not longer than `span` ago."""
+        failed_at = self._failed_at
+        return failed_at is not None and self._clock.monotonic() - failed_at < span
+
+    async def create(self, entry: JournalEntry) -> bool:
+        """Create an entry; return False if it exists: then a submit may have been paid."""
+        name, content = entry_name(entry.job, entry.number), encode_entry(entry)
+        return await self._call("create", lambda: self._objects.create(name, content))
+
+    async def list_attempts(self, job: Job) -> tuple[Attempt, ...]:
+        """Return the job's submits, in order."""
+        prefix = attempts_prefix(job)
+        found = await self._call("list", lambda: self._objects.list(prefix))
+        return parse_attempts(each.name for each in found)
+
+    async def read_entry(self, job: Job, number: int) -> JournalEntry | None:
+        """Return an entry; None if it is incomplete or absent."""
+        content = await self._read(entry_name(job, number))
+        return None if content is None else decode_entry(content)
+
+    async def read_answer(self, job: Job, number: int, outcome: Outcome) -> JournalAnswer | None:
+        """Return an answer; None if it is incomplete or absent."""
+        content = await self._read(answer_name(job, number, outcome))
+        return None if content is None else decode_answer(content)
+
+    async def answer(self, job: Job, number: int, answer: JournalAnswer) -> None:
+        """Write the answer beside an entry. Repeating it changes nothing."""
+        name, content = answer_name(job, number, answer.outcome), encode_answer(answer)
+        await self._call("answer", lambda: self._objects.create(name, content))
+
+    async def probe(self) -> None:
+        """Find out whether the journal answers."""
+        await self._read(_PROBE_NAME)
+
+    async def close(self) -> None:
+        """Free everything."""
+        await self._objects.close()
+
+    async def _read(self, name: str) -> bytes | None:
+        return await self._call("read", lambda: self._objects.read(name))
+
+    async def _call(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
+        started = self._clock.monotonic()
+        try:
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                answer = await call()
+        except TimeoutError:
+            error = JournalUnavailable(f"The journal did not answer within {self._timeout}.")
+            self._note_failure(operation, error, started)
+            raise error from None
+        except JournalUnavailable as error:
+            self._note_failure(operation, error, started)
+            raise
+        self._note_answer(operation, started)
+        return answer
+
+    def _note_failure(self, operation: str, error: JournalUnavailable, started: timedelta) -> None:
+        now = self._clock.monotonic()
+        self._emit(JournalCalled(operation, now - started, "failed"))
+        self._failed_at = now
+        if self._away_since is None:
+            self._away_since = now
+            self._emit(JournalDisconnected(operation, str(error)))
+
+    def _note_answer(self, operation: str, started: timedelta) -> None:
+        now = self._clock.monotonic()
+        self._emit(JournalCalled(operation, now - started, "ok"))
+        self._failed_at = None
+        if self._away_since is not None:
+            self._emit(JournalReconnected(now - self._away_since))
+            self._away_since = None

@@ -1,0 +1,8 @@
+-- Returns what a job's submit needs: { input, reserved, keep_inputs of the tenant, key and value of the
+-- idempotency key that admitted it }; {} if the input is no longer kept.
+-- KEYS: job tenant
+
+local stored = redis.call('HMGET', job, 'input', 'reserved', 'idempotency')
+if not stored[1] then return {} end
+local keeps, key = redis.call('HGET', tenant, 'keep_inputs'), stored[3] or ''
+return { stored[1], stored[2] or '0', keeps or '', key, key ~= '' and redis.call('GET', key) or '' }

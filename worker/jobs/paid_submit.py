@@ -1,0 +1,213 @@
+"""Sends a claimed submit if the journal allows it: the only place from which money is spent.
+
+What the journal's entries mean is decided in `core.journal.decisions`.
+"""
+
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from core.clock import Clock
+from core.ids import IdSource
+from core.jobs.job import Job
+from core.jobs.submission import Submission
+from core.journal.decisions import InDoubt, Replay, Send, SubmitStep, next_submit_step
+from core.journal.journal import Journal
+from core.journal.objects import JournalUnavailable
+from core.journal.records import JournalAnswer, JournalEntry, Outcome
+from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer, Upstream
+from worker.ports import UpstreamFault as Fault
+
+JOURNAL_RETRY_DELAY: Final = timedelta(milliseconds=500)
+"""Between two tries of a submit that is claimed."""
+JOURNAL_CHECK_DELAY: Final = timedelta(seconds=1)
+"""After a failure of the journal no further submit is claimed for this long."""
+
+_ENTRY_EXISTS: Final = Fault(
+    "journal_entry",
+    "The journal has a submit of this job without an answer: it may have been sent and billed.",
+)
+_ANSWER_UNREADABLE: Final = Fault(
+    "journal_entry", "The journal's answer to the submit of this job cannot be read."
+)
+_WORKER_LOST: Final = Fault(
+    "worker_lost", "The worker stopped before it could record RunComfy's answer."
+)
+_WORKER_LOST_BEFORE: Final = Fault(
+    "worker_lost", "The worker stopped before it sent the submit; the journal has no entry of it."
+)
+_TOO_LATE: Final = Fault(
+    "claim_expired", "The claim of the submit ran out before it was sent; nothing was sent."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SentSubmit:
+    """What became of a claimed submit. `entry`: the journal's entry that still has no answer."""
+
+    answer: SubmitAnswer
+    entry: int | None = None
+    is_replayed: bool = False
+    """Nothing was sent now: this is what the journal knows of an earlier submit."""
+
+
+class PaidSubmitter:
+    """Sends a submit after its entry was created, and writes the answer beside it.
+
+    Without a journal it only sends.
+    """
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        journal: Journal | None,
+        clock: Clock,
+        ids: IdSource,
+        lease: timedelta,
+    ) -> None:
+        """A submit that could not be sent within `lease` after its claim is not sent."""
+        self._upstream = upstream
+        self._journal = journal
+        self._clock = clock
+        self._ids = ids
+        self._lease = lease
+        self._unwritten: dict[tuple[str, int], tuple[Job, JournalAnswer]] = {}
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether no submit can leave now, because the journal has just failed to answer."""
+        return self._journal is not None and self._journal.failed_within(JOURNAL_CHECK_DELAY)
+
+    async def send(self, claimed: Job, submission: Submission) -> SentSubmit:
+        """Return RunComfy's answer to a claimed submit, or what the journal knows of it."""
+        started = self._clock.monotonic()
+        if self._journal is None:
+            return SentSubmit(await self._upstream.submit(claimed.model_id, submission.input))
+        step = await self._open(self._journal, claimed, submission)
+        match step:
+            case InDoubt():
+                return SentSubmit(Indeterminate(_ENTRY_EXISTS), is_replayed=True)
+            case Replay(number, outcome):
+                found = await self._replay(self._journal, claimed, number, outcome)
+                return SentSubmit(found, is_replayed=True)
+            case Send(number):
+                # A process that was frozen must not spend money on a job that has moved on.
+                if self._clock.monotonic() - started >= self._lease:
+                    return await self._free(self._journal, claimed, number, NotSent(_TOO_LATE))
+                answer = await self._upstream.submit(claimed.model_id, submission.input)
+                if isinstance(answer, NotSent):
+                    return await self._free(self._journal, claimed, number, answer)
+                return SentSubmit(answer, number)
+
+    async def record(self, claimed: Job, sent: SentSubmit) -> None:
+        """Write the answer beside its entry, or keep it for later while the journal is away."""
+        answer = recorded_answer(sent.answer, self._clock.now())
+        if self._journal is None or sent.entry is None or answer is None:
+            return
+        try:
+            await self._journal.answer(claimed, sent.entry, answer)
+        except JournalUnavailable:
+            self._unwritten[claimed.id, sent.entry] = (claimed, answer)
+
+    async def find_answer(self, job: Job) -> SubmitAnswer:
+        """Return what is known of a submit whose worker died before it stored the answer.
+
+        Raises `JournalUnavailable`.
+        """
+        if self._journal is None:
+            return Indeterminate(_WORKER_LOST)
+        step = next_submit_step(await self._journal.list_attempts(job), job.resends_approved)
+        match step:
+            case Replay(number, outcome):
+                answer = await self._journal.read_answer(job, number, outcome)
+                return Indeterminate(_WORKER_LOST) if answer is None else replayed(answer)
+            case InDoubt():
+                return Indeterminate(_WORKER_LOST)
+            case Send():
+                return NotSent(_WORKER_LOST_BEFORE)
+
+    async def write_answers(self) -> None:
+        """Write the answers that the journal did not take; find out whether it answers."""
+        if self._journal is None:
+            return
+        with suppress(JournalUnavailable):
+            for key, (job, answer) in tuple(self._unwritten.items()):
+                await self._journal.answer(job, key[1], answer)
+                del self._unwritten[key]
+            await self._journal.probe()
+
+    async def _open(self, journal: Journal, claimed: Job, submission: Submission) -> SubmitStep:
+        """Create the entry. While the journal is away, wait: nothing has been sent."""
+        entry = JournalEntry(claimed, 1, submission, self._ids.secret().hex())
+        while True:
+            try:
+                return await _try_to_open(journal, entry)
+            except JournalUnavailable:
+                await self._clock.sleep(JOURNAL_RETRY_DELAY)
+
+    async def _replay(
+        self, journal: Journal, claimed: Job, number: int, outcome: Outcome
+    ) -> SubmitAnswer:
+        while True:
+            try:
+                answer = await journal.read_answer(claimed, number, outcome)
+            except JournalUnavailable:
+                await self._clock.sleep(JOURNAL_RETRY_DELAY)
+            else:
+                return Indeterminate(_ANSWER_UNREADABLE) if answer is None else replayed(answer)
+
+    async def _free(
+        self, journal: Journal, claimed: Job, number: int, answer: NotSent
+    ) -> SentSubmit:
+        """Write that a submit started no work: the job's record may state it only after that."""
+        recorded = recorded_answer(answer, self._clock.now())
+        while recorded is not None:
+            try:
+                await journal.answer(claimed, number, recorded)
+            except JournalUnavailable:
+                await self._clock.sleep(JOURNAL_RETRY_DELAY)
+            else:
+                break
+        return SentSubmit(answer)
+
+
+async def _try_to_open(journal: Journal, first: JournalEntry) -> SubmitStep:
+    """Create the job's first entry, or the next one that its entries allow."""
+    job, step = first.job, Send(1)
+    while True:
+        if await journal.create(replace(first, number=step.number)):
+            return step
+        following = next_submit_step(await journal.list_attempts(job), job.resends_approved)
+        if isinstance(following, InDoubt):
+            entry = await journal.read_entry(job, following.number)
+            # A create whose answer was lost may have been done.
+            is_own = entry is not None and entry.claim == first.claim
+            return Send(following.number) if is_own else following
+        if isinstance(following, Replay):
+            return following
+        step = following
+
+
+def recorded_answer(answer: SubmitAnswer, now: datetime) -> JournalAnswer | None:
+    """Return what the journal keeps of an answer; None if it is unknown what RunComfy did."""
+    match answer:
+        case Accepted(upstream_id):
+            return JournalAnswer(Outcome.ACCEPTED, now, upstream_id)
+        case Rejected(fault, account_rejected):
+            refusal = JournalAnswer(Outcome.REJECTED, now, account_rejected=account_rejected)
+            return replace(refusal, **asdict(fault))
+        case NotSent(fault):
+            return replace(JournalAnswer(Outcome.NOT_SENT, now), **asdict(fault))
+        case Indeterminate():
+            return None
+
+
+def replayed(answer: JournalAnswer) -> SubmitAnswer:
+    """Return an answer that was read from the journal as RunComfy gave it."""
+    fault = Fault(answer.kind, answer.message, answer.http_status, answer.code)
+    if answer.outcome is Outcome.ACCEPTED and answer.upstream_id is not None:
+        return Accepted(answer.upstream_id)
+    if answer.outcome is Outcome.REJECTED:
+        return Rejected(fault, answer.account_rejected)
+    return Indeterminate(_ANSWER_UNREADABLE)
