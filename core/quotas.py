@@ -21,6 +21,9 @@ class QuotaPolicy(StrEnum):
     USD_DAY = "usd-per-day"
     USD_MONTH = "usd-per-month"
     MODELS = "models"
+    KEY_MODELS = "key-models"
+    KEY_USD_DAY = "key-usd-per-day"
+    KEY_USD_MONTH = "key-usd-per-month"
     PRIORITY = "priority"
     UNKNOWN_PRICE = "unknown-price"
     RUNNING = "running"
@@ -100,6 +103,13 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
         "The tenant's budget of this month (UTC) does not cover the request.", MONEY
     ),
     QuotaPolicy.MODELS: QuotaRule("The tenant may not use this model."),
+    QuotaPolicy.KEY_MODELS: QuotaRule("This key may not use this model."),
+    QuotaPolicy.KEY_USD_DAY: QuotaRule(
+        "The key's budget of this day (UTC) does not cover the request.", MONEY, timedelta(days=1)
+    ),
+    QuotaPolicy.KEY_USD_MONTH: QuotaRule(
+        "The key's budget of this month (UTC) does not cover the request.", MONEY
+    ),
     QuotaPolicy.PRIORITY: QuotaRule("The tenant may not use so high a priority."),
     QuotaPolicy.UNKNOWN_PRICE: QuotaRule(
         "The request's price is not known, and the tenant's limits of money need one."

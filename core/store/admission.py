@@ -30,6 +30,7 @@ from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheMode, CacheStatus
 from core.tenants.limits import usage_windows_at
@@ -105,6 +106,10 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
         keys.tenant(credential.tenant),
         keys.rate(job.tenant),
         *(keys.usage(job.tenant, span.name) for span in usage_windows_at(job.created_at)),
+        *(
+            keys.key_usage(credential.digest, span.name)
+            for span in usage_windows_at(job.created_at)
+        ),
         keys.idempotency(job.tenant, claim.digest if claim else ""),
     ]
 
@@ -116,6 +121,7 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
         to_ms(now),
         first.credential.tenant,
         Scope.SUBMIT,
+        address_bits(first.credential.address),
         int(call.all_or_nothing),
         int(first.dry_run),
         int(claim is not None),

@@ -22,6 +22,7 @@ from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.jobs import credential_keys
 from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import (
@@ -147,7 +148,12 @@ class BatchStore:
     def _authentication_arguments(
         self, credential: Credential, scope: Scope
     ) -> tuple[Argument, ...]:
-        return to_ms(self._clock.now()), credential.tenant, scope
+        return (
+            to_ms(self._clock.now()),
+            credential.tenant,
+            scope,
+            address_bits(credential.address),
+        )
 
 
 def _parse_batch_admission(answers: list[Any]) -> BatchAdmissionResult:

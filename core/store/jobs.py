@@ -37,6 +37,7 @@ from core.store.wake_queue import (
     dispatch_arguments,
     wake_message,
 )
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
@@ -278,7 +279,12 @@ class JobStore:
     def _authentication_arguments(
         self, credential: Credential, scope: Scope | None
     ) -> tuple[Argument, ...]:
-        return to_ms(self._clock.now()), credential.tenant, scope or ""
+        return (
+            to_ms(self._clock.now()),
+            credential.tenant,
+            scope or "",
+            address_bits(credential.address),
+        )
 
 
 def credential_keys(credential: Credential) -> tuple[str, str]:

@@ -172,6 +172,9 @@ _TENANT_SPECS: Final = (
     KeySpec("rate", "gw:rate:{tenant}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
         "GCRA: theoretical arrival time of the next submit (ms)"),
+    KeySpec("key_usage", "gw:key_usage:{digest}:{window}", "hash", KeyOwner.TENANT,
+        "a day window 40 days, a month window 400 days", _EXPIRY,
+        "as `gw:usage`, for an API key with a budget of its own"),
     KeySpec("call_rate", "gw:call_rate:{tenant}:{policy}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
         "GCRA: theoretical arrival time of the next call that is no submit (ms)"),
@@ -295,5 +298,6 @@ references: Final[_OneId] = _FORMATS["references"].format
 api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
 rate: Final[_OneId] = _FORMATS["rate"].format
+key_usage: Final[_TwoIds] = _FORMATS["key_usage"].format
 stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format

@@ -59,7 +59,7 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
-_ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
+ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
 
 
 class TenantSettings(RequestModel):
@@ -120,7 +120,7 @@ class TenantSettings(RequestModel):
     weight: Annotated[float, Number(MIN_WEIGHT, MAX_WEIGHT)] = Field(
         1.0, description="Share of the capacity relative to other tenants."
     )
-    models: Annotated[tuple[_ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
+    models: Annotated[tuple[ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
         (), description="Model ids that the tenant may use, `*` for any text; empty: all models."
     )
     # Not `low`: submits without a `priority` are `normal`.

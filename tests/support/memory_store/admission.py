@@ -28,6 +28,7 @@ from core.quotas import CallRate, QuotaPolicy
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error
 from core.store.wake_queue import WAKE_GRACE
+from core.tenants.addresses import address_bits, network_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import usage_windows_at
@@ -61,7 +62,7 @@ def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionRes
     ruling = AdmissionCheck(
         job,
         memory.clock.now(),
-        _admission_inputs(memory, job),
+        _admission_inputs(memory, job, admission.credential.digest),
         paid=fate.is_paid,
         bytes_to_store=len(fate.cached.output if fate.cached else admission.input),
     )
@@ -184,7 +185,7 @@ def enter_queue(
         dispatch_slots(memory, MAX_DISPATCHED_PER_ADMISSION)
 
 
-def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
+def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionInputs:
     day, month = usage_windows_at(job.created_at)
     return AdmissionInputs(
         limits=memory.limits_of(job.tenant),
@@ -194,6 +195,9 @@ def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
         arrival=memory.rates.get(job.tenant),
         running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
         waiting=memory.fair_queue.waiting_count(job.tenant),
+        key_limits=memory.key_limits(digest),
+        key_day=memory.used_by_key(digest, day),
+        key_month=memory.used_by_key(digest, month),
         stored_bytes=memory.stored_bytes_of(job.tenant),
         starts_immediately=memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
     )
@@ -217,7 +221,14 @@ def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
     memory.states[job.state] += 1
     memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
     spans = frozenset(span.name for span in usage_windows_at(job.created_at))
-    memory.accounts[job.id] = JobCharges(job.tenant, job.model_id, spans, ReservationTotals(amount))
+    digest = admission.credential.digest
+    memory.accounts[job.id] = JobCharges(
+        job.tenant,
+        job.model_id,
+        spans,
+        ReservationTotals(amount),
+        key=digest if memory.key_limits(digest).has_budget else None,
+    )
     set_score(memory.due, job.id, job.next_run_at if job.leader else first_deadline(job))
 
 
@@ -231,6 +242,10 @@ def authenticate(memory: MemoryState, credential: Credential, scope: Scope | Non
     tenant = memory.tenants.get(credential.tenant)
     if tenant is None or tenant.disabled:
         raise Unauthenticated
+    networks = memory.key_limits(credential.digest).addresses
+    bits = address_bits(credential.address)
+    if networks and not any(bits.startswith(network_bits(network)) for network in networks):
+        raise NotPermitted
     if scope is not None and scope not in key.scopes:
         raise NotPermitted
     if memory.now - (key.used or 0) > KEY_USE_RESOLUTION // MILLISECOND:

@@ -16,8 +16,9 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
-from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.wake_queue import WakeMessage
+from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits, UsageWindow
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -82,6 +83,8 @@ class JobCharges:
     booking: ReservationTotals
     reused: bool = False
     saved: int = 0
+    key: str | None = None
+    """The digest of the API key that submitted it, if that has a budget of its own."""
 
 
 class ChangeListener(Protocol):
@@ -204,6 +207,19 @@ class MemoryState:
         """A tenant's cache policy; the default if the record is missing."""
         row = self._live(self.tenants, tenant)
         return TenantCachePolicy() if row is None else TENANT_CODEC.decode(row.doc).cache_policy
+
+    def used_by_key(self, digest: str, window: UsageWindow) -> int:
+        """What counts against the budget of an API key in a window."""
+        return sum(
+            account.booking.used
+            for account in self.accounts.values()
+            if account.key == digest and window.name in account.windows
+        )
+
+    def key_limits(self, digest: str) -> KeyLimits:
+        """The limits of an API key; none for a revoked one."""
+        row = self.keys.get(digest)
+        return NO_KEY_LIMITS if row is None else API_KEY_CODEC.decode(row.doc).limits
 
     def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
         """A tenant's usage in a window (of one model), summed over all jobs ever admitted."""

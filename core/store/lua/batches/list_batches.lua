@@ -2,9 +2,9 @@
 -- { 'ok', flat rows of doc, finished_at and counts, cursor } or { the error of the API key }.
 -- USES: authenticate authenticate_call
 -- KEYS: api_key tenant batch_index
--- ARGV: now tenant_name scope after limit
+-- ARGV: now tenant_name scope address after limit
 
-local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, 'calls-per-minute')
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
 if auth_error then return { auth_error } end
 local start = 0
 if after ~= '' then

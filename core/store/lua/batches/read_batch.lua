@@ -3,9 +3,9 @@
 -- USES: authenticate authenticate_call
 -- A batch of another tenant takes the same path as one that does not exist.
 -- KEYS: api_key tenant record items tenant_batches
--- ARGV: now tenant_name scope first last id
+-- ARGV: now tenant_name scope address first last id
 
-local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, 'calls-per-minute')
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
 if auth_error then return { auth_error } end
 if not redis.call('ZSCORE', tenant_batches, id) then return { 'not_found' } end
 local stored = redis.call('HMGET', record, 'doc', 'finished_at')

@@ -25,6 +25,7 @@
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
+  'key_windows',
 }
 local stored = redis.call('HMGET', job, unpack(FIELDS))
 local dedup_key, leader = stored[3], stored[4]
@@ -105,7 +106,7 @@ if saved ~= '' then
 end
 
 if is_final == '1' then
-  settle(job, { day, month }, model, settlement_status, cost)
+  settle(job, append_key_windows({ day, month }, stored[11] or nil), model, settlement_status, cost)
   if stored[2] == '1' then
     redis.call('HDEL', job, 'slot')
     release_slot(tenant_name, model)

@@ -17,9 +17,9 @@ local function take_call(tenant_name, policy, per_minute, now)
 end
 
 -- `rate`: the policy of the call; a webhook action is a call too. '' for a check that is no call of its own.
-local function authenticate_call(api_key, tenant, tenant_name, scope, now, rate)
+local function authenticate_call(api_key, tenant, tenant_name, scope, now, address, rate)
   local stored = redis.call('HMGET', tenant, 'disabled', 'calls_per_minute', 'webhook_actions_per_minute')
-  local auth_error = authenticate(api_key, stored[1], tenant_name, scope, now)
+  local auth_error = authenticate(api_key, stored[1], tenant_name, scope, now, address)
   if auth_error or rate == '' then return auth_error end
   auth_error = take_call(tenant_name, 'calls-per-minute', stored[2], now)
   if auth_error or rate == 'calls-per-minute' then return auth_error end

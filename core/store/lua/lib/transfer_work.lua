@@ -8,7 +8,8 @@ local function transfer_work(dedup_key, leader, reserved, successor)
   redis.call('HINCRBY', record, 'reserved', reserved)
   delete_input(successor.tenant, record, 'running')
   count_stored_bytes(successor.tenant, successor.id, record)
-  for _, window in ipairs(successor.windows) do
+  local windows = append_key_windows(successor.windows, redis.call('HGET', record, 'key_windows') or nil)
+  for _, window in ipairs(windows) do
     redis.call('HINCRBY', window, 'reserved', reserved)
     redis.call('HINCRBY', window, 'reserved|' .. successor.model, reserved)
   end

@@ -1,6 +1,6 @@
 -- Checks an API key, and counts the call unless `rate` is ''. Returns 'ok', or an error (lib/authenticate_call.lua).
 -- USES: authenticate authenticate_call
 -- KEYS: api_key tenant
--- ARGV: now tenant_name scope rate
+-- ARGV: now tenant_name scope address rate
 
-return authenticate_call(api_key, tenant, tenant_name, scope, now, rate) or 'ok'
+return authenticate_call(api_key, tenant, tenant_name, scope, now, address, rate) or 'ok'

@@ -54,6 +54,7 @@ BUILT_KEYS = {
     keys.SUBMIT_RATE: "string",
     keys.usage("ID", "ID"): "hash",
     keys.stored_bytes("ID"): "hash",
+    keys.key_usage("ID", "ID"): "hash",
     keys.LUA_NAMES["call_rate"] + "ID:ID": "string",
     keys.LIMITS: "hash",
     keys.PAUSES: "set",
