@@ -36,6 +36,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",
     ),
     "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
+    "encryption": (
+        "cli.commands.encryption:app",
+        "Create and replace the keys that encrypt webhook secrets in Redis.",
+    ),
     "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),
     "webhook": (
         "cli.commands.webhooks:app",
@@ -52,6 +56,11 @@ class LazyCommand(TyperCommand):
         super().__init__(name, help=help_text)
         self._target = target
 
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the whole help text: lists of commands wrap it."""
+        del limit
+        return self.help or ""
+
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
         """Return the context of the real command, which then parses and runs in place of this."""
         module, _, attribute = self._target.partition(":")
@@ -59,6 +68,8 @@ class LazyCommand(TyperCommand):
         if not isinstance(target, typer.Typer):
             function, target = target, typer.Typer(add_completion=False)
             target.command()(function)
+        # Rich reads `[tenants.NAME]` as markup, and cuts options' names off at 80 columns.
+        target.rich_markup_mode = None
         command = get_command(target)
         command.help = self.help
         return command.make_context(*args, **kwargs)
@@ -79,6 +90,7 @@ app = typer.Typer(
     help="Self-hosted gateway for RunComfy's Model API. Configured by GATEWAY_… variables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

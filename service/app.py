@@ -15,7 +15,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
-from service.api import health, models, usage
+from service.api import balance, health, models, usage
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import tenants as admin_tenants
@@ -44,6 +44,7 @@ ROUTERS: Final = (
     models.router,
     batch_routes.router,
     usage.router,
+    balance.router,
     deliveries.router,
     webhook_endpoints.router,
     admin_webhooks.router,

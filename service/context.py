@@ -72,6 +72,7 @@ class HttpPolicy:
     admin_token: SecretStr | None = None
     """None: the admin API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
+    docs: bool = True
 
 
 class MetricsRenderer(Protocol):

@@ -116,6 +116,9 @@ class ServiceSettings(ProcessSettings):
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
+    docs: bool = Field(
+        default=True, description="Serve the API reference: `/docs` and `/openapi.json`."
+    )
     max_body_bytes: int = Field(
         MAX_BODY_BYTES,
         gt=0,

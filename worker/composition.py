@@ -20,6 +20,7 @@ from core.observability.log_context import delivery_log_context, job_log_context
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
+from core.store.encryption import SecretCipher
 from core.store.event_streams import EventStreams
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
@@ -97,7 +98,8 @@ async def open_worker_components(
             open_sender(_build_sender_policy(settings), clock, tls=_build_webhook_tls(settings))
         )
         streams = await _open_event_streams(stack, redis, settings)
-        stores = open_stores(redis, LuaScripts(redis, load_scripts()), clock)
+        scripts, cipher = LuaScripts(redis, load_scripts()), SecretCipher(settings.secret_keys)
+        stores = open_stores(redis, scripts, clock, cipher)
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)
@@ -217,7 +219,8 @@ async def _open_event_streams(
     named = {
         name: await stack.enter_async_context(
             RedisClient(
-                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink")
+                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink"),
+                setting="GATEWAY_SINKS",
             )
         )
         for name, url in settings.sinks.items()

@@ -273,6 +273,7 @@ WARNING_CODES: Final = frozenset(
         "job_step_failed",
         "journal_check_failed",
         "journal_off",
+        "listed_models_refresh_failed",
         "pubsub_disconnected",
         "redis_not_durable",
         "replay_failed",

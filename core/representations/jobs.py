@@ -63,7 +63,7 @@ def result_to_json(record: JobRecord, *, include_cost: bool) -> bytes:
 
 def submit_result_to_json(record: JobRecord, links: Links) -> bytes:
     """Return the answer to a submit of a job that has ended: its result, with its URLs."""
-    result = _result_answer(record, include_cost=False)
+    result = _result_answer(record, include_cost=True)
     return orjson.dumps(result | links.for_job(record.job.id))
 
 

@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from core.errors import StoreTimeout, StoreUnavailable
 from core.settings import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
+from core.store.outage import REDIS_URL, describe_outage
 
 Argument = bytes | str | int | float
 
@@ -101,9 +102,18 @@ class RedisClient:
     do), otherwise with `StoreUnavailable`.
     """
 
-    def __init__(self, source: ConnectionSource, observer: RoundTripObserver | None = None) -> None:
-        """Take connections from `source`; `observer` gets the duration of each round trip."""
+    def __init__(
+        self,
+        source: ConnectionSource,
+        observer: RoundTripObserver | None = None,
+        setting: str = REDIS_URL,
+    ) -> None:
+        """Take connections from `source`; `observer` gets the duration of each round trip.
+
+        `setting` is the one that names the server, for operators.
+        """
         self._source = source
+        self._setting = setting
         self._observer = observer
         self._unsent: deque[PendingCommand] = deque()
         self._connection: RedisConnection | None = None
@@ -181,7 +191,8 @@ class RedisClient:
                 opened.close()
             # Commands not yet sent wait for the next connection if this one was lost while idle.
             if why is not None:
-                self._fail_pending(opened.in_flight if opened else (), why)
+                detail = describe_outage(connection, self._setting, why)
+                self._fail_pending(opened.in_flight if opened else (), why, detail)
             await connection.disconnect(nowait=True)
 
     def _cancel_if_closed(self) -> None:
@@ -201,11 +212,15 @@ class RedisClient:
             self.commands += len(batch)
             self._connection.send(batch)
 
-    def _fail_pending(self, unanswered: Iterable[PendingCommand], error: BaseException) -> None:
+    def _fail_pending(
+        self, unanswered: Iterable[PendingCommand], error: BaseException, operator_detail: str
+    ) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
         for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, StoreUnavailable)):
             for pending in waiting:
                 if not pending.reply.done():
-                    pending.reply.set_exception(kind(why, retry_after=RETRY_AFTER))
+                    pending.reply.set_exception(
+                        kind(why, retry_after=RETRY_AFTER, operator_detail=operator_detail)
+                    )
         self._unsent.clear()

@@ -135,8 +135,7 @@ class GatewayStateStore:
         return replace(state, slot_limit=slots, windows=windows, disabled_reasons=disabled)
 
     async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:
-        setup = await self._stores.webhook_configs.load(tenant)
-        ends = () if setup is None else setup.endpoints
+        ends = (await self._stores.webhook_configs.load_versioned(tenant)).config.endpoints
         return tuple(end.disabled_reason for end in ends if end.disabled_reason is not None)
 
     async def _dependencies(self, now: datetime) -> Dependencies:

@@ -19,6 +19,7 @@ from core.retention import DELETED_TENANT_RETENTION
 from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
+from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.addresses import network_bits
@@ -35,8 +36,15 @@ _MODEL_SEPARATOR: Final = "|"
 class TenantStore:
     """Tenants and API keys in Redis."""
 
-    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        clock: Clock,
+        cipher: SecretCipher | None = None,
+    ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._cipher = cipher or SecretCipher()
         self._client = client
         self._scripts = scripts
         self._clock = clock
@@ -63,7 +71,7 @@ class TenantStore:
                 tenant.name,
                 *_key_arguments(key),
                 config.version,
-                WEBHOOK_CONFIG_CODEC.encode(config),
+                WEBHOOK_CONFIG_CODEC.encode(self._cipher.encrypt(config)),
                 *tenant_fields(tenant),
             ],
         )

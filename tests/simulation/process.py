@@ -338,6 +338,10 @@ class ProcessWebhooks:
             lambda: self.stores.webhook_configs.load_versioned(tenant)
         )
 
+    async def list_tenants(self) -> frozenset[str]:
+        """See `WebhookConfigStore.list_tenants`."""
+        return await self.connection.call(self.stores.webhook_configs.list_tenants)
+
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""
         return await self.connection.call(lambda: self.stores.webhook_configs.update(update))

@@ -93,10 +93,7 @@ async def submit(request: Request) -> Response:
             raise
         return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
-        admitted, _ = await _admit(context, current, admission)
-        links = build_links(request.scope, context.policy.links)
-        body = dry_run_to_json(admission, admitted, links)
-        return json_bytes_response(body, headers=_outcome_headers(admitted))
+        return await _dry_run(request, context, admission)
     response = _admit_and_wait(request, context, current, admission)
     del parsed, admission  # the input may be large, and the wait long
     return await response
@@ -127,6 +124,12 @@ async def _admit_and_wait(
             view = await wait_until_ended(request, subscription, read, wait)
             record = view.record if view else record
         return _response(request, context, record, headers)
+
+
+async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
+    admitted, _ = await _admit(context, request_context(request.scope), admission)
+    body = dry_run_to_json(admission, admitted, build_links(request.scope, context.policy.links))
+    return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
 async def _parse_submit(

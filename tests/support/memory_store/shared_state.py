@@ -65,6 +65,10 @@ class MemoryCatalogueStore:
         stored = self._memory.synced_at
         return None if stored is None else from_ms(stored)
 
+    async def model_ids(self) -> frozenset[str]:
+        """See `CatalogueStore.model_ids`."""
+        return frozenset(self._memory.models)
+
     async def request_sync(self, now: datetime) -> None:
         """See `CatalogueStore.request_sync`."""
         self._memory.sync_requested_at = to_ms(now)

@@ -55,6 +55,7 @@ from core.observability.metric_types import (
     MetricSource,
 )
 from core.observability.metrics import METRICS
+from core.observability.prometheus import MetricsRegistry
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
@@ -304,6 +305,31 @@ def test_label_values_are_limited() -> None:
     tenant, call = Label("tenant", max_values=9), Label("call", frozenset({"submit"}))
     assert [limiter.limit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
     assert [limiter.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
+
+
+def test_ids_of_no_model_take_no_places() -> None:
+    """150 ids of models that do not exist took every label of the metrics."""
+    limiter = LabelLimiter({})
+    model = Label("model", max_values=2, only_confirmed=True)
+    limiter.confirm(model, ["kling", "flux", "wan"])
+    assert {limiter.limit(model, f"junk-{number}") for number in range(150)} == {OTHER}
+    assert [limiter.limit(model, name) for name in ("kling", "flux")] == ["kling", "flux"]
+    assert limiter.limit(model, "wan") == OTHER
+    assert LabelLimiter({}).limit(model, "kling") == "kling"
+
+
+def test_a_model_that_succeeds_is_a_label_from_then_on() -> None:
+    metrics = MetricsRegistry(MetricSource.WORKER, "0", {})
+    metrics.confirm_models(["kling"])
+    ends = ((Trigger.RUN_FAILED, JobState.FAILED), (Trigger.COLLECTED, JobState.SUCCEEDED))
+    for trigger, after in ends:
+        job = ("req_1", "ada", "new/model")
+        metrics(JobTransitioned(*job, trigger, JobState.COLLECTING, after, timedelta(seconds=9)))
+    lines = metrics.render().decode().splitlines()
+    ended = [line for line in lines if line.startswith("gateway_jobs_ended_total")]
+    assert len(ended) == 2
+    assert any('model="other"' in line and "failed" in line for line in ended)
+    assert any('model="new/model"' in line and "succeeded" in line for line in ended)
 
 
 @pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)
