@@ -322,6 +322,7 @@ class AdminAction:
     action: str
     subject: str
     change: str
+    address: str = ""
 
 
 Event = (

@@ -163,6 +163,7 @@ def audit_entry_representation(entry: AuditEntry) -> JsonObject:
     return {
         "at": iso(entry.at),
         "actor": entry.actor,
+        "address": entry.address,
         "action": entry.action,
         "subject": entry.subject,
         "change": entry.change,

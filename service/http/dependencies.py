@@ -23,6 +23,7 @@ from service.http.authentication import (
     request_links,
 )
 from service.http.openapi import ADMIN_TOKEN_SCHEME
+from service.http.request_context import client_address
 from service.http.strict_route import KEY_CHECK
 from service.operator_context import AdminContext
 
@@ -49,7 +50,9 @@ async def require_admin(
 ) -> AdminContext:
     """Return the operator's context for the operators' token. Raises as `check_operator`."""
     check_operator(request)
-    return app_context(request.scope).admin
+    context = app_context(request.scope)
+    address = client_address(request.scope, context.policy.links)
+    return replace(context.admin, address=address)
 
 
 def check_operator(request: Request) -> None:
@@ -95,7 +98,8 @@ def webhook_manager(rate: CallRate) -> Callable[[Request], Awaitable[WebhookMana
         credential, context = request_credential(request), app_context(request.scope)
         await context.stores.jobs.authenticate(credential, Scope.WEBHOOKS, rate)
         actor = f"{credential.tenant}/{credential.key_id}"
-        return WebhookManager(credential.tenant, replace(context.admin, actor=actor))
+        audit = replace(context.admin, actor=actor, address=credential.address)
+        return WebhookManager(credential.tenant, audit)
 
     return authenticate
 

@@ -430,3 +430,17 @@ async def test_what_is_no_network_is_refused(
     answer = await operator.post("/admin/v1/tenants/small/keys", json={"addresses": [address]})
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["path"] == "/addresses/0"
+
+
+async def test_the_audit_log_has_addresses_and_what_operators_read(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    key = await app.tenant("read")
+    async with app.client(key) as caller:
+        request_id = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
+    assert (await operator.get("/admin/v1/requests/none")).status_code == 404
+    await operator.get(f"/admin/v1/requests/{request_id}")
+    entries = (await operator.get("/admin/v1/audit")).json()["entries"]
+    assert [(one["action"], one["subject"], one["address"]) for one in entries] == [
+        ("request.read", request_id, "127.0.0.1")
+    ]
