@@ -12,6 +12,7 @@ import pytest
 from core.admin import Pause
 from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
+from core.money import MicroUsd
 from core.quotas import CallRate
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
@@ -21,7 +22,7 @@ from core.store.event_streams import EventStreams
 from core.store.job_index import DeletionResult
 from core.store.keys import KEY_SPECS, KeyOwner
 from core.store.scripts import LuaScripts, load_scripts
-from core.tenants.api_keys import ApiKey, Scope
+from core.tenants.api_keys import ApiKey, Credential, KeyLimits, Scope
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits, usage_windows_at
 from core.tenants.tenant import Tenant
@@ -306,6 +307,12 @@ async def use_everything(harness: RetentionHarness) -> None:
     subject, wire, now = harness.subject, harness.wire, harness.clock.now()
     await run_jobs(harness, "ada")
     await paid_job(harness, b"{}")
+    budgeted = ApiKey("digest-budget", "ada", now, limits=KeyLimits(usd_per_day=MicroUsd(10**6)))
+    assert await subject.tenants.add_key(budgeted)
+    job = new_job(now, harness.ids.job_id(now), "ada")
+    wish = replace(admission_of(job), credential=Credential("ada", budgeted.digest))
+    await subject.jobs.admit(wish)
+    await apply_triggers(subject, job, Trigger.CANCEL_REQUESTED)
     await subject.jobs.authenticate(
         tenant_credential("ada"), Scope.WEBHOOKS, CallRate.WEBHOOK_ACTIONS
     )
