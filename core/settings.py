@@ -115,6 +115,8 @@ class RedisPolicy:
     master: str
     timeout: timedelta
     connect_timeout: timedelta
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
 
 
 class JournalSettings(BaseModel):
@@ -180,6 +182,14 @@ class ProcessSettings(BaseSettings):
         (), description='JSON list of Redis Sentinels: `["host:26379"]`. Empty: no Sentinel.'
     )
     redis_master: str = Field("mymaster", description="Name of the master in Sentinel.")
+    redis_sentinel_username: str | None = Field(
+        None, description="User name for the Sentinels, if they have ACLs."
+    )
+    redis_sentinel_password: SecretStr | None = Field(
+        None,
+        description="Password of the Sentinels. The password in `GATEWAY_REDIS_URL` is the "
+        "master's.",
+    )
     redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Timeout of connecting to Redis."
@@ -267,4 +277,6 @@ class ProcessSettings(BaseSettings):
             master=self.redis_master,
             timeout=self.redis_timeout,
             connect_timeout=self.redis_connect_timeout,
+            sentinel_username=self.redis_sentinel_username,
+            sentinel_password=self.redis_sentinel_password,
         )

@@ -32,6 +32,7 @@ from service.context import (
     HttpPolicy,
     MetricsRenderer,
 )
+from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
@@ -133,6 +134,13 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
+        submit_availability=SubmitAvailability(
+            stores.heartbeats,
+            stores.circuit_breakers,
+            clock,
+            settings.worker_timeout,
+            settings.max_submit_outage,
+        ),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),

@@ -14,7 +14,7 @@ import uvloop
 from arq.connections import ArqRedis
 
 from core.clock import SystemClock
-from core.errors import StoreUnavailable
+from core.errors import RecordUnreadable, StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
 from core.observability.events import (
@@ -33,6 +33,7 @@ from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
+from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
 from worker.metrics_server import serve_metrics
@@ -44,7 +45,6 @@ from worker.scheduling.periodic import (
     JOURNAL_CHECK_INTERVAL,
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
-    SYNC_CHECK_INTERVAL,
     PeriodicTask,
     run_periodically,
 )
@@ -186,7 +186,10 @@ def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents)
         )
 
     async def handle(job_id: str, version: int) -> None:
-        record = await components.stores.jobs.load(job_id)
+        try:
+            record = await components.stores.jobs.load(job_id)
+        except RecordUnreadable:  # the loop that claims it sets it aside
+            return
         if record is not None and is_current(version, record.job):
             # Shielded: arq's timeout on the message must not cancel a submit in flight.
             await asyncio.shield(components.job_loop.start(record.job))
@@ -198,9 +201,7 @@ def _build_periodic_tasks(
     components: WorkerComponents, listed: ListedModels
 ) -> tuple[PeriodicTask, ...]:
     sync = components.balance_sync
-    balance = (
-        () if sync is None else (PeriodicTask("balance_sync", SYNC_CHECK_INTERVAL, sync.run_once),)
-    )
+    balance = () if sync is None else (PeriodicTask("balance_sync", PROBE_INTERVAL, sync.run_once),)
     return (
         PeriodicTask(
             "heartbeat",

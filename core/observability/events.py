@@ -297,8 +297,12 @@ class OperationalWarning:
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerTransitioned:
-    """The circuit breaker for submits opened, sends a probe, or closed."""
+    """A circuit breaker for submits opened, sends a probe, or closed."""
 
+    kind: str
+    """`account`, `balance` or `model`."""
+    circuit: str
+    """Its name: the kind, and of a model its id."""
     before: BreakerState
     after: BreakerState
     reason: BreakerReason | None

@@ -5,10 +5,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
-from redis.exceptions import ResponseError
-
 from core.clock import Clock, to_ms
-from core.errors import StoreUnavailable
+from core.errors import StoreRefused, StoreUnavailable
 from core.retention import EVENT_STREAM_RETENTION
 from core.store import keys
 from core.store.client import RedisClient, ttl_seconds
@@ -48,7 +46,7 @@ class EventStreams:
             await client.execute(
                 "XADD", key, "MAXLEN", "~", self._max_length, "*", EVENT_FIELD, event
             )
-        except ResponseError as error:
+        except StoreRefused as error:
             raise StoreUnavailable("The sink rejects the event.") from error
         await self._expire(client, key)
 
@@ -59,7 +57,7 @@ class EventStreams:
         repeats this; a sink's own access rules may forbid it.
         """
         oldest = to_ms(self._clock.now() - EVENT_STREAM_RETENTION)
-        with suppress(StoreUnavailable, ResponseError):
+        with suppress(StoreUnavailable, StoreRefused):
             await asyncio.gather(
                 client.execute("XTRIM", key, "MINID", "~", oldest),
                 client.execute("EXPIRE", key, ttl_seconds(EVENT_STREAM_RETENTION)),

@@ -13,13 +13,14 @@ from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
-from core.jobs.job import Job, JobRecord
+from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
+from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -37,6 +38,7 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
+from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import (
@@ -89,6 +91,10 @@ class JobRepository(Protocol):
     async def reschedule(
         self, job: Job, next_run_at: datetime, *, polled: bool = False
     ) -> bool: ...
+
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int: ...
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None: ...
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]: ...
 
@@ -242,13 +248,21 @@ class AdminRepository(Protocol):
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]: ...
 
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]: ...
+
+    async def requeue_unreadable(self, job_id: str) -> None: ...
+
 
 class CircuitBreakerRepository(Protocol):
-    """The shared circuit breaker. See `core.store.circuit_breaker.CircuitBreakerStore`."""
+    """Circuit breakers for submits. See `core.store.circuit_breaker.CircuitBreakerStore`."""
 
-    async def load(self) -> CircuitBreaker: ...
+    async def load(self, model_id: str) -> Circuits: ...
 
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool: ...
+    async def load_all(self) -> Mapping[str, CircuitBreaker]: ...
+
+    async def compare_and_set(
+        self, name: str, before: CircuitBreaker, after: CircuitBreaker
+    ) -> bool: ...
 
     async def take_submit_token(self) -> datetime | None: ...
 

@@ -16,6 +16,7 @@ BUDGET_POLICIES: Final = frozenset(
         QuotaPolicy.KEY_USD_MONTH,
         QuotaPolicy.UNKNOWN_PRICE,
         QuotaPolicy.MINIMUM_BALANCE,
+        QuotaPolicy.ACCOUNT_BALANCE,
     }
 )
 

@@ -169,12 +169,14 @@ class TenantStore:
 
     async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
         """Return the tenant's usage in the day and the month of `now`, and its open jobs."""
-        running, waiting, *windows = await asyncio.gather(
+        running, queued, waiting, *windows = await asyncio.gather(
             self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
             self._client.execute("HGET", keys.WAITING, tenant),
+            self._client.execute("HGET", keys.WAITING_FOR, f"tenant:{tenant}"),
             *(self._load_window(tenant, span) for span in usage_windows_at(now)),
         )
-        return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
+        waits = int(queued or 0) + int(waiting or 0)
+        return Usage(limits, tuple(windows), int(running or 0), waits)
 
     async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
         flat = await self._client.execute("HGETALL", keys.usage(tenant, span.name))

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import Defect, GatewayError, Unauthenticated
+from core.errors import Defect, GatewayError, StoreRefused, Unauthenticated
 from core.observability.events import Emit, OperationalWarning, RequestServed
 from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
@@ -64,7 +64,7 @@ class GatewayMiddleware:
             request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The shutdown timeout is over. uvicorn itself would answer 500 and log a traceback.
-            error = CutOff(is_repeatable=_is_repeatable(scope))
+            error = CutOff(is_repeatable=is_repeatable(scope))
             await sender.send_problem(error, scope, receive)
         except GatewayError as error:
             await sender.send_problem(error, scope, receive)
@@ -101,7 +101,7 @@ class _ResponseSender:
     async def send_problem(self, error: GatewayError, scope: Scope, receive: Receive) -> None:
         problem = problem_of(error, self._request_context.job_id)
         self._request_context.code = problem.code
-        if isinstance(error, Defect):
+        if isinstance(error, (Defect, StoreRefused)):
             cause = error.__cause__ or error
             self._emit(
                 OperationalWarning(
@@ -123,7 +123,7 @@ class _ResponseSender:
         return [*fixed, *(header for header in _NO_STORE_HEADERS if header[0] not in names)]
 
 
-def _is_repeatable(scope: Scope) -> bool:
+def is_repeatable(scope: Scope) -> bool:
     """Return whether sending the request again has no second effect (RFC 9110, 9.2.2)."""
     route = _route_of(scope)
     if scope["method"] in _IDEMPOTENT_METHODS or route.endswith(_CANCEL_SUFFIX):

@@ -194,7 +194,7 @@ def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionIn
         month=memory.usage_in(job.tenant, month),
         arrival=memory.rates.get(job.tenant),
         running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
-        waiting=memory.fair_queue.waiting_count(job.tenant),
+        waiting=memory.waiting_count(job.tenant),
         key_limits=memory.key_limits(digest),
         key_day=memory.used_by_key(digest, day),
         key_month=memory.used_by_key(digest, month),

@@ -1,5 +1,6 @@
 """The fake of the job store; see `tests.support.memory_store.stores`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -7,8 +8,8 @@ from typing import Final
 
 from core.billing.settlement import settlement_of
 from core.clock import to_ms
-from core.errors import NotFound
-from core.jobs.job import Job, JobRecord, JobState
+from core.errors import NotFound, RecordUnreadable
+from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
@@ -41,6 +42,7 @@ from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
 
 MAX_DISPATCHED_PER_END: Final = 4
+MAX_DISPATCHED_PER_QUEUED: Final = 2
 
 
 class MemoryJobStore:
@@ -174,6 +176,7 @@ class MemoryJobStore:
         if change.wake_worker:
             memory.wake(wake_message(after, memory.clock.now()))
         update_coalescing(memory, before, after, change)
+        self._move_between_queues(before, after)
         if after.is_final:
             self._end(row, after)
         self._remember(before, after)
@@ -181,6 +184,35 @@ class MemoryJobStore:
         memory.on_job_change(after.id, after.version, ended=after.is_final)
         memory.on_due_change()
         return WriteResult.STORED
+
+    def _move_between_queues(self, before: Job, after: Job) -> None:
+        """Let a job begin or end to wait for something other than its turn."""
+        memory, turns = self._memory, self._memory.fair_queue
+        if before.waiting_for is not None:
+            memory.waiting_for[before.waiting_for].pop(after.id, None)
+        if after.waiting_for is not None:
+            price = math.inf if after.estimate is None else after.estimate
+            memory.waiting_for.setdefault(after.waiting_for, {})[after.id] = price
+            if turns.remove(after.id):
+                dispatch_slots(memory, MAX_DISPATCHED_PER_END)
+        elif before.waiting_for is not None and after.state is JobState.QUEUED:
+            turns.enqueue(after)
+            dispatch_slots(memory, MAX_DISPATCHED_PER_QUEUED)
+        elif before.waiting_for is not None and not after.is_final:
+            turns.occupy_slot(after)
+
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """See `JobStore.wake_waiting`."""
+        memory = self._memory
+        waiting = memory.waiting_for.get(waiting_for, {})
+        memory.due |= {name: memory.now for name in waiting if name in memory.due}
+        memory.on_due_change()
+        return len(waiting)
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """See `JobStore.find_cheapest_waiting`."""
+        waiting = self._memory.waiting_for.get(waiting_for, {})
+        return min(waiting, key=lambda name: (waiting[name], name), default=None)
 
     async def load_successor(self, job_id: str) -> Job | None:
         """See `JobStore.load_successor`."""
@@ -210,8 +242,14 @@ class MemoryJobStore:
         room = min(limit, len(due_members(memory.due, memory.now, limit)))
         if per_second is not None and room:
             room, memory.poll_rate, _ = allowance(memory.poll_rate, per_second, room, memory.now)
-        rows = _claim(memory, memory.due, memory.jobs, lease, room)
-        return [JOB_CODEC.decode(row.doc) for row in rows]
+        jobs = []
+        for name, row in _claim(memory, memory.due, memory.jobs, lease, room):
+            try:
+                jobs.append(JOB_CODEC.decode(row.doc))
+            except RecordUnreadable:
+                memory.unreadable.setdefault(name, memory.now)
+                del memory.due[name]
+        return jobs
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """See `JobStore.reschedule`."""
@@ -245,15 +283,15 @@ def _claim(
     rows: dict[str, StoredRecord],
     lease: timedelta,
     limit: int,
-) -> list[StoredRecord]:
+) -> list[tuple[str, StoredRecord]]:
     """Lease what is due; remove members without a record."""
     until = to_ms(memory.clock.now() + lease)
-    claimed: list[StoredRecord] = []
+    claimed: list[tuple[str, StoredRecord]] = []
     for name in due_members(index, memory.now, limit):
         row = rows.get(name)
         if row is None or (row.expires_at is not None and row.expires_at <= memory.now):
             del index[name]
             continue
         index[name] = until
-        claimed.append(row)
+        claimed.append((name, row))
     return claimed
