@@ -57,6 +57,8 @@ from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
 
+GIVE_BACK_DELAY = timedelta(seconds=3)
+"""When a job runs again whose tenant or model has its share of this worker in flight."""
 DELIVERY_LEASE = timedelta(seconds=30)
 """Longer than the 20 s that one attempt may take."""
 
@@ -167,11 +169,17 @@ class _Builder:
         writer = JobWriter(stores, clock, emit)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
+
+        async def give_back(job: Job) -> None:
+            await stores.jobs.reschedule(job, clock.now() + GIVE_BACK_DELAY)
+
         source = WorkSource(
             name="job_step",
             claim=lambda limit: stores.jobs.claim_due(context.policy.lease, limit),
             handle=with_log_context(job_log_context, processor.advance),
             id_of=lambda job: job.id,
+            groups_of=lambda job: (f"tenant:{job.tenant}", f"model:{job.model_id}"),
+            give_back=give_back,
         )
         return LeaseLoop(source, _job_loop_policy(self.settings.poll.max_concurrency), clock, emit)
 

@@ -57,7 +57,7 @@ class EventStreams:
         repeats this; a sink's own access rules may forbid it.
         """
         oldest = to_ms(self._clock.now() - EVENT_STREAM_RETENTION)
-        with suppress(StoreUnavailable, StoreRefused):
+        with suppress(StoreUnavailable):
             await asyncio.gather(
                 client.execute("XTRIM", key, "MINID", "~", oldest),
                 client.execute("EXPIRE", key, ttl_seconds(EVENT_STREAM_RETENTION)),

@@ -17,6 +17,7 @@ from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
+from core.model_changes import ModelChange
 from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
@@ -275,6 +276,10 @@ class CatalogueRepository(Protocol):
     async def synced_at(self) -> datetime | None: ...
 
     async def model_ids(self) -> frozenset[str]: ...
+
+    async def append_change(self, change: ModelChange) -> None: ...
+
+    async def list_changes(self, limit: int) -> Sequence[ModelChange]: ...
 
     async def request_sync(self, now: datetime) -> None: ...
 

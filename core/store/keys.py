@@ -232,6 +232,8 @@ _OPERATIONS_SPECS: Final = (
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
+    KeySpec("catalogue_changes", "gw:catalogue:changes", "stream", KeyOwner.GATEWAY,
+        "the last 1,000 entries", "the worker trims it", "changes between two syncs"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
@@ -276,6 +278,7 @@ UPSTREAM_CIRCUITS: Final = LUA_NAMES["upstream_circuits"]
 WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]

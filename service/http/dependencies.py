@@ -15,7 +15,7 @@ from core.errors import NotFound, Unauthenticated
 from core.quotas import CallRate
 from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope
-from service.context import AppContext, app_context
+from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.http.authentication import (
     authenticate_tenant,
     bearer_token,
@@ -57,8 +57,9 @@ async def require_admin(
 
 def check_operator(request: Request) -> None:
     """Raise `Unauthenticated` without the operators' token, `NotFound` if the admin API is off."""
-    token = app_context(request.scope).policy.admin_token
-    if token is None:
+    policy, state = app_context(request.scope).policy, request.scope["state"]
+    token = policy.admin_token
+    if token is None or (policy.own_admin_listener and ADMIN_LISTENER not in state):
         # Answered as any unknown address: whether the setting is missing concerns no caller.
         raise NotFound("There is nothing at this address.")
     check_token(request.headers, token.get_secret_value())

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from core.admin import AuditEntry
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.in_doubt import Attach, Resolution
+from core.model_changes import MAX_CHANGES, ModelChange
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
@@ -255,6 +256,20 @@ class ResolutionRequest(RequestModel):
         if self.upstream_request_id is not None:
             return Attach(self.upstream_request_id)
         return "lost" if self.resolution == "lost" else "resend"
+
+
+class ChangesQuery(RequestModel):
+    """Options of the list of the catalogue's changes."""
+
+    limit: Annotated[int, WholeNumberOption(1, MAX_CHANGES)] = Field(
+        100, description="Number of changes."
+    )
+
+
+class CatalogueChanges(Document):
+    """What RunComfy changed in its catalogue."""
+
+    changes: Sequence[ModelChange]
 
 
 class Audit(Document):

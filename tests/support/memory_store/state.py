@@ -16,6 +16,7 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
+from core.model_changes import ModelChange
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.wake_queue import WakeMessage
 from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
@@ -140,6 +141,7 @@ class MemoryState:
     categories: bytes = b""
     synced_at: int | None = None
     sync_requested_at: int | None = None
+    model_changes: list[ModelChange] = field(default_factory=list)
     sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
@@ -211,6 +213,12 @@ class MemoryState:
         row = self._live(self.tenants, tenant)
         return TenantCachePolicy() if row is None else TENANT_CODEC.decode(row.doc).cache_policy
 
+    def waiting_count(self, tenant: str) -> int:
+        """The number of a tenant's jobs that wait for their turn or for something else."""
+        elsewhere = (name for waiting in self.waiting_for.values() for name in waiting)
+        own = sum(JOB_CODEC.decode(self.jobs[name].doc).tenant == tenant for name in elsewhere)
+        return self.fair_queue.waiting_count(tenant) + own
+
     def used_by_key(self, digest: str, window: UsageWindow) -> int:
         """What counts against the budget of an API key in a window."""
         return sum(
@@ -223,12 +231,6 @@ class MemoryState:
         """The limits of an API key; none for a revoked one."""
         row = self.keys.get(digest)
         return NO_KEY_LIMITS if row is None else API_KEY_CODEC.decode(row.doc).limits
-
-    def waiting_count(self, tenant: str) -> int:
-        """The number of a tenant's jobs that wait for their turn or for something else."""
-        elsewhere = (name for waiting in self.waiting_for.values() for name in waiting)
-        own = sum(JOB_CODEC.decode(self.jobs[name].doc).tenant == tenant for name in elsewhere)
-        return self.fair_queue.waiting_count(tenant) + own
 
     def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
         """A tenant's usage in a window (of one model), summed over all jobs ever admitted."""

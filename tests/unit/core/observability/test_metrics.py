@@ -11,6 +11,7 @@ from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import JobState, Trigger, WaitingFor
+from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.events import (
     BatchAdmitted,
@@ -28,6 +29,7 @@ from core.observability.events import (
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
+    ModelChanged,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -179,6 +181,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     ],
     JournalDisconnected("create", "away"): [MetricSample("gateway_journal_up", (), 0)],
     JournalReconnected(SECOND): [MetricSample("gateway_journal_up", (), 1)],
+    ModelChanged("a/model", ModelChangeKind.REMOVED, "", ""): [
+        MetricSample("gateway_model_changes_total", ("removed",), 1)
+    ],
     OperationalWarning("job_step_failed", ""): [
         MetricSample("gateway_warnings_total", ("job_step_failed",))
     ],

@@ -45,6 +45,7 @@ BUILT_KEYS = {
     keys.CATALOGUE_MODELS: "hash",
     keys.CATALOGUE_META: "hash",
     keys.CATALOGUE_CLAIM: "string",
+    keys.CATALOGUE_CHANGES: "stream",
     keys.WORKERS: "sorted set",
     keys.UPSTREAM_CIRCUITS: "hash",
     keys.WAITING_FOR: "hash",

@@ -9,6 +9,7 @@ import pytest
 
 from core.admin import AuditEntry
 from core.errors import StoreUnavailable
+from core.model_changes import ModelChange, ModelChangeKind
 from core.money import MicroUsd
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
 from tests.support.memory_store.tenants import MemoryAdminStore
@@ -334,6 +335,24 @@ async def test_an_odd_resolution_is_refused(
     operator: httpx.AsyncClient, wish: dict[str, object]
 ) -> None:
     assert (await operator.post("/admin/v1/doubts/req_1", json=wish)).status_code == 422
+
+
+async def test_what_runcomfy_changed_is_listed(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    change = ModelChange(app.clock.now(), "a/b", ModelChangeKind.FIELD_REMOVED, "seed")
+    await app.stores.catalogue.append_change(change)
+    answer = await operator.get("/admin/v1/catalogue/changes")
+    assert answer.json()["changes"] == [
+        {
+            "at": "2026-03-01T12:00:00Z",
+            "model_id": "a/b",
+            "kind": "field_removed",
+            "subject": "seed",
+            "detail": "",
+        }
+    ]
+    assert (await operator.get("/admin/v1/catalogue/changes?limit=0")).status_code == 400
 
 
 async def test_every_act_is_in_the_audit_log_without_secrets(operator: httpx.AsyncClient) -> None:
