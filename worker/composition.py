@@ -241,7 +241,7 @@ async def _open_event_streams(
         )
         for name, url in settings.sinks.items()
     }
-    return EventStreams(default_client, named, settings.webhooks.max_stream_length)
+    return EventStreams(default_client, named, SystemClock(), settings.webhooks.max_stream_length)
 
 
 def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:

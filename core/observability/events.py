@@ -338,6 +338,7 @@ class AdminAction:
     action: str
     subject: str
     change: str
+    address: str = ""
 
 
 Event = (

@@ -23,6 +23,7 @@ from service.parsing.request_models import (
     WholeNumberOption,
     optional,
 )
+from service.tenants.api_keys import KeySettings
 from service.tenants.apply_file import PlanAction
 from service.tenants.settings import TenantName, TenantSettings
 from service.webhooks.requests import DEFAULT_OVERLAP, MAX_OVERLAP
@@ -104,6 +105,10 @@ class Key(Document):
     created_at: TimeText
     expires_at: TimeText | None
     last_used_at: TimeText | None = Field(description="To the minute.")
+    addresses: list[str]
+    models: list[str]
+    usd_per_day: float | None
+    usd_per_month: float | None
 
 
 class Keys(Document):
@@ -112,7 +117,7 @@ class Keys(Document):
     keys: list[Key]
 
 
-class KeyRequest(RequestModel):
+class KeyRequest(KeySettings):
     """A key to create."""
 
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = tuple(Scope)

@@ -426,3 +426,40 @@ async def test_the_bill_of_a_deleted_tenant_can_be_read(
     listed = (await operator.get("/admin/v1/tenants/ads/requests")).json()
     assert len(listed["requests"]) == 1
     assert (await operator.get("/admin/v1/tenants/nobody/usage")).status_code == 404
+
+
+async def test_a_key_may_do_less_than_its_tenant(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    await app.tenant("small")
+    wish = {"addresses": ["192.0.2.0/24"], "models": ["flux/*"], "usd_per_day": 5}
+    made = (await operator.post("/admin/v1/tenants/small/keys", json=wish)).json()
+    assert {name: made[name] for name in wish} == wish
+    async with app.client(made["key"]) as elsewhere:
+        assert (await elsewhere.get("/v1/usage")).status_code == 403
+    (entry, *_) = await app.stores.admin.list_audit_entries(1)
+    assert "usd_per_day 5.0; addresses 192.0.2.0/24; models flux/*" in entry.change
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1/8", "host.example", "", "10.0.0.0/33", 7])
+async def test_what_is_no_network_is_refused(
+    app: AppHarness, operator: httpx.AsyncClient, address: object
+) -> None:
+    await app.tenant("small")
+    answer = await operator.post("/admin/v1/tenants/small/keys", json={"addresses": [address]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["path"] == "/addresses/0"
+
+
+async def test_the_audit_log_has_addresses_and_what_operators_read(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    key = await app.tenant("read")
+    async with app.client(key) as caller:
+        request_id = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
+    assert (await operator.get("/admin/v1/requests/none")).status_code == 404
+    await operator.get(f"/admin/v1/requests/{request_id}")
+    entries = (await operator.get("/admin/v1/audit")).json()["entries"]
+    assert [(one["action"], one["subject"], one["address"]) for one in entries] == [
+        ("request.read", request_id, "127.0.0.1")
+    ]
