@@ -30,6 +30,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.in_doubt:app",
         "List and resolve jobs in doubt: RunComfy may have received and charged them.",
     ),
+    "circuit": (
+        "cli.commands.circuits:app",
+        "List and reset the circuit breakers, which stop submits that RunComfy refuses.",
+    ),
     "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
     "pause": (
         "cli.commands.limits:pause",

@@ -115,6 +115,8 @@ class RedisPolicy:
     master: str
     timeout: timedelta
     connect_timeout: timedelta
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
 
 
 class JournalSettings(BaseModel):
@@ -131,7 +133,7 @@ class JournalSettings(BaseModel):
 
 
 class MetricsSettings(BaseModel):
-    """Limits on the number of time series."""
+    """Limits on the number of time series, and who may read them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -147,6 +149,18 @@ class MetricsSettings(BaseModel):
         description="Maximum number of distinct model labels in metrics; further models are "
         "reported as `other`.",
     )
+
+    token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token that `/metrics` of services and workers then needs; set it when "
+        "their ports are reachable from other machines. `/healthz` there needs none.",
+    )
+
+    @property
+    def token_text(self) -> str | None:
+        """The token; None: none is needed."""
+        return None if self.token is None else self.token.get_secret_value()
 
     @property
     def label_limits(self) -> dict[str, int]:
@@ -180,6 +194,14 @@ class ProcessSettings(BaseSettings):
         (), description='JSON list of Redis Sentinels: `["host:26379"]`. Empty: no Sentinel.'
     )
     redis_master: str = Field("mymaster", description="Name of the master in Sentinel.")
+    redis_sentinel_username: str | None = Field(
+        None, description="User name for the Sentinels, if they have ACLs."
+    )
+    redis_sentinel_password: SecretStr | None = Field(
+        None,
+        description="Password of the Sentinels. The password in `GATEWAY_REDIS_URL` is the "
+        "master's.",
+    )
     redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Timeout of connecting to Redis."
@@ -267,4 +289,6 @@ class ProcessSettings(BaseSettings):
             master=self.redis_master,
             timeout=self.redis_timeout,
             connect_timeout=self.redis_connect_timeout,
+            sentinel_username=self.redis_sentinel_username,
+            sentinel_password=self.redis_sentinel_password,
         )

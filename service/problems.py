@@ -46,8 +46,12 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.SecretsUnreadable: 503,
     core_errors.StoreUnavailable: 503,
     core_errors.StoreTimeout: 503,
+    core_errors.StoreUnsupported: 503,
+    core_errors.StoreRefused: 503,
+    core_errors.RecordUnreadable: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
+    service_errors.SubmitsStopped: 503,
     service_errors.TooManyBodies: 503,
     service_errors.CutOff: 503,
 }

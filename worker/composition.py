@@ -57,6 +57,8 @@ from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
 
+GIVE_BACK_DELAY = timedelta(seconds=3)
+"""When a job runs again whose tenant or model has its share of this worker in flight."""
 DELIVERY_LEASE = timedelta(seconds=30)
 """Longer than the 20 s that one attempt may take."""
 
@@ -132,6 +134,9 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         policy = _build_lifecycle_policy(self.settings)
         context = DecisionContext(worker_id, policy, _build_rng(), run_times.get)
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
+        )
         upstream = RunComfyClient(http, limits)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, policy.lease)
         return WorkerComponents(
@@ -139,7 +144,7 @@ class _Builder:
             clock=clock,
             emit=emit,
             stores=stores,
-            job_loop=self._job_loop(upstream, paid, context),
+            job_loop=self._job_loop(upstream, paid, gate, context),
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),
@@ -148,24 +153,33 @@ class _Builder:
             index_pruner=IndexPruner(
                 worker_id, stores.job_index, stores.tenants, clock, PrunePolicy()
             ),
-            balance_sync=self._balance_sync(http, limits),
+            balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             paid_submitter=paid,
         )
 
     def _job_loop(
-        self, upstream: Upstream, paid: PaidSubmitter, context: DecisionContext
+        self,
+        upstream: Upstream,
+        paid: PaidSubmitter,
+        gate: SubmitCircuitBreaker,
+        context: DecisionContext,
     ) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
-        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), emit)
         writer = JobWriter(stores, clock, emit)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
+
+        async def give_back(job: Job) -> None:
+            await stores.jobs.reschedule(job, clock.now() + GIVE_BACK_DELAY)
+
         source = WorkSource(
             name="job_step",
             claim=lambda limit: stores.jobs.claim_due(context.policy.lease, limit),
             handle=with_log_context(job_log_context, processor.advance),
             id_of=lambda job: job.id,
+            groups_of=lambda job: (f"tenant:{job.tenant}", f"model:{job.model_id}"),
+            give_back=give_back,
         )
         return LeaseLoop(source, _job_loop_policy(self.settings.poll.max_concurrency), clock, emit)
 
@@ -195,12 +209,14 @@ class _Builder:
         source, interval = RunComfyCatalogue(http, limits), self.settings.catalogue_sync_interval
         return CatalogueSync(source, self.stores.catalogue, self.clock, self.emit, interval)
 
-    def _balance_sync(self, http: HttpClient, limits: UpstreamLimits) -> BalanceSync | None:
+    def _balance_sync(
+        self, http: HttpClient, limits: UpstreamLimits, gate: SubmitCircuitBreaker
+    ) -> BalanceSync | None:
         url = self.settings.account_url
         if url is None:
             return None
         source = RunComfyBalance(http.with_base_url(url), limits)
-        return BalanceSync(source, self.stores.admin, self.clock, self.emit)
+        return BalanceSync(source, self.stores.admin, gate, self.clock, self.emit)
 
 
 def _build_rng() -> Random:
@@ -225,7 +241,7 @@ async def _open_event_streams(
         )
         for name, url in settings.sinks.items()
     }
-    return EventStreams(default_client, named, settings.webhooks.max_stream_length)
+    return EventStreams(default_client, named, SystemClock(), settings.webhooks.max_stream_length)
 
 
 def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.settings_errors import load_settings
+from cli.store_check import exit_if_store_unsupported
 from service.server.process_manager import STARTUP_FAILED
 from service.server.run import run, run_multiprocess
 from service.settings import ServiceSettings
@@ -19,12 +20,12 @@ def serve(
 ) -> None:
     """Run the HTTP service, configured by the environment."""
     settings = load_settings(ServiceSettings)
-    if processes == 1:
-        run(settings)
-        return
+    exit_if_store_unsupported(settings.redis)
     try:
-        run_multiprocess(settings, processes)
+        if processes == 1:
+            run(settings)
+        else:
+            run_multiprocess(settings, processes)
     except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        print(f"gateway: cannot listen on {address}: {error.strerror}", file=sys.stderr)
+        print(f"gateway: {error.strerror}", file=sys.stderr)
         raise SystemExit(STARTUP_FAILED) from None

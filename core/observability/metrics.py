@@ -11,7 +11,9 @@ from typing import Final
 
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
+from core.errors import Unauthenticated
 from core.jobs.job import FINAL_STATES, JobState, Trigger
+from core.model_changes import ModelChangeKind
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
     WARNING_CODES,
@@ -29,6 +31,7 @@ from core.observability.events import (
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
+    ModelChanged,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -52,6 +55,7 @@ from core.observability.metric_types import (
 from core.observability.outcomes import DELIVERED, FailureKind, FaultKind
 from core.observability.state_metrics import STATE_METRICS
 from core.tenants.cache_policy import CacheStatus
+from core.upstream_circuits import CIRCUIT_KINDS
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 
@@ -144,6 +148,13 @@ _PROCESS: Final = (
         on(RedisAnswered, value=_duration),
     ),
     _counter(
+        "gateway_model_changes_total",
+        _WORKER,
+        "Changes of models between two syncs of RunComfy's catalogue, by kind.",
+        (closed_label("kind", *ModelChangeKind),),
+        on(ModelChanged, lambda event: (event.kind,)),
+    ),
+    _counter(
         "gateway_warnings_total",
         _BOTH,
         "Operational warnings, by code.",
@@ -158,6 +169,17 @@ _PROCESS: Final = (
 def served_duration(event: RequestServed) -> float:
     """Return the seconds that the gateway itself took: without the wait that the caller chose."""
     return (event.duration - (event.wait_duration or timedelta())).total_seconds()
+
+
+_ADMIN_PREFIX: Final = "/admin/"
+
+
+def _api_of(event: RequestServed) -> LabelValues:
+    return ("admin" if event.route.startswith(_ADMIN_PREFIX) else "tenants",)
+
+
+def _is_unauthenticated(event: RequestServed) -> float | None:
+    return 1 if event.code == Unauthenticated.code else None
 
 
 def _tenant_and_model(event: JobAdmitted | CostSaved) -> LabelValues:
@@ -179,6 +201,13 @@ _API: Final = (
         _HTTP_BUCKETS,
         (_ROUTE,),
         on(RequestServed, lambda event: (event.route,), served_duration),
+    ),
+    _counter(
+        "gateway_authentication_failures_total",
+        _SERVICE,
+        "Requests without a valid key or token, by the API that they called.",
+        (closed_label("api", "admin", "tenants"),),
+        on(RequestServed, _api_of, _is_unauthenticated),
     ),
     _counter(
         "gateway_submissions_total",
@@ -387,9 +416,9 @@ _UPSTREAM: Final = (
     _counter(
         "gateway_circuit_breaker_transitions_total",
         _WORKER,
-        "State changes of the circuit breaker for submits.",
-        (closed_label("state", *BreakerState),),
-        on(CircuitBreakerTransitioned, lambda event: (event.after,)),
+        "State changes of the circuit breakers for submits.",
+        (closed_label("circuit", *CIRCUIT_KINDS), closed_label("state", *BreakerState)),
+        on(CircuitBreakerTransitioned, lambda event: (event.kind, event.after)),
     ),
 )
 

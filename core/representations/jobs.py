@@ -157,6 +157,7 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
             "request_id": job.id,
             "status": job.status,
             "queue_position": job.queue_position if queued else None,
+            "waiting_for": job.waiting_for,
             **links.for_job(job.id),
             "reference": job.reference,
         }

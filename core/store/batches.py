@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
-from core.errors import NotFound
 from core.jobs.job import PublicStatus
 from core.page import Page
 from core.store import keys
@@ -18,11 +17,12 @@ from core.store.admission import (
     raise_if_rejected,
 )
 from core.store.client import Argument, RedisClient
-from core.store.codecs import BATCH_CODEC, JOB_CODEC
+from core.store.codecs import BATCH_CODEC, JOB_CODEC, decode_readable
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.jobs import credential_keys
 from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import (
@@ -88,21 +88,22 @@ class BatchStore:
         """
         answer = await self._scripts.call(
             "read_batch",
-            [*credential_keys(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
+            [
+                *credential_keys(credential),
+                keys.batch(batch_id),
+                keys.batch_items(batch_id),
+                keys.tenant_batches(credential.tenant),
+            ],
             [
                 *self._authentication_arguments(credential, scope),
                 indexes.start,
                 indexes.stop - 1,
+                batch_id,
             ],
         )
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
-        snapshot = _parse_batch(
-            [doc, finished_at, *counts], _parse_items(indexes.start, rows, docs)
-        )
-        if snapshot.batch.tenant != credential.tenant:
-            raise NotFound
-        return snapshot
+        return _parse_batch([doc, finished_at, *counts], _parse_items(indexes.start, rows, docs))
 
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
@@ -121,12 +122,12 @@ class BatchStore:
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
         """Claim finished batches without a completion event, for `lease` each."""
         now = self._clock.now()
-        documents = await self._scripts.call(
+        rows = await self._scripts.call(
             "claim_due",
             [keys.BATCHES, keys.LIMITS, keys.POLL_RATE],
             [keys.BATCH_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
-        return [BATCH_CODEC.decode(document) for document in documents]
+        return decode_readable(BATCH_CODEC, rows[1::2])
 
     async def load(self, batch_id: str) -> BatchSnapshot | None:
         """Return any tenant's batch without its items, for a worker."""
@@ -147,7 +148,12 @@ class BatchStore:
     def _authentication_arguments(
         self, credential: Credential, scope: Scope
     ) -> tuple[Argument, ...]:
-        return to_ms(self._clock.now()), credential.tenant, scope
+        return (
+            to_ms(self._clock.now()),
+            credential.tenant,
+            scope,
+            address_bits(credential.address),
+        )
 
 
 def _parse_batch_admission(answers: list[Any]) -> BatchAdmissionResult:

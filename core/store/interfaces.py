@@ -13,12 +13,15 @@ from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
-from core.jobs.job import Job, JobRecord
+from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
+from core.model_changes import ModelChange
 from core.money import MicroUsd
 from core.page import Page
+from core.quotas import CallRate
+from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -36,6 +39,7 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
+from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import (
@@ -52,7 +56,12 @@ from core.webhooks.replay import Replay
 class JobRepository(Protocol):
     """Jobs. See `core.store.jobs.JobStore`."""
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None: ...
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None: ...
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
 
@@ -83,6 +92,10 @@ class JobRepository(Protocol):
     async def reschedule(
         self, job: Job, next_run_at: datetime, *, polled: bool = False
     ) -> bool: ...
+
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int: ...
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None: ...
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]: ...
 
@@ -145,6 +158,8 @@ class DeliveryRepository(Protocol):
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool: ...
 
     async def load(self, delivery_id: str) -> Delivery | None: ...
+
+    async def load_own(self, tenant: str, delivery_id: str) -> Delivery | None: ...
 
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]: ...
 
@@ -234,13 +249,21 @@ class AdminRepository(Protocol):
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]: ...
 
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]: ...
+
+    async def requeue_unreadable(self, job_id: str) -> None: ...
+
 
 class CircuitBreakerRepository(Protocol):
-    """The shared circuit breaker. See `core.store.circuit_breaker.CircuitBreakerStore`."""
+    """Circuit breakers for submits. See `core.store.circuit_breaker.CircuitBreakerStore`."""
 
-    async def load(self) -> CircuitBreaker: ...
+    async def load(self, model_id: str) -> Circuits: ...
 
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool: ...
+    async def load_all(self) -> Mapping[str, CircuitBreaker]: ...
+
+    async def compare_and_set(
+        self, name: str, before: CircuitBreaker, after: CircuitBreaker
+    ) -> bool: ...
 
     async def take_submit_token(self) -> datetime | None: ...
 
@@ -253,6 +276,10 @@ class CatalogueRepository(Protocol):
     async def synced_at(self) -> datetime | None: ...
 
     async def model_ids(self) -> frozenset[str]: ...
+
+    async def append_change(self, change: ModelChange) -> None: ...
+
+    async def list_changes(self, limit: int) -> Sequence[ModelChange]: ...
 
     async def request_sync(self, now: datetime) -> None: ...
 

@@ -1,8 +1,8 @@
 """Jobs: admission, reads, changes, and claims of due jobs."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -10,13 +10,14 @@ from typing import Final
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
-from core.errors import CallerError, NotFound
-from core.jobs.job import Job, JobRecord, JobState
+from core.errors import CallerError, RecordUnreadable
+from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
-from core.jobs.timeline import TimelineEntry
+from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
 from core.money import MicroUsd
+from core.quotas import CallRate
 from core.retention import RESULT_GRACE_PERIOD, RETENTION
 from core.store import keys
 from core.store.admission import (
@@ -28,7 +29,7 @@ from core.store.admission import (
     raise_if_rejected,
 )
 from core.store.client import Argument, RedisClient, ttl_seconds
-from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC, decode_readable
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import (
@@ -36,11 +37,13 @@ from core.store.wake_queue import (
     dispatch_arguments,
     wake_message,
 )
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
 
+_RESULT_TTL: Final = ttl_seconds(RETENTION)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -60,6 +63,23 @@ class JobView:
     timeline: tuple[TimelineEntry, ...] = ()
     delivery_ids: tuple[str, ...] = ()
 
+    @property
+    def named_jobs(self) -> frozenset[str]:
+        """The ids of other jobs in it; results may be shared among tenants."""
+        leader = self.record.job.leader
+        return named_jobs(self.timeline) | ({leader} if leader else set())
+
+    def naming_only(self, own_jobs: Collection[str]) -> "JobView":
+        """Return the view for the job's tenant; it names no job but `own_jobs`."""
+        job = self.record.job
+        if job.leader not in own_jobs:
+            job = replace(job, leader=None)
+        return replace(
+            self,
+            record=replace(self.record, job=job),
+            timeline=timeline_of_own_jobs(self.timeline, own_jobs),
+        )
+
 
 class JobStore:
     """Jobs in Redis. Each change is one script, so that no reader sees half of it."""
@@ -70,12 +90,21 @@ class JobStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
-        """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`."""
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
+        """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`.
+
+        The call counts in the tenant's `rate`, unless that is None. Raises
+        `LimitReached` beyond it.
+        """
         status = await self._scripts.call(
             "authenticate",
             credential_keys(credential),
-            self._authentication_arguments(credential, scope),
+            [*self._authentication_arguments(credential, scope), rate or ""],
         )
         raise_if_rejected(status)
 
@@ -122,18 +151,28 @@ class JobStore:
                 keys.job(job_id),
                 keys.timeline(job_id),
                 keys.job_deliveries(job_id),
+                keys.tenant_jobs(credential.tenant),
             ],
-            [*self._authentication_arguments(credential, scope), projection],
+            [*self._authentication_arguments(credential, scope), projection, job_id],
         )
         raise_if_rejected(answer[0])
         job = JOB_CODEC.decode(answer[1])
-        if job.tenant != credential.tenant:
-            raise NotFound
-        return JobView(
+        view = JobView(
             record=JobRecord(job=job, polls=int(answer[2]), output=answer[3] or None),
-            timeline=tuple(TIMELINE_ENTRY_CODEC.decode(entry) for entry in answer[4]),
+            timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, answer[4])),
             delivery_ids=tuple(name.decode() for name in answer[5]),
         )
+        if projection is not Projection.ALL:
+            return view
+        return view.naming_only(await self._own_jobs(credential.tenant, view.named_jobs))
+
+    async def _own_jobs(self, tenant: str, job_ids: Collection[str]) -> Collection[str]:
+        """Return those of the jobs that are the tenant's, and still stored."""
+        if not job_ids:
+            return ()
+        ids = list(job_ids)
+        scores = await self._client.execute("ZMSCORE", keys.tenant_jobs(tenant), *ids)
+        return {name for name, score in zip(ids, scores, strict=True) if score is not None}
 
     async def load(self, job_id: str) -> JobRecord | None:
         """Return any tenant's job, for a worker or an operator; None if there is none."""
@@ -152,7 +191,7 @@ class JobStore:
             return None
         return JobView(
             record=record,
-            timeline=tuple(TIMELINE_ENTRY_CODEC.decode(entry) for entry in entries),
+            timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, entries)),
             delivery_ids=tuple(name.decode() for name in names),
         )
 
@@ -216,12 +255,26 @@ class JobStore:
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """Claim due jobs, oldest first; no other worker gets them during `lease`."""
         now = self._clock.now()
-        documents = await self._scripts.call(
+        rows = await self._scripts.call(
             "claim_due",
             [keys.DUE, keys.LIMITS, keys.POLL_RATE],
             [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit, "polls_per_second"],
         )
-        return [JOB_CODEC.decode(document) for document in documents]
+        jobs = []
+        for name, document in zip(rows[::2], rows[1::2], strict=True):
+            try:
+                jobs.append(JOB_CODEC.decode(document))
+            except RecordUnreadable:
+                await self._set_aside(name.decode(), now)
+        return jobs
+
+    async def _set_aside(self, job_id: str, now: datetime) -> None:
+        """Keep a job from being claimed until an operator requeues it.
+
+        One record must not end every worker again and again.
+        """
+        await self._client.execute("ZADD", keys.UNREADABLE, "NX", to_ms(now), job_id)
+        await self._client.execute("ZREM", keys.DUE, job_id)
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """Change only when a job runs next; return False if its version has changed."""
@@ -232,16 +285,34 @@ class JobStore:
         )
         return bool(moved)
 
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """Make the jobs that wait for `waiting_for` due now; return how many there are."""
+        index = keys.waiting_jobs(waiting_for)
+        now = to_ms(self._clock.now())
+        return int(await self._scripts.call("wake_waiting", [index, keys.DUE], [now]))
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """Return the id of the cheapest job that waits for `waiting_for`; None if none does."""
+        ids = await self._client.execute("ZRANGE", keys.waiting_jobs(waiting_for), 0, 0)
+        return ids[0].decode() if ids else None
+
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Return jobs in doubt, the longest in doubt first."""
         ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
-        records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
-        return [record.job for record in records if record is not None]
+        rows = await asyncio.gather(
+            *(self._client.execute("HGET", keys.job(name.decode()), "doc") for name in ids)
+        )
+        return decode_readable(JOB_CODEC, filter(None, rows))
 
     def _authentication_arguments(
         self, credential: Credential, scope: Scope | None
     ) -> tuple[Argument, ...]:
-        return to_ms(self._clock.now()), credential.tenant, scope or ""
+        return (
+            to_ms(self._clock.now()),
+            credential.tenant,
+            scope or "",
+            address_bits(credential.address),
+        )
 
 
 def credential_keys(credential: Credential) -> tuple[str, str]:
@@ -324,44 +395,53 @@ def _update_arguments(
     change: Change, message: WakeMessage | None, now: datetime
 ) -> dict[str, Argument]:
     before, after = change.before, change.after
+    is_final = after.is_final
     settlement, duration = settlement_of(after), run_time(before, after)
-    arguments = _common_arguments(change, now) | {
+    arguments = _common_arguments(change, now)
+    ends = is_final and not before.is_final
+    has_news = ends or arguments["status"] != arguments["status_before"]
+    arguments |= {
         "before": before.state,
         "state": after.state,
         "due_at": _next_run_argument(before, after),
         "output": change.output or b"",
-        "ttl": ttl_seconds(RETENTION),
+        "ttl": _RESULT_TTL,
         "min_ttl": RESULT_GRACE_PERIOD // MILLISECOND,
-        "is_final": int(after.is_final),
+        "is_final": int(is_final),
+        "notify_followers": int(has_news),
         "settlement_status": settlement.status,
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
+        "priority": int(after.priority),
     }
-    arguments |= _cache_arguments(change, now) | _successor_arguments(change.successor)
+    arguments |= _cache_arguments(change, now)
+    if change.successor is not None:
+        arguments |= _successor_arguments(change.successor)
+    if before.waiting_for is not after.waiting_for or after.waiting_for is not None:
+        arguments |= {
+            "waiting_before": before.waiting_for or "",
+            "waiting_for": after.waiting_for or "",
+            "price": "" if after.estimate is None else int(after.estimate),
+        }
     if message is not None:
         arguments |= {"message_name": message.name, "message_body": message.body}
     return arguments
 
 
 def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:
-    """Return what concerns followers and the result cache."""
+    """Return what concerns the result cache."""
     before, after = change.before, change.after
     cost = shared_cost(after)
     served = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
     return {
-        "notify_followers": int(
-            after.status is not before.status or (after.is_final and not before.is_final)
-        ),
         "shared_cost": "" if cost is None else int(cost),
         "output_expires_at": to_ms(cacheable_until(after, now)),
         "saved": int(after.cost_saved or 0) if served else "",
     }
 
 
-def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
-    if successor is None:
-        return {}
+def _successor_arguments(successor: Successor) -> dict[str, Argument]:
     before, after = successor.before, successor.after
     day, month = _usage_keys(after)
     return {

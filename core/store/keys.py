@@ -100,6 +100,9 @@ _JOB_SPECS: Final = (
     KeySpec("in_doubt", "gw:in_doubt", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when the doubt is resolved",
         "jobs in doubt by the time they became so (ms)"),
+    KeySpec("unreadable", "gw:unreadable", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway job requeue`, by an operator",
+        "jobs whose record this release cannot read, by the time they were set aside (ms)"),
     KeySpec("unsubmitted", "gw:unsubmitted", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when RunComfy has the job",
         "jobs not yet submitted to RunComfy, by age (ms)"),
@@ -147,7 +150,7 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("replay", "gw:replay:{tenant}", "hash", KeyOwner.TENANT,
         "14 days after its last step", _EXPIRY, "version, doc"),
     KeySpec("event_stream", "gw:events:{tenant}:{stream}", "stream", KeyOwner.TENANT,
-        "bounded in length", "the gateway trims it; its readers may delete it",
+        "each event 14 days; bounded in length", f"{_EXPIRY}; events: the next event",
         "events, as CloudEvents 1.0"),
 )
 _TENANT_SPECS: Final = (
@@ -172,6 +175,15 @@ _TENANT_SPECS: Final = (
     KeySpec("rate", "gw:rate:{tenant}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
         "GCRA: theoretical arrival time of the next submit (ms)"),
+    KeySpec("key_usage", "gw:key_usage:{digest}:{window}", "hash", KeyOwner.TENANT,
+        "a day window 40 days, a month window 400 days", _EXPIRY,
+        "as `gw:usage`, for an API key with a budget of its own"),
+    KeySpec("call_rate", "gw:call_rate:{tenant}:{policy}", "string", KeyOwner.TENANT,
+        "until the rate limit has refilled", _EXPIRY,
+        "GCRA: theoretical arrival time of the next call that is no submit (ms)"),
+    KeySpec("stored_bytes", "gw:stored_bytes:{tenant}", "hash", KeyOwner.TENANT,
+        "as the tenant", f"{_TENANT_DELETION}; fields: {_PRUNING}",
+        "bytes of each job's input and output, and their sum (@total)"),
     KeySpec("usage", "gw:usage:{tenant}:{window}", "hash", KeyOwner.TENANT,
         "a day window 40 days, a month window 400 days", _EXPIRY,
         "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
@@ -185,6 +197,13 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, "fields: removed at zero", "slots in use: all, tenant:x, model:y"),
     KeySpec("waiting", "gw:waiting", "hash", KeyOwner.GATEWAY,
         _FOREVER, "fields: removed at zero", "number of each tenant's jobs that wait for a slot"),
+    KeySpec("waiting_for", "gw:waiting_for", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: removed at zero",
+        "number and price (`usd:`, micro-USD) of the jobs that wait for each `WaitingFor`; "
+        "their number by tenant (`tenant:x`)"),
+    KeySpec("waiting_jobs", "gw:waiting_for:{kind}", "sorted set", KeyOwner.JOB,
+        "while jobs wait", _WHEN_EMPTY,
+        "jobs that wait for one `WaitingFor`, by price (micro-USD)"),
     KeySpec("queue_ready", "gw:queue:ready", "sorted set", KeyOwner.MODEL,
         _WHILE_QUEUED, _WHEN_EMPTY,
         "models that may start a job, by the tag of their first tenant"),
@@ -206,12 +225,15 @@ _OPERATIONS_SPECS: Final = (
         "until the rate limit has refilled", _EXPIRY, "GCRA of all polls of RunComfy"),
     KeySpec("submit_rate", "gw:rate:@submits", "string", KeyOwner.GATEWAY,
         "until the rate limit has refilled", _EXPIRY, "GCRA of all submits to RunComfy"),
-    KeySpec("upstream_circuit", "gw:upstream:circuit", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "version, doc of the circuit breaker over RunComfy"),
+    KeySpec("upstream_circuits", "gw:upstream:circuits", "hash", KeyOwner.MODEL,
+        _FOREVER, "fields: removed when a circuit breaker is closed and has nothing to remember",
+        "version and document of each circuit breaker for submits: account, balance, model:x"),
     KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
+    KeySpec("catalogue_changes", "gw:catalogue:changes", "stream", KeyOwner.GATEWAY,
+        "the last 1,000 entries", "the worker trims it", "changes between two syncs"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
@@ -234,6 +256,7 @@ _TwoIds = Callable[[str, str], str]
 DUE: Final = LUA_NAMES["due"]
 STATE_COUNTS: Final = LUA_NAMES["states"]
 IN_DOUBT: Final = LUA_NAMES["in_doubt"]
+UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]
@@ -251,9 +274,11 @@ ACCOUNT_BALANCE: Final = LUA_NAMES["account_balance"]
 AUDIT: Final = LUA_NAMES["audit"]
 POLL_RATE: Final = LUA_NAMES["poll_rate"]
 SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
-UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
+UPSTREAM_CIRCUITS: Final = LUA_NAMES["upstream_circuits"]
+WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
@@ -288,5 +313,8 @@ jobs_with_status: Final[_TwoIds] = _FORMATS["jobs_with_status"].format
 references: Final[_OneId] = _FORMATS["references"].format
 api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
+waiting_jobs: Final[_OneId] = _FORMATS["waiting_jobs"].format
 rate: Final[_OneId] = _FORMATS["rate"].format
+key_usage: Final[_TwoIds] = _FORMATS["key_usage"].format
+stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format

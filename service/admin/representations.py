@@ -1,11 +1,12 @@
 """JSON of the admin API and of `--json` in commands. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
+from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
@@ -58,6 +59,10 @@ def key_representation(use: ApiKeyUsage) -> JsonObject:
         "created_at": iso(use.api_key.created_at),
         "expires_at": iso(use.api_key.expires_at),
         "last_used_at": iso(use.last_used_at),
+        "addresses": list(use.api_key.limits.addresses),
+        "models": list(use.api_key.limits.models),
+        "usd_per_day": usd_or_none(use.api_key.limits.usd_per_day),
+        "usd_per_month": usd_or_none(use.api_key.limits.usd_per_month),
     }
 
 
@@ -149,6 +154,25 @@ def account_balance_representation(balance: AccountBalance) -> JsonObject:
     }
 
 
+def circuits_representation(circuits: Mapping[str, CircuitBreaker]) -> JsonObject:
+    """Return the circuit breakers for submits."""
+    return {
+        "circuits": [
+            {
+                "circuit": name,
+                "state": one.state,
+                "reason": one.reason,
+                "detail": one.detail,
+                "opened_at": iso(one.opened_at),
+                "retry_at": iso(one.retry_at),
+                "throttled_until": iso(one.throttled_until),
+                "min_price_usd": usd_or_none(one.min_price),
+            }
+            for name, one in circuits.items()
+        ]
+    }
+
+
 def pauses_representation(pauses: Sequence[Pause]) -> list[str]:
     """Return the pauses: `all`, `tenant:x`, `model:y`."""
     return [pause.target for pause in pauses]
@@ -159,6 +183,7 @@ def audit_entry_representation(entry: AuditEntry) -> JsonObject:
     return {
         "at": iso(entry.at),
         "actor": entry.actor,
+        "address": entry.address,
         "action": entry.action,
         "subject": entry.subject,
         "change": entry.change,

@@ -30,6 +30,7 @@ from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
+from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, UnlistedPolicy, load_cards
@@ -38,6 +39,7 @@ from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
 from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
@@ -53,6 +55,7 @@ KLING_INPUT: Final[dict[str, Any]] = {
     "duration": 5,
 }
 MAX_SUBSCRIPTIONS: Final = 3
+MAX_SUBMIT_OUTAGE: Final = timedelta(minutes=5)
 BASE_URL: Final = "http://gateway.test"
 
 POLICY: Final = HttpPolicy(
@@ -244,9 +247,17 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
         known_keys=KnownKeys(stores.jobs, clock),
+        failed_authentications=FailedAuthentications(clock, FailurePolicy(burst=50)),
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
+        submit_availability=SubmitAvailability(
+            stores.heartbeats,
+            stores.circuit_breakers,
+            clock,
+            policy.worker_timeout,
+            MAX_SUBMIT_OUTAGE,
+        ),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.errors import StoreTimeout, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable, Unavailable
 from core.jobs.job import Job, JobState
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
@@ -82,11 +82,14 @@ class JobSubmitter:
             await self._wait_until(job, self._clock.now() + JOURNAL_CHECK_DELAY)
             return None
         # Sent together, the two reads cost one round trip.
-        blocked_until, submission = await asyncio.gather(
-            self._gate.blocked_until(), self._jobs.load_submission(job)
+        block, submission = await asyncio.gather(
+            self._gate.find_block(job), self._jobs.load_submission(job)
         )
-        if blocked_until is not None:
-            await self._wait_until(job, blocked_until)
+        if block is not None:
+            await self._writer.apply(submit.wait(job, block, self._clock.now()))
+            return None
+        if job.waiting_for is not None:
+            await self._writer.apply(submit.stop_waiting(job, self._clock.now()))
             return None
         return None if submission is None else await self._claim_and_send(job, submission)
 
@@ -109,14 +112,14 @@ class JobSubmitter:
             self._writer.emit(_submit_answered_event(claimed, sent.answer))
             following, *_ = await asyncio.gather(
                 self._record_answer(claimed, sent.answer),
-                self._record_gate_result(sent.answer),
+                self._record_gate_answer(claimed, sent.answer),
                 self._paid.record(claimed, sent),
             )
         return following
 
-    async def _record_gate_result(self, answer: SubmitAnswer) -> None:
+    async def _record_gate_answer(self, job: Job, answer: SubmitAnswer) -> None:
         with suppress(StoreUnavailable):
-            await self._gate.record_result(answer)
+            await self._gate.record_answer(job, answer)
 
     async def _release_claim(self, claimed: Job) -> Job | None:
         """Undo a claim that may have been stored or not: nothing has been sent."""
@@ -127,7 +130,7 @@ class JobSubmitter:
                 if record is None or not _is_same_submit(record.job, claimed):
                     return None
                 return await self._apply_answer(record.job, NotSent(fault))
-            except StoreUnavailable:
+            except Unavailable:
                 await self._clock.sleep(STORE_RETRY_DELAY)
 
     async def _record_answer(self, job: Job, answer: SubmitAnswer) -> Job | None:
@@ -135,7 +138,7 @@ class JobSubmitter:
         while True:
             try:
                 return await self._apply_answer(job, answer)
-            except StoreUnavailable:
+            except Unavailable:
                 await self._clock.sleep(STORE_RETRY_DELAY)
 
     async def _apply_answer(self, submitted: Job, answer: SubmitAnswer) -> Job | None:
@@ -206,7 +209,7 @@ class JobSubmitter:
             await self._clock.sleep(pause)
             try:
                 renewed = await self._renew_lease(job)
-            except StoreUnavailable:
+            except Unavailable:
                 pause = STORE_RETRY_DELAY
                 continue
             if renewed is None:

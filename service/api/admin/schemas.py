@@ -6,7 +6,9 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from core.admin import AuditEntry
+from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.in_doubt import Attach, Resolution
+from core.model_changes import MAX_CHANGES, ModelChange
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
@@ -21,6 +23,7 @@ from service.parsing.request_models import (
     WholeNumberOption,
     optional,
 )
+from service.tenants.api_keys import KeySettings
 from service.tenants.apply_file import PlanAction
 from service.tenants.settings import TenantName, TenantSettings
 from service.webhooks.requests import DEFAULT_OVERLAP, MAX_OVERLAP
@@ -102,6 +105,10 @@ class Key(Document):
     created_at: TimeText
     expires_at: TimeText | None
     last_used_at: TimeText | None = Field(description="To the minute.")
+    addresses: list[str]
+    models: list[str]
+    usd_per_day: float | None
+    usd_per_month: float | None
 
 
 class Keys(Document):
@@ -110,7 +117,7 @@ class Keys(Document):
     keys: list[Key]
 
 
-class KeyRequest(RequestModel):
+class KeyRequest(KeySettings):
     """A key to create."""
 
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = tuple(Scope)
@@ -151,6 +158,36 @@ class Gateway(LimitChanges):
 
     account_balance: _AccountBalance
     paused: list[str]
+
+
+class CircuitName(RequestModel):
+    """Which circuit breaker to close."""
+
+    circuit: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=1024,
+            description="`account`, `balance`, or `model:` and a model id.",
+        ),
+    ]
+
+
+class _Circuit(Document):
+    circuit: str
+    state: BreakerState
+    reason: BreakerReason | None
+    detail: str | None = Field(description="RunComfy's own words, or the fault.")
+    opened_at: TimeText | None
+    retry_at: TimeText | None
+    throttled_until: TimeText | None
+    min_price_usd: float | None = Field(description="Of `balance`: the lowest price it stops.")
+
+
+class Circuits(Document):
+    """The circuit breakers for submits."""
+
+    circuits: list[_Circuit]
 
 
 class Paused(Document):
@@ -219,6 +256,20 @@ class ResolutionRequest(RequestModel):
         if self.upstream_request_id is not None:
             return Attach(self.upstream_request_id)
         return "lost" if self.resolution == "lost" else "resend"
+
+
+class ChangesQuery(RequestModel):
+    """Options of the list of the catalogue's changes."""
+
+    limit: Annotated[int, WholeNumberOption(1, MAX_CHANGES)] = Field(
+        100, description="Number of changes."
+    )
+
+
+class CatalogueChanges(Document):
+    """What RunComfy changed in its catalogue."""
+
+    changes: Sequence[ModelChange]
 
 
 class Audit(Document):

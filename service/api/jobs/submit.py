@@ -1,5 +1,6 @@
 """Submit: one round trip to the store, then 202, or the result if the caller waits for it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -14,12 +15,12 @@ from core.jobs.run_times import estimate_finish
 from core.representations.jobs import status_to_json, submit_result_to_json
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
-from core.tenants.cache_policy import CacheStatus
+from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
-from service.errors import AcceptanceUnclear
+from service.errors import AcceptanceUnclear, SubmitsStopped
 from service.http.authentication import checked_credential
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
@@ -42,6 +43,7 @@ from service.jobs.admission import (
     emit_admitted,
 )
 from service.jobs.submit_options import parse_options
+from service.parsing.body_budget import SMALL_BODY
 from service.rate_limit_headers import rate_limit_headers
 
 CACHE_HEADER: Final = "gateway-cache"
@@ -157,7 +159,12 @@ async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admissi
         await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
         models = await context.model_cache.covering([submit.model_id])
     job_id = context.ids.job_id(now)
-    return build_admission(submit, models, policy.options, policy.cache, job_id, now)
+    build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
+    if len(submit.body) <= SMALL_BODY:
+        return build()
+    # Parsing a large input would block the event loop for other callers.
+    async with context.body_budget.parsing:
+        return await asyncio.to_thread(build)
 
 
 async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:
@@ -176,6 +183,8 @@ async def _admit(
     context: AppContext, current: RequestContext, admission: Admission
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
+    if not admission.dry_run:
+        await _check_availability(context, admission)
     try:
         admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:
@@ -192,6 +201,17 @@ async def _admit(
         current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)
     return admitted, record
+
+
+async def _check_availability(context: AppContext, admission: Admission) -> None:
+    """Raise `SubmitsStopped` for a submit that no process could submit."""
+    try:
+        await context.submit_availability.check()
+    except SubmitsStopped:
+        # A replay and a cached result need no worker, and a wrong key gets 401 as always.
+        tried = await context.stores.jobs.admit(replace(admission, dry_run=True))
+        if tried.cache_status in PAID_CACHE_STATUSES:
+            raise
 
 
 def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The fake of the job store; see `tests.support.memory_store.stores`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -7,18 +8,25 @@ from typing import Final
 
 from core.billing.settlement import settlement_of
 from core.clock import to_ms
-from core.errors import NotFound
-from core.jobs.job import Job, JobRecord, JobState
+from core.errors import NotFound, RecordUnreadable
+from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
+from core.quotas import CallRate
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
-from tests.support.memory_store.admission import admit, authenticate, find_replay, move_state_count
+from tests.support.memory_store.admission import (
+    admit,
+    authenticate,
+    authenticate_call,
+    find_replay,
+    move_state_count,
+)
 from tests.support.memory_store.batches import record_end
 from tests.support.memory_store.followers import (
     has_followers,
@@ -34,6 +42,7 @@ from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
 
 MAX_DISPATCHED_PER_END: Final = 4
+MAX_DISPATCHED_PER_QUEUED: Final = 2
 
 
 class MemoryJobStore:
@@ -43,9 +52,14 @@ class MemoryJobStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
         """See `JobStore.authenticate`."""
-        authenticate(self._memory, credential, scope)
+        authenticate_call(self._memory, credential, scope, rate=rate)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
@@ -62,7 +76,7 @@ class MemoryJobStore:
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
         """See `JobStore.read`."""
-        authenticate(self._memory, credential, scope)
+        authenticate_call(self._memory, credential, scope)
         row = self._memory.job(job_id)
         if row is None or (job := JOB_CODEC.decode(row.doc)).tenant != credential.tenant:
             raise NotFound
@@ -70,7 +84,9 @@ class MemoryJobStore:
         record = JobRecord(job=job, polls=row.polls, output=output)
         if projection is not Projection.ALL:
             return JobView(record=record)
-        return self._with_history(record)
+        view = self._with_history(record)
+        own = self._memory.tenant_jobs.get(credential.tenant, {})
+        return view.naming_only([name for name in view.named_jobs if name in own])
 
     def _with_history(self, record: JobRecord) -> JobView:
         memory, job_id = self._memory, record.job.id
@@ -160,6 +176,7 @@ class MemoryJobStore:
         if change.wake_worker:
             memory.wake(wake_message(after, memory.clock.now()))
         update_coalescing(memory, before, after, change)
+        self._move_between_queues(before, after)
         if after.is_final:
             self._end(row, after)
         self._remember(before, after)
@@ -167,6 +184,35 @@ class MemoryJobStore:
         memory.on_job_change(after.id, after.version, ended=after.is_final)
         memory.on_due_change()
         return WriteResult.STORED
+
+    def _move_between_queues(self, before: Job, after: Job) -> None:
+        """Let a job begin or end to wait for something other than its turn."""
+        memory, turns = self._memory, self._memory.fair_queue
+        if before.waiting_for is not None:
+            memory.waiting_for[before.waiting_for].pop(after.id, None)
+        if after.waiting_for is not None:
+            price = math.inf if after.estimate is None else after.estimate
+            memory.waiting_for.setdefault(after.waiting_for, {})[after.id] = price
+            if turns.remove(after.id):
+                dispatch_slots(memory, MAX_DISPATCHED_PER_END)
+        elif before.waiting_for is not None and after.state is JobState.QUEUED:
+            turns.enqueue(after)
+            dispatch_slots(memory, MAX_DISPATCHED_PER_QUEUED)
+        elif before.waiting_for is not None and not after.is_final:
+            turns.occupy_slot(after)
+
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """See `JobStore.wake_waiting`."""
+        memory = self._memory
+        waiting = memory.waiting_for.get(waiting_for, {})
+        memory.due |= {name: memory.now for name in waiting if name in memory.due}
+        memory.on_due_change()
+        return len(waiting)
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """See `JobStore.find_cheapest_waiting`."""
+        waiting = self._memory.waiting_for.get(waiting_for, {})
+        return min(waiting, key=lambda name: (waiting[name], name), default=None)
 
     async def load_successor(self, job_id: str) -> Job | None:
         """See `JobStore.load_successor`."""
@@ -196,8 +242,14 @@ class MemoryJobStore:
         room = min(limit, len(due_members(memory.due, memory.now, limit)))
         if per_second is not None and room:
             room, memory.poll_rate, _ = allowance(memory.poll_rate, per_second, room, memory.now)
-        rows = _claim(memory, memory.due, memory.jobs, lease, room)
-        return [JOB_CODEC.decode(row.doc) for row in rows]
+        jobs = []
+        for name, row in _claim(memory, memory.due, memory.jobs, lease, room):
+            try:
+                jobs.append(JOB_CODEC.decode(row.doc))
+            except RecordUnreadable:
+                memory.unreadable.setdefault(name, memory.now)
+                del memory.due[name]
+        return jobs
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """See `JobStore.reschedule`."""
@@ -231,15 +283,15 @@ def _claim(
     rows: dict[str, StoredRecord],
     lease: timedelta,
     limit: int,
-) -> list[StoredRecord]:
+) -> list[tuple[str, StoredRecord]]:
     """Lease what is due; remove members without a record."""
     until = to_ms(memory.clock.now() + lease)
-    claimed: list[StoredRecord] = []
+    claimed: list[tuple[str, StoredRecord]] = []
     for name in due_members(index, memory.now, limit):
         row = rows.get(name)
         if row is None or (row.expires_at is not None and row.expires_at <= memory.now):
             del index[name]
             continue
         index[name] = until
-        claimed.append(row)
+        claimed.append((name, row))
     return claimed

@@ -12,8 +12,8 @@
 -- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
--- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
--- USES: webhook_config_version rewritten
+-- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
+-- USES: webhook_config_version rewritten waiting_for
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
@@ -21,10 +21,11 @@
 -- ARGV: notify_followers shared_cost output_expires_at saved?
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
--- ARGV: successor_index_score? config_digest? entry? ...
+-- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
+  'key_windows',
 }
 local stored = redis.call('HMGET', job, unpack(FIELDS))
 local dedup_key, leader = stored[3], stored[4]
@@ -52,7 +53,10 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
   delete_input(tenant_name, job, state)
+  -- A cancel without a charge would otherwise fill the store for nothing.
+  if state == 'cancelled' and settlement_status == 'free' then redis.call('HDEL', job, 'input') end
 end
+if before ~= state or output ~= '' then count_stored_bytes(tenant_name, id, job) end
 update_status_index(tenant_name, id, index_score, status_before, status)
 publish_change(id, version, state)
 if run_time ~= '' then record_run_time(model, run_time, max_run_times) end
@@ -101,8 +105,29 @@ if saved ~= '' then
   end
 end
 
+if waiting_before ~= waiting_for then
+  if waiting_before ~= '' then stop_waiting_for(waiting_before, tenant_name, id, price) end
+  if waiting_for ~= '' then start_waiting_for(waiting_for, tenant_name, id, price) end
+end
+if waiting_for ~= '' then
+  if stored[2] == '1' then
+    redis.call('HDEL', job, 'slot')
+    release_slot(tenant_name, model)
+    dispatch(4, wake_options)
+  else
+    dequeue_job(tenant_name, model, id)
+  end
+elseif waiting_before ~= '' and state == 'queued' then
+  enqueue_jobs(tenant_name, { { id = id, model = model, priority = tonumber(priority) } })
+  dispatch(2, wake_options)
+elseif waiting_before ~= '' and is_final ~= '1' then
+  -- RunComfy has it all the same: the answer to an earlier submit came late.
+  redis.call('HSET', job, 'slot', 1)
+  take_slots(tenant_name, model, 1)
+end
+
 if is_final == '1' then
-  settle(job, { day, month }, model, settlement_status, cost)
+  settle(job, append_key_windows({ day, month }, stored[11] or nil), model, settlement_status, cost)
   if stored[2] == '1' then
     redis.call('HDEL', job, 'slot')
     release_slot(tenant_name, model)

@@ -10,7 +10,8 @@ import pytest
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
-from core.jobs.job import JobState, Trigger
+from core.jobs.job import JobState, Trigger, WaitingFor
+from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.events import (
     BatchAdmitted,
@@ -28,6 +29,7 @@ from core.observability.events import (
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
+    ModelChanged,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -166,8 +168,8 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
         MetricSample("gateway_http_request_duration_seconds", ("/readyz",), 1),
     ],
     CircuitBreakerTransitioned(
-        BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
-    ): [MetricSample("gateway_circuit_breaker_transitions_total", ("open",))],
+        "model", "model:a/b", BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
+    ): [MetricSample("gateway_circuit_breaker_transitions_total", ("model", "open"))],
     RedisAnswered(SECOND): [MetricSample("gateway_redis_round_trip_duration_seconds", (), 1)],
     RedisDisconnected("away"): [
         MetricSample("gateway_redis_up", (), 0),
@@ -179,6 +181,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     ],
     JournalDisconnected("create", "away"): [MetricSample("gateway_journal_up", (), 0)],
     JournalReconnected(SECOND): [MetricSample("gateway_journal_up", (), 1)],
+    ModelChanged("a/model", ModelChangeKind.REMOVED, "", ""): [
+        MetricSample("gateway_model_changes_total", ("removed",), 1)
+    ],
     OperationalWarning("job_step_failed", ""): [
         MetricSample("gateway_warnings_total", ("job_step_failed",))
     ],
@@ -187,7 +192,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
 FULL_STATE = GatewayState(
     NOW,
     SECOND,
-    OpenJobsState({JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1),
+    OpenJobsState(
+        {JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1, {WaitingFor.BALANCE: 2}, 12_000_000
+    ),
     ConcurrencyState(2, {"a/model": 2}, GlobalLimits(running=9, models=(("a/model", 4),)), 1),
     (
         TenantState(
@@ -210,7 +217,10 @@ FULL_STATE = GatewayState(
     DeliveryBacklog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
     Dependencies(
         AccountBalance(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
-        CircuitBreaker(state=BreakerState.HALF_OPEN, reason=BreakerReason.FAILING),
+        {
+            "account": CircuitBreaker(state=BreakerState.HALF_OPEN, reason=BreakerReason.FAILING),
+            "model:a/model": CircuitBreaker(state=BreakerState.OPEN, reason=BreakerReason.FAILING),
+        },
         NOW,
         2,
         1,
@@ -291,6 +301,10 @@ def test_gauges() -> None:
     assert shown["gateway_circuit_breaker_state", ("probing",)] == 1
     assert shown["gateway_circuit_breaker_open", ("failing",)] == 1
     assert shown["gateway_circuit_breaker_open", ("account_refused",)] == 0
+    assert shown["gateway_model_circuit_breaker_open", ("a/model",)] == 1
+    assert shown["gateway_jobs_waiting_for", ("balance",)] == 2
+    assert shown["gateway_jobs_waiting_for", ("account",)] == 0
+    assert shown["gateway_account_balance_missing_usd", ()] == 3
     assert shown["gateway_redis_aof_last_write_ok", ()] == 0
 
 
