@@ -35,6 +35,7 @@ from core.transactions.admission import (
     BatchAdmissionResult,
 )
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import (
@@ -68,6 +69,8 @@ class JobRepository(Protocol):
     async def load_submission(self, job: Job) -> Submission | None: ...
 
     async def store(self, change: Change) -> WriteResult: ...
+
+    async def restore(self, restoration: Restoration) -> bool: ...
 
     async def load_successor(self, job_id: str) -> Job | None: ...
 

@@ -12,12 +12,17 @@ from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.errors import CallerError, NotFound
 from core.jobs.job import Job, JobRecord, JobState
-from core.jobs.query import score_of
+from core.jobs.query import reference_score, score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.jobs.timeline import TimelineEntry
 from core.money import MicroUsd
-from core.retention import RESULT_GRACE_PERIOD, RETENTION
+from core.retention import (
+    DAY_USAGE_RETENTION,
+    MONTH_USAGE_RETENTION,
+    RESULT_GRACE_PERIOD,
+    RETENTION,
+)
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
@@ -39,6 +44,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, Successor, WriteResult
+from core.transactions.restoration import Restoration
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -185,6 +191,15 @@ class JobStore:
             new_delivery_arguments(change.deliveries, now),
         )
         return WriteResult(result.decode())
+
+    async def restore(self, restoration: Restoration) -> bool:
+        """Store a job again that the store has forgotten; return False if it is there."""
+        result = await self._scripts.call_by_name(
+            "restore_job",
+            _restoration_keys(restoration),
+            _restoration_arguments(restoration, self._clock.now()),
+        )
+        return WriteResult(result.decode()) is WriteResult.STORED
 
     async def load_successor(self, job_id: str) -> Job | None:
         """Return the follower with the latest deadline; None if the job has no followers."""
@@ -381,3 +396,43 @@ def _next_run_argument(before: Job, after: Job) -> Argument:
     if after.next_run_at is None:
         return ""
     return "keep" if after.next_run_at == before.next_run_at else to_ms(after.next_run_at)
+
+
+def _restoration_keys(restoration: Restoration) -> dict[str, str]:
+    job, used = restoration.job, restoration.submission.idempotency
+    day, month = _usage_keys(job)
+    return {
+        "job": keys.job(job.id),
+        "timeline": keys.timeline(job.id),
+        "due": keys.DUE,
+        "states": keys.STATE_COUNTS,
+        "in_doubt": keys.IN_DOUBT,
+        "day": day,
+        "month": month,
+        "idempotency": keys.STORE if used is None else keys.idempotency(job.tenant, used.digest),
+    }
+
+
+def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str, Argument]:
+    job, submission = restoration.job, restoration.submission
+    used = submission.idempotency
+    return {
+        "id": job.id,
+        "version": job.version,
+        "stamp": _stamp_of(job),
+        "doc": JOB_CODEC.encode(job),
+        "entry": TIMELINE_ENTRY_CODEC.encode(restoration.entry),
+        "state": job.state,
+        "now": to_ms(now),
+        "due_at": to_ms(job.next_run_at or now),
+        "input": submission.input,
+        "reserved": int(submission.reserved),
+        "tenant_name": job.tenant,
+        "model": job.model_id,
+        "index_score": score_of(job),
+        "reference": "" if job.reference is None else reference_score(job.reference),
+        "status": job.status,
+        "day_ttl": ttl_seconds(DAY_USAGE_RETENTION),
+        "month_ttl": ttl_seconds(MONTH_USAGE_RETENTION),
+        "idempotency_value": "" if used is None else f"{used.fingerprint} {job.id}",
+    }

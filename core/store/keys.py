@@ -212,6 +212,10 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: any worker's heartbeat, an hour later",
         "worker processes by last heartbeat (ms)"),
+    KeySpec("store", "gw:store", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE,
+        "identity and epoch of this store, number of claims of submits, time of the last (ms), "
+        "and since when it is known to have gone back (ms)"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
 )
@@ -250,6 +254,7 @@ UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 WORKERS: Final = LUA_NAMES["workers"]
+STORE: Final = LUA_NAMES["store"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]

@@ -8,6 +8,7 @@ from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
+from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
     BatchRepository,
@@ -49,6 +50,7 @@ class Stores:
     catalogue: CatalogueRepository
     run_times: RunTimeRepository
     heartbeats: HeartbeatRepository
+    identity: StoreIdentityRepository
 
 
 def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Stores:
@@ -66,4 +68,5 @@ def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Store
         catalogue=CatalogueStore(client, scripts),
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
+        identity=StoreIdentity(client),
     )

@@ -17,12 +17,14 @@ from core.jobs.job import Job, JobRecord
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable, ObjectInfo
 from core.store.deliveries import AttemptWriteResult
+from core.store.identity import StorePosition
 from core.store.jobs import JobView, Projection
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
@@ -216,6 +218,10 @@ class ProcessJobs:
         """See `JobStore.load_submission`."""
         return await self.connection.call(lambda: self.stores.jobs.load_submission(job))
 
+    async def restore(self, restoration: Restoration) -> bool:
+        """See `JobStore.restore`."""
+        return await self.connection.call(lambda: self.stores.jobs.restore(restoration))
+
     async def load_leader(self, job: Job) -> JobRecord | None:
         """See `JobStore.load_leader`."""
         return await self.connection.call(lambda: self.stores.jobs.load_leader(job))
@@ -323,6 +329,30 @@ class ProcessWebhooks:
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""
         return await self.connection.call(lambda: self.stores.webhook_configs.update(update))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """The store's identity, over the connection of one process."""
+
+    connection: StoreConnection
+    stores: MemoryStores
+
+    async def load(self) -> StorePosition | None:
+        """See `StoreIdentity.load`."""
+        return await self.connection.call(self.stores.identity.load)
+
+    async def create(self, position: StorePosition) -> bool:
+        """See `StoreIdentity.create`."""
+        return await self.connection.call(lambda: self.stores.identity.create(position))
+
+    async def mark_went_back(self, at: datetime) -> None:
+        """See `StoreIdentity.mark_went_back`."""
+        await self.connection.call(lambda: self.stores.identity.mark_went_back(at))
+
+    async def settle(self, position: StorePosition) -> None:
+        """See `StoreIdentity.settle`."""
+        await self.connection.call(lambda: self.stores.identity.settle(position))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -20,6 +21,7 @@ from tests.simulation.plan import SeededRandomness
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
+    ProcessIdentity,
     ProcessJobs,
     ProcessLifetime,
     ProcessObjects,
@@ -43,6 +45,8 @@ from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.reconciliation import Reconciler
+from worker.jobs.store_guard import StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
@@ -52,6 +56,7 @@ from worker.webhooks.transport import DeliveryTransport
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
+IDLE_TICK: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +140,7 @@ class SimulatedWorker:
         self._tasks = [
             asyncio.create_task(self._watcher.run()),
             asyncio.create_task(self._courier.run()),
+            asyncio.create_task(self._check_store()),
         ]
 
     async def wake(self, job_id: str, version: int) -> None:
@@ -155,6 +161,15 @@ class SimulatedWorker:
         """Stop the loops of a dead worker."""
         for task in self._tasks:
             task.cancel()
+
+    async def _check_store(self) -> None:
+        """Check the store each second while faults occur, and then until submits may leave."""
+        chance = self._context.randomness
+        while True:
+            with suppress(StoreUnavailable):
+                await self._guard.run_once(self._reconciler)
+            is_calm = chance.faults_ended and self._guard.is_open
+            await self._clock.sleep(IDLE_TICK if is_calm else TICK)
 
     async def _claim_jobs(self, room: int) -> Sequence[Job]:
         await self._context.due.wait(self._context.stores.memory.due)
@@ -188,8 +203,10 @@ class SimulatedWorker:
             self._emit,
             JOURNAL_TIMEOUT,
         )
-        paid = PaidSubmitter(upstream, journal, clock, ids, self._policy.lease)
+        guard = StoreGuard(ProcessIdentity(line, around.stores), journal, clock, ids, self._emit)
+        paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)
+        self._guard, self._reconciler = guard, Reconciler(stores, journal, submitter, clock)
         lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

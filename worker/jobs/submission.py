@@ -171,6 +171,10 @@ class JobSubmitter:
         self._warn(job, "second_acceptance", upstream_id)
         return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
 
+    async def apply_known_answer(self, job: Job, answer: SubmitAnswer) -> None:
+        """Apply an answer that the journal knows. Raises `StoreUnavailable`."""
+        await self._apply_answer(job, answer)
+
     async def declare_lost(self, job: Job) -> Job | None:
         """Decide for a submit whose lease ran out, from the journal: its worker has died."""
         try:

@@ -21,6 +21,7 @@ def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
 HEARTBEAT_INTERVAL: Final = timedelta(seconds=5)
 SYNC_CHECK_INTERVAL: Final = timedelta(seconds=15)
 RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)
+STORE_CHECK_INTERVAL: Final = timedelta(seconds=1)
 JOURNAL_CHECK_INTERVAL: Final = timedelta(seconds=2)
 DISPATCH_INTERVAL: Final = timedelta(seconds=3)
 PRUNE_INTERVAL: Final = timedelta(seconds=20)

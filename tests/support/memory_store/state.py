@@ -5,7 +5,7 @@ Instants are milliseconds, as in Redis; records are the bytes of the real codecs
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits, UsageWindow
@@ -151,6 +152,7 @@ class MemoryState:
     completed_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
+    position: StorePosition | None = None
     _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last instant of the clock and its milliseconds, cached: it is read at every step."""
 
@@ -165,6 +167,12 @@ class MemoryState:
         if instant is not self._last_reading[0]:
             self._last_reading = (instant, to_ms(instant))
         return self._last_reading[1]
+
+    def count_claim(self) -> None:
+        """Move the store's position, as each claim of a submit does."""
+        held = self.position
+        if held is not None:
+            self.position = replace(held, claims=held.claims + 1, claimed_at=self.clock.now())
 
     def job(self, job_id: str) -> StoredRecord | None:
         """A job's row; None if expired or missing."""

@@ -46,6 +46,7 @@ BUILT_KEYS = {
     keys.UPSTREAM_CIRCUIT: "hash",
     keys.WAKE_QUEUE: "sorted set",
     keys.PRUNE_LOCK: "string",
+    keys.STORE: "hash",
     keys.tenant_keys("ID"): "set",
     keys.rate("ID"): "string",
     keys.POLL_RATE: "string",

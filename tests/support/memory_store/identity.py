@@ -1,0 +1,40 @@
+"""The fake of the store's identity; see `tests.support.memory_store.stores`."""
+
+from dataclasses import replace
+from datetime import datetime
+
+from core.store.identity import StorePosition
+from tests.support.memory_store.state import MemoryState
+
+
+class MemoryStoreIdentity:
+    """Fake of `core.store.identity.StoreIdentity`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Share `memory` with the other stores."""
+        self._memory = memory
+
+    async def load(self) -> StorePosition | None:
+        """See `StoreIdentity.load`."""
+        return self._memory.position
+
+    async def create(self, position: StorePosition) -> bool:
+        """See `StoreIdentity.create`."""
+        if self._memory.position is not None:
+            return False
+        self._memory.position = position
+        return True
+
+    async def mark_went_back(self, at: datetime) -> None:
+        """See `StoreIdentity.mark_went_back`."""
+        held = self._memory.position
+        if held is not None and held.went_back_at is None:
+            self._memory.position = replace(held, went_back_at=at)
+
+    async def settle(self, position: StorePosition) -> None:
+        """See `StoreIdentity.settle`."""
+        held = self._memory.position
+        if held is not None:
+            self._memory.position = replace(
+                held, epoch=position.epoch, claims=position.claims, went_back_at=None
+            )
