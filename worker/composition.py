@@ -28,6 +28,7 @@ from core.store.stores import Stores, open_stores
 from core.webhooks.delivery import ClaimedDelivery
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.batches.completion import BatchCompleter
+from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
@@ -160,13 +161,14 @@ class _Builder:
             journal=self.journal,
             paid_submitter=paid,
             store_guard=guard,
-            check_store=partial(guard.run_once, self._reconciler(submitter)),
+            check_store=partial(guard.run_once, self._reconciler(writer, context)),
         )
 
-    def _reconciler(self, submitter: JobSubmitter) -> Reconciler | None:
+    def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:
             return None
-        return Reconciler(self.stores, self.journal, submitter, self.clock)
+        answers = AnswerWriter(self.stores, writer, self.clock, context)
+        return Reconciler(self.stores, self.journal, answers, self.clock)
 
     def _job_loop(self, processor: JobProcessor, context: DecisionContext) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit

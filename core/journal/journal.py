@@ -34,6 +34,9 @@ T = TypeVar("T")
 MAX_JOB_AGE: Final = timedelta(days=8)
 """A job older than this when it is submitted is not found by `list_jobs_since`."""
 
+_LIST_RETRIES: Final = 4
+_RETRY_DELAY: Final = timedelta(milliseconds=500)
+
 
 class Journal:
     """Reads and writes the journal; knows whether it answers.
@@ -87,7 +90,7 @@ class Journal:
         names: dict[str, list[str]] = {}
         changed: set[str] = set()
         for day in days:
-            for info in await self._list(day_prefix(day)):
+            for info in await self._list_again(day_prefix(day)):
                 prefix = prefix_of(info.name)
                 names.setdefault(prefix, []).append(info.name)
                 if info.modified_at >= since:
@@ -125,6 +128,15 @@ class Journal:
 
     async def _list(self, prefix: str) -> Sequence[ObjectInfo]:
         return await self._call("list", lambda: self._objects.list(prefix))
+
+    async def _list_again(self, prefix: str) -> Sequence[ObjectInfo]:
+        """As `_list`, but repeat a call that fails: one of many must not cost all the others."""
+        for _ in range(_LIST_RETRIES):
+            try:
+                return await self._list(prefix)
+            except JournalUnavailable:
+                await self._clock.sleep(_RETRY_DELAY)
+        return await self._list(prefix)
 
     async def _read(self, name: str) -> bytes | None:
         return await self._call("read", lambda: self._objects.read(name))

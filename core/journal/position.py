@@ -1,5 +1,6 @@
 """Decides from the store's position whether submits may leave. Pure."""
 
+from dataclasses import replace
 from enum import StrEnum
 
 from core.store.identity import StorePosition
@@ -34,4 +35,4 @@ def after_reconciliation(position: StorePosition, known: StorePosition | None) -
     """Return the position of a reconciled store: behind none that was seen, in a new epoch."""
     epoch = max(position.epoch, known.epoch if known else 0) + 1
     claims = max(position.claims, known.claims if known else 0)
-    return StorePosition(position.store_id, epoch, claims, position.claimed_at)
+    return replace(position, epoch=epoch, claims=claims, went_back_at=None, has_known=True)

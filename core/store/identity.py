@@ -11,6 +11,7 @@ from typing import Protocol
 from core.clock import from_ms, to_ms
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.scripts import LuaScripts
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +29,20 @@ class StorePosition:
     """When the last submit was claimed."""
     went_back_at: datetime | None = None
     """Since when this store is known to have gone back: until it is reconciled no submit leaves."""
+    last_claim: str = ""
+    """The last claim, by job and time."""
+    has_known: bool = True
+    """Whether the store still has the last claim of the position that the reader knew."""
 
     def is_behind(self, other: "StorePosition") -> bool:
         """Return whether this store has forgotten something that `other`, the same store, knew."""
-        return (self.epoch, self.claims) < (other.epoch, other.claims)
+        return not self.has_known or (self.epoch, self.claims) < (other.epoch, other.claims)
 
 
 class StoreIdentityRepository(Protocol):
     """The identity of the store. See `StoreIdentity`."""
 
-    async def load(self) -> StorePosition | None: ...
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None: ...
 
     async def create(self, position: StorePosition) -> bool: ...
 
@@ -49,20 +54,29 @@ class StoreIdentityRepository(Protocol):
 class StoreIdentity:
     """The identity of the store, in Redis. The claims are counted by `update_job.lua`."""
 
-    def __init__(self, client: RedisClient) -> None:
+    def __init__(self, client: RedisClient, scripts: LuaScripts) -> None:
         """Send commands through `client`."""
         self._client = client
+        self._scripts = scripts
 
-    async def load(self) -> StorePosition | None:
-        """Return the position; None if the store has no identity: it is new, or lost everything."""
-        found = await self._client.execute(
-            "HMGET", keys.STORE, "id", "epoch", "claims", "claimed_at", "went_back_at"
-        )
-        if found[0] is None:
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None:
+        """Return the position; None if the store has no identity: it is new, or lost everything.
+
+        `known` is the furthest position that the caller has seen.
+        """
+        held = ("", "", "") if known is None else (known.epoch, known.claims, known.last_claim)
+        found = await self._scripts.call("read_position", [keys.STORE, keys.STORE_CLAIMS], held)
+        if not found:
             return None
-        claimed_at, went_back_at = (from_ms(int(ms)) if ms else None for ms in found[3:])
+        name, epoch, claims, claimed_at, went_back_at, last_claim, has_known = found
         return StorePosition(
-            found[0].decode(), int(found[1] or 1), int(found[2] or 0), claimed_at, went_back_at
+            name.decode(),
+            int(epoch),
+            int(claims),
+            from_ms(int(claimed_at)) if claimed_at else None,
+            from_ms(int(went_back_at)) if went_back_at else None,
+            last_claim.decode(),
+            bool(has_known),
         )
 
     async def create(self, position: StorePosition) -> bool:

@@ -216,6 +216,8 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, _FIXED_SIZE,
         "identity and epoch of this store, number of claims of submits, time of the last (ms), "
         "and since when it is known to have gone back (ms)"),
+    KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
+        "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
 )
@@ -255,6 +257,7 @@ CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
+STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]

@@ -68,5 +68,5 @@ def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Store
         catalogue=CatalogueStore(client, scripts),
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
-        identity=StoreIdentity(client),
+        identity=StoreIdentity(client, scripts),
     )

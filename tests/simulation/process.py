@@ -5,6 +5,7 @@ All that a process awaits passes through here: after its death nothing of it has
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -12,7 +13,7 @@ from typing import Final, TypeVar
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
-from core.errors import StoreTimeout, StoreUnavailable
+from core.errors import NotFound, StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable, ObjectInfo
@@ -93,6 +94,8 @@ class StoreAvailability:
         self._clock = clock
         self._chance = chance
         self._active = active
+        self.go_back: Callable[[Random], None] = lambda _: None
+        """Lets the store forget its last changes."""
         self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
 
     def is_down(self, process: str) -> bool:
@@ -133,6 +136,8 @@ class StoreConnection:
         if self._chance.occurs(Fault.STORE_LATE, self._rng, factor=0.2):
             self._later(command)
             raise StoreTimeout
+        if self._chance.occurs(Fault.STORE_REWINDS, self._rng, factor=0.03):
+            self._availability.go_back(self._rng)
         answer = await command()
         await self._life.checkpoint()
         if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=0.4):
@@ -151,7 +156,8 @@ class StoreConnection:
 
     def _later(self, command: Callable[[], Awaitable[T]]) -> None:
         async def carry_out() -> None:
-            await command()
+            with suppress(NotFound):  # of a job that a store which went back has forgotten
+                await command()
 
         loop = asyncio.get_running_loop()
         delay = self._rng.choice((0.1, 1.0, 6.0, 20.0)) * self._rng.random()
@@ -338,9 +344,9 @@ class ProcessIdentity:
     connection: StoreConnection
     stores: MemoryStores
 
-    async def load(self) -> StorePosition | None:
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         """See `StoreIdentity.load`."""
-        return await self.connection.call(self.stores.identity.load)
+        return await self.connection.call(lambda: self.stores.identity.load(known))
 
     async def create(self, position: StorePosition) -> bool:
         """See `StoreIdentity.create`."""

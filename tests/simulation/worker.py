@@ -40,6 +40,7 @@ from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.partial_stores import partial_stores
 from tests.support.upstream import FakeRunComfy
+from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
@@ -157,6 +158,11 @@ class SimulatedWorker:
         """The number of steps and deliveries in progress."""
         return self._watcher.in_flight + self._courier.in_flight
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it lets submits leave: the store is reconciled."""
+        return self._guard.is_open
+
     def stop(self) -> None:
         """Stop the loops of a dead worker."""
         for task in self._tasks:
@@ -206,7 +212,10 @@ class SimulatedWorker:
         guard = StoreGuard(ProcessIdentity(line, around.stores), journal, clock, ids, self._emit)
         paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)
-        self._guard, self._reconciler = guard, Reconciler(stores, journal, submitter, clock)
+        self._guard, self._reconciler = (
+            guard,
+            Reconciler(stores, journal, AnswerWriter(stores, writer, clock, rules), clock),
+        )
         lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

@@ -16,7 +16,7 @@ from core.journal.reconciliation import Verdict, compare, last_accepted
 from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, job_id_of
 from core.store.stores import Stores
 from core.transactions.restoration import Restoration
-from worker.jobs.submission import JobSubmitter
+from worker.jobs.answer_writer import AnswerWriter
 from worker.ports import Accepted
 
 RESTORED: Final = "restored"
@@ -36,12 +36,12 @@ class Reconciler:
     """Compares the journal with the store. Repeating it changes nothing."""
 
     def __init__(
-        self, stores: Stores, journal: Journal, submitter: JobSubmitter, clock: Clock
+        self, stores: Stores, journal: Journal, answers: AnswerWriter, clock: Clock
     ) -> None:
-        """`submitter` applies the answers that the journal has."""
+        """`answers` applies the answers that the journal has."""
         self._jobs = stores.jobs
         self._journal = journal
-        self._submitter = submitter
+        self._answers = answers
         self._clock = clock
 
     async def run(self, since: datetime, *, dry_run: bool = False) -> Sequence[Finding]:
@@ -71,7 +71,7 @@ class Reconciler:
             case Verdict.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
                 return None
         if record is not None and accepted_id is not None and not dry_run:
-            await self._submitter.apply_known_answer(record.job, Accepted(accepted_id))
+            await self._answers.apply(record.job, Accepted(accepted_id))
         return Finding(job_id, verdict, accepted_id or "")
 
     async def _accepted(self, prefix: str, attempts: Sequence[Attempt]) -> JournalAnswer | None:

@@ -72,7 +72,7 @@ class StoreGuard:
             await self._save()
 
     async def _check(self) -> StoreStatus:
-        position = await self._identity.load()
+        position = await self._identity.load(self._known)
         status = status_of(position, self._known)
         if status is StoreStatus.CURRENT:
             self._known = position
@@ -89,20 +89,14 @@ class StoreGuard:
         """Compare the journal with the store, then let submits leave."""
         position = await self._identity.load()
         if reconciler is not None:
-            for found in await reconciler.run(self._compare_since(position)):
+            for found in await reconciler.run(compare_since(position, self._clock.now())):
                 self._emit(JobReconciled(found.job_id, found.verdict, found.detail))
-        position = await self._identity.load()
+        position = await self._identity.load(self._known)
         if position is not None and status_of(position, self._known) is StoreStatus.WENT_BACK:
             await self._identity.settle(after_reconciliation(position, self._known))
         if await self._check() is StoreStatus.CURRENT:
             self.is_open = True
             self._emit(SubmitsResumed())
-
-    def _compare_since(self, position: StorePosition | None) -> datetime:
-        """Return since when entries may be missing: each was written after its claim was stored."""
-        if position is None or position.claimed_at is None:
-            return self._clock.now() - MAX_LOOKBACK
-        return position.claimed_at - CLOCK_MARGIN
 
     async def _save(self) -> None:
         """Write the position to the journal, for workers that start without a memory."""
@@ -111,3 +105,10 @@ class StoreGuard:
             return
         await self._journal.save_position(known)
         self._saved = known
+
+
+def compare_since(position: StorePosition | None, now: datetime) -> datetime:
+    """Return since when entries may be missing: each was written after its claim was stored."""
+    if position is None or position.claimed_at is None:
+        return now - MAX_LOOKBACK
+    return position.claimed_at - CLOCK_MARGIN

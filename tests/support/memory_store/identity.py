@@ -14,9 +14,17 @@ class MemoryStoreIdentity:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def load(self) -> StorePosition | None:
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         """See `StoreIdentity.load`."""
-        return self._memory.position
+        held, log = self._memory.position, self._memory.claim_log
+        if held is None:
+            return None
+        has_known = True
+        if known is not None and known.last_claim and known.epoch == held.epoch:
+            later = held.claims - known.claims
+            if 0 <= later < len(log):
+                has_known = log[-1 - later] == known.last_claim
+        return replace(held, last_claim=log[-1] if log else "", has_known=has_known)
 
     async def create(self, position: StorePosition) -> bool:
         """See `StoreIdentity.create`."""

@@ -150,7 +150,7 @@ class MemoryJobStore:
         memory, before, after = self._memory, change.before, change.after
         row.version, row.doc = after.version, JOB_CODEC.encode(after)
         if after.state is JobState.SUBMITTING and before.state is not after.state:
-            memory.count_claim()
+            memory.count_claim(after)
         row.output = change.output or row.output
         move_state_count(memory, before, after)
         if before.state is not after.state:

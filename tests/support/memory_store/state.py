@@ -153,6 +153,7 @@ class MemoryState:
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     position: StorePosition | None = None
+    claim_log: list[str] = field(default_factory=list)
     _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last instant of the clock and its milliseconds, cached: it is read at every step."""
 
@@ -168,9 +169,10 @@ class MemoryState:
             self._last_reading = (instant, to_ms(instant))
         return self._last_reading[1]
 
-    def count_claim(self) -> None:
+    def count_claim(self, job: Job) -> None:
         """Move the store's position, as each claim of a submit does."""
         held = self.position
+        self.claim_log.append(f"{job.id} {job.updated_at.timestamp() * 1_000_000:.0f}")
         if held is not None:
             self.position = replace(held, claims=held.claims + 1, claimed_at=self.clock.now())
 

@@ -52,6 +52,8 @@ if before ~= state then
   if state == 'submitting' then
     redis.call('HINCRBY', NAMES.store, 'claims', 1)
     redis.call('HSET', NAMES.store, 'claimed_at', now)
+    redis.call('RPUSH', NAMES.store_claims, id .. ' ' .. stamp)
+    redis.call('LTRIM', NAMES.store_claims, -1000, -1)
   end
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end

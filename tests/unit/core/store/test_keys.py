@@ -47,6 +47,7 @@ BUILT_KEYS = {
     keys.WAKE_QUEUE: "sorted set",
     keys.PRUNE_LOCK: "string",
     keys.STORE: "hash",
+    keys.STORE_CLAIMS: "list",
     keys.tenant_keys("ID"): "set",
     keys.rate("ID"): "string",
     keys.POLL_RATE: "string",
