@@ -69,5 +69,5 @@ def _document(position: StorePosition | None) -> dict[str, object]:
         "epoch": position.epoch,
         "claims": position.claims,
         "claimed_at": iso(position.claimed_at),
-        "went_back_at": iso(position.went_back_at),
+        "compare_since": iso(position.compare_since),
     }

@@ -272,7 +272,11 @@ def _common_keys(job: Job) -> dict[str, str]:
 
 def _stamp_of(job: Job) -> int:
     """Return when the record was made, in microseconds: it distinguishes equal versions."""
-    return (job.updated_at - _EPOCH) // timedelta(microseconds=1)
+    return _stamp(job.updated_at)
+
+
+def _stamp(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _usage_keys(job: Job) -> list[str]:
@@ -420,6 +424,7 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "id": job.id,
         "version": job.version,
         "stamp": _stamp_of(job),
+        "claimed_stamp": _stamp(job.sent_at or job.created_at),
         "doc": JOB_CODEC.encode(job),
         "entry": TIMELINE_ENTRY_CODEC.encode(restoration.entry),
         "state": job.state,

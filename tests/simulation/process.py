@@ -352,13 +352,17 @@ class ProcessIdentity:
         """See `StoreIdentity.create`."""
         return await self.connection.call(lambda: self.stores.identity.create(position))
 
-    async def mark_went_back(self, at: datetime) -> None:
-        """See `StoreIdentity.mark_went_back`."""
-        await self.connection.call(lambda: self.stores.identity.mark_went_back(at))
+    async def list_claims(self) -> Sequence[str]:
+        """See `StoreIdentity.list_claims`."""
+        return await self.connection.call(self.stores.identity.list_claims)
 
-    async def settle(self, position: StorePosition) -> None:
+    async def mark_went_back(self, compare_since: datetime) -> None:
+        """See `StoreIdentity.mark_went_back`."""
+        await self.connection.call(lambda: self.stores.identity.mark_went_back(compare_since))
+
+    async def settle(self, before: StorePosition, after: StorePosition) -> bool:
         """See `StoreIdentity.settle`."""
-        await self.connection.call(lambda: self.stores.identity.settle(position))
+        return await self.connection.call(lambda: self.stores.identity.settle(before, after))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,8 @@ class Finding:
     job_id: str
     verdict: Verdict
     detail: str
+    is_resolved: bool = True
+    """False: nothing can be done, because the entry cannot be read."""
 
 
 class Reconciler:
@@ -92,7 +94,7 @@ class Reconciler:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
         if entry is None:
-            return Finding(job_id, Verdict.RESTORE, "impossible: the entry cannot be read")
+            return Finding(job_id, Verdict.RESTORE, "the entry cannot be read", is_resolved=False)
         restoration = restored(entry, attempts, accepted_id, self._clock.now())
         if not dry_run:
             await self._jobs.restore(restoration)

@@ -8,10 +8,14 @@ from core.clock import Clock
 from core.errors import Conflict
 from core.ids import IdSource
 from core.journal.journal import Journal
-from core.journal.position import StoreStatus, after_reconciliation, status_of
+from core.journal.position import (
+    StoreStatus,
+    after_reconciliation,
+    compare_since,
+    status_of,
+)
 from core.store.identity import StoreIdentityRepository, StorePosition
 from worker.jobs.reconciliation import Finding, Reconciler
-from worker.jobs.store_guard import compare_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,10 @@ class StoreCommands:
         status = status_of(position, known)
         if position is None or status not in {StoreStatus.CURRENT, StoreStatus.WENT_BACK}:
             raise Conflict("This is not the store of the journal; see `gateway store show`.")
-        start = since or compare_since(position, self.clock.now())
+        claims = await self.identity.list_claims()
+        start = since or position.compare_since or compare_since(claims, known, self.clock.now())
         found = await self.reconciler.run(start, dry_run=dry_run)
         if status is StoreStatus.WENT_BACK and not dry_run:
-            await self.identity.settle(after_reconciliation(position, known))
+            position = await self.identity.load(known) or position
+            await self.identity.settle(position, after_reconciliation(position, known))
         return found

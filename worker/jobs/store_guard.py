@@ -4,22 +4,21 @@ At a worker's start, and when the store went back, the journal is compared with 
 """
 
 from contextlib import suppress
-from datetime import datetime, timedelta
-from typing import Final
+from datetime import datetime
 
 from core.clock import Clock
 from core.ids import IdSource
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
-from core.journal.position import StoreStatus, after_reconciliation, status_of
+from core.journal.position import (
+    StoreStatus,
+    after_reconciliation,
+    compare_since,
+    status_of,
+)
 from core.observability.events import Emit, JobReconciled, SubmitsResumed, SubmitsStopped
 from core.store.identity import StoreIdentityRepository, StorePosition
 from worker.jobs.reconciliation import Reconciler
-
-CLOCK_MARGIN: Final = timedelta(minutes=2)
-"""How much the clocks of workers and journal may differ."""
-MAX_LOOKBACK: Final = timedelta(days=30)
-"""How far back entries are compared with a store that knows of no claim."""
 
 
 class StoreGuard:
@@ -81,22 +80,42 @@ class StoreGuard:
         if status not in {self._status, StoreStatus.CURRENT, StoreStatus.NEW}:
             self._emit(SubmitsStopped(status, f"{position}, known: {self._known}"))
         self._status = status
-        if status is StoreStatus.WENT_BACK and position and position.went_back_at is None:
-            await self._identity.mark_went_back(self._clock.now())
+        known = self._known
+        if position is not None and known is not None and position.is_behind(known):
+            await self._identity.mark_went_back(await self._compare_since())
         return status
 
     async def _reconcile(self, reconciler: Reconciler | None) -> None:
-        """Compare the journal with the store, then let submits leave."""
-        position = await self._identity.load()
-        if reconciler is not None:
-            for found in await reconciler.run(compare_since(position, self._clock.now())):
-                self._emit(JobReconciled(found.job_id, found.verdict, found.detail))
-        position = await self._identity.load(self._known)
-        if position is not None and status_of(position, self._known) is StoreStatus.WENT_BACK:
-            await self._identity.settle(after_reconciliation(position, self._known))
+        """Compare the journal with the store until they agree, then let submits leave.
+
+        The store may go back again meanwhile: then its position is another one.
+        """
+        while True:
+            before = await self._identity.load(self._known)
+            if before is None or await self._compare(reconciler, before.compare_since) == 0:
+                break
+        if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
+            after = after_reconciliation(before, self._known)
+            if not await self._identity.settle(before, after):
+                return
+            self._known = after
         if await self._check() is StoreStatus.CURRENT:
             self.is_open = True
             self._emit(SubmitsResumed())
+
+    async def _compare(self, reconciler: Reconciler | None, marked: datetime | None) -> int:
+        """Return of how many jobs the store lacked something."""
+        if reconciler is None:
+            return 0
+        since = await self._compare_since()
+        found = await reconciler.run(since if marked is None else min(since, marked))
+        for each in found:
+            self._emit(JobReconciled(each.job_id, each.verdict, each.detail))
+        return sum(each.is_resolved for each in found)
+
+    async def _compare_since(self) -> datetime:
+        claims = await self._identity.list_claims()
+        return compare_since(claims, self._known, self._clock.now())
 
     async def _save(self) -> None:
         """Write the position to the journal, for workers that start without a memory."""
@@ -105,10 +124,3 @@ class StoreGuard:
             return
         await self._journal.save_position(known)
         self._saved = known
-
-
-def compare_since(position: StorePosition | None, now: datetime) -> datetime:
-    """Return since when entries may be missing: each was written after its claim was stored."""
-    if position is None or position.claimed_at is None:
-        return now - MAX_LOOKBACK
-    return position.claimed_at - CLOCK_MARGIN

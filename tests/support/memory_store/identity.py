@@ -1,5 +1,6 @@
 """The fake of the store's identity; see `tests.support.memory_store.stores`."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -26,6 +27,10 @@ class MemoryStoreIdentity:
                 has_known = log[-1 - later] == known.last_claim
         return replace(held, last_claim=log[-1] if log else "", has_known=has_known)
 
+    async def list_claims(self) -> Sequence[str]:
+        """See `StoreIdentity.list_claims`."""
+        return tuple(self._memory.claim_log)
+
     async def create(self, position: StorePosition) -> bool:
         """See `StoreIdentity.create`."""
         if self._memory.position is not None:
@@ -33,16 +38,19 @@ class MemoryStoreIdentity:
         self._memory.position = position
         return True
 
-    async def mark_went_back(self, at: datetime) -> None:
+    async def mark_went_back(self, compare_since: datetime) -> None:
         """See `StoreIdentity.mark_went_back`."""
         held = self._memory.position
-        if held is not None and held.went_back_at is None:
-            self._memory.position = replace(held, went_back_at=at)
-
-    async def settle(self, position: StorePosition) -> None:
-        """See `StoreIdentity.settle`."""
-        held = self._memory.position
         if held is not None:
-            self._memory.position = replace(
-                held, epoch=position.epoch, claims=position.claims, went_back_at=None
-            )
+            since = min(compare_since, held.compare_since or compare_since)
+            self._memory.position = replace(held, compare_since=since)
+
+    async def settle(self, before: StorePosition, after: StorePosition) -> bool:
+        """See `StoreIdentity.settle`."""
+        now = await self.load()
+        if now is None or now != replace(before, has_known=True):
+            return False
+        self._memory.position = replace(
+            now, epoch=after.epoch, claims=after.claims, compare_since=None
+        )
+        return True

@@ -193,6 +193,7 @@ class MemoryJobStore:
         if (used := submission.idempotency) is not None:
             key = (job.tenant, used.digest)
             memory.idempotency.setdefault(key, (used.fingerprint, job.id))
+        memory.count_claim(job)
         memory.on_due_change()
         return True
 

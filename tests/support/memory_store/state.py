@@ -170,11 +170,12 @@ class MemoryState:
         return self._last_reading[1]
 
     def count_claim(self, job: Job) -> None:
-        """Move the store's position, as each claim of a submit does."""
+        """Move the store's position, as each claim of a submit and each restored job does."""
+        at = job.sent_at or job.created_at
+        self.claim_log.append(f"{job.id} {at.timestamp() * 1_000_000:.0f}")
         held = self.position
-        self.claim_log.append(f"{job.id} {job.updated_at.timestamp() * 1_000_000:.0f}")
         if held is not None:
-            self.position = replace(held, claims=held.claims + 1, claimed_at=self.clock.now())
+            self.position = replace(held, claims=held.claims + 1)
 
     def job(self, job_id: str) -> StoredRecord | None:
         """A job's row; None if expired or missing."""

@@ -2,10 +2,10 @@
 -- when it was claimed, whatever the limits are now, and reserves again what it had reserved.
 -- Returns 'stored', or 'conflict' if the job is there.
 -- `idempotency_value` is '' for a job without an idempotency key; a key that was used again since stays.
--- USES: zadd_batch concurrency publish_change unsubmitted_index job_indexes
+-- USES: zadd_batch concurrency publish_change unsubmitted_index job_indexes count_claim
 -- KEYS: job timeline due states in_doubt day month idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
--- ARGV: day_ttl month_ttl idempotency_value
+-- ARGV: day_ttl month_ttl idempotency_value claimed_stamp
 
 if redis.call('EXISTS', job) == 1 then return 'conflict' end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
@@ -30,5 +30,7 @@ end
 if idempotency_value ~= '' and redis.call('SET', idempotency, idempotency_value, 'NX') then
   redis.call('HSET', job, 'idempotency', idempotency)
 end
+-- Its first claim is long past: the time of the last one tells what has been compared.
+count_claim(id .. ' ' .. claimed_stamp)
 publish_change(id, version, state)
 return 'stored'
