@@ -50,7 +50,7 @@ async def _run(
         context = DecisionContext(audit_actor(), LifecyclePolicy(), Random())  # noqa: S311 - spreads delays
         writer = JobWriter(stores, clock, _discard_event)
         answers = AnswerWriter(stores, writer, clock, context)
-        reconciler = Reconciler(stores, journal, answers, clock)
+        reconciler = Reconciler(stores, journal, answers, clock, context.policy.doubt_hold)
         try:
             return await action(StoreCommands(stores.identity, clock, ids, journal, reconciler))
         finally:

@@ -83,6 +83,7 @@ class RedisPolicy:
     url: SecretStr
     sentinels: tuple[tuple[str, int], ...]
     master: str
+    replicas: int
     timeout: timedelta
     connect_timeout: timedelta
 
@@ -145,6 +146,13 @@ class ProcessSettings(BaseSettings):
         (), description='JSON list of Redis Sentinels: `["host:26379"]`. Empty: no Sentinel.'
     )
     redis_master: str = Field("mymaster", description="Name of the master in Sentinel.")
+    redis_replicas: int = Field(
+        0,
+        ge=0,
+        le=9,
+        description="How many replicas must have an accepted job before its 202, and a claim "
+        "before its submit: all that may be elected master. 0: do not wait for replicas.",
+    )
     redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Timeout of connecting to Redis."
@@ -201,6 +209,7 @@ class ProcessSettings(BaseSettings):
             url=self.redis_url,
             sentinels=tuple((host, int(port)) for host, _, port in pairs),
             master=self.redis_master,
+            replicas=self.redis_replicas,
             timeout=self.redis_timeout,
             connect_timeout=self.redis_connect_timeout,
         )

@@ -94,7 +94,9 @@ async def open_worker_components(
     clock, limits = SystemClock(), UpstreamLimits()
     async with AsyncExitStack() as stack:
         pool = build_connection_pool(settings.redis, "worker")
-        redis = await stack.enter_async_context(RedisClient(pool, RoundTripObserver(clock, emit)))
+        observer = RoundTripObserver(clock, emit)
+        client = RedisClient(pool, observer, settings.redis.replicas)
+        redis = await stack.enter_async_context(client)
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         route = _build_upstream_route(settings)
         http = await stack.enter_async_context(open_http_client(access, limits, route, clock, emit))
@@ -168,7 +170,7 @@ class _Builder:
         if self.journal is None:
             return None
         answers = AnswerWriter(self.stores, writer, self.clock, context)
-        return Reconciler(self.stores, self.journal, answers, self.clock)
+        return Reconciler(self.stores, self.journal, answers, self.clock, context.policy.doubt_hold)
 
     def _job_loop(self, processor: JobProcessor, context: DecisionContext) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit

@@ -30,6 +30,20 @@ STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
 """What redis-py raises when Redis is unavailable; for code that gives redis-py to a library."""
 
 
+REPLICATION_TIMEOUT: Final = timedelta(milliseconds=500)
+"""How long a write waits for its replicas. Commands behind it on the connection wait too."""
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
+
+
+def _retrieve_exception(reply: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging an exception that no caller was left to get."""
+    if not reply.cancelled():
+        reply.exception()
+
+
 def ttl_seconds(span: timedelta) -> int:
     """Return a span in whole seconds, as Redis's EXPIRE takes it."""
     return int(span.total_seconds())
@@ -101,9 +115,19 @@ class RedisClient:
     do), otherwise with `StoreUnavailable`.
     """
 
-    def __init__(self, source: ConnectionSource, observer: RoundTripObserver | None = None) -> None:
-        """Take connections from `source`; `observer` gets the duration of each round trip."""
+    def __init__(
+        self,
+        source: ConnectionSource,
+        observer: RoundTripObserver | None = None,
+        replicas: int = 0,
+    ) -> None:
+        """Take connections from `source`; `observer` gets the duration of each round trip.
+
+        `replicas`: how many must have a write of `execute_replicated`.
+        """
         self._source = source
+        self._replicas = replicas
+        self._unsent_wait: PendingCommand | None = None
         self._observer = observer
         self._unsent: deque[PendingCommand] = deque()
         self._connection: RedisConnection | None = None
@@ -144,6 +168,26 @@ class RedisClient:
             self._send_scheduled = True
             loop.call_soon(self._send)
         return await pending.reply
+
+    async def execute_replicated(self, *command: Argument) -> Any:  # noqa: ANN401 - as `execute`
+        """As `execute`, and return only once `replicas` replicas have what the command wrote.
+
+        Raises `StoreTimeout` if they do not have it in time: a fail-over may lose it. All such
+        commands of one write share one WAIT, which follows them on the same connection: on another
+        one it could ask another server.
+        """
+        if not self._replicas:
+            return await self.execute(*command)
+        if self._unsent_wait is None:
+            wait = _pack_command(("WAIT", self._replicas, _ms(REPLICATION_TIMEOUT)))
+            self._unsent_wait = PendingCommand(wait, asyncio.get_running_loop().create_future())
+            # Nobody waits for it if the command itself fails.
+            self._unsent_wait.reply.add_done_callback(_retrieve_exception)
+        acknowledged = self._unsent_wait.reply
+        answer = await self.execute(*command)
+        if await asyncio.shield(acknowledged) < self._replicas:
+            raise StoreTimeout("Too few replicas of the store have it.", retry_after=RETRY_AFTER)
+        return answer
 
     async def execute_or_none(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
         """As `execute`, but None if Redis rejects the command: managed servers disable some."""
@@ -196,6 +240,9 @@ class RedisClient:
             return
         batch = [pending for pending in self._unsent if not pending.reply.done()]
         self._unsent.clear()
+        if batch and self._unsent_wait is not None:
+            batch.append(self._unsent_wait)
+        self._unsent_wait = None
         if batch:
             self.round_trips += 1
             self.commands += len(batch)
@@ -204,6 +251,9 @@ class RedisClient:
     def _fail_pending(self, unanswered: Iterable[PendingCommand], error: BaseException) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
+        if self._unsent_wait is not None:
+            self._unsent.append(self._unsent_wait)
+            self._unsent_wait = None
         for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, StoreUnavailable)):
             for pending in waiting:
                 if not pending.reply.done():

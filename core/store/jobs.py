@@ -11,7 +11,7 @@ from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.errors import CallerError, NotFound
-from core.jobs.job import Job, JobRecord, JobState
+from core.jobs.job import Job, JobRecord, JobState, Trigger
 from core.jobs.query import reference_score, score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
@@ -94,7 +94,9 @@ class JobStore:
         call = AdmissionScriptCall((admission,))
         arguments = admission_arguments(call, self._clock.now())
         (admitted,) = parse_admission_answer(
-            await self._scripts.call("admit_jobs", admission_keys(call), arguments)
+            await self._scripts.call(
+                "admit_jobs", admission_keys(call), arguments, replicated=not admission.dry_run
+            )
         )
         if isinstance(admitted, CallerError):
             raise admitted
@@ -179,6 +181,8 @@ class JobStore:
             _update_arguments(change, message, now),
             new_delivery_keys(change.deliveries),
             new_delivery_arguments(change.deliveries, now),
+            # What a claim allows costs money: a fail-over must not forget the claim.
+            replicated=change.trigger is Trigger.CLAIMED,
         )
         return WriteResult(result.decode())
 

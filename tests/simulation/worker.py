@@ -57,6 +57,7 @@ from worker.webhooks.transport import DeliveryTransport
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
+MIN_CALM_CHECKS: Final = 3
 IDLE_TICK: Final = timedelta(hours=1)
 
 
@@ -135,6 +136,7 @@ class SimulatedWorker:
         self._watcher = self._loop_of_steps(line)
         self._courier = self._loop_of_deliveries()
         self._tasks: list[asyncio.Task[None]] = []
+        self._calm_checks = 0
 
     def start(self) -> None:
         """Watch and deliver in the background."""
@@ -159,9 +161,9 @@ class SimulatedWorker:
         return self._watcher.in_flight + self._courier.in_flight
 
     @property
-    def is_open(self) -> bool:
-        """Whether it lets submits leave: the store is reconciled."""
-        return self._guard.is_open
+    def is_calm(self) -> bool:
+        """Whether it found the store current after the last fault."""
+        return self._calm_checks >= MIN_CALM_CHECKS
 
     def stop(self) -> None:
         """Stop the loops of a dead worker."""
@@ -169,13 +171,14 @@ class SimulatedWorker:
             task.cancel()
 
     async def _check_store(self) -> None:
-        """Check the store each second while faults occur, and then until submits may leave."""
+        """Check the store each second, until it was found current a few times without faults."""
         chance = self._context.randomness
         while True:
             with suppress(StoreUnavailable):
+                await self._paid.write_answers()
                 await self._guard.run_once(self._reconciler)
-            is_calm = chance.faults_ended and self._guard.is_open
-            await self._clock.sleep(IDLE_TICK if is_calm else TICK)
+                self._calm_checks += chance.faults_ended and self._guard.is_open
+            await self._clock.sleep(IDLE_TICK if self.is_calm else TICK)
 
     async def _claim_jobs(self, room: int) -> Sequence[Job]:
         await self._context.due.wait(self._context.stores.memory.due)
@@ -211,10 +214,17 @@ class SimulatedWorker:
         )
         guard = StoreGuard(ProcessIdentity(line, around.stores), journal, clock, ids, self._emit)
         paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
+        self._paid = paid
         submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)
         self._guard, self._reconciler = (
             guard,
-            Reconciler(stores, journal, AnswerWriter(stores, writer, clock, rules), clock),
+            Reconciler(
+                stores,
+                journal,
+                AnswerWriter(stores, writer, clock, rules),
+                clock,
+                self._policy.doubt_hold,
+            ),
         )
         lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)

@@ -5,7 +5,7 @@ What a job's entries mean is decided in `core.journal.reconciliation`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
@@ -17,6 +17,7 @@ from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, 
 from core.store.stores import Stores
 from core.transactions.restoration import Restoration
 from worker.jobs.answer_writer import AnswerWriter
+from worker.jobs.decisions.transition import cap_at_deadline
 from worker.ports import Accepted
 
 RESTORED: Final = "restored"
@@ -38,13 +39,22 @@ class Reconciler:
     """Compares the journal with the store. Repeating it changes nothing."""
 
     def __init__(
-        self, stores: Stores, journal: Journal, answers: AnswerWriter, clock: Clock
+        self,
+        stores: Stores,
+        journal: Journal,
+        answers: AnswerWriter,
+        clock: Clock,
+        doubt_hold: timedelta,
     ) -> None:
-        """`answers` applies the answers that the journal has."""
+        """`answers` applies the answers that the journal has.
+
+        A restored job in doubt waits for an operator for `doubt_hold`.
+        """
         self._jobs = stores.jobs
         self._journal = journal
         self._answers = answers
         self._clock = clock
+        self._doubt_hold = doubt_hold
 
     async def run(self, since: datetime, *, dry_run: bool = False) -> Sequence[Finding]:
         """Compare all entries that were written since then. Returns what the store lacked.
@@ -95,14 +105,18 @@ class Reconciler:
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
         if entry is None:
             return Finding(job_id, Verdict.RESTORE, "the entry cannot be read", is_resolved=False)
-        restoration = restored(entry, attempts, accepted_id, self._clock.now())
+        restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
         if not dry_run:
             await self._jobs.restore(restoration)
         return Finding(job_id, Verdict.RESTORE, restoration.job.state)
 
 
 def restored(
-    entry: JournalEntry, attempts: Sequence[Attempt], accepted_id: str | None, now: datetime
+    entry: JournalEntry,
+    attempts: Sequence[Attempt],
+    accepted_id: str | None,
+    now: datetime,
+    doubt_hold: timedelta,
 ) -> Restoration:
     """Return the job of an entry as the store gets it again.
 
@@ -117,7 +131,7 @@ def restored(
             now,
             state=JobState.IN_DOUBT,
             in_doubt_since=now,
-            next_run_at=now,
+            next_run_at=cap_at_deadline(claimed, now + doubt_hold),
             billed=BillingStatus.UNKNOWN,
         )
     else:

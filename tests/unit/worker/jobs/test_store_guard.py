@@ -56,7 +56,9 @@ class GuardHarness:
         self.context = DecisionContext("worker-a", POLICY, MidpointRandom())
         writer = JobWriter(self.stores, self.clock, lambda _: None)
         answers = AnswerWriter(self.stores, writer, self.clock, self.context)
-        self.reconciler = Reconciler(self.stores, self.journal, answers, self.clock)
+        self.reconciler = Reconciler(
+            self.stores, self.journal, answers, self.clock, POLICY.doubt_hold
+        )
 
     def guard(self) -> StoreGuard:
         return StoreGuard(
