@@ -5,7 +5,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- Unauthenticated        |- NotPermitted         |- NotFound          |- UnknownModel
 |  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
-|  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted
+|  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted    |- MalformedId
 |- Unavailable               a dependency is temporarily unavailable
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |- Defect                    a bug of the gateway: always logged with its traceback
@@ -32,7 +32,8 @@ class GatewayError(Exception):
 
     code: ClassVar[str] = "error"
     title: ClassVar[str] = "Error"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
+    """Whether the same call may succeed later, without a second effect."""
 
     def __init__(
         self,
@@ -110,6 +111,13 @@ class NotFound(CallerError):
 
     code = "not_found"
     title = "Not found"
+
+
+class MalformedId(CallerError):
+    """This cannot be an id: ids are up to 128 letters, digits, `_` and `-`."""
+
+    code = "malformed_id"
+    title = "Malformed id"
 
 
 class UnknownModel(NotFound):

@@ -1,19 +1,29 @@
 """Identifiers as an argument. The only module that generates random ids and secrets.
 
-An id is a prefix for its type and a ULID, which begins with the time, so that ids sort by age.
+Every id begins with the time, so that ids sort by age. A job's id is a UUID of version 7, as
+RunComfy's clients expect UUIDs; other ids are a prefix for their type and a ULID.
 """
 
 import hashlib
 import re
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
+from uuid import UUID
 
 from ulid import ULID
 
 from core.clock import to_ms
 
 _RANDOM_BYTES = 10
+_UUID_RANDOM_BITS: Final = 62
+_UUID_VERSION: Final = 7
+_UUID_VARIANT: Final = 0b10
+_EPOCH: Final = datetime.fromtimestamp(0, UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+_MICROSECONDS_PER_MS: Final = 1000
+_FRACTION_STEPS: Final = 4096
+"""12 bits: the part of a millisecond in a UUID."""
 SECRET_BYTES = 32
 # RunComfy's own limit on its ids; the gateway's are shorter.
 _ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -23,7 +33,7 @@ class IdSource(Protocol):
     """The source of new ids and secrets."""
 
     def job_id(self, now: datetime) -> str:
-        """Return a new job id, `req_…`: letters and digits after the prefix, as RunComfy's ids."""
+        """Return a new job id: a UUID of version 7, without a prefix."""
         ...
 
     def delivery_id(self, now: datetime) -> str:
@@ -48,7 +58,7 @@ class SystemIds:
 
     def job_id(self, now: datetime) -> str:
         """See `IdSource.job_id`."""
-        return _new_id("req", now)
+        return uuid7(now, secrets.randbits(_UUID_RANDOM_BITS))
 
     def delivery_id(self, now: datetime) -> str:
         """See `IdSource.delivery_id`."""
@@ -73,6 +83,20 @@ def is_valid_id(text: str) -> bool:
     Check it before a text from outside becomes part of the name of a Redis key.
     """
     return _ID_PATTERN.fullmatch(text) is not None
+
+
+def uuid7(now: datetime, random_bits: int) -> str:
+    """Return a UUID of version 7 for the instant `now` (RFC 9562, section 5.7).
+
+    48 bits of milliseconds; 12 bits of their fraction (section 6.2, method 3), so that ids of one
+    millisecond sort too; then the lowest 62 of `random_bits`.
+    """
+    # Not `to_ms`, which rounds.
+    milliseconds, rest = divmod((now - _EPOCH) // _MICROSECOND, _MICROSECONDS_PER_MS)
+    fraction = rest * _FRACTION_STEPS // _MICROSECONDS_PER_MS
+    random_part = random_bits % (1 << _UUID_RANDOM_BITS)
+    value = (milliseconds << 80) | (_UUID_VERSION << 76) | (fraction << 64)
+    return str(UUID(int=value | (_UUID_VARIANT << 62) | random_part))
 
 
 def derived_delivery_id(subject: str, at: datetime, event: str, endpoint: str) -> str:

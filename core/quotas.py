@@ -74,7 +74,7 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
     QuotaPolicy.MODELS: QuotaRule("The tenant may not use this model."),
     QuotaPolicy.PRIORITY: QuotaRule("The tenant may not use so high a priority."),
     QuotaPolicy.UNKNOWN_PRICE: QuotaRule(
-        "The model's price is not known, and the tenant allows known prices only."
+        "The request's price is not known, and the tenant's limits of money need one."
     ),
     QuotaPolicy.MINIMUM_BALANCE: QuotaRule(
         "The gateway's RunComfy balance is too low for new jobs."

@@ -21,7 +21,8 @@ from core.observability.metric_types import Label, MetricDefinition, MetricKind,
 from core.observability.metrics import METRICS
 from core.settings import ENV_PREFIX, ProcessSettings
 from core.store.keys import KEY_SPECS, KeySpec
-from service.problems import BILLED, STATUS
+from service.errors import RETRYABLE_WITH_KEY
+from service.problems import BILLED, STATUS, error_code_of
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
@@ -121,7 +122,7 @@ def errors_table() -> str:
     """Return the table of `docs/errors.md`: the codes that callers meet."""
     known = sorted(STATUS.items(), key=lambda row: (row[1], row[0].code))
     rows = [_error_row(kind, status) for kind, status in known]
-    head = ("Code", "Status", "Retryable", "Billed", "Meaning")
+    head = ("Code", "Status", "`error_code`", "Retryable", "Billed", "Meaning")
     return _table(head, [row for row in rows if row])
 
 
@@ -130,7 +131,14 @@ def _error_row(kind: type[GatewayError], status: int) -> tuple[str, ...]:
     if kind.__name__ in {"GatewayError", "CallerError"}:
         return ()
     billed = str(BILLED.get(kind, "no"))
-    return (f"`{kind.code}`", str(status), "yes" if kind.retryable else "no", billed, meaning)
+    numbers = (f"`{kind.code}`", str(status), str(error_code_of(kind)))
+    return (*numbers, _retryable(kind), billed, meaning)
+
+
+def _retryable(kind: type[GatewayError]) -> str:
+    if kind in RETRYABLE_WITH_KEY:
+        return "with the same `Idempotency-Key`"
+    return "yes" if kind.retryable else "no"
 
 
 def keys_table() -> str:

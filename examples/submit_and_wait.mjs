@@ -18,8 +18,6 @@ const FINAL = ["completed", "failed", "cancelled"];
 // Seconds that one call waits on the server. The client's own time-out must be longer.
 const WAIT = 30;
 const ATTEMPTS = 6;
-// Codes after which it is unknown whether the request exists. The same key answers that.
-const SAFE_WITH_KEY = ["acceptance_unclear", "cut_off"];
 
 /** Returns the problem document (RFC 9457), or one made of what a proxy answered. */
 async function readProblem(response) {
@@ -46,7 +44,7 @@ async function call(method, path, { headers = {}, body } = {}) {
       if (response.ok) return await response.json();
       const problem = await readProblem(response);
       failure = new Error(`${problem.code}: ${problem.detail}`);
-      if (!problem.retryable && !SAFE_WITH_KEY.includes(problem.code)) break;
+      if (!problem.retryable) break;
       pause = Number(response.headers.get("retry-after") ?? pause);
     } catch (error) {
       failure = error; // no connection, or no answer in time
@@ -61,12 +59,12 @@ async function submitAndWait(key) {
     body: JSON.stringify(INPUT),
     headers: { "content-type": "application/json", "idempotency-key": `"${key}"` },
   });
-  console.log(request.request_id, request.status);
+  console.log(request.request_id, request.gateway_status);
   for (;;) {
     const path = `/v1/requests/${request.request_id}/result?include_cost=true`;
     const result = await call("GET", path, { headers: { prefer: `wait=${WAIT}` } });
-    if (FINAL.includes(result.status)) return result;
-    console.log(result.request_id, result.status);
+    if (FINAL.includes(result.gateway_status)) return result;
+    console.log(result.request_id, result.gateway_status);
   }
 }
 
@@ -74,10 +72,10 @@ const key = process.env.IDEMPOTENCY_KEY ?? randomUUID();
 console.log("Idempotency-Key", key);
 try {
   const result = await submitAndWait(key);
-  console.log(result.request_id, result.status);
+  console.log(result.request_id, result.gateway_status);
   console.log("output", JSON.stringify(result.output));
   console.log(`cost ${result.cost} USD, billed ${result.billed}`);
-  if (result.status !== "completed") {
+  if (result.gateway_status !== "completed") {
     console.error("error", JSON.stringify(result.error));
     process.exitCode = 1;
   }

@@ -27,8 +27,6 @@ FINAL = ("completed", "failed", "cancelled")
 WAIT = 30
 """Seconds that one call waits on the server. The client's own time-out must be longer."""
 ATTEMPTS = 6
-SAFE_WITH_KEY = ("acceptance_unclear", "cut_off")
-"""Codes after which it is unknown whether the request exists; repeating the key answers that."""
 
 
 class Refused(Exception):
@@ -62,8 +60,7 @@ def call(http: httpx.Client, method: str, path: str, **more: Any) -> dict[str, A
                 document: dict[str, Any] = response.json()
                 return document
             problem = read_problem(response)
-            may_help = problem.get("retryable") or problem.get("code") in SAFE_WITH_KEY
-            if attempt == ATTEMPTS or not may_help:
+            if attempt == ATTEMPTS or not problem.get("retryable"):
                 raise Refused(problem)
             pause = float(response.headers.get("retry-after", pause))
         time.sleep(pause)
@@ -85,7 +82,7 @@ def submit_and_wait(http: httpx.Client, key: str) -> dict[str, Any]:
     body = {**INPUT, "prompt": os.environ.get("PROMPT", INPUT["prompt"])}
     headers = {"Idempotency-Key": f'"{key}"'}
     request = call(http, "POST", f"/v1/models/{model_id}", json=body, headers=headers)
-    print(f"{request['request_id']} {request['status']}", flush=True)
+    print(f"{request['request_id']} {request['gateway_status']}", flush=True)
     path = f"/v1/requests/{request['request_id']}/result"
     while True:
         result = call(
@@ -95,9 +92,9 @@ def submit_and_wait(http: httpx.Client, key: str) -> dict[str, Any]:
             params={"include_cost": "true"},
             headers={"Prefer": f"wait={WAIT}"},
         )
-        if result["status"] in FINAL:
+        if result["gateway_status"] in FINAL:
             return result
-        print(f"{request['request_id']} {result['status']}", flush=True)
+        print(f"{request['request_id']} {result['gateway_status']}", flush=True)
 
 
 def main() -> int:
@@ -113,10 +110,10 @@ def main() -> int:
         except (Refused, httpx.TransportError) as error:
             print(error, file=sys.stderr)
             return 1
-    print(f"{result['request_id']} {result['status']}")
+    print(f"{result['request_id']} {result['gateway_status']}")
     print(f"output {result.get('output')}")
     print(f"cost {result.get('cost')} USD, billed {result['billed']}")
-    if result["status"] != "completed":
+    if result["gateway_status"] != "completed":
         print(f"error {result.get('error')}", file=sys.stderr)
         return 1
     return 0

@@ -35,8 +35,10 @@ from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 _CANCEL_RETRY_INTERVAL: Final = timedelta(milliseconds=20)
@@ -51,7 +53,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         body_limits=settings.body_limits(),
         batch_body_limits=settings.batch_limits(),
         options=settings.option_policy(),
-        public_url=settings.public_url.rstrip("/") if settings.public_url else None,
+        links=settings.link_policy(),
         worker_timeout=settings.worker_timeout,
         hints=PollHintPolicy(settings.min_retry_after, settings.max_retry_after),
         max_wait=settings.max_wait,
@@ -110,13 +112,17 @@ def build_app_context(
 ) -> AppContext:
     """Return the context over `stores`; no task runs yet."""
     clock = SystemClock()
-    registry = ModelRegistry.build(load_cards(), max_age=settings.catalogue_max_age)
+    registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
         model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
-        subscriptions=Subscriptions(clock, settings.max_subscriptions),
+        subscriptions=Subscriptions(
+            clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
+        ),
+        known_keys=KnownKeys(stores.jobs, clock),
+        body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
         clock=clock,

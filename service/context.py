@@ -19,8 +19,11 @@ from service.jobs.cancel import JobCanceller
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget
+from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
@@ -33,20 +36,35 @@ DISTRIBUTION: Final = "runcomfy-gateway"
 SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 
 
+BATCH_ROUTE: Final = "/v1/batches"
+
+
+KEYED_ROUTES: Final = frozenset({SUBMIT_ROUTE, BATCH_ROUTE})
+"""The routes whose POST takes an `Idempotency-Key`."""
+
+
 PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
-class HttpPolicy:
-    """Limits and defaults of the handlers.
+class LinkPolicy:
+    """The base of the URLs in answers.
 
-    `public_url` None: links are based on the address of each request.
+    `public_url` None: the address that the caller used, as trusted proxies report it.
     """
+
+    public_url: str | None = None
+    trusted_proxies: TrustedProxies = TrustedProxies()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, slots=True)
+class HttpPolicy:
+    """Limits and defaults of the handlers."""
 
     body_limits: BodyLimits
     batch_body_limits: BodyLimits
     options: OptionPolicy
-    public_url: str | None
+    links: LinkPolicy
     worker_timeout: timedelta
     hints: PollHintPolicy
     max_wait: timedelta
@@ -75,6 +93,8 @@ class AppContext:
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions
+    known_keys: KnownKeys
+    body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
     clock: Clock

@@ -1,10 +1,13 @@
 """Errors that only the HTTP API has. Their docstrings are the texts that callers read."""
 
-from core.errors import CallerError, Conflict, Unavailable
+from datetime import timedelta
+from typing import Final
+
+from core.errors import CallerError, Conflict, GatewayError, Unavailable
 
 
 class UnsupportedMedia(CallerError):
-    """The body must be JSON: send `Content-Type: application/json`, unencoded."""
+    """The body must be JSON: send `Content-Type: application/json`, plain or as gzip."""
 
     code = "unsupported_media_type"
     title = "Unsupported media type"
@@ -63,24 +66,54 @@ class TooManyWaiters(Unavailable):
     code = "too_many_waiters"
 
 
+class TooManyBodies(Unavailable):
+    """Too many large bodies are being received here; nothing was accepted. Try again."""
+
+    code = "too_many_bodies"
+
+
 class AcceptanceUnclear(Unavailable):
     """Redis did not answer during the admission: it is not known whether the job exists.
 
-    Not retryable: a second submit could be a second job. The job's id is in the problem: read it
-    later; it either exists or was never accepted.
+    A repeat is free only with an `Idempotency-Key`.
     """
 
     code = "acceptance_unclear"
     title = "Acceptance unclear"
-    retryable = False
+
+    def __init__(self, path: str, *, has_key: bool, retry_after: timedelta | None = None) -> None:
+        """`path` finds the job or batch, if it exists; `has_key`: it has an `Idempotency-Key`."""
+        self.retryable = has_key
+        advice = (
+            "Repeat it with the same Idempotency-Key."
+            if has_key
+            else "Do not repeat it: without an Idempotency-Key it could be paid for twice."
+        )
+        super().__init__(
+            "Redis did not answer, so it is not known whether the submit was accepted. "
+            f"{advice} GET {path} returns it if it was.",
+            retry_after=retry_after if has_key else None,
+        )
 
 
 class CutOff(Unavailable):
-    """The gateway shut down before this call ended: it may have taken effect.
-
-    Not retryable in general; a submit with an `Idempotency-Key` is safe to send again.
-    """
+    """The gateway shut down before this call ended: it may have taken effect."""
 
     code = "cut_off"
     title = "Cut off"
-    retryable = False
+
+    def __init__(self, *, is_repeatable: bool) -> None:
+        """`is_repeatable`: sending the call again has no second effect."""
+        self.retryable = is_repeatable
+        super().__init__(
+            "The gateway shut down before this call ended. "
+            + (
+                "Repeat it; a submit with the same Idempotency-Key."
+                if is_repeatable
+                else "It may have taken effect, and a repeat could have a second one."
+            )
+        )
+
+
+RETRYABLE_WITH_KEY: Final[frozenset[type[GatewayError]]] = frozenset({AcceptanceUnclear, CutOff})
+"""Errors of a submit that are retryable only with its `Idempotency-Key`."""

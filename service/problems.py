@@ -19,6 +19,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.GatewayError: 500,
     core_errors.CallerError: 400,
     core_errors.MalformedRequest: 400,
+    core_errors.MalformedId: 400,
     core_errors.IdempotencyKeyMissing: 400,
     core_errors.Unauthenticated: 401,
     service_errors.CostAboveLimit: 402,
@@ -46,6 +47,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.StoreTimeout: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
+    service_errors.TooManyBodies: 503,
     service_errors.CutOff: 503,
 }
 """A row for every class of the error tree; a test checks it."""
@@ -57,6 +59,26 @@ BILLED: Final[Mapping[type[core_errors.GatewayError], BillingStatus]] = {
     core_errors.IllegalTransition: BillingStatus.UNKNOWN,
 }
 """Errors after which a submit may have been charged. After all others none was."""
+
+RUNCOMFY_CODES: Final[Mapping[type[core_errors.GatewayError], int]] = {
+    core_errors.MalformedRequest: 422001,
+    core_errors.IdempotencyKeyMissing: 422001,
+    core_errors.InvalidInput: 422001,
+    core_errors.Unauthenticated: 400004,
+    core_errors.BudgetReached: 400002,
+    service_errors.CostAboveLimit: 400002,
+    core_errors.NotPermitted: 403001,
+    core_errors.ModelNotAllowed: 403001,
+    core_errors.UnknownModel: 400001,
+    core_errors.MalformedId: 400001,
+    core_errors.NotFound: 404001,
+    core_errors.RequestDeleted: 404001,
+    core_errors.GatewayError: 500001,
+    core_errors.Defect: 500001,
+    core_errors.IllegalTransition: 500001,
+}
+"""RunComfy's own number for the errors that it has too: `error_code`."""
+_GATEWAY_CODES_PER_STATUS: Final = 1000
 
 _DEFECT_DETAIL: Final = "An internal error occurred. The gateway's log has the details."
 _RETRY_AFTER_DEFAULT: Final = 2
@@ -76,13 +98,17 @@ def problem_of(error: core_errors.GatewayError, job_id: str | None = None) -> Pr
     """Return the problem of `error`. `job_id` is the job that it is about, if there is one."""
     kind = type(error)
     status = STATUS[kind]
+    text = _DEFECT_DETAIL if isinstance(error, core_errors.Defect) else error.detail
     document = {
         "type": TYPE_PREFIX + kind.code,
         "title": kind.title,
         "status": status,
-        "detail": _DEFECT_DETAIL if isinstance(error, core_errors.Defect) else error.detail,
+        "detail": text,
         "code": kind.code,
-        "retryable": kind.retryable,
+        "error_code": error_code_of(kind),
+        "error_message": text,
+        "message": text,
+        "retryable": error.retryable,
         "billed": BILLED.get(kind, BillingStatus.NO),
         **({"request_id": job_id} if job_id else {}),
         **(
@@ -93,6 +119,14 @@ def problem_of(error: core_errors.GatewayError, job_id: str | None = None) -> Pr
         **({"violated-policies": [policy]} if (policy := _violated_policy(error)) else {}),
     }
     return Problem(status, kind.code, orjson.dumps(document), _headers(error, status))
+
+
+def error_code_of(kind: type[core_errors.GatewayError]) -> int:
+    """Return the number for clients of RunComfy, which expect an integer.
+
+    Where RunComfy has none that fits: the HTTP status and three zeros, which RunComfy does not use.
+    """
+    return RUNCOMFY_CODES.get(kind, STATUS[kind] * _GATEWAY_CODES_PER_STATUS)
 
 
 def defect_of(error: Exception) -> core_errors.Defect:
@@ -124,12 +158,10 @@ def _headers(error: core_errors.GatewayError, status: int) -> Mapping[str, str]:
         return {**wait, **rate_limit_headers(error.quotas, error.policy, error.retry_after)}
     if wait:
         return wait
-    # A 503 always has Retry-After (RFC 9110, 10.2.3): clients rely on it.
-    return (
-        {"retry-after": str(_RETRY_AFTER_DEFAULT)}
-        if status == STATUS[core_errors.Unavailable]
-        else {}
-    )
+    # Clients rely on the Retry-After of a 503 (RFC 9110, 10.2.3), and repeat the call after it:
+    # none where a repeat could be paid for.
+    is_temporary = status == STATUS[core_errors.Unavailable] and error.retryable
+    return {"retry-after": str(_RETRY_AFTER_DEFAULT)} if is_temporary else {}
 
 
 def _retry_after(error: core_errors.GatewayError) -> Mapping[str, str]:

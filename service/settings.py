@@ -6,11 +6,16 @@ from typing import Annotated, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from core.model_ids import MODEL_PATTERN
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from service.context import LinkPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.models import UnlistedPolicy
+from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
+from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
 from service.webhooks.requests import EndpointPolicy
 
@@ -20,7 +25,7 @@ MAX_BODY_BYTES: Final = 64 * MEBIBYTE
 
 _Positive = Annotated[Seconds, Field(gt=timedelta(0))]
 _Lifetime = Annotated[Seconds, Field(ge=MIN_CACHE_LIFETIME, le=MAX_CACHE_LIFETIME)]
-_ModelPattern = Annotated[str, Field(pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
+_ModelPattern = Annotated[str, Field(pattern=MODEL_PATTERN)]
 
 
 class ModelTimeouts(BaseModel):
@@ -58,10 +63,11 @@ class CacheSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    default: CacheMode = Field(
-        CacheMode.USE,
+    default: CacheMode | None = Field(
+        None,
         description="`use`: submits with equal input share a stored result or a running job; "
-        "`off`: each one runs and is paid for.",
+        "`off`: each one runs and is paid for. Unset: `use` for an input that sets the model's "
+        "seed, `off` for any other, whose repetition requests another result.",
     )
     lifetime: _Lifetime = Field(
         MAX_CACHE_LIFETIME, description="How long a stored result is used; at most 7 days."
@@ -84,19 +90,45 @@ class CacheSettings(BaseModel):
         )
 
 
+class ModelSettings(BaseModel):
+    """What is known of models, and what becomes of the others."""
+
+    model_config = ConfigDict(frozen=True)
+
+    unlisted: UnlistedPolicy = Field(
+        UnlistedPolicy.REFUSE,
+        description="A submit to a model that RunComfy's catalogue does not list: `refuse` (404 "
+        "with the nearest names) or `forward` (unchecked; its price is unknown, so that the "
+        "tenant's `unknown_price` decides).",
+    )
+
+
 class ServiceSettings(ProcessSettings):
     """Settings of `gateway serve`."""
 
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0`: all interfaces.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="JSON list of addresses and networks of proxies. From these peers alone "
+        "`X-Forwarded-Proto`, `-Host`, `-Prefix` and `-For`, or `Forwarded`, are believed.",
+    )
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
     max_body_bytes: int = Field(
-        MEBIBYTE,
+        MAX_BODY_BYTES,
         gt=0,
         le=MAX_BODY_BYTES,
-        description="Largest body of a submit, in bytes; at most 64 MiB, for `data:` URIs.",
+        description="Largest body of a submit, in bytes, decoded; at most 64 MiB, for `data:` "
+        "URIs.",
+    )
+    max_body_bytes_in_flight: int = Field(
+        128 * MEBIBYTE,
+        gt=0,
+        description="Bytes of request bodies that one process holds at a time, from the first byte "
+        "to the admission; beyond it large bodies get 503. One tenant and one address have half "
+        "of it. Bodies up to 64 KiB have an eighth for themselves.",
     )
     max_batch_bytes: int = Field(
         16 * MEBIBYTE,
@@ -124,11 +156,6 @@ class ServiceSettings(ProcessSettings):
         description="JSON object of default timeouts by model id: "
         '`{"kling/…": {"timeout": 3600, "start_timeout": 600}}`.',
     )
-    catalogue_max_age: _Positive = Field(
-        timedelta(hours=3),
-        description="Maximum age of the model catalogue. An older one no longer decides that a "
-        "model id is unknown.",
-    )
     catalogue_refresh_interval: _Positive = Field(
         timedelta(seconds=5), description="How often Redis is checked for a newer model catalogue."
     )
@@ -146,7 +173,9 @@ class ServiceSettings(ProcessSettings):
         timedelta(seconds=5), description="How often models' run times are read from Redis."
     )
     max_wait: _Positive = Field(
-        timedelta(seconds=60), description="Longest wait for a result with `Prefer: wait=N`."
+        timedelta(seconds=55),
+        description="Longest wait for a result with `Prefer: wait=N`. Keep it below the read "
+        "time-out of the proxies in front: 60 s in most.",
     )
     heartbeat_interval: _Positive = Field(
         timedelta(seconds=15),
@@ -158,15 +187,33 @@ class ServiceSettings(ProcessSettings):
         description="Maximum number of callers that wait or read event streams in one process. "
         "Beyond it streams are refused and waits return immediately.",
     )
+    max_subscriptions_per_tenant: int = Field(
+        5_000, ge=0, description="As `GATEWAY_MAX_SUBSCRIPTIONS`, for one tenant."
+    )
+    max_connections: int = Field(
+        12_000,
+        gt=0,
+        description="Maximum number of open connections of one process; fewer if `ulimit -n` "
+        "allows fewer. Beyond it the longest idle connection is closed for a new one.",
+    )
+    max_connections_per_address: int | None = Field(
+        None,
+        gt=0,
+        description="As `GATEWAY_MAX_CONNECTIONS`, for one address. Default: half of all. A "
+        "proxy is one address.",
+    )
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open requests after SIGTERM."
     )
     keep_alive_timeout: _Positive = Field(
-        timedelta(seconds=30), description="How long an idle connection is kept open."
+        timedelta(seconds=75),
+        description="How long an idle connection is kept open. Keep it above the idle time-out of "
+        "the balancer in front: otherwise it sends requests to connections that have just closed.",
     )
     backlog: int = Field(
         2048, gt=0, description="Maximum number of connections that wait to be accepted."
     )
+    models: ModelSettings = Field(ModelSettings(), description="Models that are not listed.")
     cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."
@@ -176,11 +223,24 @@ class ServiceSettings(ProcessSettings):
     def _fits_together(self) -> Self:
         if self.default_timeout > self.max_timeout:
             raise ValueError("default_timeout: must not be above max_timeout")
+        if BodyBudget(self.body_budget_policy()).large.max_bytes < self.max_body_bytes:
+            raise ValueError("max_body_bytes_in_flight: must be above 8/7 of max_body_bytes")
         try:
             self.target_policy()
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        try:
+            self.link_policy()
+        except ValueError as error:
+            raise ValueError(f"trusted_proxies: {error}") from error
         return self
+
+    def link_policy(self) -> LinkPolicy:
+        """Return the base of the URLs in answers."""
+        return LinkPolicy(
+            public_url=self.public_url.rstrip("/") if self.public_url else None,
+            trusted_proxies=TrustedProxies.parse(self.trusted_proxies),
+        )
 
     def target_policy(self) -> TargetPolicy:
         """Return the rules for webhook URLs."""
@@ -208,6 +268,11 @@ class ServiceSettings(ProcessSettings):
     def body_limits(self) -> BodyLimits:
         """Return the limits of a submit's body."""
         return BodyLimits(self.max_body_bytes, self.body_timeout)
+
+    def body_budget_policy(self) -> BodyBudgetPolicy:
+        """Return the limits of all bodies in flight."""
+        largest = max(self.max_body_bytes, self.max_batch_bytes)
+        return BodyBudgetPolicy(self.max_body_bytes_in_flight, largest)
 
     def batch_limits(self) -> BodyLimits:
         """Return the limits of a batch's body."""

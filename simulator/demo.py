@@ -129,7 +129,8 @@ class Demo:
             if current != previous:
                 self.console.print_detail(f"{time.monotonic() - started:5.1f} s  {current}")
                 previous = current
-            return document["status"] if document["status"] in FINAL_STATUSES else None
+            status = str(document["gateway_status"])
+            return status if status in FINAL_STATUSES else None
 
         status = wait_for(at_end, _JOB_TIMEOUT, "the end of the job")
         expect(status == "completed", f"the job ended as {status}, not as completed")
@@ -218,7 +219,7 @@ def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description:
 
 def _status_line(document: Mapping[str, Any]) -> str:
     position = document.get("queue_position")
-    return f"{document['status']}" + ("" if position is None else f" (position {position})")
+    return f"{document['gateway_status']}" + ("" if position is None else f" (position {position})")
 
 
 def _find_webhook(calls: Mapping[str, Any], request_id: str) -> dict[str, Any] | None:

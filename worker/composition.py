@@ -52,6 +52,7 @@ from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient, open_http_client
 from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
+from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
@@ -187,12 +188,14 @@ class _Builder:
     ) -> LeaseLoop[ClaimedDelivery]:
         stores, rules = self.stores, DeliveryRules(SystemRandom())
         worker = DeliveryWorker(stores, transport, rules, self.clock, self.ids, self.emit)
+        deliver = with_log_context(
+            lambda claimed: delivery_log_context(claimed.delivery, span_namer), worker.deliver
+        )
+        deliveries = DeliverySource(stores.deliveries, DELIVERY_LEASE, deliver)
         source = WorkSource(
             name="delivery_step",
-            claim=lambda limit: stores.deliveries.claim_due(DELIVERY_LEASE, limit),
-            handle=with_log_context(
-                lambda claimed: delivery_log_context(claimed.delivery, span_namer), worker.deliver
-            ),
+            claim=deliveries.claim,
+            handle=deliveries.handle,
             id_of=lambda claimed: claimed.delivery.id,
         )
         policy = LoopPolicy(max_concurrency=self.settings.webhooks.max_concurrency)

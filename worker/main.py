@@ -38,6 +38,7 @@ from worker.maintenance.durability_check import warn_if_not_durable
 from worker.metrics_server import serve_metrics
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
+    CATALOGUE_CHECK_INTERVAL,
     DISPATCH_INTERVAL,
     HEARTBEAT_INTERVAL,
     JOURNAL_CHECK_INTERVAL,
@@ -205,7 +206,9 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
             HEARTBEAT_INTERVAL,
             lambda: components.stores.heartbeats.record(components.worker_id),
         ),
-        PeriodicTask("catalogue_sync", SYNC_CHECK_INTERVAL, components.catalogue_sync.run_once),
+        PeriodicTask(
+            "catalogue_sync", CATALOGUE_CHECK_INTERVAL, components.catalogue_sync.run_once
+        ),
         PeriodicTask("run_times_refresh", RUN_TIMES_INTERVAL, components.run_times.refresh),
         PeriodicTask("replay", REPLAY_INTERVAL, components.replay_worker.run_once),
         PeriodicTask(

@@ -109,11 +109,15 @@ class UpstreamTimes:
 
 @dataclass(frozen=True, slots=True)
 class RunCompleted:
-    """The final output: RunComfy's object as JSON text. `cost` is None while RunComfy has none."""
+    """The final output: RunComfy's object as JSON text. `cost` is None while RunComfy has none.
+
+    `status_word` is RunComfy's own word for this end, here and in the other two ends.
+    """
 
     output: bytes
     cost: MicroUsd | None
     times: UpstreamTimes
+    status_word: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ class RunFailed:
     fault: UpstreamFault
     cost: MicroUsd | None
     times: UpstreamTimes
+    status_word: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,7 @@ class RunCancelled:
 
     cost: MicroUsd | None
     times: UpstreamTimes
+    status_word: str | None = None
 
 
 ResultAnswer = RunCompleted | RunFailed | RunCancelled | InProgress | RequestNotFound | Unreachable

@@ -46,23 +46,23 @@ class Trigger(StrEnum):
     REJECTED = "rejected"
     NO_ANSWER = "no_answer"
     RESEND_APPROVED = "resend_approved"
-    MARKED_LOST = "given_up"
+    MARKED_LOST = "marked_lost"
     STILL_RUNNING = "still_running"
     FINISHED = "finished"
-    RUN_FAILED = "broke"
-    CANCEL_REQUESTED = "cancel_asked"
+    RUN_FAILED = "run_failed"
+    CANCEL_REQUESTED = "cancel_requested"
     CANCEL_DONE = "cancel_done"
     NOT_CANCELLABLE = "not_cancellable"
     COLLECTED = "collected"
     RETRY_COLLECT = "retry_collect"
-    COLLECT_FAILED = "gave_up"
-    DEADLINE_EXCEEDED = "out_of_time"
+    COLLECT_FAILED = "collect_failed"
+    DEADLINE_EXCEEDED = "deadline_exceeded"
     STEP_FAILED = "step_failed"
-    LEADER_SUCCEEDED = "shared"
+    LEADER_SUCCEEDED = "leader_succeeded"
     LEADER_FAILED = "leader_failed"
     PROMOTED = "promoted"
-    TAKEN_OVER = "inherited"
-    HANDED_OVER = "handed_on"
+    TAKEN_OVER = "taken_over"
+    HANDED_OVER = "handed_over"
 
 
 _S, _T = JobState, Trigger
@@ -119,8 +119,8 @@ such answer. `queued` (a resend was approved meanwhile) accepts an acceptance, w
 second charge.
 
 A `following` job shares the paid work of a leader. If the leader is cancelled or times out, a
-follower takes over its work (`inherited`; the leader's trigger is `handed_on`). If the leader ends
-without a result, a follower may be promoted and submits again.
+follower takes over its work (`taken_over`; the leader's trigger is `handed_over`). If the leader
+ends without a result, a follower may be promoted and submits again.
 """
 
 FINAL_STATES: Final = frozenset(JobState) - {state for state, _ in TRANSITIONS}
@@ -129,7 +129,7 @@ OPEN_STATES: Final = tuple(sorted(frozenset(JobState) - FINAL_STATES))
 
 
 class PublicStatus(StrEnum):
-    """The statuses that callers see: RunComfy's own, and `failed`."""
+    """The statuses of this gateway's own calls; RunComfy's calls have them as `gateway_status`."""
 
     IN_QUEUE = "in_queue"
     IN_PROGRESS = "in_progress"
@@ -229,6 +229,9 @@ class Job:
     in_doubt_since: datetime | None = None
     upstream_id: str | None = None
     upstream_status: str | None = None
+    """RunComfy's last word on its status call."""
+    upstream_result_status: str | None = None
+    """RunComfy's word on its result call, at the end."""
     upstream_running: bool = False
     queue_position: int | None = None
     running_since: datetime | None = None

@@ -286,6 +286,7 @@ WARNING_CODES: Final = frozenset(
         "child_process_died",
         "delivery_step_failed",
         "dispatch_failed",
+        "few_file_descriptors",
         "heartbeat_failed",
         "illegal_transition",
         "index_pruning_failed",

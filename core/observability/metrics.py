@@ -382,7 +382,7 @@ _UPSTREAM: Final = (
         "gateway_polls_total",
         _WORKER,
         "Polls of running jobs, by outcome.",
-        (MODEL, closed_label("outcome", "queued", "running", "ended", "gone", "unreachable")),
+        (MODEL, closed_label("outcome", "queued", "running", "ended", "not_found", "unreachable")),
         on(JobPolled, lambda event: (event.model_id, event.outcome)),
     ),
     _counter(

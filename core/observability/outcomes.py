@@ -7,19 +7,19 @@ from typing import Final
 class FaultKind(StrEnum):
     """Why a call to RunComfy failed."""
 
-    INVALID_ID = "bad_name"  # a model id or request id that no URL of RunComfy can hold
+    INVALID_ID = "invalid_id"  # a model id or request id that no URL of RunComfy can hold
     CONNECT_ERROR = "connect_error"
     CONNECT_TIMEOUT = "connect_timeout"
     DEADLINE = "deadline"  # the whole call took too long, although data kept arriving
     ERROR_IN_200 = "error_in_200"
     FAILED = "failed"  # RunComfy reports that the request itself failed
-    NOT_FOUND = "gone"
+    NOT_FOUND = "not_found"
     HTML = "html"
     HTTP_429 = "http_429"
     HTTP_4XX = "http_4xx"
     HTTP_5XX = "http_5xx"
-    HTTP_UNEXPECTED = "http_odd"  # a status that no rule expects
-    MISSING_ID = "id_less"
+    HTTP_UNEXPECTED = "http_unexpected"  # a status that no rule expects
+    MISSING_ID = "missing_id"
     MALFORMED = "malformed"  # JSON, but not of the documented shape
     NOT_JSON = "not_json"
     NO_OUTPUT = "no_output"
@@ -29,7 +29,7 @@ class FaultKind(StrEnum):
     PROXY_ERROR = "proxy_error"
     READ_TIMEOUT = "read_timeout"
     REDIRECT = "redirect"
-    ACCOUNT_REJECTED = "refused_account"
+    ACCOUNT_REJECTED = "account_rejected"
     RESET = "reset"
     UNKNOWN = "unknown"
     WRITE_ERROR = "write_error"
@@ -39,16 +39,16 @@ class FaultKind(StrEnum):
 class FailureKind(StrEnum):
     """Why a webhook attempt failed.
 
-    The gateway causes `busy` and `unsendable`, its proxy `proxy_error`; the receiver or the network
+    The gateway causes `busy` and `send_error`, its proxy `proxy_error`; the receiver or the network
     causes the rest.
     """
 
     GONE = "gone"
-    THROTTLED = "slow_down"
+    THROTTLED = "throttled"
     REDIRECT = "redirect"
     CLIENT_ERROR = "client_error"
     SERVER_ERROR = "server_error"
-    INVALID_RESPONSE = "bad_answer"
+    INVALID_RESPONSE = "invalid_response"
     TIMEOUT = "timeout"
     CONNECT_ERROR = "connect_error"
     TLS_ERROR = "tls_error"
@@ -57,7 +57,7 @@ class FailureKind(StrEnum):
     RESET = "reset"
     BLOCKED_TARGET = "blocked_target"
     BUSY = "busy"
-    SEND_ERROR = "unsendable"
+    SEND_ERROR = "send_error"
 
 
 DELIVERED: Final = "delivered"

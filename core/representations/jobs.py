@@ -1,6 +1,7 @@
 """JSON representations of jobs, in the shapes of RunComfy's API. Pure.
 
-The service answers with them, and the worker sends them in webhooks.
+The service answers with them, and the worker sends them in webhooks. On RunComfy's own calls
+`status` is RunComfy's word, and `gateway_status` the word of all other calls.
 """
 
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from core.clock import iso
 from core.jobs.job import CancelOutcome, Job, JobRecord, PublicStatus
 from core.jobs.query import Cursor
 from core.jobs.run_times import Estimate
+from core.jobs.runcomfy_status import result_word, status_word
 from core.jobs.timeline import TimelineEntry
 from core.money import usd_or_none
 from core.page import Page
@@ -44,17 +46,25 @@ def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """Return the answer to a submit and to a status request."""
-    return orjson.dumps(_status_fields(job, links) | _estimate_fields(estimate))
+    words = _runcomfy_words(job, status_word(job))
+    return orjson.dumps(_status_fields(job, links) | words | _estimate_fields(estimate))
 
 
 def cancellation_to_json(job: Job, outcome: CancelOutcome) -> bytes:
     """Return the answer to a cancel request."""
-    return orjson.dumps({"request_id": job.id, "status": job.status, "outcome": outcome})
+    words = _runcomfy_words(job, status_word(job))
+    return orjson.dumps({"request_id": job.id} | words | {"outcome": outcome})
 
 
 def result_to_json(record: JobRecord, *, include_cost: bool) -> bytes:
     """Return the answer to a result request: the status until the end, then output or error."""
-    return orjson.dumps(result_fields(record, include_cost=include_cost))
+    return orjson.dumps(_result_answer(record, include_cost=include_cost))
+
+
+def submit_result_to_json(record: JobRecord, links: Links) -> bytes:
+    """Return the answer to a submit of a job that has ended: its result, with its URLs."""
+    result = _result_answer(record, include_cost=False)
+    return orjson.dumps(result | links.for_job(record.job.id))
 
 
 def event_to_json(
@@ -118,6 +128,7 @@ def job_details_to_json(
         "polls": record.polls,
         "upstream_request_id": job.upstream_id,
         "upstream_status": job.upstream_status,
+        "upstream_result_status": job.upstream_result_status,
         "upstream_finished_at": iso(job.upstream_finished_at),
         "upstream_trouble": job.upstream_error,
         "upstream_trouble_since": iso(job.upstream_error_since),
@@ -152,8 +163,17 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
     )
 
 
+def _result_answer(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
+    words = _runcomfy_words(record.job, result_word(record.job))
+    return result_fields(record, include_cost=include_cost) | words
+
+
+def _runcomfy_words(job: Job, word: str) -> dict[str, str]:
+    return {"status": word, "gateway_status": job.status}
+
+
 def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
-    """Return the fields of a result: in API answers, event streams and webhooks."""
+    """Return the fields of a result as event streams and webhooks have them."""
     job = record.job
     return without_none(
         {

@@ -31,9 +31,14 @@ from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
 from core.tenants.api_keys import Scope
-from core.tenants.cache_policy import CacheStatus
+from core.tenants.cache_policy import CacheMode, CacheStatus
 from core.tenants.limits import usage_windows_at
-from core.transactions.admission import Admission, AdmissionResult, BatchAdmission
+from core.transactions.admission import (
+    Admission,
+    AdmissionResult,
+    BatchAdmission,
+    IdempotencyClaim,
+)
 
 JOINED: Final = "joined"
 CACHE_HIT: Final = "cache_hit"
@@ -77,42 +82,41 @@ class AdmissionScriptCall:
         return self.admissions[0]
 
     @property
-    def idempotency_digest(self) -> str | None:
-        """The digest of the caller's idempotency key."""
+    def idempotency(self) -> IdempotencyClaim | None:
+        """The caller's idempotency key."""
         return self.first.idempotency if self.batch is None else self.batch.idempotency
 
     @property
-    def idempotency_target(self) -> tuple[str, str]:
-        """The fingerprint that a repeated key must have, and the id of its job or batch."""
-        if self.batch is None:
-            return self.first.job.fingerprint, self.first.job.id
-        return self.batch.fingerprint, self.batch.batch.id
+    def idempotency_target(self) -> str:
+        """The id of the job or batch that a repeated key returns."""
+        return self.first.job.id if self.batch is None else self.batch.batch.id
 
 
 def admission_keys(call: AdmissionScriptCall) -> list[str]:
     """Return the script's keys."""
     job, credential = call.first.job, call.first.credential
-    digest = call.idempotency_digest or ""
+    claim = call.idempotency
     return [
         keys.api_key(credential.digest),
         keys.tenant(credential.tenant),
         keys.rate(job.tenant),
         *(keys.usage(job.tenant, span.name) for span in usage_windows_at(job.created_at)),
-        keys.idempotency(job.tenant, digest),
+        keys.idempotency(job.tenant, claim.digest if claim else ""),
     ]
 
 
 def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argument]:
     """Return the script's arguments."""
-    first = call.first
+    first, claim = call.first, call.idempotency
     return [
         to_ms(now),
         first.credential.tenant,
         Scope.SUBMIT,
         int(call.all_or_nothing),
         int(first.dry_run),
-        int(call.idempotency_digest is not None),
-        *call.idempotency_target,
+        int(claim is not None),
+        claim.fingerprint if claim else "",
+        call.idempotency_target,
         *dispatch_arguments(now),
         *((span.resets_at - now) // MILLISECOND for span in usage_windows_at(first.job.created_at)),
         ttl_seconds(DAY_USAGE_RETENTION),
@@ -162,7 +166,7 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         check.isoformat(),
         job.fingerprint,
         cache.requested or "",
-        cache.default.mode,
+        cache.default.mode or CacheMode.OFF,
         cache.default.lifetime // MILLISECOND,
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
@@ -190,6 +194,8 @@ def _unpaid_templates() -> bytes:
         "follow_up": FollowUp.NOTIFY,
         "leader": _LEADER_PLACEHOLDER,
         "cost_saved": "@saved@",
+        "upstream_status": "@status@",
+        "upstream_result_status": "@result@",
     }
     entries = (
         _entry_template(JOINED, JobState.FOLLOWING, PublicStatus.IN_QUEUE),
@@ -214,7 +220,7 @@ def parse_admission_answer(answers: list[Any]) -> tuple[AdmissionResult | Caller
     status = answers[0][0]
     raise_if_rejected(status)
     if status == b"replayed":
-        return (_parse_replayed(answers[0]),)
+        return (parse_replayed(answers[0]),)
     return parse_item_answers(answers)
 
 
@@ -224,7 +230,8 @@ def parse_item_answers(answers: list[Any]) -> tuple[AdmissionResult | CallerErro
     return tuple(_parse_item_answer(answer, quotas) for answer in answers[:-1])
 
 
-def _parse_replayed(answer: list[bytes]) -> AdmissionResult:
+def parse_replayed(answer: list[bytes]) -> AdmissionResult:
+    """Parse the job of a repeated key. Raises `RequestDeleted` if it is gone."""
     if not answer[2]:
         raise RequestDeleted
     record = JobRecord(JOB_CODEC.decode(answer[2]), output=answer[3] or None)

@@ -25,7 +25,11 @@ from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
-from core.transactions.admission import BatchAdmission, BatchAdmissionResult
+from core.transactions.admission import (
+    BatchAdmission,
+    BatchAdmissionResult,
+    IdempotencyClaim,
+)
 from core.webhooks.delivery import Delivery
 
 _COUNTED_STATUSES: Final = tuple(PublicStatus)
@@ -59,6 +63,19 @@ class BatchStore:
         if status == b"replayed":
             return BatchAdmissionResult((), stored=False, existing_batch_id=answers[0][1].decode())
         return _parse_batch_admission(answers)
+
+    async def find_replay(self, credential: Credential, claim: IdempotencyClaim) -> str | None:
+        """Return the id of the batch of a repeated idempotency key; None for a new key.
+
+        Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`.
+        """
+        answer = await self._scripts.call(
+            "find_replay",
+            [*credential_keys(credential), keys.idempotency(credential.tenant, claim.digest)],
+            [*self._authentication_arguments(credential, Scope.SUBMIT), claim.fingerprint],
+        )
+        raise_if_rejected(answer[0])
+        return None if answer[0] == b"new" else str(answer[1].decode())
 
     async def read(
         self,

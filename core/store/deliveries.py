@@ -1,6 +1,6 @@
 """Webhook deliveries: claims, attempts, circuit breakers of endpoints, and lists."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -62,8 +62,14 @@ class DeliveryStore:
         self._clock = clock
         self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
-        """Claim due deliveries, in turn over the queues; no other worker gets them in `lease`."""
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]:
+        """Claim due deliveries, in turn over the tenants; no other worker gets them in `lease`.
+
+        `in_flight` is how many the caller has in flight for each tenant. They bound the tenant's
+        share, see the script.
+        """
         now = self._clock.now()
         flat = await self._scripts.call(
             "claim_deliveries",
@@ -73,8 +79,7 @@ class DeliveryStore:
                 to_ms(now + lease),
                 limit,
                 self._max_concurrency,
-                keys.DELIVERY_QUEUE_PREFIX,
-                keys.DELIVERY_PREFIX,
+                *(part for pair in (in_flight or {}).items() for part in pair),
             ],
         )
         pairs = zip(flat[::2], flat[1::2], strict=True)

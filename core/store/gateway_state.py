@@ -151,13 +151,8 @@ class GatewayStateStore:
         return Dependencies(balance, breaker, synced_at, int(models), int(workers))
 
     async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
-        endpoints, (pending, due, busy, held_back, oldest) = await asyncio.gather(
-            self._client.execute("ZCARD", keys.OUTBOX),
-            self._scripts.call(
-                "delivery_backlog",
-                [keys.OUTBOX],
-                [to_ms(now), MAX_ENDPOINTS_READ, keys.DELIVERY_QUEUE_PREFIX],
-            ),
+        pending, due, busy, held_back, oldest, endpoints = await self._scripts.call(
+            "delivery_backlog", [keys.OUTBOX], [to_ms(now), MAX_ENDPOINTS_READ]
         )
         return DeliveryBacklog(
             pending=int(pending),

@@ -33,6 +33,7 @@ from core.transactions.admission import (
     AdmissionResult,
     BatchAdmission,
     BatchAdmissionResult,
+    IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
@@ -55,6 +56,10 @@ class JobRepository(Protocol):
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None: ...
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
+
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None: ...
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
@@ -106,6 +111,8 @@ class BatchRepository(Protocol):
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult: ...
 
+    async def find_replay(self, credential: Credential, claim: IdempotencyClaim) -> str | None: ...
+
     async def read(
         self,
         credential: Credential,
@@ -128,7 +135,9 @@ class BatchRepository(Protocol):
 class DeliveryRepository(Protocol):
     """Webhook deliveries. See `core.store.deliveries.DeliveryStore`."""
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]: ...
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]: ...
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult: ...
 
@@ -243,6 +252,12 @@ class CatalogueRepository(Protocol):
     async def replace(self, snapshot: CatalogueSnapshot) -> None: ...
 
     async def synced_at(self) -> datetime | None: ...
+
+    async def request_sync(self, now: datetime) -> None: ...
+
+    async def is_sync_requested(self) -> bool: ...
+
+    async def claim_requested_sync(self, interval: timedelta) -> bool: ...
 
     async def load(self) -> CatalogueSnapshot: ...
 

@@ -29,6 +29,7 @@ from core.store.admission import (
     admission_arguments,
     admission_keys,
     parse_admission_answer,
+    parse_replayed,
     raise_if_rejected,
 )
 from core.store.client import Argument, RedisClient, ttl_seconds
@@ -42,7 +43,7 @@ from core.store.wake_queue import (
 )
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
 from core.transactions.restoration import Restoration
 
@@ -101,6 +102,22 @@ class JobStore:
         if isinstance(admitted, CallerError):
             raise admitted
         return admitted
+
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """Return the job of a repeated idempotency key; None for a new key.
+
+        For a call that cannot be admitted as it is: what its first sending led to still counts.
+        Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`, `RequestDeleted`.
+        """
+        answer = await self._scripts.call(
+            "find_replay",
+            [*credential_keys(credential), keys.idempotency(credential.tenant, claim.digest)],
+            [*self._authentication_arguments(credential, Scope.SUBMIT), claim.fingerprint],
+        )
+        raise_if_rejected(answer[0])
+        return None if answer[0] == b"new" else parse_replayed(answer)
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ

@@ -121,8 +121,11 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("attempts", "gw:delivery:{id}:attempts", "list", KeyOwner.DELIVERY,
         "14 days", f"{_EXPIRY}; `delete_job`", "the outcome of each attempt, as JSON"),
     KeySpec("outbox", "gw:outbox", "sorted set", KeyOwner.GATEWAY,
-        _FOREVER, "members: `complete_attempt` when the queue is empty",
-        "delivery queues by next check (ms)"),
+        _FOREVER, "members: `complete_attempt` when the tenant has no delivery queue left",
+        "tenants with delivery queues, by the next turn (ms)"),
+    KeySpec("tenant_queues", "gw:tenant_queues:{tenant}", "sorted set", KeyOwner.DELIVERY,
+        "while deliveries are pending", _WHEN_EMPTY,
+        "the tenant's delivery queues by next check (ms)"),
     KeySpec("delivery_queue", "gw:outbox:{queue}", "sorted set", KeyOwner.DELIVERY,
         "while deliveries are pending", _WHEN_EMPTY,
         "an endpoint's pending deliveries by next attempt (ms)"),
@@ -208,7 +211,9 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "time of the last sync; categories"),
+        _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
+    KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
+        "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: any worker's heartbeat, an hour later",
         "worker processes by last heartbeat (ms)"),
@@ -255,6 +260,7 @@ SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
 UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
@@ -262,8 +268,6 @@ PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]
 BATCH_PREFIX: Final = LUA_NAMES["batch"]
-DELIVERY_PREFIX: Final = LUA_NAMES["delivery"]
-DELIVERY_QUEUE_PREFIX: Final = LUA_NAMES["delivery_queue"]
 REPLAY_PREFIX: Final = LUA_NAMES["replay"]
 
 job: Final[_OneId] = _FORMATS["job"].format
@@ -278,6 +282,7 @@ run_times: Final[_OneId] = _FORMATS["runs"].format
 arq_message: Final[_OneId] = _FORMATS["message"].format
 delivery: Final[_OneId] = _FORMATS["delivery"].format
 attempts: Final[_OneId] = _FORMATS["attempts"].format
+tenant_queues: Final[_OneId] = _FORMATS["tenant_queues"].format
 delivery_queue: Final[_OneId] = _FORMATS["delivery_queue"].format
 deliveries_in_flight: Final[_OneId] = _FORMATS["in_flight"].format
 endpoint_circuit: Final[_OneId] = _FORMATS["endpoint_circuit"].format

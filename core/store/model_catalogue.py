@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from core.clock import from_ms, to_ms
+from core.clock import MILLISECOND, from_ms, to_ms
 from core.store import keys
 from core.store.client import Argument, RedisClient
 from core.store.scripts import LuaScripts
@@ -42,6 +42,22 @@ class CatalogueStore:
     async def synced_at(self) -> datetime | None:
         """Return when a worker last fetched the catalogue; None if never."""
         return _parse_instant(await self._client.execute("HGET", keys.CATALOGUE_META, "synced_at"))
+
+    async def request_sync(self, now: datetime) -> None:
+        """Ask the workers for a new copy: a caller named a model that this one lacks."""
+        await self._client.execute("HSET", keys.CATALOGUE_META, "requested_at", to_ms(now))
+
+    async def is_sync_requested(self) -> bool:
+        """Return whether a new copy was requested since the last sync."""
+        synced_at, requested_at = await self._client.execute(
+            "HMGET", keys.CATALOGUE_META, "synced_at", "requested_at"
+        )
+        return requested_at is not None and int(requested_at) >= int(synced_at or 0)
+
+    async def claim_requested_sync(self, interval: timedelta) -> bool:
+        """Return whether this worker may sync on request; one may in each `interval`."""
+        claim = ("SET", keys.CATALOGUE_CLAIM, "1", "NX", "PX", interval // MILLISECOND)
+        return await self._client.execute(*claim) is not None
 
     async def load(self) -> CatalogueSnapshot:
         """Return the whole catalogue."""

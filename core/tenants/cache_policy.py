@@ -1,6 +1,6 @@
 """The result cache: options of a submit, a tenant's policy, the default policy. Values only."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -47,14 +47,22 @@ PAID_CACHE_STATUSES: Final = frozenset({CacheStatus.MISS, CacheStatus.BYPASS})
 
 @dataclass(frozen=True, slots=True)
 class CacheRule:
-    """Whether results are shared, and for how long after the job's end."""
+    """Whether results are shared, and for how long after the job's end.
 
-    mode: CacheMode = CacheMode.USE
+    `mode` None: those of inputs that pin the model's seed. Another input that is sent again
+    requests another result.
+    """
+
+    mode: CacheMode | None = None
     lifetime: timedelta = MAX_CACHE_LIFETIME
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a lifetime that no result has."""
         _check_lifetime(self.lifetime)
+
+    def decided(self, *, pins_seed: bool) -> "CacheRule":
+        """Return the rule for one input, with a mode."""
+        return replace(self, mode=self.mode or (CacheMode.USE if pins_seed else CacheMode.OFF))
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ class UnknownPrice(StrEnum):
     """What happens to a submit with an unknown price."""
 
     COUNT = "count"
-    """It is counted at `Limits.unknown_price_counts`."""
+    """It is counted at `Limits.unknown_price_counts`; refused if that is 0 and money is limited."""
     REFUSE = "refuse"
 
 
@@ -68,6 +68,18 @@ class Limits:
     """The highest priority that the tenant's submits may have."""
     unknown_price: UnknownPrice = UnknownPrice.COUNT
     unknown_price_counts: MicroUsd = _ZERO
+
+    @property
+    def refuses_unknown_price(self) -> bool:
+        """Whether a submit with an unknown price is refused.
+
+        Also where money is limited and no amount is set that such a submit counts.
+        """
+        money = (self.usd_per_request, self.usd_per_day, self.usd_per_month)
+        is_limited = any(limit is not None for limit in money)
+        return self.unknown_price is UnknownPrice.REFUSE or (
+            is_limited and not self.unknown_price_counts
+        )
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a value out of range."""

@@ -10,29 +10,42 @@ from core.jobs.timeline import TimelineEntry
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.tenants.api_keys import Credential
-from core.tenants.cache_policy import CacheOption, CacheRule, CacheStatus
+from core.tenants.cache_policy import CacheMode, CacheOption, CacheRule, CacheStatus
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRequest:
     """Whether a job may share a result with identical ones.
 
-    `requested` is the submit's own option; `default` applies if neither it nor its tenant has one.
+    `requested` is the submit's own option; `default`, which has a mode, applies if neither it nor
+    its tenant has one.
     """
 
     requested: CacheOption | None = None
-    default: CacheRule = CacheRule()  # noqa: RUF009 - frozen
+    default: CacheRule = CacheRule(CacheMode.USE)  # noqa: RUF009 - frozen
 
 
 CACHE_BYPASS = CacheRequest(requested=CacheOption.OFF)
 
 
 @dataclass(frozen=True, slots=True)
+class IdempotencyClaim:
+    """An `Idempotency-Key`, by its digest, and the fingerprint that its repetitions must have.
+
+    The fingerprint is of what the caller sent. A model's defaults are not in it: they may change
+    between a call and its repetition.
+    """
+
+    digest: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
 class Admission:
     """A job to admit, if the credential may submit.
 
-    `input` is the body for RunComfy, byte for byte as the caller sent it. `idempotency` is the
-    digest of the caller's key. With `dry_run` everything is decided and nothing is stored.
+    `input` is the body for RunComfy, byte for byte as the caller sent it. With `dry_run` everything
+    is decided and nothing is stored.
     """
 
     credential: Credential
@@ -40,7 +53,7 @@ class Admission:
     input: bytes
     entry: TimelineEntry
     cache: CacheRequest = CACHE_BYPASS
-    idempotency: str | None = None
+    idempotency: IdempotencyClaim | None = None
     dry_run: bool = False
 
 
@@ -62,15 +75,14 @@ class BatchAdmission:
     """A batch to admit: all of `admissions` in one step, or those that the limits allow.
 
     They belong to one tenant, have the same `created_at`, and are in the order of their items;
-    `rejected` has the problem documents of the other items, by index. `fingerprint` is of all
-    inputs together; `idempotency` is the digest of the caller's key.
+    `rejected` has the problem documents of the other items, by index. The fingerprint of
+    `idempotency` is of all inputs together.
     """
 
     batch: Batch
     admissions: tuple[Admission, ...]
-    fingerprint: str
     rejected: Mapping[int, bytes] = field(default_factory=dict)
-    idempotency: str | None = None
+    idempotency: IdempotencyClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)

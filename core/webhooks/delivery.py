@@ -75,8 +75,9 @@ class Delivery:
     queue: str = ""
     data: str | None = None
     resent_at: datetime | None = None
-    attempts_before_resend: int = 0
-    """Attempts made before the last resend; the retry schedule restarts after them."""
+    uncounted_attempts: int = 0
+    """Attempts that the retry schedule does not count: those before the last resend, and those that
+    failed because of the gateway itself."""
 
     @property
     def round_started_at(self) -> datetime:
@@ -92,7 +93,7 @@ class Delivery:
             next_attempt_at=now,
             finished_at=None,
             resent_at=now,
-            attempts_before_resend=self.attempts,
+            uncounted_attempts=self.attempts,
         )
 
     def finish(self, state: DeliveryState, reason: str, now: datetime) -> "Delivery":

@@ -162,7 +162,7 @@ class SmokeTest:
         """Submit a request through the published port; check its result and signed webhook."""
         request_id, bearer = self.submit_request("smoke", prompt_suffix="")
         document = self.wait_for_result(request_id, bearer)
-        expect(document["status"] == "completed", f"{document}")
+        expect(document["gateway_status"] == "completed", f"{document}")
         call = wait_for(
             lambda: self.find_webhook("smoke", request_id), timedelta(seconds=20), "a webhook"
         )
@@ -215,7 +215,7 @@ class SmokeTest:
             run_checked("podman", "start", self.container_name(service))
         wait_for(self.is_ready, timedelta(seconds=40), "readyz after the crashes")
         document = self.wait_for_result(request_id, bearer)
-        expect(document["status"] == "completed", f"{document}")
+        expect(document["gateway_status"] == "completed", f"{document}")
         print_check(
             f"{request_id} completed although the worker and Redis were killed while it ran"
         )
@@ -295,7 +295,7 @@ class SmokeTest:
             )
         except httpx.HTTPError:
             return None
-        return str(answer.json()["status"]) if answer.is_success else None
+        return str(answer.json()["gateway_status"]) if answer.is_success else None
 
     def wait_for_result(self, request_id: str, auth_header: dict[str, str]) -> dict[str, Any]:
         """Wait for the end of a request and return its result."""

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from core.admin import Pause
 from core.billing.balance import AccountBalance
+from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from core.money import from_usd, usd_or_none
 from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
-from service.models import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
 from service.parsing.request_models import Number, RequestModel, Usd, WholeNumber, optional
@@ -32,7 +32,7 @@ ModelId = Annotated[
     Field(
         strict=True,
         max_length=MAX_MODEL_ID_LENGTH,
-        json_schema_extra={"pattern": f"^{MODEL_ID_PATTERN}$"},
+        json_schema_extra={"pattern": MODEL_ID_PATTERN},
     ),
     AfterValidator(_check_model_id),
 ]

@@ -43,15 +43,16 @@ def add_docs_routes(app: FastAPI) -> None:
     app.router.routes.append(Mount(ASSETS, assets))
 
 
-async def docs(request: Request) -> Response:
+async def docs(_: Request) -> Response:
     """Swagger UI."""
-    root = request.scope.get("root_path", "")
+    assets = ASSETS.removeprefix("/")
+    # Relative to `/docs`, so that the page works under any path of a proxy.
     page = get_swagger_ui_html(
-        openapi_url=f"{root}/openapi.json",
+        openapi_url="openapi.json",
         title=TITLE,
         oauth2_redirect_url=None,
-        swagger_js_url=f"{root}{ASSETS}/swagger-ui-bundle.js",
-        swagger_css_url=f"{root}{ASSETS}/swagger-ui.css",
-        swagger_favicon_url=f"{root}{ASSETS}/favicon.png",
+        swagger_js_url=f"{assets}/swagger-ui-bundle.js",
+        swagger_css_url=f"{assets}/swagger-ui.css",
+        swagger_favicon_url=f"{assets}/favicon.png",
     )
     return HTMLResponse(page.body, headers={"content-security-policy": _CONTENT_SECURITY_POLICY})

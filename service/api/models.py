@@ -49,4 +49,6 @@ async def show_model(
     ],
 ) -> Response:
     """Show a model with its schemas."""
-    return json_response(context.model_cache.registry.card(model_id).representation())
+    models = await context.model_cache.covering([model_id])
+    card = models.card(models.resolve(model_id), context.clock.now())
+    return json_response(card.representation())

@@ -67,6 +67,8 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
         _remove_fastapi_errors(operation)
         _add_examples(operation, examples)
     document["webhooks"] = webhooks_section(examples)
+    # Relative to the document's own URL: it works under any path of a proxy.
+    document["servers"] = [{"url": "."}]
     document["security"] = [{_TENANT_SCHEME: []}]
     return orjson.dumps(document)
 

@@ -32,10 +32,11 @@ from core.transactions.admission import (
     AdmissionResult,
     BatchAdmission,
     BatchAdmissionResult,
+    IdempotencyClaim,
 )
 from service.batches.parser import ParsedBatch, ParsedBatchItem
 from service.errors import CostAboveLimit
-from service.jobs.admission import ParsedSubmit, build_admission
+from service.jobs.admission import ParsedSubmit, build_admission, sent_fingerprint
 from service.jobs.submit_options import OptionPolicy
 from service.models import ModelRegistry
 from service.problems import problem_of
@@ -52,7 +53,7 @@ class BatchContext:
     credential: Credential
     now: datetime
     trace: str | None = None
-    idempotency_digest: str | None = None
+    idempotency: IdempotencyClaim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,15 +89,8 @@ class BatchValidator:
         return BatchAdmission(
             batch=batch,
             admissions=tuple(one for one in found if isinstance(one, Admission)),
-            fingerprint=batch_fingerprint(
-                [
-                    _item_fingerprint(item, one)
-                    for item, one in zip(parsed.items, found, strict=True)
-                ],
-                parsed.admission_mode,
-            ),
             rejected={i: problem_of(fault).body for i, fault in faults.items()},
-            idempotency=context.idempotency_digest,
+            idempotency=context.idempotency,
         )
 
     def _validate_item(
@@ -130,10 +124,15 @@ def _with_item_paths(error: CallerError) -> CallerError:
     return type(error)(error.detail, fields=fields)
 
 
-def _item_fingerprint(item: ParsedBatchItem, result: Admission | CallerError) -> str:
-    if isinstance(result, Admission):
-        return result.job.fingerprint
-    return sha256(item.model_id.encode() + b"\n" + item.body).hexdigest()
+def claim_batch(digest: str, parsed: ParsedBatch) -> IdempotencyClaim:
+    """Return the claim of a batch's key: its fingerprint is of all items as they were sent."""
+    parts = [_item_fingerprint(item) for item in parsed.items]
+    return IdempotencyClaim(digest, batch_fingerprint(parts, parsed.admission_mode))
+
+
+def _item_fingerprint(item: ParsedBatchItem) -> str:
+    sent = None if item.error else sent_fingerprint(item.model_id, item.body)
+    return sent or sha256(item.model_id.encode() + b"\n" + item.body).hexdigest()
 
 
 def _invalid_items(errors: dict[int, CallerError], size: int) -> InvalidInput:

@@ -11,7 +11,7 @@ from core.tenants.api_keys import Credential, Scope, parse_api_key
 from service.context import app_context
 from service.http.request_body import check_content_type, read_body
 from service.http.request_context import build_links, request_context
-from service.parsing.json_body import parse_object, reject_duplicate_keys
+from service.parsing.json_body import BodyLimits, parse_object, reject_duplicate_keys
 
 _SCHEME: Final = "bearer"
 
@@ -43,6 +43,17 @@ def request_credential(request: Request) -> Credential:
     return credential
 
 
+async def checked_credential(request: Request, scope: Scope | None) -> Credential:
+    """Return the request's API key, which is valid and has `scope`, or was so seconds ago.
+
+    Called before a body is read. Raises `Unauthenticated`, `NotPermitted`.
+    """
+    credential = bearer_credential(request.headers)
+    await app_context(request.scope).known_keys.check(credential, scope)
+    request_context(request.scope).tenant = credential.tenant
+    return credential
+
+
 async def authenticate_tenant(request: Request, scope: Scope) -> str:
     """Return the name of the tenant, if its key is valid and has `scope`.
 
@@ -55,13 +66,14 @@ async def authenticate_tenant(request: Request, scope: Scope) -> str:
 
 def request_links(request: Request) -> Links:
     """Return the links of the API at the address that the caller uses."""
-    return build_links(request.scope, app_context(request.scope).policy.public_url)
+    return build_links(request.scope, app_context(request.scope).policy.links)
 
 
-async def read_json_body(request: Request) -> dict[str, Any]:
+async def read_json_body(request: Request, max_bytes: int) -> dict[str, Any]:
     """Return the JSON object of the body; an empty body is `{}`. Raises `MalformedRequest`."""
     check_content_type(request.headers)
-    body = await read_body(request, app_context(request.scope).policy.body_limits)
+    timeout = app_context(request.scope).policy.body_limits.timeout
+    body = await read_body(request, BodyLimits(max_bytes, timeout))
     if not body:
         return {}
     value = parse_object(body)

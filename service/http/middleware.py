@@ -1,6 +1,7 @@
 """The outermost ASGI layer: request ids, common headers, errors as problems, one event each."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -10,8 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import Defect, GatewayError, Unauthenticated
 from core.observability.events import Emit, OperationalWarning, RequestServed
-from service.context import app_context
+from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
+from service.http.idempotency_header import IDEMPOTENCY_KEY
 from service.http.request_context import RequestContext, open_request_context
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
@@ -19,6 +21,9 @@ UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
 NO_STORE_PREFIXES: Final = ("/v1", "/admin")
 """Path prefixes of responses that intermediaries must not cache."""
+_IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
+_IDEMPOTENCY_KEY_HEADER: Final = IDEMPOTENCY_KEY.encode()
+_CANCEL_SUFFIX: Final = "/cancel"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -42,6 +47,7 @@ class GatewayMiddleware:
             sender = _ResponseSender(scope, request_context, send, context.emit)
             await self._serve(inner, receive, sender, request_context)
         finally:
+            request_context.release_body()
             duration = context.clock.monotonic() - started_at
             context.emit(_request_served(scope["method"], inner, request_context, duration))
 
@@ -58,7 +64,8 @@ class GatewayMiddleware:
             request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The shutdown timeout is over. uvicorn itself would answer 500 and log a traceback.
-            await sender.send_problem(CutOff(), scope, receive)
+            error = CutOff(is_repeatable=_is_repeatable(scope))
+            await sender.send_problem(error, scope, receive)
         except GatewayError as error:
             await sender.send_problem(error, scope, receive)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is reported and logged
@@ -86,7 +93,7 @@ class _ResponseSender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._request_context.status = message["status"]
-            message["headers"] = [*message["headers"], *self._headers()]
+            message["headers"] = [*message["headers"], *self._headers(message["headers"])]
         elif self._request_context.is_head:
             message = {**message, "body": b""}
         await self._send(message)
@@ -104,13 +111,31 @@ class _ResponseSender:
         if self._request_context.status is None:
             await problem_response(problem)(scope, receive, self)
 
-    def _headers(self) -> list[tuple[bytes, bytes]]:
+    def _headers(self, own: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
         fixed = [
             (b"x-request-id", self._request_context.request_id.encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
         ]
-        return [*fixed, *_NO_STORE_HEADERS] if self._no_store else fixed
+        if not self._no_store:
+            return fixed
+        names = {name for name, _ in own}
+        return [*fixed, *(header for header in _NO_STORE_HEADERS if header[0] not in names)]
+
+
+def _is_repeatable(scope: Scope) -> bool:
+    """Return whether sending the request again has no second effect (RFC 9110, 9.2.2)."""
+    route = _route_of(scope)
+    if scope["method"] in _IDEMPOTENT_METHODS or route.endswith(_CANCEL_SUFFIX):
+        return True
+    return route in KEYED_ROUTES and any(
+        name == _IDEMPOTENCY_KEY_HEADER for name, _ in scope["headers"]
+    )
+
+
+def _route_of(scope: Scope) -> str:
+    route: str = getattr(scope.get("route"), "path", UNMATCHED)
+    return route
 
 
 def problem_response(problem: Problem) -> Response:
@@ -124,7 +149,7 @@ def _request_served(
     return RequestServed(
         request_id=request_context.request_id,
         method=method if method in _METHODS else "OTHER",
-        route=getattr(scope.get("route"), "path", UNMATCHED),
+        route=_route_of(scope),
         status=request_context.status or CLIENT_CLOSED_REQUEST,
         duration=duration,
         code=request_context.code,

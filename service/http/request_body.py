@@ -1,38 +1,73 @@
-"""Reads a request's body within limits of size and time, and checks its media type."""
+"""Reads a request's body within limits of size, time and memory, and checks its media type."""
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
 from starlette.requests import Request
 
 from core.errors import BodyTooLarge
+from service.context import app_context
 from service.errors import BodyTooSlow, UnsupportedMedia
+from service.http.request_context import client_address, request_context
+from service.parsing.body_budget import BodyReservation
+from service.parsing.content_coding import BYTE_ORDER_MARK, IDENTITY, GzipDecoder, is_gzip
 from service.parsing.json_body import BodyLimits
+
+_CONTENT_ENCODING: Final = "content-encoding"
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytes:
-    """Return the whole body. Raises `BodyTooLarge` as early as possible, and `BodyTooSlow`.
+    """Return the whole body, decoded, without a byte order mark.
 
-    The server discards what the caller sends after the error response.
+    Raises `BodyTooLarge` as early as possible, `BodyTooSlow`, `TooManyBodies`, and
+    `MalformedRequest` for a broken encoding. The server discards what the caller sends after the
+    error response. The body counts as in flight until `RequestContext.release_body`.
     """
+    current = request_context(request.scope)
+    context = app_context(request.scope)
+    address = client_address(request.scope, context.policy.links)
+    current.body = context.body_budget.open(current.tenant or "", address)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.max_bytes:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.timeout.total_seconds()):
-            return await _read_chunks(request, limits)
+            if is_gzip(request.headers.get(_CONTENT_ENCODING, IDENTITY)):
+                body = await _read_gzip(request, limits, current.body)
+            else:
+                current.body.grow_to(int(length) if length.isdigit() else 0)
+                body = await _read_plain(request, limits, current.body)
     except TimeoutError as error:
         raise BodyTooSlow from error
+    return body.removeprefix(BYTE_ORDER_MARK)
 
 
-async def _read_chunks(request: Request, limits: BodyLimits) -> bytes:
+async def _read_plain(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if size > limits.max_bytes:
-            raise _too_large(limits)
+        _check_size(size, limits, reservation)
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
+    decoder, chunks, size = GzipDecoder(limits.max_bytes), [], 0
+    async for chunk in request.stream():
+        # A few bytes may become megabytes, which would stop the event loop for a while.
+        decoded = await asyncio.to_thread(decoder.decode, chunk)
+        size += len(decoded)
+        _check_size(size, limits, reservation)
+        chunks.append(decoded)
+    decoder.finish()
+    return b"".join(chunks)
+
+
+def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> None:
+    if size > limits.max_bytes:
+        raise _too_large(limits)
+    reservation.grow_to(size)
 
 
 def _too_large(limits: BodyLimits) -> BodyTooLarge:
@@ -40,11 +75,20 @@ def _too_large(limits: BodyLimits) -> BodyTooLarge:
 
 
 def check_content_type(headers: Mapping[str, str]) -> None:
-    """Raise `UnsupportedMedia` unless the body is declared as JSON without content encoding."""
+    """Raise `UnsupportedMedia` unless the body is declared as JSON, plain or as gzip."""
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if not is_json or encoding != "identity":
+    check_content_encoding(headers)
+    if not is_json:
         raise UnsupportedMedia
+
+
+def check_content_encoding(headers: Mapping[str, str]) -> None:
+    """Raise `UnsupportedMedia` unless the body is plain or gzip.
+
+    The only check of a submit, whose body is JSON whatever its content type: clients that were
+    written for RunComfy send none, or `text/plain`.
+    """
+    is_gzip(headers.get(_CONTENT_ENCODING, IDENTITY))

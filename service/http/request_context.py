@@ -5,11 +5,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from starlette.datastructures import Headers
 from starlette.types import Scope
 
 from core.ids import IdSource
 from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
+from service.context import LinkPolicy
+from service.parsing.body_budget import BodyReservation
+from service.parsing.forwarded import HOST, ForwardedRequest, TrustedProxies, parse_forwarded
 
 _SCOPE_KEY: Final = "gateway.request_context"
 
@@ -36,6 +40,13 @@ class RequestContext:
     """A HEAD request is served as a GET, and its body is dropped."""
     wait_time: timedelta | None = None
     """How long the request waited because the caller had requested it (`Prefer: wait`)."""
+    body: BodyReservation | None = None
+    """The bytes of its body that count as in flight."""
+
+    def release_body(self) -> None:
+        """Count the body as in flight no longer: what was in it is stored, or refused."""
+        if self.body is not None:
+            self.body.release()
 
 
 def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
@@ -58,18 +69,31 @@ def request_context(scope: Scope) -> RequestContext:
     return opened
 
 
-_HOST: Final = re.compile(r"(?:[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+def client_address(scope: Scope, policy: LinkPolicy) -> str:
+    """Return the address of the caller, or of the untrusted proxy in front; "" if it has none."""
+    return forwarded_request(scope, policy.trusted_proxies).client or ""
 
 
-def build_links(scope: Scope, public_url: str | None) -> Links:
-    """Return links based on `public_url`, or else on the address of the request."""
-    return Links(public_url or f"{scope['scheme']}://{_host(scope)}{scope.get('root_path', '')}")
+def build_links(scope: Scope, policy: LinkPolicy) -> Links:
+    """Return links based on the public URL, or else on the address that the caller used."""
+    if policy.public_url is not None:
+        return Links(policy.public_url)
+    forwarded = forwarded_request(scope, policy.trusted_proxies)
+    scheme = forwarded.scheme or scope["scheme"]
+    prefix = forwarded.prefix or scope.get("root_path", "")
+    return Links(f"{scheme}://{forwarded.host or _host(scope)}{prefix}")
+
+
+def forwarded_request(scope: Scope, proxies: TrustedProxies) -> ForwardedRequest:
+    """Return what trusted proxies report of a request; without any, its peer is the caller."""
+    address, _ = scope.get("client") or (None, None)
+    return parse_forwarded(Headers(scope=scope), address, proxies)
 
 
 def _host(scope: Scope) -> str:
     named = next((value for name, value in scope["headers"] if name == b"host"), b"")
     text: str = named.decode("latin-1")
-    if _HOST.fullmatch(text):
+    if HOST.fullmatch(text):
         return text
     address, port = scope.get("server") or ("localhost", None)
     return f"{address}:{port}" if port else str(address)

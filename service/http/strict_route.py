@@ -7,7 +7,7 @@ options, and errors in the form of this API.
 
 import inspect
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from fastapi import APIRouter
 from fastapi.exceptions import RequestValidationError
@@ -18,7 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 
 from core.errors import FieldError, GatewayError
-from service.http.authentication import read_json_body, request_credential
+from service.http.authentication import checked_credential, read_json_body
 from service.http.openapi import Tag, problem_responses
 from service.parsing.fields import UNREADABLE_OPTION, parse_query, query_error
 from service.parsing.request_models import field_errors, invalid_input
@@ -34,13 +34,14 @@ class StrictRequest(Request):
     """
 
     error: Exception | None = None
+    max_body_bytes: int = 0
     _object: object = None
     _options: QueryParams | None = None
 
     async def body(self) -> bytes:
         """Return a text that is not empty: an omitted body is an empty object."""
         try:
-            self._object = await read_json_body(self)
+            self._object = await read_json_body(self, self.max_body_bytes)
         except (GatewayError, ClientDisconnect) as error:
             self._object, self.error = _UNREADABLE, error
         return b"{}"
@@ -83,13 +84,16 @@ class StrictRoute(APIRoute):
         texts = {"summary": summary.rstrip("."), "description": " ".join(description.split())}
         super().__init__(path, endpoint, **{**options, **texts, **_FIXED_OPTIONS})
 
-    @staticmethod
-    def check_caller(request: Request) -> None:
-        """Raise `Unauthenticated` for what cannot be a key, without a call to the store.
+    max_body_bytes: ClassVar[int] = 64 * 1024
+    """Enough for every body but a submit's."""
 
-        Called before a body is read; the operation's dependencies then check the key itself.
+    @staticmethod
+    async def check_caller(request: Request) -> None:
+        """Raise `Unauthenticated` unless the key exists; the operation itself checks its scopes.
+
+        Called before a body is read.
         """
-        request_credential(request)
+        await checked_credential(request, None)
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return FastAPI's handler over a `StrictRequest`."""
@@ -97,8 +101,9 @@ class StrictRoute(APIRoute):
 
         async def handler(request: Request) -> Response:
             if self.body_field is not None:
-                self.check_caller(request)
+                await self.check_caller(request)
             strict = StrictRequest(request.scope, request.receive)
+            strict.max_body_bytes = self.max_body_bytes
             try:
                 return await handle(strict)
             except RequestValidationError as error:

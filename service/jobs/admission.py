@@ -1,23 +1,29 @@
 """Admission: decides whether a submit may become a job, and builds that job. Pure; no HTTP."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 import orjson
 
-from core.deduplication.fingerprint import NO_DEFAULTS, fingerprint
+from core.deduplication.fingerprint import (
+    MAX_DEPTH,
+    NO_DEFAULTS,
+    fingerprint,
+    is_nested_deeper,
+)
+from core.errors import CallerError
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
+from core.representations.jobs import Links
 from core.tenants.api_keys import Credential
-from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheOption, CachePolicy, CacheStatus
-from core.transactions.admission import Admission, AdmissionResult, CacheRequest
+from core.tenants.cache_policy import PAID_CACHE_STATUSES, CachePolicy, CacheStatus
+from core.transactions.admission import Admission, AdmissionResult, CacheRequest, IdempotencyClaim
 from service.errors import CostAboveLimit
 from service.jobs.submit_options import Deadlines, OptionPolicy, SubmitOptions
-from service.models import SEED, ModelCard, ModelRegistry, estimate_cost, validate_input
+from service.models import ModelRegistry, estimate_cost, pins_seed, validate_input
 from service.parsing.json_body import parse_object, reject_duplicate_keys
 
 ADMITTED: Final = "admitted"
@@ -49,40 +55,48 @@ def build_admission(
 
     Raises `UnknownModel`, `InvalidInput`, `MalformedRequest`, `CostAboveLimit`.
     """
-    card = models.lookup(submit.model_id, now)
+    model_id = models.resolve(submit.model_id)
+    card = models.lookup(model_id, now)
     value = parse_object(submit.body)
     validate_input(card, value)
     # After the schema: it bounds the depth that this second parser recurses to.
     reject_duplicate_keys(submit.body)
     price = estimate_cost(card, value)
     _check_cost(submit.options.max_cost, price)
-    deadlines = options.deadlines_of(submit.model_id)
-    identity = fingerprint(submit.model_id, value, card.defaults if card else NO_DEFAULTS)
-    requested = _requested_cache(submit.options.cache, card, value)
+    deadlines = options.deadlines_of(model_id)
+    identity = fingerprint(model_id, value, card.defaults if card else NO_DEFAULTS)
+    rule = cache.rule_for(model_id).decided(pins_seed=pins_seed(card, value))
+    job = _build_job(submit, deadlines, price, identity, job_id, now)
     return Admission(
         credential=submit.credential,
-        job=_build_job(submit, deadlines, price, identity, job_id, now),
+        job=replace(job, model_id=model_id),
         input=submit.body,
         entry=TimelineEntry(now, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED),
-        cache=CacheRequest(requested, cache.rule_for(submit.model_id)),
-        idempotency=submit.idempotency_digest,
+        cache=CacheRequest(submit.options.cache, rule),
+        idempotency=claim_idempotency(submit),
         dry_run=submit.options.dry_run,
     )
 
 
-def _requested_cache(
-    option: CacheOption | None, card: ModelCard | None, value: Mapping[str, object]
-) -> CacheOption | None:
-    """Return the submit's own cache option, or what its input implies; None: the tenant's setting.
+def claim_idempotency(submit: ParsedSubmit) -> IdempotencyClaim | None:
+    """Return the claim of the submit's key; None if it has no key, or no readable body."""
+    digest = submit.idempotency_digest
+    sent = sent_fingerprint(submit.model_id, submit.body) if digest else None
+    return IdempotencyClaim(digest, sent) if digest and sent else None
 
-    An absent seed requests a new result each time. So may the input of a model without a schema: it
-    could have a seed.
+
+def sent_fingerprint(model_id: str, body: bytes) -> str | None:
+    """Return the fingerprint of what a caller sent, without defaults; None if it is not readable.
+
+    The model is not looked up: it and its schema can have changed since the first sending of a
+    call, whose repetition must still have the same fingerprint.
     """
-    if option is not None:
-        return option
-    if card is None or card.checks is None:
-        return CacheOption.OFF
-    return CacheOption.OFF if card.checks.has_seed and value.get(SEED) is None else None
+    try:
+        value = parse_object(body)
+        too_deep = is_nested_deeper(value, MAX_DEPTH)
+        return None if too_deep else fingerprint(model_id.rstrip("/"), value, NO_DEFAULTS)
+    except CallerError:
+        return None
 
 
 def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:
@@ -138,12 +152,19 @@ def emit_admitted(emit: Emit, admission: Admission, admitted: AdmissionResult) -
         emit(CostSaved(job.id, job.tenant, job.model_id, job.cost_saved))
 
 
-def dry_run_to_json(admission: Admission, admitted: AdmissionResult) -> bytes:
-    """Return what the submit would have led to: nothing is stored, and nothing is spent."""
+def dry_run_to_json(admission: Admission, admitted: AdmissionResult, links: Links) -> bytes:
+    """Return what the submit would have led to: nothing is stored, and nothing is spent.
+
+    It has the fields of every answer to a submit. The id is that of the request that the submit
+    would repeat (a replay); else nothing is stored under it.
+    """
     job = admission.job
+    job_id = job.id if admitted.record is None else admitted.record.job.id
     price = None if job.estimate is None else to_usd(job.estimate)
     return orjson.dumps(
         {
+            "request_id": job_id,
+            **links.for_job(job_id),
             "dry_run": True,
             "model_id": job.model_id,
             "outcome": admitted.cache_status,

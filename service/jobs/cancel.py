@@ -5,7 +5,7 @@ A job is reported as cancelled only if RunComfy cannot be running it.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
@@ -22,7 +22,9 @@ from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from service.errors import JobContended
 
-CANCEL_REQUESTED: Final = "cancel_asked"
+CANCEL_REQUESTED: Final = "cancel_requested"
+MAX_CANCEL_WAIT: Final = timedelta(seconds=2)
+"""How long a cancel waits for RunComfy's answer; RunComfy's own clients wait five seconds."""
 MAX_TRIES: Final = 5
 """Tries against concurrent writes. A worker writes a job a few times a second at most."""
 
@@ -99,10 +101,16 @@ def decide_cancel(job: Job, now: datetime) -> CancelDecision:
 
 @dataclass(frozen=True, slots=True)
 class Cancellation:
-    """The result of a cancel."""
+    """The result of a cancel. `is_acted_on` False: the job had ended, or would not be cancelled."""
 
     job: Job
     outcome: CancelOutcome
+    is_acted_on: bool
+
+
+def pending_cancel_outcome(job: Job) -> CancelOutcome:
+    """Return the outcome of a cancel that was requested of `job` before."""
+    return job.cancel_outcome or CancelOutcome.REQUESTED
 
 
 class JobCanceller:
@@ -131,7 +139,8 @@ class JobCanceller:
             before, now = view.record.job, self._clock.now()
             decision = decide_cancel(before, now)
             if decision.after is None:
-                return Cancellation(before, decision.outcome)
+                is_pending = decision.outcome is CancelOutcome.REQUESTED
+                return Cancellation(before, decision.outcome, is_acted_on=is_pending)
             change = await self._build_change(before, decision, now)
             outcome = await self._jobs.store(change)
             if outcome is WriteResult.HAS_FOLLOWERS:
@@ -142,7 +151,7 @@ class JobCanceller:
                 outcome = await self._jobs.store(change)
             if outcome is WriteResult.STORED:
                 self._emit_change(change)
-                return Cancellation(change.after, decision.outcome)
+                return Cancellation(change.after, decision.outcome, is_acted_on=True)
             if outcome is WriteResult.NOT_FOUND:
                 raise NotFound
         raise JobContended

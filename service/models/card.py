@@ -3,8 +3,9 @@
 Catalogue documents are parsed tolerantly: what is not understood is left out, and a remark added.
 """
 
+import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from importlib.resources import files
 from typing import Final
@@ -17,6 +18,7 @@ from core.money import MicroUsd, from_usd
 from service.models.input_schema import UnusableSchema, defaults_of
 from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
+from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
 from service.models.rules import SumEquals, parse_rule
 from service.models.validation import MAX_ERRORS, InputValidator, compile_schema
 
@@ -26,6 +28,8 @@ class CardSource(StrEnum):
 
     LOCAL = "local"
     CATALOGUE = "catalogue"
+    BOTH = "both"
+    """RunComfy's entry, with what the gateway's own card adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,23 @@ class InputChecks:
     defaults: Defaults
     media: tuple[MediaField, ...]
     rules: tuple[SumEquals, ...]
-    has_seed: bool = False
-    """Whether the input has a `seed`: a caller who leaves it out expects a new result each time."""
+    quantities: tuple[Quantity, ...] = ()
+    seed_field: str | None = None
+    """The field that pins the result: a caller who leaves it out expects another one each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalExtensions:
+    """What one of the gateway's own cards has beyond RunComfy's fields."""
+
+    forbid_unknown_fields: bool = False
+    media: tuple[MediaField, ...] = ()
+    rules: tuple[SumEquals, ...] = ()
+    price: Price | None = None
+    """The card's own price; its surcharges move with the base price that RunComfy states."""
+
+
+NO_LOCAL_EXTENSIONS: Final = LocalExtensions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +68,7 @@ class ModelCard:
 
     model_id: str
     display_name: str
+    description: str
     kind: str
     categories: tuple[str, ...]
     source: CardSource
@@ -56,6 +76,7 @@ class ModelCard:
     checks: InputChecks | None
     remarks: tuple[str, ...]
     source_document: Mapping[str, object] = field(repr=False)
+    extensions: LocalExtensions = field(default=NO_LOCAL_EXTENSIONS, repr=False)
 
     @property
     def defaults(self) -> Defaults:
@@ -71,7 +92,7 @@ class ModelCard:
         }
 
 
-SEED: Final = "seed"
+_SEED: Final = re.compile(r"(?:\w+_)?seed", re.IGNORECASE)
 SCHEMA_FIELDS: Final = frozenset({"input_schema", "output_schema"})
 _LOCAL_FIELDS: Final = ("description", "media_note", "sample")
 _CATALOGUE_FIELDS: Final = (
@@ -91,7 +112,20 @@ def validate_input(card: ModelCard | None, value: object) -> None:
 
 def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroUsd | None:
     """Return the estimated cost of a valid input; None if the card's price does not cover it."""
-    return estimate_price(card.price, value, card.defaults) if card else None
+    if card is None:
+        return None
+    quantities = card.checks.quantities if card.checks else quantities_of_input(value)
+    return estimate_price(card.price, value, card.defaults, quantities)
+
+
+def pins_seed(card: ModelCard | None, value: Mapping[str, object]) -> bool:
+    """Return whether the input sets the model's seed, so that a repetition means the same result.
+
+    Below zero is no seed: RunComfy's models read -1 as "choose one".
+    """
+    name = card.checks.seed_field if card and card.checks else None
+    seed = value.get(name) if name else None
+    return isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
 
 
 def _shape_errors(value: object) -> tuple[FieldError, ...]:
@@ -107,8 +141,9 @@ def _input_errors(checks: InputChecks, value: Mapping[str, object]) -> tuple[Fie
     if errors:
         return errors
     broken = (rule.check(value, checks.defaults) for rule in checks.rules)
-    found = [*(error for error in broken if error), *media_errors(checks.media, value)]
-    return tuple(found[:MAX_ERRORS])
+    wrong = (quantity.error(value.get(quantity.field)) for quantity in checks.quantities)
+    found = [error for error in (*broken, *wrong) if error]
+    return tuple([*found, *media_errors(checks.media, value)][:MAX_ERRORS])
 
 
 def _summary(errors: tuple[FieldError, ...]) -> str:
@@ -133,26 +168,40 @@ def parse_local_card(document: Mapping[str, object]) -> ModelCard:
     document_fields = {
         name: document[name] for name in (*_CATALOGUE_FIELDS, *_LOCAL_FIELDS) if name in document
     }
+    surcharges = tuple(_parse_surcharge(entry) for entry in _entries(document, "surcharges"))
     extensions = LocalExtensions(
         forbid_unknown_fields=document.get("unknown_fields") == "refuse",
         media=tuple(_parse_media_field(entry) for entry in _entries(document, "media")),
         rules=tuple(parse_rule(_to_strings(entry)) for entry in _entries(document, "rules")),
-        surcharges=tuple(_parse_surcharge(entry) for entry in _entries(document, "surcharges")),
+        price=_parse_price(document, surcharges),
     )
     return parse_card(str(document["model_id"]), document_fields, CardSource.LOCAL, extensions)
 
 
-@dataclass(frozen=True, slots=True)
-class LocalExtensions:
-    """What one of the gateway's own cards has beyond RunComfy's fields."""
+def overlay_card(local: ModelCard, entry: Mapping[str, object]) -> ModelCard:
+    """Return RunComfy's entry of a model with what the gateway's own card adds to it.
 
-    forbid_unknown_fields: bool = False
-    media: tuple[MediaField, ...] = ()
-    rules: tuple[SumEquals, ...] = ()
-    surcharges: tuple[Surcharge, ...] = ()
+    The entry's name, description, kind, price and fields count; rules, surcharges and whatever the
+    entry lacks or has in an unusable form are the card's.
+    """
+    own = local.source_document
+    usable = {
+        name: value
+        for name, value in entry.items()
+        if value is not None and (name not in own or _is_of_kind(value, own[name]))
+    }
+    document = {**own, **usable}
+    card = parse_card(local.model_id, document, CardSource.BOTH, local.extensions)
+    if card.checks is not None:
+        return card
+    document["input_schema"] = own.get("input_schema")
+    return parse_card(local.model_id, document, CardSource.BOTH, local.extensions)
 
 
-NO_LOCAL_EXTENSIONS: Final = LocalExtensions()
+def _is_of_kind(value: object, example: object) -> bool:
+    if isinstance(example, int | float):
+        return from_usd(value) is not None  # the only numbers of a card are prices
+    return isinstance(value, type(example)) and value not in ("", [], {})
 
 
 def parse_card(
@@ -163,18 +212,19 @@ def parse_card(
 ) -> ModelCard:
     """Parse a document of RunComfy's catalogue; any field may be missing."""
     name = document.get("display_name")
-    kind = document.get("kind")
     checks, remarks = _build_checks(document.get("input_schema"), extensions)
     return ModelCard(
         model_id=model_id,
         display_name=name if isinstance(name, str) and name else model_id,
-        kind=kind if isinstance(kind, str) else "",
+        description=_text_of(document, "description"),
+        kind=_text_of(document, "kind"),
         categories=_parse_texts(document.get("categories")),
         source=source,
-        price=_parse_price(document, extensions.surcharges),
+        price=_price_of(document, extensions.price),
         checks=checks,
         remarks=remarks,
         source_document=document,
+        extensions=extensions,
     )
 
 
@@ -189,16 +239,39 @@ def _build_checks(
         )
     except UnusableSchema as error:
         return None, (f"the input schema is not usable, inputs pass unchecked: {error}",)
-    by_path = {entry.path: entry for entry in (*media_fields(schema), *extensions.media)}
-    properties = validator.schema.get("properties")
+    media = _merge_media(media_fields(schema), extensions.media)
+    empty = frozenset(str(one.path[0]) for one in media if one.allows_empty and len(one.path) == 1)
     checks = InputChecks(
-        validator,
+        replace(validator, empty_fields=empty),
         defaults_of(read.schema),
-        tuple(by_path.values()),
+        media,
         extensions.rules,
-        has_seed=isinstance(properties, Mapping) and SEED in properties,
+        quantities_of_schema(read.schema),
+        _seed_field(read.schema),
     )
     return checks, read.remarks
+
+
+def _merge_media(listed: Iterable[MediaField], own: Iterable[MediaField]) -> tuple[MediaField, ...]:
+    """Return RunComfy's media fields with the formats of the gateway's own card, and its others."""
+    by_path = {entry.path: entry for entry in listed}
+    for entry in own:
+        known = by_path.get(entry.path)
+        by_path[entry.path] = replace(known, subtypes=entry.subtypes) if known else entry
+    return tuple(by_path.values())
+
+
+def _seed_field(schema: Mapping[str, object]) -> str | None:
+    fields = schema.get("properties")
+    names = [name for name in fields if _SEED.fullmatch(name)] if isinstance(fields, dict) else []
+    return min(names, key=len, default=None)
+
+
+def _price_of(document: Mapping[str, object], local: Price | None) -> Price | None:
+    listed = _parse_price(document, ())
+    if listed is None or local is None or listed.unit is not local.unit:
+        return listed
+    return local.at_base_rate(listed.rate)
 
 
 def _parse_price(document: Mapping[str, object], surcharges: tuple[Surcharge, ...]) -> Price | None:
@@ -206,6 +279,11 @@ def _parse_price(document: Mapping[str, object], surcharges: tuple[Surcharge, ..
     if rate is None or not isinstance(unit, str) or unit not in tuple(PriceUnit):
         return None
     return Price(PriceUnit(unit), rate, surcharges)
+
+
+def _text_of(document: Mapping[str, object], name: str) -> str:
+    value = document.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _parse_texts(value: object) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from jsonschema_rs import Draft202012Validator, RegexOptions
+
 from core.deduplication.fingerprint import MAX_DEPTH, Defaults
 
 TYPES: Final[Mapping[str, str]] = {
@@ -30,6 +32,11 @@ ANNOTATION_KEYWORDS: Final = frozenset(
     {"title", "description", "examples", "default", "format", "validations", "nullable"}
     | {"$schema", "$id", "$comment", "deprecated", "readOnly", "writeOnly", "order"}
 )
+LINEAR_PATTERNS: Final = RegexOptions(size_limit=2**20)
+"""An engine whose time is linear in the input, with a bound of a pattern's compiled size.
+
+The other one backtracks: a pattern with a back reference takes seconds for a megabyte.
+"""
 _DROPPED: Final = object()
 
 
@@ -174,6 +181,16 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+def _parse_pattern(_: _SchemaNormaliser, value: object, __: str) -> object:
+    if not isinstance(value, str):
+        return _DROPPED
+    try:
+        Draft202012Validator({"pattern": value}, pattern_options=LINEAR_PATTERNS)
+    except ValueError:
+        return _DROPPED
+    return value
+
+
 def _accept_if(is_valid: Callable[[object], bool]) -> _KeywordParser:
     return lambda _, value, __: value if is_valid(value) else _DROPPED
 
@@ -222,7 +239,7 @@ _KEYWORD_PARSERS: Final[Mapping[str, _KeywordParser]] = {
     "multipleOf": _parse_multiple_of,
     "minLength": _parse_count,
     "maxLength": _parse_count,
-    "pattern": _accept_if(lambda value: isinstance(value, str)),
+    "pattern": _parse_pattern,
     "minItems": _parse_count,
     "maxItems": _parse_count,
     "uniqueItems": _accept_if(lambda value: isinstance(value, bool)),

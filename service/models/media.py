@@ -1,14 +1,17 @@
 """Validates media fields: a public https URL, or a `data:` URI.
 
-Nothing is resolved or fetched here: RunComfy does that. File extensions are not checked, because
-they do not determine the media type.
+Nothing is resolved or fetched here: RunComfy does that. What is known without fetching is checked:
+the content of `data:` URIs, and a file extension that names a format which the model does not read.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
+from urllib.parse import quote
+
+import idna
 
 from core.errors import FieldError
 from core.webhooks.url_policy import (
@@ -20,6 +23,15 @@ from core.webhooks.url_policy import (
     is_local_name,
     kind_phrase,
     parse_url,
+)
+from service.models.media_content import (
+    DATA_URI,
+    HEAD_CHARS,
+    ContentRule,
+    content_errors,
+    decoded_size,
+    detect_format,
+    parse_content_rules,
 )
 from service.models.validation import json_pointer
 
@@ -42,9 +54,6 @@ MAX_MEDIA_BYTES: Final[Mapping[MediaKind, int]] = {
 
 # Pre-signed URLs with a session token are longer than 2,048 characters.
 _URL_POLICY: Final = TargetPolicy(max_length=8192)
-
-
-_HEAD_CHARS: Final = 256
 
 
 _MAX_HOST_LENGTH: Final = 253
@@ -71,27 +80,50 @@ _NON_PUBLIC_SUFFIXES: Final = (
 )
 
 
-_DATA_URI: Final = re.compile(
-    r"data:(?P<main>[a-z]+)/(?P<sub>[a-z0-9][a-z0-9.+-]*)(?:;[a-z0-9-]+=[a-z0-9._-]+)*;base64,",
-    re.IGNORECASE,
+_URL_PARTS: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<host>[^/?#]*?)(?P<port>:[0-9]*)?(?P<rest>[/?#].*)?",
+    re.DOTALL,
 )
 
 
-_BASE64_ALPHABET: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+# Formats that a model may not read; an extension that is not here means nothing.
+_MEDIA_EXTENSIONS: Final = frozenset(
+    {"jpg", "jpeg", "png", "bmp", "webp", "gif", "tif", "tiff", "svg", "avif", "heic", "heif"}
+    | {"ico", "psd", "pdf", "mp4", "m4v", "mov", "webm", "mkv", "avi", "mpg", "mpeg"}
+    | {"mp3", "wav", "ogg", "oga", "opus", "flac", "m4a", "aac"}
+)
 
 
 def find_media_error(
-    text: str, kind: MediaKind, max_bytes: int, subtypes: frozenset[str] = frozenset()
+    text: str,
+    kind: MediaKind,
+    max_bytes: int,
+    subtypes: frozenset[str] = frozenset(),
+    rules: tuple[ContentRule, ...] = (),
 ) -> str | None:
     """Return why `text` is not a valid media value, or None.
 
-    `max_bytes` and `subtypes` (the second half of media types; empty: any) apply to `data:` URIs
-    only: the content behind a URL is not known here.
+    `max_bytes` and `rules` apply to `data:` URIs only: the content behind a URL is not known here.
+    `subtypes` are the second halves of the media types that the model reads; empty: any.
     """
     if text[:5].lower() == "data:":
-        return _find_data_uri_error(text, kind, max_bytes, subtypes)
+        return _find_data_uri_error(text, kind, max_bytes, subtypes, rules)
     error = None if is_plain_url(text) else find_url_error(text)
-    return f"must be a public https URL or a data: URI; {error}" if error else None
+    if error:
+        return f"must be a public https URL or a data: URI; {error}"
+    extension = _path_extension(text)
+    if subtypes and extension in _MEDIA_EXTENSIONS - subtypes:
+        return f"{_format_subtypes(kind, subtypes)}; the URL ends in .{extension}"
+    return None
+
+
+def _format_subtypes(kind: MediaKind, subtypes: frozenset[str]) -> str:
+    return f"must be {kind}/ followed by one of {', '.join(sorted(subtypes))}"
+
+
+def _path_extension(url: str) -> str:
+    name = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2]
+    return name.rpartition(".")[2].lower() if "." in name else ""
 
 
 def is_plain_url(url: str) -> bool:
@@ -106,8 +138,11 @@ def is_plain_url(url: str) -> bool:
 
 
 def find_url_error(url: str) -> str | None:
-    """Return why RunComfy must not fetch `url`, or None."""
-    target = parse_url(url, _URL_POLICY)
+    """Return why RunComfy must not fetch `url`, or None. It is judged in its form in ASCII."""
+    ascii_url = to_ascii_url(url)
+    if ascii_url is None:
+        return "the URL has no form in ASCII (IDNA, RFC 3986)"
+    target = parse_url(ascii_url, _URL_POLICY)
     if isinstance(target, Refusal):
         return target.message
     if target.scheme != "https":
@@ -120,37 +155,61 @@ def find_url_error(url: str) -> str | None:
     return None
 
 
+def to_ascii_url(url: str) -> str | None:
+    """Return the URL with its host by IDNA (UTS 46) and the rest percent-encoded, as clients do.
+
+    None if it has no such form. A URL in ASCII is returned as it is.
+    """
+    if url.isascii():
+        return url
+    parts = _URL_PARTS.fullmatch(url) if len(url) <= _URL_POLICY.max_length else None
+    if parts is None or len(parts["host"]) > _MAX_HOST_LENGTH:
+        return None
+    try:
+        host = parts["host"]
+        if not host.isascii():
+            host = idna.encode(host, uts46=True).decode()
+        rest = "".join(char if char.isascii() else quote(char) for char in parts["rest"] or "")
+    except UnicodeError:  # `idna.IDNAError` is one; so is the error of a lone surrogate
+        return None
+    return f"{parts['scheme']}{host}{parts['port'] or ''}{rest}"
+
+
 def _is_private_name(host: str) -> bool:
     return host in PRIVATE_NAMES or host.rpartition(".")[2] in PRIVATE_NAMES
 
 
 def _find_data_uri_error(
-    text: str, kind: MediaKind, max_bytes: int, subtypes: frozenset[str]
+    text: str,
+    kind: MediaKind,
+    max_bytes: int,
+    subtypes: frozenset[str],
+    rules: tuple[ContentRule, ...],
 ) -> str | None:
-    head = _DATA_URI.match(text[:_HEAD_CHARS])
+    head = DATA_URI.match(text[:HEAD_CHARS])
     if head is None:
         return f"must be of the form data:{kind}/...;base64,... where it is a data: URI"
     if head["main"].lower() != kind:
         return f"must hold media of type {kind}/..."
     if subtypes and head["sub"].lower() not in subtypes:
-        return f"must be {kind}/ followed by one of {', '.join(sorted(subtypes))}"
-    size = decoded_size(text[head.end() :])
-    if size is None:
-        return "must hold valid base64 after the comma"
+        return _format_subtypes(kind, subtypes)
+    payload = text[head.end() :]
+    size = decoded_size(payload)
     if not size:
-        return "must not be empty"
-    return None if size <= max_bytes else f"must be at most {max_bytes:,} bytes when decoded"
+        return "must not be empty" if size == 0 else "must hold valid base64 after the comma"
+    found = detect_format(payload) if subtypes else None
+    if found and found not in subtypes:
+        return f"{_format_subtypes(kind, subtypes)}; the content is {found}"
+    return next(_content_errors(payload, size, max_bytes, rules), None)
 
 
-def decoded_size(payload: str) -> int | None:
-    """Return the decoded size of padded base64 (RFC 4648, section 4); None if it is invalid."""
-    if not payload.isascii() or len(payload) % 4:
-        return None
-    padding = len(payload[-2:]) - len(payload[-2:].rstrip("="))
-    # Deleting the alphabet is faster than decoding, and leaves nothing of a valid text.
-    if payload[: len(payload) - padding].encode().translate(None, _BASE64_ALPHABET):
-        return None
-    return len(payload) // 4 * 3 - padding
+def _content_errors(
+    payload: str, size: int, max_bytes: int, rules: tuple[ContentRule, ...]
+) -> Iterator[str]:
+    # RunComfy's own text first, if both are broken.
+    yield from content_errors(payload, size, rules)
+    if size > max_bytes:
+        yield f"must be at most {max_bytes:,} bytes when decoded"
 
 
 # RunComfy's values of `format`; the plurals mark lists.
@@ -164,10 +223,6 @@ FORMATS: Final[Mapping[str, MediaKind]] = {
 }
 
 
-# The larger reading of "MB": RunComfy does not document which one its rule means.
-_MEBIBYTE: Final = 2**20
-
-
 FieldPath = tuple[str | None, ...]
 
 
@@ -179,36 +234,35 @@ class MediaField:
     kind: MediaKind
     max_bytes: int
     subtypes: frozenset[str] = frozenset()
+    rules: tuple[ContentRule, ...] = ()
     allows_empty: bool = False
+    """Whether '' stands for no media, as where the field is optional."""
 
 
-def media_fields(schema: object, path: FieldPath = ()) -> Iterator[MediaField]:
+def media_fields(
+    schema: object, path: FieldPath = (), *, is_optional: bool = False
+) -> Iterator[MediaField]:
     """Yield the media fields of one of RunComfy's schemas, by their `format`."""
     if not isinstance(schema, Mapping):
         return
     format_name = schema.get("format")
     if isinstance(format_name, str) and format_name in FORMATS:
-        yield _parse_media_field(schema, path, FORMATS[format_name])
+        field = _parse_media_field(schema, path, FORMATS[format_name])
+        yield replace(field, allows_empty=is_optional or field.allows_empty)
         return
-    fields = schema.get("properties")
+    fields, required = schema.get("properties"), schema.get("required")
+    needed = required if isinstance(required, list) else []
     for name, inner in fields.items() if isinstance(fields, Mapping) else ():
-        yield from media_fields(inner, (*path, name))
+        yield from media_fields(inner, (*path, name), is_optional=name not in needed)
     yield from media_fields(schema.get("items"), (*path, None))
 
 
 def _parse_media_field(
     schema: Mapping[str, object], path: FieldPath, kind: MediaKind
 ) -> MediaField:
-    max_bytes = min([MAX_MEDIA_BYTES[kind], *_size_limits(schema)])
-    return MediaField(path, kind, max_bytes, allows_empty=schema.get("default") == "")
-
-
-def _size_limits(schema: Mapping[str, object]) -> Iterator[int]:
-    rules = schema.get("validations")
-    for rule in rules if isinstance(rules, list) else ():
-        limit = rule.get("validation_value") if isinstance(rule, Mapping) else None
-        if isinstance(limit, int | float) and rule.get("validation_rule") == "file_size_mb<":
-            yield int(limit * _MEBIBYTE)
+    rules = parse_content_rules(schema)
+    is_empty = schema.get("default") == ""
+    return MediaField(path, kind, MAX_MEDIA_BYTES[kind], rules=rules, allows_empty=is_empty)
 
 
 def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[FieldError]:
@@ -219,7 +273,9 @@ def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[Fiel
             continue
         for path, text in _values_at(value, field.path):
             if isinstance(text, str) and (text or not field.allows_empty):
-                error = find_media_error(text, field.kind, field.max_bytes, field.subtypes)
+                error = find_media_error(
+                    text, field.kind, field.max_bytes, field.subtypes, field.rules
+                )
                 if error:
                     yield FieldError(json_pointer(path), error)
 

@@ -1,14 +1,17 @@
 """Estimates the cost of a request from RunComfy's price list. RunComfy's own bill counts."""
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from typing import Final
 
 from core.deduplication.fingerprint import Defaults
 from core.money import MicroUsd
+from service.models.quantities import Quantity, QuantityKind, largest_units
+
+_MAX_COST: Final = 10**15
+"""Micro-dollars. The budgets are summed in doubles, which are exact up to nine times that."""
 
 
 class PriceUnit(StrEnum):
@@ -16,20 +19,6 @@ class PriceUnit(StrEnum):
 
     SECOND = "second"
     OUTPUT = "output"
-
-
-# The fields with the number of units of a request; the first that is present counts.
-QUANTITY_FIELDS: Final[Mapping[PriceUnit, tuple[str, ...]]] = {
-    PriceUnit.SECOND: ("duration",),
-    PriceUnit.OUTPUT: ("num_outputs", "num_images", "n"),
-}
-_DEFAULT_QUANTITIES: Final[Mapping[PriceUnit, Decimal | None]] = {
-    PriceUnit.SECOND: None,
-    PriceUnit.OUTPUT: Decimal(1),
-}
-# Larger quantities are no quantities: their price would overflow the budgets' integers.
-_MAX_UNITS: Final = 1_000_000
-_QUANTITY_TEXT: Final = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,6})?)s?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +38,40 @@ class Price:
     rate: MicroUsd
     surcharges: tuple[Surcharge, ...] = ()
 
+    def at_base_rate(self, rate: MicroUsd) -> "Price":
+        """Return this price list for another base rate of RunComfy's; surcharges move with it.
+
+        A base rate that this list has already, as base or as surcharge, changes none of them: which
+        of several rates RunComfy names as the base is its choice.
+        """
+        known = {self.rate, *(surcharge.rate for surcharge in self.surcharges)}
+        if rate in known or not self.rate:
+            return replace(self, rate=rate)
+        factor = Decimal(rate) / Decimal(self.rate)
+        return replace(
+            self,
+            rate=rate,
+            surcharges=tuple(
+                replace(one, rate=_round_up(one.rate * factor)) for one in self.surcharges
+            ),
+        )
+
 
 def estimate_price(
-    price: Price | None, value: Mapping[str, object], defaults: Defaults
+    price: Price | None,
+    value: Mapping[str, object],
+    defaults: Defaults,
+    quantities: tuple[Quantity, ...],
 ) -> MicroUsd | None:
-    """Return the estimate, rounded up; None if the price or the quantity is not known."""
+    """Return the estimate, rounded up; None if the price or a quantity is not known."""
     if price is None:
         return None
-    units = _quantity(price.unit, value, defaults)
-    if units is None:
-        return None
-    cost = units * _rate(price, value, defaults)
-    return MicroUsd(int(cost.to_integral_value(ROUND_CEILING)))
+    given = {one.field: defaults.effective(value, one.field) for one in quantities}
+    units = largest_units(quantities, QuantityKind.OUTPUTS, given)
+    if price.unit is PriceUnit.SECOND:
+        seconds = largest_units(quantities, QuantityKind.SECONDS, given)
+        units = None if units is None or seconds is None else units * seconds
+    return None if units is None else _round_up(units * _rate(price, value, defaults))
 
 
 def _rate(price: Price, value: Mapping[str, object], defaults: Defaults) -> MicroUsd:
@@ -72,21 +83,5 @@ def _rate(price: Price, value: Mapping[str, object], defaults: Defaults) -> Micr
     return next(fitting, price.rate)
 
 
-def _quantity(unit: PriceUnit, value: Mapping[str, object], defaults: Defaults) -> Decimal | None:
-    for name in QUANTITY_FIELDS[unit]:
-        given = defaults.effective(value, name)
-        if given is not None:
-            return _parse_units(given)
-    return _DEFAULT_QUANTITIES[unit]
-
-
-def _parse_units(quantity: object) -> Decimal | None:
-    """Return a positive number of units, also of strings such as `"5"` and `"8s"`, else None."""
-    if isinstance(quantity, str):
-        figure = _QUANTITY_TEXT.fullmatch(quantity)
-        units = Decimal(figure[1]) if figure else None
-    elif isinstance(quantity, int | float) and not isinstance(quantity, bool):
-        units = Decimal(str(quantity))
-    else:
-        units = None
-    return units if units is not None and 0 < units <= _MAX_UNITS else None
+def _round_up(amount: Decimal) -> MicroUsd:
+    return MicroUsd(min(int(amount.to_integral_value(ROUND_CEILING)), _MAX_COST))

@@ -1,26 +1,39 @@
 """The registry of models: an immutable set of cards with look-up, search and pages.
 
-The gateway's own cards take precedence over RunComfy's catalogue.
+A card of the gateway's own is laid over RunComfy's entry of the same id.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
+from difflib import get_close_matches
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Final, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import MalformedRequest, UnknownModel
+from core.model_ids import is_model_id
 from service.models.card import ModelCard
-from service.models.catalogue_entry import is_model_id, parse_catalogue_card
+from service.models.catalogue_entry import parse_catalogue_card
 from service.parsing.fields import UNREADABLE_OPTION, InvalidField
 from service.parsing.request_models import FlagOption, RequestModel, WholeNumberOption
 
-MAX_PAGE_SIZE: Final = 100
+MAX_PAGE_SIZE: Final = 500
+"""RunComfy's own limit."""
 MAX_OFFSET: Final = 999_999_999
-# RunComfy adds models daily: after some missed syncs a missing model may still exist.
-CATALOGUE_MAX_AGE: Final = timedelta(hours=3)
+_MAX_NEAR_NAMES: Final = 3
+_MAX_COMPARED_CHARS: Final = 100
+"""Comparing longer names with a whole catalogue would take too long."""
+
+
+class UnlistedPolicy(StrEnum):
+    """What becomes of a submit to a model that neither the catalogue nor a card lists."""
+
+    REFUSE = "refuse"
+    FORWARD = "forward"
+    """It is passed on unchecked; its price is unknown."""
 
 
 class ModelQuery(RequestModel):
@@ -36,11 +49,12 @@ class ModelQuery(RequestModel):
     def _is_readable(cls, options: dict[str, object]) -> dict[str, object]:
         if UNREADABLE_OPTION in options:  # this model does not forbid it
             raise InvalidField("is not readable")
-        return options
+        # Clients of RunComfy send options without a value: they mean its default.
+        return {name: value for name, value in options.items() if value != ""}
 
-    search: str = Field("", description="Words that the id or the name must contain.")
+    search: str = Field("", description="Words that id, name or description must contain.")
     category: str = Field("", description="A category.")
-    kind: str = Field("", description="A kind, such as `video`.")
+    kind: str = Field("", description="`model`, `workflow` or `inference`.")
     limit: Annotated[int, WholeNumberOption(1, MAX_PAGE_SIZE)] = Field(50, description="Page size.")
     offset: Annotated[int, WholeNumberOption(0, MAX_OFFSET)] = Field(
         0, description="Number of models to skip."
@@ -79,7 +93,7 @@ class ModelRegistry:
     by_id: Mapping[str, ModelCard]
     synced_at: datetime | None
     cards_by_document: Mapping[bytes, ModelCard | None] = field(repr=False)
-    max_age: timedelta = CATALOGUE_MAX_AGE
+    unlisted: UnlistedPolicy = UnlistedPolicy.REFUSE
 
     @classmethod
     def build(
@@ -88,22 +102,24 @@ class ModelRegistry:
         documents: Iterable[bytes] = (),
         synced_at: datetime | None = None,
         *,
-        max_age: timedelta = CATALOGUE_MAX_AGE,
+        unlisted: UnlistedPolicy = UnlistedPolicy.REFUSE,
         known_cards: Mapping[bytes, ModelCard | None] | None = None,
     ) -> Self:
         """Build a registry of own cards and of the catalogue's documents (one JSON per model).
 
         Compiles about a thousand schemas a second: call it in a thread for a new catalogue.
         """
-        known = known_cards or {}
+        known, ours = known_cards or {}, tuple(local_cards)
+        local_by_id = {card.model_id: card for card in ours}
         sources = {
-            document: known[document] if document in known else parse_catalogue_card(document)
+            document: known[document]
+            if document in known
+            else parse_catalogue_card(document, local_by_id)
             for document in documents
         }
-        ours = tuple(local_cards)
-        cards = {card.model_id: card for card in (*filter(None, sources.values()), *ours)}
-        by_id = MappingProxyType(dict(sorted(cards.items())))
-        return cls(ours, by_id, synced_at, MappingProxyType(sources), max_age)
+        listed = {card.model_id: card for card in sources.values() if card}
+        by_id = MappingProxyType(dict(sorted((local_by_id | listed).items())))
+        return cls(ours, by_id, synced_at, MappingProxyType(sources), unlisted)
 
     def with_catalogue(self, documents: Iterable[bytes], synced_at: datetime) -> "ModelRegistry":
         """Return a registry with a newer catalogue; cards of unchanged documents are reused."""
@@ -111,7 +127,7 @@ class ModelRegistry:
             self.local_cards,
             documents,
             synced_at,
-            max_age=self.max_age,
+            unlisted=self.unlisted,
             known_cards=self.cards_by_document,
         )
 
@@ -120,31 +136,62 @@ class ModelRegistry:
         """The number of catalogue documents that could not be parsed."""
         return sum(card is None for card in self.cards_by_document.values())
 
-    def lookup(self, model_id: str, now: datetime) -> ModelCard | None:
-        """Return the model's card; None: it is not known, and submits pass unchecked.
+    def lists(self, written: str) -> bool:
+        """Return whether a path means a model of the catalogue or of a card."""
+        return self.resolve(written) in self.by_id
 
-        Without a fresh catalogue an unknown model may exist: RunComfy rejects one that does not
-        without charge, and an outage of the sync must not hide a new model. Raises `UnknownModel`
-        while the catalogue is fresh, and `MalformedRequest` for a malformed id.
+    def resolve(self, written: str) -> str:
+        """Return the id that a path means: without a slash at its end, `+` possibly a space.
+
+        Form encoding writes a space as `+`, and some clients encode paths so; an id that holds a
+        `+` itself comes first.
+        """
+        model_id = written.rstrip("/")
+        spaced = model_id.replace("+", " ")
+        return spaced if model_id not in self.by_id and spaced in self.by_id else model_id
+
+    def lookup(self, model_id: str, now: datetime) -> ModelCard | None:
+        """Return the card of an id; None: the model is not listed, and passes on unchecked.
+
+        Raises `UnknownModel` if the policy refuses such a model, `MalformedRequest` for what cannot
+        be an id.
         """
         card = self.by_id.get(model_id)
         if card:
             return card
         if not is_model_id(model_id):
-            raise MalformedRequest("That is not a model id: names in ASCII, separated by slashes.")
-        if self.is_fresh(now):
-            raise UnknownModel(f"No model {model_id} is known; see GET /v1/models.")
-        return None
+            raise MalformedRequest(
+                "That is not a model id: printable names, separated by slashes, are."
+            )
+        if self.unlisted is UnlistedPolicy.FORWARD:
+            return None
+        raise self._unknown_model(model_id, now)
 
-    def is_fresh(self, now: datetime) -> bool:
-        """Return whether the catalogue is recent enough to prove that a model does not exist."""
-        return self.synced_at is not None and now - self.synced_at < self.max_age
-
-    def card(self, model_id: str) -> ModelCard:
+    def card(self, model_id: str, now: datetime) -> ModelCard:
         """Return the card of an id. Raises `UnknownModel`, even if a submit would pass."""
         if model_id not in self.by_id:
-            raise UnknownModel
+            raise self._unknown_model(model_id, now)
         return self.by_id[model_id]
+
+    def _unknown_model(self, model_id: str, now: datetime) -> UnknownModel:
+        """Return the error with the nearest ids and the age of the catalogue."""
+        near = self._near_names(model_id)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        if self.synced_at is None:
+            age = "No worker has read RunComfy's catalogue yet"
+        else:
+            age = f"The catalogue was read {_format_age(now, self.synced_at)} ago"
+        return UnknownModel(
+            f"No model {model_id[:_MAX_COMPARED_CHARS]} is listed.{hint} {age}; a worker reads it "
+            "again within a minute."
+        )
+
+    def _near_names(self, model_id: str) -> list[str]:
+        if len(model_id) > _MAX_COMPARED_CHARS:
+            return []
+        names = {name.casefold(): name for name in self.by_id}
+        near = get_close_matches(model_id.casefold(), names, n=_MAX_NEAR_NAMES, cutoff=0.7)
+        return [names[name] for name in near]
 
     def page(self, query: ModelQuery) -> ModelPage:
         """Return a page of the matching models, by id."""
@@ -161,9 +208,17 @@ class ModelRegistry:
 
 def _matches(card: ModelCard, query: ModelQuery) -> bool:
     words = query.search.casefold().split()
-    text = f"{card.model_id} {card.display_name}".casefold()
+    text = f"{card.model_id} {card.display_name} {card.description}".casefold()
     return (
         all(word in text for word in words)
         and query.category in ("", *card.categories)
         and query.kind in ("", card.kind)
     )
+
+
+def _format_age(now: datetime, at: datetime) -> str:
+    seconds = max(int((now - at).total_seconds()), 0)
+    for size, unit in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} seconds"

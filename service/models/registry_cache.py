@@ -1,14 +1,18 @@
 """Caches the model registry, and refreshes it after each catalogue sync of a worker."""
 
 import asyncio
+from collections.abc import Iterable
 from datetime import datetime, timedelta
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
 from core.store.interfaces import CatalogueRepository
 from service.models import ModelRegistry
+
+_MISS_INTERVAL: Final = timedelta(seconds=1)
+"""Between two refreshes for models that are not listed: anybody can name such models."""
 
 
 class ModelRegistryCache:
@@ -23,6 +27,24 @@ class ModelRegistryCache:
         self._clock = clock
         self._emit = emit
         self._disconnected_at: timedelta | None = None
+        self._missed_at: timedelta | None = None
+
+    async def covering(self, model_ids: Iterable[str]) -> ModelRegistry:
+        """Return the registry; refreshed first if it does not list one of these models.
+
+        If that does not help, a sync is requested of the workers: RunComfy may have added the model
+        since. Raises `StoreUnavailable`. Call it for authenticated callers only.
+        """
+        wanted = tuple(model_ids)
+        now = self._clock.monotonic()
+        if all(map(self.registry.lists, wanted)):
+            return self.registry
+        if self._missed_at is None or now - self._missed_at >= _MISS_INTERVAL:
+            self._missed_at = now
+            await self.refresh()
+            if not all(map(self.registry.lists, wanted)):
+                await self._catalogue.request_sync(self._clock.now())
+        return self.registry
 
     async def refresh(self) -> None:
         """Load the catalogue if it was synced since. Raises `StoreUnavailable`."""

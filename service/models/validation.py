@@ -6,14 +6,24 @@ Messages never contain a value of the input, and their number is bounded.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from itertools import islice
+from itertools import chain, islice
 from typing import Final
 
 import orjson
 from jsonschema_rs import Draft202012Validator, ValidationError
 
 from core.errors import FieldError
-from service.models.input_schema import NormalisedSchema, UnusableSchema, normalise_schema
+from service.models.alternatives import (
+    failed_alternatives,
+    is_too_large,
+    without_alternatives,
+)
+from service.models.input_schema import (
+    LINEAR_PATTERNS,
+    NormalisedSchema,
+    UnusableSchema,
+    normalise_schema,
+)
 
 MAX_ERRORS: Final = 20
 _MAX_MESSAGE_LENGTH: Final = 300
@@ -50,22 +60,39 @@ MESSAGES: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class InputValidator:
-    """A schema, compiled once: checking a typical input takes about a microsecond."""
+    """A schema, compiled once: checking a typical input takes about a microsecond.
+
+    `empty_fields` are optional fields in which '' stands for nothing.
+    """
 
     schema: Mapping[str, object]
     compiled: Draft202012Validator
+    plain: Draft202012Validator
+    """The schema without alternatives: their errors cannot be named within bounds."""
+    empty_fields: frozenset[str] = frozenset()
 
     def errors(self, value: object) -> tuple[FieldError, ...]:
-        """Return the errors of `value`, at most `MAX_ERRORS`."""
+        """Return the errors of `value`, at most `MAX_ERRORS`. null in an optional field is none."""
         if self.compiled.is_valid(value):
             return ()
-        found = self._first_error(value) if _is_large(value) else self.compiled.iter_errors(value)
+        value = _without_absent(value, self.schema, self.empty_fields)
+        if self.compiled.is_valid(value):
+            return ()
+        found = self._first_error(value) if _is_large(value) else self.plain.iter_errors(value)
         errors = (field for error in found for field in self._field_errors(error))
-        return tuple(islice(errors, MAX_ERRORS))
+        named = tuple(islice(chain(errors, self._alternative_errors(value)), MAX_ERRORS))
+        return named or (FieldError("", "does not fit the schema"),)
+
+    def _alternative_errors(self, value: object) -> Iterator[FieldError]:
+        failed = failed_alternatives(
+            self.schema, value, lambda one: _compile_validator(one).is_valid
+        )
+        for path, keyword in failed:
+            yield FieldError(json_pointer(path), MESSAGES[keyword])
 
     def _first_error(self, value: object) -> Iterator[ValidationError]:
         try:
-            self.compiled.validate(value)
+            self.plain.validate(value)
         except ValidationError as error:
             yield error
 
@@ -94,6 +121,28 @@ class InputValidator:
         return list(fields) if isinstance(fields, Mapping) else []
 
 
+def _without_absent(
+    value: object, schema: object, empty_fields: frozenset[str] = frozenset()
+) -> object:
+    """Return `value` without null in optional fields: RunComfy reads it as if it were absent.
+
+    `value` is of bounded depth. Combinations of schemas are not searched for fields.
+    """
+    if not isinstance(schema, Mapping):
+        return value
+    if isinstance(value, list):
+        return [_without_absent(item, schema.get("items")) for item in value]
+    fields, required = schema.get("properties"), schema.get("required")
+    if not isinstance(value, dict) or not isinstance(fields, Mapping):
+        return value
+    optional = fields.keys() - set(required if isinstance(required, list) else ())
+    return {
+        name: _without_absent(item, fields.get(name))
+        for name, item in value.items()
+        if name not in optional or not (item is None or (item == "" and name in empty_fields))
+    }
+
+
 # The details of a combination would hold the errors of every branch.
 _DETAILED_KEYWORDS: Final = frozenset(MESSAGES) - {"anyOf", "oneOf", "not"} | {
     "required",
@@ -110,19 +159,30 @@ def compile_schema(
     Raises `UnusableSchema`.
     """
     read = normalise_schema(schema, forbid_unknown_fields=forbid_unknown_fields)
-    validator = InputValidator(read.schema, _compile_validator(read.schema))
+    validator = _build_validator(read.schema)
     wrong = _fields_contradicting_default(validator)
     if not wrong:
         return validator, read
     relaxed = _without_checks(read.schema, wrong)
     remarks = tuple(f"/properties/{name} does not fit its own default" for name in sorted(wrong))
     read = NormalisedSchema(relaxed, (*read.remarks, *remarks))
-    return InputValidator(relaxed, _compile_validator(relaxed)), read
+    return _build_validator(relaxed), read
+
+
+def _build_validator(schema: Mapping[str, object]) -> InputValidator:
+    if is_too_large(schema):
+        raise UnusableSchema("the schema refers to itself, or has too many alternatives")
+    plain = without_alternatives(schema)
+    return InputValidator(
+        schema,
+        _compile_validator(schema),
+        _compile_validator(plain if isinstance(plain, Mapping) else {}),
+    )
 
 
 def _compile_validator(schema: Mapping[str, object]) -> Draft202012Validator:
     try:
-        return Draft202012Validator(dict(schema), offline=True)
+        return Draft202012Validator(dict(schema), offline=True, pattern_options=LINEAR_PATTERNS)
     except (ValueError, RecursionError) as error:
         raise UnusableSchema(truncate_message(str(error).split("\n", 1)[0])) from error
 

@@ -24,7 +24,10 @@ _ALLOW_HINT: Final = "; an operator can allow it by GATEWAY_WEBHOOKS__ALLOWED_TA
 _MAX_FIELDS: Final = 64
 _MAX_DIGITS: Final = 20
 _USD: Final = re.compile(USD_PATTERN)
-_BOOLEANS: Final = {"true": True, "1": True, "false": False, "0": False}
+_BOOLEANS: Final = {
+    **dict.fromkeys(("true", "1", "yes", "on"), True),
+    **dict.fromkeys(("false", "0", "no", "off"), False),
+}
 
 T = TypeVar("T")
 W = TypeVar("W", bound=StrEnum)
@@ -103,7 +106,7 @@ def parse_integer(text: str, minimum: int, maximum: int, unit: str = "") -> int:
 
 
 def parse_boolean(text: str) -> bool:
-    """Parse `true`, `false`, `1` or `0`."""
+    """Parse `true`, `1`, `yes`, `on`, or `false`, `0`, `no`, `off`."""
     word = text.lower()
     if word not in _BOOLEANS:
         raise InvalidField("must be true or false")

@@ -14,10 +14,13 @@ from typing import Final
 import uvicorn
 
 from core.clock import SystemClock
+from core.http_server.connections import ConnectionPolicy, Connections
+from core.http_server.file_descriptors import RESERVED, available_connections
+from core.http_server.server import LimitedServer, build_config
+from core.observability.events import Emit, OperationalWarning
 from core.observability.logs import configure_logging
 from service.app import create_app
 from service.composition import open_app_context
-from service.server.http_protocol import BoundedHttpProtocol
 from service.server.process_manager import (
     STARTUP_FAILED,
     BindAddress,
@@ -40,25 +43,17 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     stopping = asyncio.Event()
     app = create_app(partial(open_app_context, settings, log, stopping))
-    server = _Server(
-        stopping,
-        uvicorn.Config(
-            app,
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http=BoundedHttpProtocol,
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            backlog=settings.backlog,
-            timeout_keep_alive=ceil(settings.keep_alive_timeout.total_seconds()),
-            timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
-        ),
+    connections = Connections(_connection_policy(settings, log))
+    config = build_config(
+        app,
+        connections,
+        host=settings.host,
+        port=settings.port,
+        lifespan="on",
+        backlog=settings.backlog,
+        timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
     )
+    server = _Server(stopping, config, connections)
 
     def stop(_: int, __: FrameType | None) -> None:
         server.should_exit = True
@@ -85,11 +80,33 @@ def run_multiprocess(settings: ServiceSettings, processes: int) -> None:
         raise SystemExit(code)
 
 
-class _Server(uvicorn.Server):
+def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolicy:
+    wanted = settings.max_connections
+    available = available_connections(wanted)
+    if available < wanted:
+        emit(
+            OperationalWarning(
+                "few_file_descriptors",
+                f"`ulimit -n` allows {available} connections beside {RESERVED} reserved "
+                f"descriptors, GATEWAY_MAX_CONNECTIONS is {wanted}: raise the hard limit",
+            )
+        )
+    return ConnectionPolicy(
+        max_connections=available,
+        max_per_address=settings.max_connections_per_address or max(1, available // 2),
+        keep_alive_timeout=settings.keep_alive_timeout,
+        body_timeout=settings.body_timeout,
+        unacknowledged_timeout=settings.heartbeat_interval,
+    )
+
+
+class _Server(LimitedServer):
     """Sets `stopping` before it waits for open requests: the lifespan ends only after them."""
 
-    def __init__(self, stopping: asyncio.Event, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(
+        self, stopping: asyncio.Event, config: uvicorn.Config, connections: Connections
+    ) -> None:
+        super().__init__(config, connections)
         self._stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Long poll: waits for the end of a job, or until the caller disconnects. Knows no store."""
+"""Long poll: waits for a change of a job, or until the caller disconnects. Knows no store."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,10 +18,19 @@ ReadJob = Callable[[], Awaitable[JobView]]
 _DISCONNECT: Final = "http.disconnect"
 
 
-async def wait_for_end(
-    subscription: Subscription, read: ReadJob, max_wait: timedelta, clock: Clock
+def has_ended(view: JobView) -> bool:
+    """Return whether the job is final."""
+    return view.record.job.is_final
+
+
+async def wait_until(
+    is_reached: Callable[[JobView], bool],
+    subscription: Subscription,
+    read: ReadJob,
+    max_wait: timedelta,
+    clock: Clock,
 ) -> JobView | None:
-    """Return the job after its end, or as it is after `max_wait` or when the process stops.
+    """Return the job once `is_reached`, or as it is after `max_wait` or when the process stops.
 
     None: it cannot be read, or this key may not. Raises `ClientDisconnect`; the job goes on.
     """
@@ -31,7 +40,7 @@ async def wait_for_end(
         if wake is WakeReason.DISCONNECTED:
             raise ClientDisconnect
         view = await _try_read(read)
-        if wake is not WakeReason.CHANGED or (view is not None and view.record.job.is_final):
+        if wake is not WakeReason.CHANGED or (view is not None and is_reached(view)):
             return view
 
 

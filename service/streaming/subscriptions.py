@@ -1,6 +1,7 @@
 """Subscriptions to job changes within this process. Holds no records, knows no store."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from datetime import timedelta
@@ -37,12 +38,16 @@ class Subscription(AbstractContextManager["Subscription"]):
         "_wake_future",
         "job_id",
         "seen_version",
+        "tenant",
         "wait_time",
     )
 
-    def __init__(self, subscriptions: "Subscriptions", job_id: str, *, final_only: bool) -> None:
+    def __init__(
+        self, subscriptions: "Subscriptions", job_id: str, tenant: str, *, final_only: bool
+    ) -> None:
         """Called by `Subscriptions.subscribe` only."""
         self.job_id = job_id
+        self.tenant = tenant
         self.seen_version = 0
         """The newest version that the subscriber has read; older ones do not wake it."""
         self.wait_time = timedelta()
@@ -88,31 +93,39 @@ class Subscription(AbstractContextManager["Subscription"]):
         self._wake()
 
     async def _sleep(self, max_wait: timedelta) -> None:
-        self._wake_future = asyncio.get_running_loop().create_future()
+        self._wake_future = woken = asyncio.get_running_loop().create_future()
         clock = self._subscriptions.clock
         began = clock.monotonic()
         timer = asyncio.create_task(clock.sleep(max_wait))
-        timer.add_done_callback(self._wake)
+        # Of this wait alone: a cancelled timer calls back when the next wait may have begun.
+        timer.add_done_callback(lambda _: _resolve(woken))
         try:
-            await self._wake_future
+            await woken
         finally:
             self._wake_future = None
             self.wait_time += clock.monotonic() - began
             timer.cancel()
 
-    def _wake(self, _: object = None) -> None:
-        if self._wake_future is not None and not self._wake_future.done():
-            self._wake_future.set_result(None)
+    def _wake(self) -> None:
+        if self._wake_future is not None:
+            _resolve(self._wake_future)
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 class Subscriptions:
     """All subscriptions of this process, by job. A `core.store.pubsub.JobChangeListener`."""
 
-    def __init__(self, clock: Clock, max_subscriptions: int) -> None:
+    def __init__(self, clock: Clock, max_subscriptions: int, max_per_tenant: int) -> None:
         """Allow at most `max_subscriptions` at any time: each holds an open connection."""
         self.clock: Final = clock
         self._max_subscriptions = max_subscriptions
+        self._max_per_tenant = max_per_tenant
         self._count = 0
+        self._by_tenant: Counter[str] = Counter()
         self._closed = False
         self._by_job: dict[str, set[Subscription]] = {}
 
@@ -125,17 +138,18 @@ class Subscriptions:
         """The subscriptions by job id."""
         return self._by_job
 
-    def subscribe(self, job_id: str, *, final_only: bool = False) -> Subscription | None:
+    def subscribe(
+        self, job_id: str, tenant: str, *, final_only: bool = False
+    ) -> Subscription | None:
         """Return a subscription, to be used as a context manager.
 
-        None: the maximum is reached, or the process is shutting down. With `final_only` only the
-        job's end wakes it.
+        None: the maximum of all or of this tenant is reached, or the process is shutting down. With
+        `final_only` only the job's end wakes it.
         """
-        if self._closed or self._count >= self._max_subscriptions:
+        if self._closed or self._is_full(tenant):
             return None
-        subscription = Subscription(self, job_id, final_only=final_only)
-        self._by_job.setdefault(job_id, set()).add(subscription)
-        self._count += 1
+        subscription = Subscription(self, job_id, tenant, final_only=final_only)
+        self._add(subscription)
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
@@ -143,6 +157,9 @@ class Subscriptions:
         of_job = self._by_job.get(subscription.job_id, set())
         if subscription in of_job:
             self._count -= 1
+            self._by_tenant[subscription.tenant] -= 1
+            if not self._by_tenant[subscription.tenant]:
+                del self._by_tenant[subscription.tenant]
             of_job.remove(subscription)
             if not of_job:
                 del self._by_job[subscription.job_id]
@@ -151,8 +168,7 @@ class Subscriptions:
         """Move a subscription to another job."""
         self.unsubscribe(subscription)
         subscription.job_id = job_id
-        self._by_job.setdefault(job_id, set()).add(subscription)
-        self._count += 1
+        self._add(subscription)
 
     def job_changed(self, job_id: str, version: int, *, ended: bool) -> None:
         """Notify the subscribers of a job. See `core.store.pubsub.JobChangeListener`."""
@@ -172,6 +188,17 @@ class Subscriptions:
         self._closed = True
         for subscription in self._all():
             subscription.stop(WakeReason.CLOSED)
+
+    def _is_full(self, tenant: str) -> bool:
+        return (
+            self._count >= self._max_subscriptions
+            or self._by_tenant[tenant] >= self._max_per_tenant
+        )
+
+    def _add(self, subscription: Subscription) -> None:
+        self._by_job.setdefault(subscription.job_id, set()).add(subscription)
+        self._count += 1
+        self._by_tenant[subscription.tenant] += 1
 
     def _all(self) -> list[Subscription]:
         return [one for of_job in self._by_job.values() for one in of_job]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from core.errors import FieldError
+from core.model_ids import MODEL_PATTERN
 from core.money import from_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
@@ -48,7 +49,7 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
-_ModelPattern = Annotated[str, Field(strict=True, pattern=r"^[A-Za-z0-9._/*-]{1,200}$")]
+_ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
 
 
 class TenantSettings(RequestModel):
@@ -104,7 +105,9 @@ class TenantSettings(RequestModel):
         "high", description="Highest priority that its submits may request."
     )
     unknown_price: UnknownPrice = Field(
-        UnknownPrice.COUNT, description="How to treat a submit with an unknown price."
+        UnknownPrice.COUNT,
+        description="How to treat a submit with an unknown price. `count` refuses it too where a "
+        "limit of money is set and `unknown_price_counts` is 0.",
     )
     unknown_price_counts: Usd = Field(
         0.0, description="Amount that counts for an unknown price, in USD."

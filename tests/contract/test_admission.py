@@ -12,6 +12,7 @@ from core.money import MicroUsd
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
 from core.tenants.tenant import Tenant
+from core.transactions.admission import IdempotencyClaim
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     BODY,
@@ -50,9 +51,11 @@ async def test_an_admitted_job_is_all_there(backend: StoreBackend) -> None:
 
 async def test_a_submit_gets_all_that_the_journal_keeps(backend: StoreBackend) -> None:
     job = replace(new_job(backend.clock.now()), estimate=MicroUsd(840_000))
-    await backend.jobs.admit(replace(admission_of(job), idempotency="digest"))
+    await backend.jobs.admit(
+        replace(admission_of(job), idempotency=IdempotencyClaim("digest", "sent"))
+    )
     assert await backend.jobs.load_submission(job) == Submission(
-        BODY, MicroUsd(840_000), idempotency=IdempotencyRecord("digest", job.fingerprint)
+        BODY, MicroUsd(840_000), idempotency=IdempotencyRecord("digest", "sent")
     )
 
 

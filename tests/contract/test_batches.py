@@ -17,6 +17,7 @@ from core.transactions.admission import (
     BatchAdmission,
     BatchAdmissionResult,
     CacheRequest,
+    IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
 from tests.support.backends import StoreBackend
@@ -45,7 +46,8 @@ def batch_of(backend: StoreBackend, *admissions: Admission, **changes: Any) -> B
     key = changes.pop("idempotency", None)
     size = len(admissions) + len(refused)
     record = Batch("bat_1", "ada", backend.clock.now(), size, reference="films")
-    return BatchAdmission(replace(record, **changes), admissions, "b1:x", refused, key)
+    claim = IdempotencyClaim(key, "b1:x") if key else None
+    return BatchAdmission(replace(record, **changes), admissions, refused, claim)
 
 
 async def admit_batch(backend: StoreBackend, *jobs: Job, **changes: Any) -> BatchAdmissionResult:  # noqa: ANN401 - fields of the record
@@ -162,15 +164,28 @@ async def test_a_key_leads_to_the_first_batch(backend: StoreBackend) -> None:
     assert await backend.jobs.load("req_b") is None
     other = replace(
         batch_of(backend, *map(admission_of, second), id="bat_2", idempotency="k"),
-        fingerprint="b1:y",
+        idempotency=IdempotencyClaim("k", "b1:y"),
     )
     with pytest.raises(IdempotencyMismatch):
         await backend.batches.admit(other)
 
 
+async def test_a_key_can_be_looked_up_without_a_batch_to_admit(backend: StoreBackend) -> None:
+    caller, claim = tenant_credential("ada"), IdempotencyClaim("k", "b1:x")
+    assert await backend.batches.find_replay(caller, claim) is None
+    await admit_batch(backend, *jobs_of(backend, "a"), idempotency="k")
+    assert await backend.batches.find_replay(caller, claim) == "bat_1"
+    assert await backend.batches.find_replay(tenant_credential("bob"), claim) is None
+    with pytest.raises(IdempotencyMismatch):
+        await backend.batches.find_replay(caller, IdempotencyClaim("k", "b1:y"))
+
+
 async def test_a_submit_may_not_use_a_batchs_key(backend: StoreBackend) -> None:
     await admit_batch(backend, *jobs_of(backend, "a"), idempotency="k")
-    single = replace(admission_of(new_job(backend.clock.now(), "req_9")), idempotency="k")
+    single = replace(
+        admission_of(new_job(backend.clock.now(), "req_9")),
+        idempotency=IdempotencyClaim("k", "1:f"),
+    )
     with pytest.raises(IdempotencyMismatch):
         await backend.jobs.admit(single)
 

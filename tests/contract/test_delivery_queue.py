@@ -51,6 +51,60 @@ async def test_a_claim_is_shared_out_over_the_channels(backend: StoreBackend) ->
     assert first == {"a": 3, "b": 3, "c": 3}
 
 
+async def enqueue_for_hosts(backend: StoreBackend, tenant: str, number: int) -> None:
+    """Enqueue a delivery to each of many hosts, as a batch with a URL in each item does."""
+    for index in range(number):
+        queue = f"{tenant}/https://host-{index}.example"
+        delivery = enqueue_jobless_delivery(
+            backend, f"msg_{tenant}_{index:04}", tenant=tenant, queue=queue
+        )
+        assert await backend.deliveries.enqueue(None, delivery)
+
+
+async def test_a_tenant_with_many_hosts_leaves_a_third_of_the_worker_free(
+    backend: StoreBackend,
+) -> None:
+    await enqueue_for_hosts(backend, "ada", 200)
+    held: Counter[str] = Counter()
+    while claimed := await backend.deliveries.claim_due(LEASE, 99 - held.total(), held):
+        held.update(each.delivery.tenant for each in claimed)
+    assert held == {"ada": 66}
+    backend.clock.move(SECOND)
+    await enqueue_for_hosts(backend, "bob", 8)
+    others = await backend.deliveries.claim_due(LEASE, 99 - held.total(), held)
+    assert Counter(each.delivery.tenant for each in others) == {"bob": 8}
+
+
+async def test_the_last_free_place_goes_to_a_tenant_that_has_none(backend: StoreBackend) -> None:
+    await enqueue_for_hosts(backend, "ada", 30)
+    await enqueue_for_hosts(backend, "bob", 2)
+    (claimed,) = await backend.deliveries.claim_due(LEASE, 1, {"ada": 98})
+    assert claimed.delivery.tenant == "bob"
+
+
+async def test_tenants_take_turns_however_many_deliveries_one_has(backend: StoreBackend) -> None:
+    await enqueue_for_hosts(backend, "ada", 50)
+    backend.clock.move(SECOND)
+    await enqueue_for_hosts(backend, "bob", 3)
+    turns = []
+    for _ in range(6):
+        backend.clock.move(SECOND)
+        (claimed,) = await claim_deliveries(backend, 1)
+        turns.append(claimed.delivery.tenant)
+        await backend.deliveries.complete_attempt(attempt_completion(claimed))
+    assert turns == ["ada", "bob"] * 3
+
+
+async def test_an_endpoint_has_a_share_of_its_tenants_places(backend: StoreBackend) -> None:
+    for name in ("ada/dead", "ada/live"):
+        for index in range(40):
+            delivery = enqueue_jobless_delivery(backend, f"msg_{name[4:]}_{index:04}", queue=name)
+            assert await backend.deliveries.enqueue(None, delivery)
+        backend.clock.move(SECOND)
+    claimed = await claim_deliveries(backend, 30)
+    assert {each.delivery.queue for each in claimed} == {"ada/dead", "ada/live"}
+
+
 async def test_one_channel_has_no_more_under_way_than_its_bound(backend: StoreBackend) -> None:
     await enqueue_deliveries(backend, "a", 2 * MAX_CONCURRENCY)
     assert len(await claim_deliveries(backend, 100)) == MAX_CONCURRENCY

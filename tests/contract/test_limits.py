@@ -74,6 +74,14 @@ async def test_the_third_of_two_is_refused_and_leaves_nothing(
         (Limits(models=("kling.image*",)), {}, ModelNotAllowed),
         (Limits(priority=Priority.NORMAL), {"priority": Priority.HIGH}, NotPermitted),
         (Limits(unknown_price=UnknownPrice.REFUSE), {"estimate": None}, BudgetReached),
+        (Limits(usd_per_request=MicroUsd(10**9)), {"estimate": None}, BudgetReached),
+        (Limits(usd_per_day=MicroUsd(10**9)), {"estimate": None}, BudgetReached),
+        (Limits(usd_per_month=MicroUsd(10**9)), {"estimate": None}, BudgetReached),
+        (
+            Limits(usd_per_day=MicroUsd(699), unknown_price_counts=MicroUsd(700)),
+            {"estimate": None},
+            BudgetReached,
+        ),
         (Limits(requests_per_minute=0), {}, LimitReached),
         (Limits(jobs_per_day=0), {}, LimitReached),
         (Limits(running=0, waiting=0), {}, LimitReached),
@@ -97,6 +105,11 @@ async def test_what_is_never_allowed_is_refused_without_retry(
         (Limits(models=("kling/image-to-video",)), {}),
         (Limits(priority=Priority.NORMAL), {"priority": Priority.NORMAL}),
         (Limits(unknown_price=UnknownPrice.REFUSE), {}),
+        (Limits(jobs_per_day=1), {"estimate": None}),
+        (
+            Limits(usd_per_day=MicroUsd(700), unknown_price_counts=MicroUsd(700)),
+            {"estimate": None},
+        ),
         (Limits(running=1, waiting=0), {}),
     ],
 )

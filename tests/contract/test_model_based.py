@@ -25,6 +25,7 @@ from core.money import MicroUsd
 from core.store.client import RedisClient
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority
+from core.transactions.admission import IdempotencyClaim
 from core.transactions.job_update import Change
 from tests.contract.lockstep import LockstepHarness
 from tests.contract.strategies import (
@@ -148,13 +149,14 @@ class StoreStateMachine(RuleBasedStateMachine):
         times: int,
         **more: Any,  # noqa: ANN401 - fields of the admission
     ) -> Any:  # noqa: ANN401 - Hypothesis' own
-        more["idempotency"] = more.pop("key")
+        key, identity = more.pop("key"), f"{fingerprint}:{model}"
+        more["idempotency"] = IdempotencyClaim(key, identity) if key else None
         admitted = []
         for _ in range(times):
             job = self.pair.fake.job(
                 tenant,
                 model,
-                fingerprint=f"{fingerprint}:{model}",
+                fingerprint=identity,
                 priority=int(priority),
                 estimate=price,
                 deadline=None if within is None else self.pair.clock.now() + within,

@@ -223,7 +223,7 @@ async def test_a_result_is_kept_for_its_tenant_s_lifetime_or_else_the_default(
     coalescing: CoalescingHarness, own: timedelta | None, usual: timedelta, lasts: timedelta
 ) -> None:
     await coalescing.stores.tenant("fox", cache_policy=TenantCachePolicy(lifetime=own))
-    asked = CacheRequest(default=CacheRule(lifetime=usual))
+    asked = CacheRequest(default=CacheRule(CacheMode.USE, usual))
     await coalescing.finish(await coalescing.submit_job("fox", reuse=asked))
     coalescing.stores.clock.shift(lasts - timedelta(milliseconds=1))
     assert (await coalescing.submit("fox", asked))[1].cache_status is CacheStatus.HIT
@@ -275,6 +275,30 @@ async def test_tenants_share_nothing_unless_an_operator_allows_it(
     }
     assert found == {"cow": CacheStatus.HIT, "dog": CacheStatus.MISS, "ape": CacheStatus.MISS}
     assert (await _usage_today(coalescing, "cow")).cost_saved == COST
+
+
+@pytest.mark.parametrize("reference", [None, '"upstream_status":"failed"'])
+async def test_a_hit_repeats_the_words_that_runcomfy_used_for_the_result(
+    coalescing: CoalescingHarness, reference: str | None
+) -> None:
+    words = {"upstream_status": "succeeded", "upstream_result_status": "completed"}
+    await coalescing.finish(await coalescing.submit_job(reference=reference), **words)
+    hit = await coalescing.current(await coalescing.submit_job())
+    assert (hit.state, hit.upstream_status, hit.upstream_result_status) == (
+        JobState.SUCCEEDED,
+        "succeeded",
+        "completed",
+    )
+
+
+async def test_a_hit_whose_source_is_deleted_has_no_words_of_runcomfy(
+    coalescing: CoalescingHarness,
+) -> None:
+    first = await coalescing.submit_job()
+    await coalescing.finish(first, upstream_status="completed")
+    await coalescing.delete_record(first)
+    hit = await coalescing.current(await coalescing.submit_job())
+    assert (hit.state, hit.upstream_status) == (JobState.SUCCEEDED, None)
 
 
 # --- Idempotency-Key

@@ -96,6 +96,24 @@ async def test_a_new_catalogue_replaces_the_last_one(backend: StoreBackend) -> N
     assert await backend.catalogue.synced_at() == now + SECOND
 
 
+async def test_a_sync_is_requested_until_the_next_one(backend: StoreBackend) -> None:
+    now, catalogue = backend.clock.now(), backend.catalogue
+    assert not await catalogue.is_sync_requested()
+    await catalogue.request_sync(now)
+    assert await catalogue.is_sync_requested()
+    await catalogue.replace(CatalogueSnapshot(now + SECOND, {"a/b": b"{}"}))
+    assert not await catalogue.is_sync_requested()
+    await catalogue.request_sync(now + 2 * SECOND)
+    assert await catalogue.is_sync_requested()
+    assert (await catalogue.load()).models == {"a/b": b"{}"}
+
+
+async def test_one_worker_syncs_on_request(backend: StoreBackend) -> None:
+    minute = 60 * SECOND
+    claims = [await backend.catalogue.claim_requested_sync(minute) for _ in range(3)]
+    assert claims == [True, False, False]
+
+
 async def test_the_last_heartbeat_is_seen_until_its_worker_leaves(backend: StoreBackend) -> None:
     assert await backend.heartbeats.last_seen() is None
     await backend.heartbeats.record("one")

@@ -7,6 +7,7 @@ from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
 from core.store.identity import StorePosition
 from core.tenants.limits import Limits
+from core.transactions.admission import IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
 from tests.support.backends import StoreBackend
@@ -183,7 +184,7 @@ async def test_a_job_that_is_there_is_not_restored(backend: StoreBackend) -> Non
 
 async def test_an_idempotency_key_that_was_used_again_stays(backend: StoreBackend) -> None:
     other = new_job(backend.clock.now(), "req_2")
-    await backend.jobs.admit(replace(admission_of(other), idempotency="d"))
+    await backend.jobs.admit(replace(admission_of(other), idempotency=IdempotencyClaim("d", "fp")))
     job = running_job(backend)
     assert await backend.jobs.restore(restoration_of(job))
     kept, lost = (
@@ -198,10 +199,11 @@ async def test_an_idempotency_key_that_was_used_again_stays(backend: StoreBacken
 
 async def test_its_key_finds_a_restored_job(backend: StoreBackend) -> None:
     job = running_job(backend)
-    used = IdempotencyRecord("d", job.fingerprint)
-    await backend.jobs.restore(restoration_of(job, idempotency=used))
+    await backend.jobs.restore(restoration_of(job))
     again = replace(new_job(backend.clock.now(), "req_9"), fingerprint=job.fingerprint)
-    admitted = await backend.jobs.admit(replace(admission_of(again), idempotency="d"))
+    admitted = await backend.jobs.admit(
+        replace(admission_of(again), idempotency=IdempotencyClaim("d", "fp"))
+    )
     assert admitted.record is not None
     assert admitted.record.job.id == job.id
     assert tenant_credential().tenant == job.tenant

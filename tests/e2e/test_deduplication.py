@@ -71,7 +71,7 @@ def caller(tmp_path: Path) -> Iterator[DedupCaller]:
     pace = runcomfy_pace("0..0", f"{RUN_SECONDS}..{RUN_SECONDS}")
     with (
         running_stack(tmp_path, services=2, workers=2, runcomfy_options=pace) as stack,
-        tenant_client(stack, NAME) as client,
+        tenant_client(stack, NAME, "--cache", "use") as client,
     ):
         yield DedupCaller(stack, client.http)
 

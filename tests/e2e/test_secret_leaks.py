@@ -207,7 +207,9 @@ def test_no_log_or_answer_holds_a_secret(
 def ended(answers: RecordedAnswers, key: str, job: str) -> bool | None:
     """Whether a job has ended."""
     answer = answers.call("GET", f"/v1/requests/{job}/status", key)
-    return (answer.is_success and answer.json()["status"] in {"completed", "failed"}) or None
+    return (
+        answer.is_success and answer.json()["gateway_status"] in {"completed", "failed"}
+    ) or None
 
 
 def assert_absent(secret: str, texts: dict[str, str]) -> None:

@@ -4,7 +4,7 @@ All that a process awaits passes through here: after its death nothing of it has
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from core.store.jobs import JobView, Projection
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -196,6 +196,12 @@ class ProcessJobs:
         """See `JobStore.admit`."""
         return await self.connection.call(lambda: self.stores.jobs.admit(admission))
 
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """See `JobStore.find_replay`."""
+        return await self.connection.call(lambda: self.stores.jobs.find_replay(credential, claim))
+
     async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
         """See `JobStore.authenticate`."""
         await self.connection.call(lambda: self.stores.jobs.authenticate(credential, scope))
@@ -296,9 +302,13 @@ class ProcessOutbox:
     connection: StoreConnection
     stores: MemoryStores
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]:
         """See `DeliveryStore.claim_due`."""
-        return await self.connection.call(lambda: self.stores.deliveries.claim_due(lease, limit))
+        return await self.connection.call(
+            lambda: self.stores.deliveries.claim_due(lease, limit, in_flight)
+        )
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """See `DeliveryStore.complete_attempt`."""

@@ -52,6 +52,7 @@ from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.webhooks.decisions import DeliveryRules
+from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.transport import DeliveryTransport
 
@@ -184,10 +185,6 @@ class SimulatedWorker:
         await self._context.due.wait(self._context.stores.memory.due)
         return await self._jobs.claim_due(self._policy.lease, room)
 
-    async def _claim_deliveries(self, room: int) -> Sequence[ClaimedDelivery]:
-        await self._context.due.wait(self._context.stores.memory.outbox)
-        return await self._outbox.claim_due(DELIVERY_LEASE, room)
-
     def _loop_of_steps(self, line: StoreConnection) -> LeaseLoop[Job]:
         around, name = self._context, self.lifetime.name
         stores = partial_stores(
@@ -243,10 +240,18 @@ class SimulatedWorker:
             SeededIds(around.randomness.stream(f"events:{name}")),
             self._emit,
         )
+        source = DeliverySource(
+            partial_stores(deliveries=self._outbox).deliveries, DELIVERY_LEASE, courier.deliver
+        )
+
+        async def claim(room: int) -> Sequence[ClaimedDelivery]:
+            await around.due.wait(around.stores.memory.outbox)
+            return await source.claim(room)
+
         work = WorkSource(
             "delivery_step",
-            self._claim_deliveries,
-            courier.deliver,
+            claim,
+            source.handle,
             lambda claimed: claimed.delivery.id,
         )
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

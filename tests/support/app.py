@@ -1,6 +1,6 @@
 """The HTTP API over in-memory stores, called through ASGI. No sockets, no real clock."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import httpx
+import orjson
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
 from pydantic import SecretStr
@@ -22,19 +23,22 @@ from core.observability.metric_types import MetricSource
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
+from core.tenants.cache_policy import CacheMode, CacheRule
 from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
 from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
-from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy
+from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
-from service.models import ModelRegistry, load_cards
+from service.models import ModelRegistry, UnlistedPolicy, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
+from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
@@ -60,7 +64,7 @@ POLICY: Final = HttpPolicy(
         target_policy=TargetPolicy(),
         by_model={"slow/model": Deadlines(timedelta(hours=6), timedelta(hours=1))},
     ),
-    public_url=None,
+    links=LinkPolicy(),
     worker_timeout=timedelta(seconds=30),
     hints=PollHintPolicy(timedelta(seconds=2), timedelta(seconds=30)),
     max_wait=timedelta(seconds=60),
@@ -150,6 +154,23 @@ class AppHarness:
         """The emitted events of one kind."""
         return [event for event in self.events if isinstance(event, kind)]
 
+    def list_models(self, *documents: Mapping[str, object]) -> None:
+        """Let the catalogue list these models, as after a sync."""
+        cache = self.resources.model_cache
+        rows = tuple(orjson.dumps(document) for document in documents)
+        cache.registry = cache.registry.with_catalogue(rows, self.clock.now())
+
+    def forward_unlisted_models(self) -> None:
+        """Let models that no catalogue lists pass."""
+        cache = self.resources.model_cache
+        cache.registry = replace(cache.registry, unlisted=UnlistedPolicy.FORWARD)
+
+    def share_results(self, mode: CacheMode | None = CacheMode.USE) -> None:
+        """Let submits without a `cache` option share results, or what `mode` says."""
+        policy = self.resources.policy
+        cache = replace(policy.cache, default=CacheRule(mode))
+        self.replace_resources(policy=replace(policy, cache=cache))
+
     def enable_admin_api(self, token: str) -> None:
         """Turn the admin API on."""
         self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
@@ -213,7 +234,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     clock = FakeClock()
     stores = memory_stores(clock)
     events: list[Event] = []
-    waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS)
+    waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS)
     stores.memory.on_job_change = waiters.job_changed
     emit = events.append
     resources = AppContext(
@@ -222,6 +243,8 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         model_cache=ModelRegistryCache(_models(), stores.catalogue, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
+        known_keys=KnownKeys(stores.jobs, clock),
+        body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
         clock=clock,

@@ -110,7 +110,8 @@ class MemoryProbe:
 
     async def channels(self) -> dict[str, int]:
         """See `StoreProbe`."""
-        return dict(self._memory.outbox)
+        queues = self._memory.tenant_queues.values()
+        return {name: at for each in queues for name, at in each.items()}
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """See `StoreProbe`."""
@@ -164,14 +165,16 @@ class RedisProbe:
     async def outbox(self) -> dict[str, int]:
         """See `StoreProbe`."""
         found: dict[str, int] = {}
-        for name in await self._scores(keys.OUTBOX):
+        for name in await self.channels():
             found |= await self._scores(keys.delivery_queue(name))
             found |= await self._scores(keys.deliveries_in_flight(name))
         return found
 
     async def channels(self) -> dict[str, int]:
         """See `StoreProbe`."""
-        return await self._scores(keys.OUTBOX)
+        tenants = await self._scores(keys.OUTBOX)
+        queues = [await self._scores(keys.tenant_queues(tenant)) for tenant in tenants]
+        return {name: at for each in queues for name, at in each.items()}
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """See `StoreProbe`."""

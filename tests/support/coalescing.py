@@ -13,7 +13,7 @@ from core.jobs.job import BillingStatus, FollowUp, Job, JobError, JobRecord, Job
 from core.money import MicroUsd
 from core.store import keys
 from core.store.jobs import JobStore
-from core.transactions.admission import AdmissionResult, CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from service.jobs.cancel import decide_cancel
 from tests.support.memory_store.jobs import MemoryJobStore
@@ -47,7 +47,8 @@ class CoalescingHarness:
     ) -> tuple[Job, AdmissionResult]:
         """Submit the one input. Returns the stored job and the result of the admission."""
         job = self.stores.job(tenant, **changes)
-        admitted = await self.stores.admit(job, cache=reuse, idempotency=key, dry_run=dry_run)
+        claim = IdempotencyClaim(key, job.fingerprint) if key else None
+        admitted = await self.stores.admit(job, cache=reuse, idempotency=claim, dry_run=dry_run)
         return (admitted.record.job if admitted.record else job), admitted
 
     async def submit_job(self, tenant: str = "ape", **changes: Any) -> Job:  # noqa: ANN401 - fields of the record

@@ -26,11 +26,13 @@ from tests.support.records import delivery_to
 from tests.support.redis import redis_client
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.webhooks.decisions import DeliveryRules
+from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
 
 TENANT: Final = "bench"
+OTHER_TENANT: Final = "other"
 LEASE: Final = timedelta(seconds=30)
 ANSWER: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
@@ -70,10 +72,12 @@ class CountingReceiver:
 
 
 @asynccontextmanager
-async def running_receiver(*, answers: bool) -> AsyncIterator[CountingReceiver]:
+async def running_receiver(
+    *, answers: bool, address: str = "127.0.0.1"
+) -> AsyncIterator[CountingReceiver]:
     """Run a receiver on a free port."""
     receiver = CountingReceiver(answers)
-    server = await asyncio.start_server(receiver.serve, "127.0.0.1", 0, backlog=1024)
+    server = await asyncio.start_server(receiver.serve, address, 0, backlog=1024)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver
@@ -89,11 +93,11 @@ class DeliveryWorkerHarness:
     done: dict[str, float] = field(default_factory=dict)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def enqueue(self, count: int, urls: Sequence[str]) -> list[str]:
+    async def enqueue(self, count: int, urls: Sequence[str], tenant: str = TENANT) -> list[str]:
         """Enqueue `count` deliveries for each URL, all due now. Returns their ids."""
         now, ids = SystemClock().now(), SystemIds()
         posted = [
-            delivery_to(url, TENANT, now, id=ids.delivery_id(now), data=DATA)
+            delivery_to(url, tenant, now, id=ids.delivery_id(now), data=DATA)
             for _ in range(count)
             for url in urls
         ]
@@ -132,10 +136,11 @@ async def delivery_worker(
     ):
         scripts = LuaScripts(wire, load_scripts())
         now = clock.now()
-        config = initial_config(TENANT, None, encode_webhook_secret(b"s" * 32), now)
-        await TenantStore(wire, scripts, clock).create(
-            Tenant(TENANT, now), ApiKey("digest", TENANT, now), config
-        )
+        for name in (TENANT, OTHER_TENANT):
+            config = initial_config(name, None, encode_webhook_secret(b"s" * 32), now)
+            await TenantStore(wire, scripts, clock).create(
+                Tenant(name, now), ApiKey(f"digest-{name}", name, now), config
+            )
         stores = open_stores(wire, scripts, clock)
         harness = DeliveryWorkerHarness(stores.deliveries)
         worker = DeliveryWorker(
@@ -146,10 +151,11 @@ async def delivery_worker(
             SystemIds(),
             harness.on_event,
         )
+        source = DeliverySource(harness.outbox, LEASE, worker.deliver)
         work = WorkSource(
             name="delivery_step",
-            claim=lambda room: harness.outbox.claim_due(LEASE, room),
-            handle=worker.deliver,
+            claim=source.claim,
+            handle=source.handle,
             id_of=lambda claimed: claimed.delivery.id,
         )
         loop = LeaseLoop(work, LoopPolicy(max_concurrency=max_concurrency), clock, harness.on_event)

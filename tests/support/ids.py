@@ -7,7 +7,7 @@ from typing import Final
 from ulid import ULID
 
 from core.clock import to_ms
-from core.ids import SECRET_BYTES
+from core.ids import SECRET_BYTES, uuid7
 
 _RANDOM_BYTES: Final = 10
 
@@ -21,7 +21,7 @@ class SeededIds:
 
     def job_id(self, now: datetime) -> str:
         """See `core.ids.IdSource`."""
-        return self._named("req", now)
+        return uuid7(now, self._rng.getrandbits(62))
 
     def delivery_id(self, now: datetime) -> str:
         """See `core.ids.IdSource`."""

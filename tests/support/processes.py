@@ -53,12 +53,14 @@ def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.Comp
 
 
 @contextmanager
-def running_service(redis_url: str, log: Path) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
-    """A front end that answers, and its port."""
+def running_service(
+    redis_url: str, log: Path, **more: str
+) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """A front end that answers, and its port; `more` are variables of its environment."""
     port = free_port()
     with log.open("wb") as lines:
         process = subprocess.Popen(
-            [*GATEWAY, "serve"], cwd=ROOT, env=environment(redis_url, port), stderr=lines
+            [*GATEWAY, "serve"], cwd=ROOT, env=environment(redis_url, port, **more), stderr=lines
         )
     try:
         until = time.monotonic() + READY_TIMEOUT

@@ -67,8 +67,8 @@ class TenantClient:
         return str(self.submit().json()["request_id"])
 
     def status(self, request_id: str) -> str:
-        """The request's status word."""
-        return str(self.http.get(f"/v1/requests/{request_id}/status").json()["status"])
+        """The request's status, in the gateway's words."""
+        return str(self.http.get(f"/v1/requests/{request_id}/status").json()["gateway_status"])
 
     def wait_for_status(self, request_id: str, *statuses: str) -> str:
         """The first of `statuses` that the request reaches."""

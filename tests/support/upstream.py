@@ -167,7 +167,7 @@ class FakeRunComfy:
         if (fault := self.behavior.read_fault()) is not None:
             return fault
         if entry is None or self.behavior.is_temporarily_missing(upstream_id):
-            return RequestNotFound(_fault("gone", 404))
+            return RequestNotFound(_fault("not_found", 404))
         word = self._status(entry)
         if word in {"cancelled", "completed"}:
             return Finished(word)
@@ -186,7 +186,7 @@ class FakeRunComfy:
         if (fault := self.behavior.read_fault()) is not None:
             return fault
         if entry is None:
-            return RequestNotFound(_fault("gone", 404))
+            return RequestNotFound(_fault("not_found", 404))
         if entry.cancelled_at is not None:
             return RunCancelled(cost=None, times=UpstreamTimes())
         if not self._past(entry, entry.plan.result_after):
@@ -201,7 +201,7 @@ class FakeRunComfy:
         if (fault := self.behavior.read_fault()) is not None:
             return fault
         if entry is None:
-            return RequestNotFound(_fault("gone", 404))
+            return RequestNotFound(_fault("not_found", 404))
         queued = entry.cancelled_at is None and not self._past(entry, entry.plan.starts_after)
         if queued:
             entry.cancelled_at = self.clock.now()

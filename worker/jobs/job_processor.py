@@ -223,6 +223,6 @@ def _upstream_status_label(answer: StatusAnswer) -> str:
         case Finished():
             return "ended"
         case RequestNotFound():
-            return "gone"
+            return "not_found"
         case _:
             return "unreachable"

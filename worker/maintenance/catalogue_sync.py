@@ -1,6 +1,7 @@
 """Copies RunComfy's model catalogue into the store."""
 
 from datetime import timedelta
+from typing import Final
 
 from core.clock import Clock
 from core.observability.events import Emit, OperationalWarning
@@ -9,9 +10,17 @@ from core.store.model_catalogue import CatalogueSnapshot
 from worker.ports import CatalogueSource, Unreachable
 from worker.scheduling.periodic import is_recent
 
+REQUEST_INTERVAL: Final = timedelta(minutes=1)
+"""Between two syncs on request, of all workers together."""
+RETRY_INTERVAL: Final = timedelta(seconds=15)
+"""After a sync that failed."""
+
 
 class CatalogueSync:
-    """Copies RunComfy's catalogue into the store when the copy there is too old."""
+    """Copies RunComfy's catalogue into the store when the copy there is too old.
+
+    Also when a caller named a model that the copy lacks.
+    """
 
     def __init__(
         self,
@@ -27,13 +36,23 @@ class CatalogueSync:
         self._clock = clock
         self._emit = emit
         self._max_age = max_age
+        self._retry_at = timedelta()
 
     async def run_once(self) -> None:
         """Replace the copy if it is too old. A failed or empty read keeps the old copy."""
-        now = self._clock.now()
+        if self._clock.monotonic() >= self._retry_at and await self._is_due():
+            self._retry_at = self._clock.monotonic() + RETRY_INTERVAL
+            await self._sync()
+
+    async def _is_due(self) -> bool:
         synced_at = await self._store.synced_at()
-        if synced_at is not None and is_recent(synced_at, now, self._max_age):
-            return
+        if synced_at is None or not is_recent(synced_at, self._clock.now(), self._max_age):
+            return True
+        return await self._store.is_sync_requested() and await self._store.claim_requested_sync(
+            REQUEST_INTERVAL
+        )
+
+    async def _sync(self) -> None:
         models = await self._source.list_models()
         if isinstance(models, Unreachable) or not models:
             detail = (
@@ -45,7 +64,7 @@ class CatalogueSync:
         if isinstance(categories, Unreachable):
             categories = (await self._store.load()).categories
         snapshot = CatalogueSnapshot(
-            synced_at=now,
+            synced_at=self._clock.now(),
             models={model.model_id: model.document for model in models},
             categories=categories,
         )

@@ -5,6 +5,8 @@ from typing import Final
 
 import orjson
 
+from core.deduplication.fingerprint import is_nested_deeper
+from core.model_ids import build_model_path
 from core.observability.outcomes import FaultKind
 from worker.ports import CatalogueModel, RequestNotFound, Unreachable, UpstreamFault
 from worker.upstream import json_parser
@@ -14,7 +16,10 @@ from worker.upstream.http_client import ApiCall, HttpClient
 from worker.upstream.http_request import HttpResponse
 from worker.upstream.responses import build_unreachable, parse_document
 
-PAGE_SIZE: Final = 100  # RunComfy's own limit
+PAGE_SIZE: Final = 100
+"""RunComfy allows 500; smaller pages keep an answer with schemas below the bound of its size."""
+_MAX_DEPTH: Final = 128
+"""Deeper fields are left out: no schema is so deep, and the JSON writer stops at 254 levels."""
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class RunComfyCatalogue:
         if isinstance(found, Unreachable):
             return found
         await self._add_schemas(found)
-        return tuple(CatalogueModel(name, orjson.dumps(doc)) for name, doc in found.items())
+        return tuple(CatalogueModel(name, _encode_entry(doc)) for name, doc in found.items())
 
     async def list_categories(self) -> bytes | Unreachable:
         """Return the categories document as it came."""
@@ -77,7 +82,7 @@ class RunComfyCatalogue:
     async def _add_schemas(self, models: dict[str, json_parser.Document]) -> None:
         lacking = [name for name, doc in models.items() if not doc.get("input_schema")]
         for name in lacking[: self._limits.max_schema_fetches]:
-            path = json_parser.build_model_path(name)
+            path = build_model_path(name)
             if path is None:
                 continue
             doc = await self._http.call(self._build_call("model", path), _parse_model)
@@ -117,13 +122,16 @@ def _by_id(entries: list[object]) -> dict[str, json_parser.Document]:
     found: dict[str, json_parser.Document] = {}
     for entry in entries:
         model_id = entry.get("model_id") if isinstance(entry, dict) else None
-        if (
-            isinstance(entry, dict)
-            and isinstance(model_id, str)
-            and json_parser.build_model_path(model_id)
-        ):
+        if isinstance(entry, dict) and isinstance(model_id, str) and build_model_path(model_id):
             found[model_id] = entry
     return found
+
+
+def _encode_entry(entry: json_parser.Document) -> bytes:
+    """Return the entry as JSON, without the fields that could not be written."""
+    return orjson.dumps(
+        {name: value for name, value in entry.items() if not is_nested_deeper(value, _MAX_DEPTH)}
+    )
 
 
 def _too_large(limit: str) -> Unreachable:

@@ -7,6 +7,7 @@ the transport for reads can then refuse every POST.
 from datetime import timedelta
 from typing import Final
 
+from core.model_ids import build_model_path
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     CancelAnswer,
@@ -40,7 +41,7 @@ class RunComfyClient:
 
         If this coroutine is cancelled the outcome is unknown: shield it.
         """
-        path = json_parser.build_model_path(model_id)
+        path = build_model_path(model_id)
         if path is None:
             return Rejected(_INVALID_ID)
         call = self._build_post("submit", path, self._limits.submit_deadline, body)

@@ -4,11 +4,10 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal, DecimalException
-from enum import Enum
 from itertools import islice
 from typing import Final
-from urllib.parse import quote
 
+from core.jobs.runcomfy_status import PHASES_BY_STATUS, Phase
 from core.money import MicroUsd, from_usd
 from worker.ports import UpstreamTimes
 from worker.upstream import tolerant_json
@@ -16,38 +15,7 @@ from worker.upstream import tolerant_json
 Document = Mapping[str, object]
 
 
-class Phase(Enum):
-    """The meaning of a status word."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-# Documented: in_queue, in_progress, completed, cancelled. The others are those that RunComfy's own
-# clients handle, and that similar APIs use.
-PHASES_BY_STATUS: Final[Mapping[str, Phase]] = {
-    "in_queue": Phase.QUEUED,
-    "pending": Phase.QUEUED,
-    "waiting": Phase.QUEUED,
-    "queued": Phase.QUEUED,
-    "in_progress": Phase.RUNNING,
-    "starting": Phase.RUNNING,
-    "processing": Phase.RUNNING,
-    "running": Phase.RUNNING,
-    "completed": Phase.COMPLETED,
-    "succeeded": Phase.COMPLETED,
-    "failed": Phase.FAILED,
-    "error": Phase.FAILED,
-    "cancelled": Phase.CANCELLED,
-    "canceled": Phase.CANCELLED,
-}
-FINAL_PHASES: Final = frozenset({Phase.COMPLETED, Phase.FAILED, Phase.CANCELLED})
-
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MAX_MODEL_ID_LENGTH: Final = 512
 _TEXT_KEYS: Final = ("error_message", "message", "error", "detail", "msg")
 _MAX_TEXT_DEPTH: Final = 3
 _MAX_LISTED_ERRORS: Final = 5
@@ -79,14 +47,6 @@ def parse_request_id(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     return value if isinstance(value, str) and _REQUEST_ID.fullmatch(value) else None
-
-
-def build_model_path(model_id: str) -> str | None:
-    """Return the model's URL path, quoted; None for an id that would result in another path."""
-    steps = model_id.split("/")
-    if len(model_id) > _MAX_MODEL_ID_LENGTH or not {"", ".", ".."}.isdisjoint(steps):
-        return None
-    return f"/v1/models/{quote(model_id, errors='replace')}"
 
 
 def build_request_path(upstream_id: str, call: str) -> str | None:

@@ -1,12 +1,13 @@
 """Parses RunComfy's answers. Pure.
 
-Status words are mapped by `json_parser.PHASES_BY_STATUS`. Any ambiguous answer to a submit becomes
+Status words are mapped by `core.jobs.runcomfy_status`. Any ambiguous answer to a submit becomes
 `Indeterminate`: only certainty that no work was started allows a second submit.
 """
 
 from http import HTTPStatus
 
 from core.jobs.job import CancelOutcome
+from core.jobs.runcomfy_status import FINAL_PHASES, Phase
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     Accepted,
@@ -30,7 +31,7 @@ from worker.upstream import error_classification, json_parser, tolerant_json
 from worker.upstream.error_classification import BillingEffect, Classification
 from worker.upstream.faults import Redactor, classify_unreadable, fault_of
 from worker.upstream.http_request import HttpResponse
-from worker.upstream.json_parser import Document, Phase
+from worker.upstream.json_parser import Document
 
 
 def parse_submit(response: HttpResponse, redactor: Redactor) -> SubmitAnswer:
@@ -105,7 +106,7 @@ def parse_status(response: HttpResponse, redactor: Redactor) -> StatusAnswer:
     word = json_parser.parse_status_word(doc)
     if word is None:
         return build_unreachable(FaultKind.MALFORMED, response, redactor)
-    if json_parser.parse_phase(doc) in json_parser.FINAL_PHASES:
+    if json_parser.parse_phase(doc) in FINAL_PHASES:
         return Finished(word)
     return _build_in_progress(doc, word, redactor)
 
@@ -126,30 +127,28 @@ def _build_result(
 ) -> ResultAnswer:
     match json_parser.parse_phase(doc):
         case Phase.COMPLETED:
-            return _build_completed(doc, response, redactor)
+            return _build_completed(doc, word, response, redactor)
         case Phase.FAILED:
             return RunFailed(
                 fault_of(FaultKind.FAILED, response, redactor),
                 json_parser.parse_cost(doc),
                 json_parser.parse_times(doc),
+                word,
             )
         case Phase.CANCELLED:
-            return RunCancelled(json_parser.parse_cost(doc), json_parser.parse_times(doc))
+            return RunCancelled(json_parser.parse_cost(doc), json_parser.parse_times(doc), word)
         case _:
             return _build_in_progress(doc, word, redactor)
 
 
 def _build_completed(
-    doc: Document, response: HttpResponse, redactor: Redactor
+    doc: Document, word: str, response: HttpResponse, redactor: Redactor
 ) -> RunCompleted | RunFailed:
     output = json_parser.parse_output(response.body)
+    cost, times = json_parser.parse_cost(doc), json_parser.parse_times(doc)
     if output is None:
-        return RunFailed(
-            fault_of(FaultKind.NO_OUTPUT, response, redactor),
-            json_parser.parse_cost(doc),
-            json_parser.parse_times(doc),
-        )
-    return RunCompleted(output, json_parser.parse_cost(doc), json_parser.parse_times(doc))
+        return RunFailed(fault_of(FaultKind.NO_OUTPUT, response, redactor), cost, times, word)
+    return RunCompleted(output, cost, times, word)
 
 
 def _build_in_progress(doc: Document, word: str, redactor: Redactor) -> InProgress:
@@ -177,7 +176,7 @@ def parse_cancel(response: HttpResponse, redactor: Redactor) -> CancelAnswer:
     # A repeated cancel is answered "not_cancellable" after the first one succeeded.
     if phase is Phase.CANCELLED or outcome in {"cancelled", "canceled"}:
         return CancelOutcome.CANCELLED
-    if outcome == "not_cancellable" or phase in json_parser.FINAL_PHASES | {Phase.RUNNING}:
+    if outcome == "not_cancellable" or phase in FINAL_PHASES | {Phase.RUNNING}:
         return CancelOutcome.NOT_CANCELLABLE
     return build_unreachable(FaultKind.MALFORMED, response, redactor)
 

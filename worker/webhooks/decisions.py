@@ -212,7 +212,7 @@ def attempt_update(
 ) -> DeliveryUpdate:
     """Return what an attempt that ended `now` changes; `circuit` is the one after it."""
     before = context.delivery
-    number = before.attempts - before.attempts_before_resend + 1
+    number = before.attempts - before.uncounted_attempts + 1
     due_at = next_attempt_at(number, result, now, rules.rng, rules.schedule)
     after = delivery_after(before, result, due_at, now)
     attempt = DeliveryAttempt(
@@ -250,10 +250,13 @@ def delivery_after(
         state = DeliveryState.DELIVERED
     else:
         state = DeliveryState.PENDING if next_attempt_at is not None else DeliveryState.FAILED
+    # What the gateway itself could not do uses up none of the receiver's twelve attempts.
+    is_ours = not isinstance(result, Delivered) and result.kind is FailureKind.BUSY
     return replace(
         delivery,
         version=delivery.version + 1,
         attempts=delivery.attempts + 1,
+        uncounted_attempts=delivery.uncounted_attempts + is_ours,
         state=state,
         next_attempt_at=next_attempt_at,
         last_outcome=result.label,

@@ -4,14 +4,10 @@ The attempt then connects to that address: a name that is resolved a second time
 to a private address (DNS rebinding). The rules are those of `core.webhooks.url_policy`.
 """
 
-import asyncio
-import socket
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
-from ipaddress import IPv6Address, ip_address
-from typing import Final, Protocol
+from ipaddress import IPv6Address
+from typing import Protocol
 
 from core.webhooks.url_policy import (
     Address,
@@ -25,11 +21,18 @@ from core.webhooks.url_policy import (
 )
 
 
+class ResolverUnavailable(Exception):
+    """No name could be looked up: the gateway's own name servers cannot be reached."""
+
+
 class Resolver(Protocol):
     """Looks up the addresses of a host name."""
 
     async def resolve(self, host: str) -> tuple[Address, ...]:
-        """Return all addresses of `host`; none if it has none or the lookup fails."""
+        """Return all addresses of `host`; none if it has none or its name servers do not answer.
+
+        Raises `ResolverUnavailable`.
+        """
         ...
 
 
@@ -99,35 +102,3 @@ def pin(
     chosen = ordered[rotation % len(ordered)]
     allowed = target.is_allowed or policy.allowed.allows_address(chosen)
     return PinnedTarget(target, chosen, is_allowed=allowed)
-
-
-# The event loop's default pool has few threads: names that never resolve would block all lookups,
-# and everything else that runs there.
-_MAX_THREADS: Final = 32
-
-
-class SystemResolver:
-    """The operating system's resolver (`getaddrinfo`), in threads of its own."""
-
-    def __init__(self, timeout: timedelta) -> None:
-        """Give up on a name after `timeout`; its thread is busy until the system call returns."""
-        self._timeout = timeout
-        self._executor = ThreadPoolExecutor(_MAX_THREADS, thread_name_prefix="webhook-dns")
-
-    async def resolve(self, host: str) -> tuple[Address, ...]:
-        """See `Resolver.resolve`."""
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(self._timeout.total_seconds()):
-                return await loop.run_in_executor(self._executor, _resolve_host, host)
-        except (OSError, UnicodeError):  # TimeoutError is an OSError
-            return ()
-
-    def close(self) -> None:
-        """Drop waiting lookups; one in progress ends in its thread, and its result is dropped."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-
-def _resolve_host(host: str) -> tuple[Address, ...]:
-    answers = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return tuple(ip_address(answer[4][0]) for answer in answers)

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from core.observability.outcomes import FailureKind
 from core.retention import MAX_DELIVERY_AGE
-from worker.webhooks.outcomes import AttemptResult, Delivered
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class SchedulePolicy:
     )
     jitter: float = 0.1
     max_retry_after: timedelta = timedelta(hours=6)
+    busy_delay: timedelta = timedelta(seconds=30)
+    """The delay after an attempt that failed because of the gateway itself."""
     max_age: timedelta = MAX_DELIVERY_AGE
 
     @property
@@ -59,6 +61,8 @@ def next_attempt_at(
 
     None if there is none. The receiver's `Retry-After` is honoured up to the policy's maximum.
     """
+    if isinstance(outcome, AttemptFailed) and outcome.kind is FailureKind.BUSY:
+        return now + policy.busy_delay * rng.uniform(1, 1 + policy.jitter)
     if (
         isinstance(outcome, Delivered)
         or outcome.kind is FailureKind.GONE

@@ -21,6 +21,7 @@ from core.webhooks.url_policy import Refusal, RefusalReason, TargetPolicy
 from worker.proxy import Proxy
 from worker.retry_after import parse_retry_after
 from worker.tls import cause_chain, create_tls_context, tls_failure_of
+from worker.webhooks.dns_resolver import DnsResolver
 from worker.webhooks.http_session import create_session
 from worker.webhooks.outcomes import (
     AttemptFailed,
@@ -30,7 +31,7 @@ from worker.webhooks.outcomes import (
     printable_text,
 )
 from worker.webhooks.receiver_tls import ReceiverTls
-from worker.webhooks.resolved_target import PinnedTarget, Resolver, SystemResolver, resolve
+from worker.webhooks.resolved_target import PinnedTarget, Resolver, ResolverUnavailable, resolve
 from worker.webhooks.signing import sign
 
 
@@ -43,8 +44,9 @@ class SenderPolicy:
     connection.
 
     `max_connections` is the number of concurrent attempts; the wait of further ones does not count
-    against the receiver. `keep_alive` is below the 5 s of Node.js and uvicorn: a receiver that
-    closes first would break an attempt.
+    against the receiver. An error that arrives `max_lateness` after the attempt's deadline means
+    that the event loop was blocked; it is no evidence about the receiver. `keep_alive` is below the
+    5 s of Node.js and uvicorn: a receiver that closes first would break an attempt.
 
     Through `proxy` go all attempts but those to allowed targets; `proxy_resolves`: by name.
     """
@@ -52,6 +54,7 @@ class SenderPolicy:
     targets: TargetPolicy = field(default_factory=TargetPolicy)
     connect_timeout: timedelta = timedelta(seconds=5)
     total_timeout: timedelta = timedelta(seconds=20)
+    max_lateness: timedelta = timedelta(seconds=1)
     body_timeout: timedelta = timedelta(seconds=1)
     max_response_bytes: int = 16 * 1024
     max_excerpt_bytes: int = 1024
@@ -105,6 +108,8 @@ _UNREACHABLE_STATUSES: Final = frozenset({502, 503, 504})
 # What sending may raise; anything else is a bug in the gateway, and surfaces as one.
 _SEND_ERRORS: Final = (aiohttp.ClientError, HttpProcessingError, OSError)
 _CHUNK_SIZE: Final = 16 * 1024
+_LATE: Final = "the gateway was too busy to read the answer"
+_NO_RESOLVER: Final = "the gateway could not look up the host's name"
 
 
 class Sender:
@@ -139,7 +144,12 @@ class Sender:
         try:
             async with asyncio.timeout_at(deadline):
                 answer = await self._open_response(attempt)
+        except ResolverUnavailable:
+            return AttemptFailed(FailureKind.BUSY, _UNMEASURED, excerpt=_NO_RESOLVER)
         except _SEND_ERRORS as error:
+            late = asyncio.get_running_loop().time() - deadline
+            if late > self._policy.max_lateness.total_seconds():
+                return AttemptFailed(FailureKind.BUSY, _UNMEASURED, excerpt=_LATE)
             kind = failure_kind_of_error(error)
             return AttemptFailed(kind, _UNMEASURED, excerpt=_describe_error(error, kind))
         if isinstance(answer, Refusal):
@@ -294,7 +304,7 @@ async def open_sender(
     tls: ReceiverTls | None = None,
 ) -> AsyncIterator[Sender]:
     """Yield a sender; by default with the system's resolver and trusted CAs."""
-    system = SystemResolver(timeout=policy.connect_timeout)
+    system = DnsResolver(timeout=policy.connect_timeout)
     tls = tls or ReceiverTls(create_tls_context())
     session = create_session(
         tls.default,
@@ -308,4 +318,4 @@ async def open_sender(
         async with session:
             yield Sender(session, resolver or system, tls, clock, policy)
     finally:
-        system.close()
+        await system.close()

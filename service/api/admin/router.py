@@ -18,8 +18,11 @@ WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 class AdminRoute(StrictRoute):
     """A route that reads a body only if the caller is an operator."""
 
+    max_body_bytes = 2**20
+    """A file of tenants may be large."""
+
     @staticmethod
-    def check_caller(request: Request) -> None:
+    async def check_caller(request: Request) -> None:
         """Raise as `check_operator`."""
         check_operator(request)
 

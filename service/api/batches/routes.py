@@ -12,7 +12,7 @@ from core.errors import CallerError, NotFound, StoreTimeout
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.tenants.api_keys import Credential, Scope
-from core.transactions.admission import BatchAdmission, BatchAdmissionResult
+from core.transactions.admission import BatchAdmission, BatchAdmissionResult, IdempotencyClaim
 from service.api.batches.representations import (
     batch_cancellation_to_json,
     batch_page_to_json,
@@ -32,12 +32,13 @@ from service.batches.admission import (
     accepted_jobs,
     batch_rejection,
     build_batch_snapshot,
+    claim_batch,
     quotas_after,
 )
-from service.batches.parser import parse_batch
-from service.context import AppContext, app_context
+from service.batches.parser import ParsedBatch, parse_batch
+from service.context import BATCH_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.authentication import request_credential, request_links
+from service.http.authentication import checked_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -60,7 +61,7 @@ fast_router = api_router(
 
 
 @fast_router.post(
-    "/v1/batches",
+    BATCH_ROUTE,
     status_code=202,
     responses={
         202: json_content("Accepted, all of it or what fits.", "Batch", headers=RATELIMIT_HEADERS),
@@ -82,18 +83,22 @@ async def submit_batch(request: Request) -> Response:
     """
     # An error of the body is reported only to a caller whose key is valid.
     context = app_context(request.scope)
-    credential = request_credential(request)
+    credential = await checked_credential(request, Scope.SUBMIT)
     try:
-        admission = await _parse_admission(request, context, credential)
+        parsed, call = await _parse_request(request, context, credential)
     except CallerError:
         await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
+    try:
+        admission = await _build_admission(context, parsed, call)
+    except CallerError:
+        existing = await _find_replay(context, call)
+        if existing is None:
+            raise
+        return await _replay(request, context, credential, existing)
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
-        view = await context.stores.batches.read(
-            credential, admitted.existing_batch_id, cancel.ALL_ITEMS, Scope.SUBMIT
-        )
-        return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
+        return await _replay(request, context, credential, admitted.existing_batch_id)
     if not admitted.stored:
         raise batch_rejection(admission, admitted)
     view = build_batch_snapshot(admission, admitted, context.clock.now())
@@ -101,31 +106,50 @@ async def submit_batch(request: Request) -> Response:
     return _response(request, view, dict(rate_limit_headers(quotas_after(admitted))))
 
 
-async def _parse_admission(
+async def _parse_request(
     request: Request, context: AppContext, credential: Credential
-) -> BatchAdmission:
+) -> tuple[ParsedBatch, BatchContext]:
     check_content_type(request.headers)
     key = parse_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
     policy, now = context.policy, context.clock.now()
     body = await read_body(request, policy.batch_body_limits)
-    validator = BatchValidator(
-        context.model_cache.registry, policy.options, policy.cache, context.ids
-    )
-    call = BatchContext(
-        batch_id=context.ids.batch_id(now),
-        credential=credential,
-        now=now,
-        trace=request_context(request.scope).trace,
-        idempotency_digest=None if key is None else digest_idempotency_key(key),
-    )
 
-    def decide() -> BatchAdmission:
-        return validator.build_admission(
-            parse_batch(body, policy.options, policy.body_limits.max_bytes), call
-        )
+    def parse() -> tuple[ParsedBatch, IdempotencyClaim | None]:
+        parsed = parse_batch(body, policy.options, policy.body_limits.max_bytes)
+        claim = claim_batch(digest_idempotency_key(key), parsed) if key is not None else None
+        return parsed, claim
 
-    # Validating a thousand inputs would block the event loop for other callers.
-    return await asyncio.to_thread(decide)
+    # Reading a thousand inputs would block the event loop for other callers.
+    parsed, claim = await asyncio.to_thread(parse)
+    trace = request_context(request.scope).trace
+    return parsed, BatchContext(context.ids.batch_id(now), credential, now, trace, claim)
+
+
+async def _build_admission(
+    context: AppContext, parsed: ParsedBatch, call: BatchContext
+) -> BatchAdmission:
+    models, policy = context.model_cache.registry, context.policy
+    names = {item.model_id for item in parsed.items if item.error is None}
+    if not all(map(models.lists, names)):
+        await context.stores.jobs.authenticate(call.credential, Scope.SUBMIT)
+        models = await context.model_cache.covering(names)
+    validator = BatchValidator(models, policy.options, policy.cache, context.ids)
+    return await asyncio.to_thread(validator.build_admission, parsed, call)
+
+
+async def _find_replay(context: AppContext, call: BatchContext) -> str | None:
+    """Return the batch to which the first sending of a refused batch led, if it led to one."""
+    if call.idempotency is not None:
+        return await context.stores.batches.find_replay(call.credential, call.idempotency)
+    await context.stores.jobs.authenticate(call.credential, Scope.SUBMIT)
+    return None
+
+
+async def _replay(
+    request: Request, context: AppContext, credential: Credential, batch_id: str
+) -> Response:
+    view = await context.stores.batches.read(credential, batch_id, cancel.ALL_ITEMS, Scope.SUBMIT)
+    return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
 
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
@@ -133,8 +157,8 @@ async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissi
         return await context.stores.batches.admit(admission)
     except StoreTimeout as error:
         raise AcceptanceUnclear(
-            "Redis did not answer during the admission: it is not known whether the batch exists. "
-            f"GET /v1/batches/{admission.batch.id} returns it if it exists.",
+            f"{BATCH_ROUTE}/{admission.batch.id}",
+            has_key=admission.idempotency is not None,
             retry_after=error.retry_after,
         ) from error
 
@@ -162,7 +186,7 @@ def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) ->
 
 
 @router.get(
-    "/v1/batches",
+    BATCH_ROUTE,
     responses={200: json_content("A page of batches.", "Batches"), **problem_responses(400)},
 )
 async def list_batches(

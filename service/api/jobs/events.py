@@ -63,7 +63,7 @@ async def stream_events(request: Request) -> Response:
         return Response(media_type=MEDIA_TYPE)
     credential, job_id = await credential_and_id(request, Scope.READ)
     context = app_context(request.scope)
-    subscription = context.subscriptions.subscribe(job_id)
+    subscription = context.subscriptions.subscribe(job_id, credential.tenant)
     if subscription is None:
         await load_view(request, Projection.STATUS)  # an invalid key or id is reported first
         raise TooManyWaiters
@@ -99,7 +99,8 @@ class EventStreamResponse(Response):
         self.status_code = 200
         self.media_type = MEDIA_TYPE
         self.background = None
-        self.init_headers({"x-accel-buffering": "no"})
+        # A proxy that compresses would hold events back until its buffer is full.
+        self.init_headers({"cache-control": "no-store, no-transform", "x-accel-buffering": "no"})
         self._session = session
         self._first: JobView | None = first
         self._send_timeout = send_timeout.total_seconds()

@@ -3,6 +3,8 @@
 Each read is one round trip to the store.
 """
 
+from contextlib import nullcontext
+from functools import partial
 from math import ceil
 from typing import Annotated, Final
 
@@ -10,6 +12,7 @@ from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.jobs.job import CancelOutcome, Job
 from core.jobs.run_times import estimate_finish, poll_hint
 from core.representations.jobs import (
     cancellation_to_json,
@@ -18,9 +21,14 @@ from core.representations.jobs import (
     result_to_json,
     status_to_json,
 )
-from core.store.jobs import Projection
-from core.tenants.api_keys import Scope
-from service.api.jobs.lookup import credential_and_id, load_view, load_view_when_ended
+from core.store.jobs import JobView, Projection
+from core.tenants.api_keys import Credential, Scope
+from service.api.jobs.lookup import (
+    credential_and_id,
+    load_view,
+    load_view_when_ended,
+    wait_for_change,
+)
 from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, PREFER_WAIT
 from service.context import app_context
 from service.http.authentication import request_links
@@ -29,9 +37,11 @@ from service.http.json_response import json_bytes_response, json_response
 from service.http.openapi import Tag, json_content, problem_responses
 from service.http.request_context import request_context
 from service.http.strict_route import FastRoute, api_router
+from service.jobs.cancel import MAX_CANCEL_WAIT, pending_cancel_outcome
 from service.jobs.delete import delete_job
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
+from service.streaming.subscriptions import Subscription
 
 _PATH: Final = "/v1/requests/{request_id}"
 router = api_router(Tag.REQUESTS, 400, 401, 403, 503)
@@ -98,7 +108,8 @@ async def detail(request: Request) -> Response:
 @fast_router.post(
     f"{_PATH}/cancel",
     responses={
-        200: json_content("The outcome of the cancel.", "Cancel"),
+        202: json_content("Something was cancelled, or requested.", "Cancel"),
+        200: json_content("Nothing was left to cancel.", "Cancel"),
         **problem_responses(409),
     },
     openapi_extra={"parameters": [JOB_ID]},
@@ -107,12 +118,38 @@ async def cancel(request: Request) -> Response:
     """Cancel a request.
 
     Immediate and free while the request waits in the gateway. After that the cancel is passed on
-    to RunComfy (`requested`); a request that RunComfy already runs is `not_cancellable`.
+    to RunComfy, whose answer is waited for up to 2 s: `cancelled`, or `not_cancellable` for a
+    request that RunComfy already runs. `requested` means that no answer came; the cancel goes on,
+    and the request's `cancel_outcome` shows what became of it.
     """
     credential, job_id = await credential_and_id(request, Scope.CANCEL)
-    cancelled = await app_context(request.scope).job_canceller.cancel(credential, job_id)
-    request_context(request.scope).job_id = job_id
-    return json_bytes_response(cancellation_to_json(cancelled.job, cancelled.outcome))
+    context = app_context(request.scope)
+    # Subscribed before the cancel, so that RunComfy's answer cannot be missed.
+    with (
+        context.subscriptions.subscribe(job_id, credential.tenant) or nullcontext() as subscription
+    ):
+        done = await context.job_canceller.cancel(credential, job_id)
+        request_context(request.scope).job_id = job_id
+        job, outcome = done.job, done.outcome
+        if outcome is CancelOutcome.REQUESTED and subscription is not None:
+            subscription.seen_version = job.version
+            job = await _wait_for_outcome(request, subscription, credential, job)
+            outcome = pending_cancel_outcome(job)
+    return json_bytes_response(cancellation_to_json(job, outcome), 202 if done.is_acted_on else 200)
+
+
+async def _wait_for_outcome(
+    request: Request, subscription: Subscription, credential: Credential, job: Job
+) -> Job:
+    """Return the job once RunComfy answered the cancel, or as it is after `MAX_CANCEL_WAIT`."""
+    jobs = app_context(request.scope).stores.jobs
+    read = partial(jobs.read, credential, job.id, Projection.STATUS, Scope.CANCEL)
+
+    def is_answered(view: JobView) -> bool:
+        return pending_cancel_outcome(view.record.job) is not CancelOutcome.REQUESTED
+
+    view = await wait_for_change(request, is_answered, subscription, read, MAX_CANCEL_WAIT)
+    return job if view is None else view.record.job
 
 
 @fast_router.delete(
@@ -138,7 +175,8 @@ async def delete_request(request: Request) -> Response:
 
 
 def _parse_include_cost(request: Request) -> bool:
-    given = parse_query(request.url.query).get("include_cost", "false")
+    # Clients of RunComfy send the option without a value too: that is its default.
+    given = parse_query(request.url.query).get("include_cost") or "false"
     return bool(
         parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})["include_cost"]
     )

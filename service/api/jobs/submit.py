@@ -1,6 +1,7 @@
 """Submit: one round trip to the store, then 202, or the result if the caller waits for it."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Final
 
@@ -10,7 +11,7 @@ from starlette.responses import Response
 from core.errors import CallerError, StoreTimeout
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
-from core.representations.jobs import result_to_json, status_to_json
+from core.representations.jobs import status_to_json, submit_result_to_json
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
@@ -19,7 +20,8 @@ from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear
-from service.http.authentication import bearer_credential
+from service.http.authentication import checked_credential
+from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
     IDEMPOTENCY_REPLAYED,
@@ -29,12 +31,13 @@ from service.http.idempotency_header import (
 from service.http.json_response import json_bytes_response
 from service.http.openapi import Tag, json_content
 from service.http.prefer_header import PREFER, parse_wait_preference, preference_applied_header
-from service.http.request_body import check_content_type, read_body
+from service.http.request_body import check_content_encoding, read_body
 from service.http.request_context import RequestContext, build_links, request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import (
     ParsedSubmit,
     build_admission,
+    claim_idempotency,
     dry_run_to_json,
     emit_admitted,
 )
@@ -57,8 +60,9 @@ router = api_router(
             "Accepted: the gateway has the job.", "Status", headers=RATELIMIT_HEADERS
         ),
         200: json_content(
-            "The request has ended: within `Prefer: wait`, or before (cache hit, replay).",
-            "Result",
+            "The request has ended: within `Prefer: wait`, or before (cache hit, replay). Or the "
+            "answer to a dry run.",
+            "SubmitAnswer",
             headers=RATELIMIT_HEADERS,
         ),
     },
@@ -75,27 +79,47 @@ async def submit(request: Request) -> Response:
     """
     # An invalid key gets 401 whatever else is wrong, so that it learns nothing about the input.
     context, current = app_context(request.scope), request_context(request.scope)
-    credential = bearer_credential(request.headers)
-    current.tenant = credential.tenant
+    credential = await checked_credential(request, Scope.SUBMIT)
     try:
-        admission = await _build_admission(request, context, credential, current.trace)
+        parsed = await _parse_submit(request, context, credential, current.trace)
     except CallerError:
         await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
+    try:
+        admission = await _build_admission(context, parsed)
+    except CallerError:
+        replayed = await _find_replay(context, parsed)
+        if replayed is None or replayed.record is None:
+            raise
+        return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
         admitted, _ = await _admit(context, current, admission)
-        return json_bytes_response(
-            dry_run_to_json(admission, admitted), headers=_outcome_headers(admitted)
-        )
+        links = build_links(request.scope, context.policy.links)
+        body = dry_run_to_json(admission, admitted, links)
+        return json_bytes_response(body, headers=_outcome_headers(admitted))
+    response = _admit_and_wait(request, context, current, admission)
+    del parsed, admission  # the input may be large, and the wait long
+    return await response
+
+
+async def _admit_and_wait(
+    request: Request, context: AppContext, current: RequestContext, admission: Admission
+) -> Response:
+    """Admit a job and answer, after its end if the caller waits and that comes in time."""
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
-    job_id, subscriptions = admission.job.id, context.subscriptions
-    subscription = subscriptions.subscribe(job_id, final_only=True) if wait else None
+    job_id, credential = admission.job.id, admission.credential
+    subscription = (
+        context.subscriptions.subscribe(job_id, credential.tenant, final_only=True)
+        if wait
+        else None
+    )
     if wait is None or subscription is None:
         admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
     with subscription:
         admitted, record = await _admit(context, current, admission)
+        del admission  # as in `submit`
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
@@ -105,23 +129,44 @@ async def submit(request: Request) -> Response:
         return _response(request, context, record, headers)
 
 
-async def _build_admission(
+async def _parse_submit(
     request: Request, context: AppContext, credential: Credential, trace: str | None
-) -> Admission:
-    check_content_type(request.headers)
-    key = parse_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
-    policy = context.policy
-    submit = ParsedSubmit(
+) -> ParsedSubmit:
+    headers, policy = request.headers, context.policy
+    check_content_encoding(headers)
+    key = parse_idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
+    options = parse_options(request.scope["query_string"].decode("latin-1"), policy.options)
+    if options.cache is None:
+        options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
+    return ParsedSubmit(
         credential=credential,
         model_id=request.path_params["model_id"],
-        options=parse_options(request.scope["query_string"].decode("latin-1"), policy.options),
+        options=options,
         body=await read_body(request, policy.body_limits),
         trace=trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
     )
-    now = context.clock.now()
-    models, job_id = context.model_cache.registry, context.ids.job_id(now)
+
+
+async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admission:
+    models, policy, now = context.model_cache.registry, context.policy, context.clock.now()
+    if not models.lists(submit.model_id):
+        await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
+        models = await context.model_cache.covering([submit.model_id])
+    job_id = context.ids.job_id(now)
     return build_admission(submit, models, policy.options, policy.cache, job_id, now)
+
+
+async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:
+    """Return the job to which the first sending of a refused submit led, if it led to one.
+
+    Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`, `RequestDeleted`.
+    """
+    claim = None if submit.options.dry_run else claim_idempotency(submit)
+    if claim is not None:
+        return await context.stores.jobs.find_replay(submit.credential, claim)
+    await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
+    return None
 
 
 async def _admit(
@@ -133,7 +178,12 @@ async def _admit(
     except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id
-        raise AcceptanceUnclear(retry_after=error.retry_after) from error
+        raise AcceptanceUnclear(
+            f"/v1/requests/{admission.job.id}",
+            has_key=admission.idempotency is not None,
+            retry_after=error.retry_after,
+        ) from error
+    current.release_body()
     record = admitted.record or JobRecord(admission.job)
     if not admission.dry_run:
         current.job_id = record.job.id
@@ -150,10 +200,10 @@ def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:
 def _response(
     request: Request, context: AppContext, record: JobRecord, headers: Mapping[str, str]
 ) -> Response:
-    job, links = record.job, build_links(request.scope, context.policy.public_url)
+    job, links = record.job, build_links(request.scope, context.policy.links)
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):
-        return json_bytes_response(result_to_json(record, include_cost=False), headers=headers)
+        return json_bytes_response(submit_result_to_json(record, links), headers=headers)
     estimate = estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
     return json_bytes_response(status_to_json(job, links, estimate), 202, headers)

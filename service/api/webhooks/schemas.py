@@ -106,7 +106,7 @@ class WebhookKeys(Document):
 
 _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
     **{
-        event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "Result"
+        event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "EndEvent"
         for event in WebhookEventType
     },
     WebhookEventType.BATCH_COMPLETED: "BatchSummary",
@@ -140,7 +140,7 @@ def webhooks_section(examples: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _operation(event: WebhookEventType, examples: Mapping[str, Any]) -> Mapping[str, Any]:
     component = _DATA_COMPONENTS[event]
-    is_job = component in {"Result", "StatusEvent"}
+    is_job = component in {"EndEvent", "StatusEvent"}
     data = {"anyOf": [ref(component), ref("ThinEvent")]} if is_job else ref(component)
     schema = {
         "type": "object",

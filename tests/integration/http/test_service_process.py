@@ -120,7 +120,7 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
 ) -> None:
     log, key = tmp_path / "log", tenant["key"]
     head = f"POST {KLING_PATH} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\n".encode()
-    with running_service(redis_flushed, log) as (process, port):
+    with running_service(redis_flushed, log, GATEWAY_MAX_BODY_BYTES="1048576") as (process, port):
         with httpx.Client(
             base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {key}"}
         ) as caller:

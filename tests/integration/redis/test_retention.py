@@ -22,7 +22,7 @@ from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import Limits, usage_windows_at
 from core.tenants.tenant import Tenant
-from core.transactions.admission import AdmissionResult, CacheRequest
+from core.transactions.admission import AdmissionResult, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import DeliveryState
@@ -92,7 +92,9 @@ class RetentionHarness:
         wish = admission_of(new_job(now, self.ids.job_id(now), tenant))
         self.clock.shift(SECOND)
         return await self.subject.jobs.admit(
-            replace(wish, cache=CacheRequest(), idempotency=f"digest-{key}")
+            replace(
+                wish, cache=CacheRequest(), idempotency=IdempotencyClaim(f"digest-{key}", "1:f")
+            )
         )
 
     async def newest(self, number: int) -> Job:

@@ -69,7 +69,7 @@ class SubscriptionHarness:
 
     def subscribe(self, job: Job, *, ends_only: bool = False) -> Subscription:
         """Subscribe to the job."""
-        waiter = self.subscriptions.subscribe(job.id, final_only=ends_only)
+        waiter = self.subscriptions.subscribe(job.id, job.tenant, final_only=ends_only)
         assert waiter is not None
         return waiter
 
@@ -81,7 +81,7 @@ async def open_harness(url: str) -> AsyncIterator[SubscriptionHarness]:
     async with AsyncExitStack() as stack:
         wire = await stack.enter_async_context(redis_client(url, SECOND))
         scripts = LuaScripts(wire, load_scripts())
-        waiters = Subscriptions(clock, 10_000)
+        waiters = Subscriptions(clock, 10_000, 10_000)
         source = build_connection_pool(redis_policy(url, SECOND), "feed")
         feed = asyncio.create_task(JobChangeSubscriber(source, waiters, clock, events.append).run())
         stack.push_async_callback(_ended, feed)

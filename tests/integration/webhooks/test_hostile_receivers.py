@@ -13,7 +13,7 @@ from tests.support.hostile_receiver import BEHAVIORS, hostile_receiver
 from tests.support.receiver import IMPATIENT, POLICY, new_attempt, open_test_sender
 from worker.webhooks.outcomes import AttemptResult
 
-MALFORMED: Final = {"bad_answer"}
+MALFORMED: Final = {"invalid_response"}
 DELIVERED: Final = {"delivered"}
 LATE: Final = {"timeout"}
 EXPECTED: Final = {
@@ -127,4 +127,4 @@ async def test_unexpected_data_answers_no_later_request(hostile: int, manner: st
         await asyncio.sleep(0.05)
         second = await sender.send(new_attempt(url(hostile, "http/2")))
     assert {first.label} <= EXPECTED[manner]
-    assert second.label == "bad_answer"
+    assert second.label == "invalid_response"

@@ -1,6 +1,7 @@
 """Attempts over real sockets: pinning and SNI, pooling, and receivers that misbehave."""
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
@@ -24,9 +25,10 @@ from tests.support.receiver import (
     running_receiver,
 )
 from tests.support.tls import CertificateAuthority
+from worker.webhooks.dns_resolver import DnsResolver
 from worker.webhooks.http_session import create_session
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
-from worker.webhooks.resolved_target import SystemResolver
+from worker.webhooks.resolved_target import ResolverUnavailable
 from worker.webhooks.sender import SenderPolicy, open_sender
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -292,14 +294,41 @@ async def test_slots_bound_what_is_under_way() -> None:
 
 
 async def test_machine_s_resolver_knows_localhost_and_fails_quietly() -> None:
-    resolver = SystemResolver(timeout=timedelta(seconds=5))
+    resolver = DnsResolver(timeout=timedelta(seconds=5))
     try:
         found = await resolver.resolve("localhost")
         assert found
         assert all(address.is_loopback for address in found)
         assert await resolver.resolve("a" * 64 + ".example") == ()
     finally:
-        resolver.close()
+        await resolver.close()
+
+
+async def test_names_whose_servers_do_not_answer_delay_no_other_lookup() -> None:
+    silent = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    silent.bind(("127.0.0.1", 0))
+    resolver = DnsResolver(timedelta(seconds=60), [f"127.0.0.1:{silent.getsockname()[1]}"])
+    lost = [asyncio.create_task(resolver.resolve(f"{n}.example.")) for n in range(300)]
+    try:
+        assert await resolver.resolve("localhost")
+        assert not any(lookup.done() for lookup in lost)
+    finally:
+        await resolver.close()
+        silent.close()
+    ended = await asyncio.gather(*lost, return_exceptions=True)
+    assert {type(each) for each in ended} == {ResolverUnavailable}
+
+
+async def test_name_server_that_cannot_be_reached_is_not_the_names_fault() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    resolver = DnsResolver(timedelta(seconds=60), [f"127.0.0.1:{port}"])
+    try:
+        with pytest.raises(ResolverUnavailable):
+            await resolver.resolve("hooks.example.")
+    finally:
+        await resolver.close()
 
 
 async def test_name_that_is_really_loopback_is_blocked() -> None:

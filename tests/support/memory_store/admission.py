@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from core.billing.settlement import ReservationTotals
 from core.clock import MILLISECOND
@@ -27,9 +27,9 @@ from core.store.admission import CACHE_HIT, JOINED
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import Credential, Scope
-from core.tenants.cache_policy import CacheStatus, TenantCachePolicy
+from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import usage_windows_at
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from tests.support.memory_store.coalescing import CacheDecision
 from tests.support.memory_store.quotas import AdmissionCheck, AdmissionInputs
 from tests.support.memory_store.state import JobCharges, MemoryState, StoredRecord, set_score
@@ -42,7 +42,10 @@ KEY_USE_RESOLUTION: Final = timedelta(minutes=1)
 def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
     """Admit a job, or return the job that serves the request."""
     authenticate(memory, admission.credential, Scope.SUBMIT)
-    replayed = _replay(memory, admission, memory.cache_policy_of(admission.job.tenant))
+    claim, credential = admission.idempotency, admission.credential
+    if claim is None and memory.cache_policy_of(admission.job.tenant).idempotency_required:
+        raise IdempotencyKeyMissing
+    replayed = find_replay(memory, credential, claim) if claim else None
     return replayed or admit_without_key(memory, admission)
 
 
@@ -68,35 +71,35 @@ def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionRes
         if fate.is_paid
         else JobRecord(
             stored,
-            output=visible_output(memory, admission, fate.cached.output if fate.cached else None),
+            output=visible_output(
+                memory, admission.credential, fate.cached.output if fate.cached else None
+            ),
         ),
     )
 
 
-def visible_output(memory: MemoryState, admission: Admission, output: bytes | None) -> bytes | None:
+def visible_output(
+    memory: MemoryState, credential: Credential, output: bytes | None
+) -> bytes | None:
     """The record as the key may read it: without the result if it may only submit."""
-    return output if Scope.READ in memory.keys[admission.credential.digest].scopes else None
+    return output if Scope.READ in memory.keys[credential.digest].scopes else None
 
 
-def _replay(
-    memory: MemoryState, admission: Admission, policy: TenantCachePolicy
+def find_replay(
+    memory: MemoryState, credential: Credential, claim: IdempotencyClaim
 ) -> AdmissionResult | None:
-    job, digest = admission.job, admission.idempotency
-    if digest is None:
-        if policy.idempotency_required:
-            raise IdempotencyKeyMissing
-        return None
-    earlier = memory.idempotency.get((job.tenant, digest))
+    """The job of a repeated idempotency key."""
+    earlier = memory.idempotency.get((credential.tenant, claim.digest))
     if earlier is None:
         return None
-    if earlier[0] != job.fingerprint:
+    if earlier[0] != claim.fingerprint:
         raise IdempotencyMismatch
     row = memory.jobs.get(earlier[1])
     if row is None:
         raise RequestDeleted
     if row.expires_at is not None and row.expires_at <= memory.now:
         return None  # an idempotency key ends with its job
-    output = visible_output(memory, admission, row.output)
+    output = visible_output(memory, credential, row.output)
     record = JobRecord(JOB_CODEC.decode(row.doc), output=output)
     return AdmissionResult(
         has_slot=False, reserved=MicroUsd(0), cache_status=CacheStatus.REPLAYED, record=record
@@ -116,11 +119,24 @@ def _apply_decision(memory: MemoryState, job: Job, decision: CacheDecision) -> J
             follow_up=FollowUp.NOTIFY,
             leader=decision.cached.source,
             cost_saved=decision.cached.cost,
+            **_status_words(memory, decision.cached.source),
         )
     if decision.source is not None:
         due_at = next_follower_poll_at(job, now)
         return replace(job, state=JobState.FOLLOWING, next_run_at=due_at, leader=decision.source)
     return job if job.next_run_at is not None else replace(job, next_run_at=now + WAKE_GRACE)
+
+
+def _status_words(memory: MemoryState, source_id: str) -> dict[str, Any]:
+    """RunComfy's words for the end of the job whose result is reused, while its record lasts."""
+    row = memory.jobs.get(source_id)
+    if row is None or (row.expires_at is not None and row.expires_at <= memory.now):
+        return {}
+    source = JOB_CODEC.decode(row.doc)
+    return {
+        "upstream_status": source.upstream_status,
+        "upstream_result_status": source.upstream_result_status,
+    }
 
 
 def _admit(
@@ -130,8 +146,8 @@ def _admit(
     if check.arrival is not None:
         memory.rates[job.tenant] = check.arrival
     if admission.idempotency is not None:
-        key = (job.tenant, admission.idempotency)
-        memory.idempotency[key] = (job.fingerprint, job.id)
+        claim = admission.idempotency
+        memory.idempotency[job.tenant, claim.digest] = (claim.fingerprint, job.id)
     _write(memory, admission, MicroUsd(check.amount))
     if decision.cached is not None:
         memory.jobs[job.id].output = decision.cached.output

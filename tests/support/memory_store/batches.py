@@ -24,6 +24,7 @@ from core.transactions.admission import (
     AdmissionResult,
     BatchAdmission,
     BatchAdmissionResult,
+    IdempotencyClaim,
 )
 from core.webhooks.delivery import Delivery
 from tests.support.memory_store.admission import admit_without_key, authenticate
@@ -56,10 +57,15 @@ class MemoryBatchStore:
         verdicts = _admit_each(memory, admission.admissions)
         memory.batches[batch.id] = BatchRow(batch, _items(admission, verdicts))
         if admission.idempotency is not None:
-            key = (batch.tenant, admission.idempotency)
-            memory.idempotency[key] = (admission.fingerprint, batch.id)
+            claim = admission.idempotency
+            memory.idempotency[batch.tenant, claim.digest] = (claim.fingerprint, batch.id)
         _close(memory, batch.id)
         return BatchAdmissionResult(verdicts, stored=True)
+
+    async def find_replay(self, credential: Credential, claim: IdempotencyClaim) -> str | None:
+        """See `BatchStore.find_replay`."""
+        authenticate(self._memory, credential, Scope.SUBMIT)
+        return _find_replay(self._memory, credential.tenant, claim)
 
     async def read(
         self,
@@ -132,13 +138,17 @@ def _close(memory: MemoryState, batch_id: str) -> None:
 
 
 def _find_existing(memory: MemoryState, admission: BatchAdmission) -> str | None:
-    tenant, digest = admission.batch.tenant, admission.idempotency
-    if digest is None:
-        if memory.cache_policy_of(tenant).idempotency_required:
-            raise IdempotencyKeyMissing
-        return None
-    known = memory.idempotency.get((tenant, digest))
-    if known is not None and known[0] != admission.fingerprint:
+    tenant, claim = admission.batch.tenant, admission.idempotency
+    if claim is not None:
+        return _find_replay(memory, tenant, claim)
+    if memory.cache_policy_of(tenant).idempotency_required:
+        raise IdempotencyKeyMissing
+    return None
+
+
+def _find_replay(memory: MemoryState, tenant: str, claim: IdempotencyClaim) -> str | None:
+    known = memory.idempotency.get((tenant, claim.digest))
+    if known is not None and known[0] != claim.fingerprint:
         raise IdempotencyMismatch
     return None if known is None else known[1]
 

@@ -18,10 +18,10 @@ from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
-from core.transactions.admission import Admission, AdmissionResult
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
-from tests.support.memory_store.admission import admit, authenticate, move_state_count
+from tests.support.memory_store.admission import admit, authenticate, find_replay, move_state_count
 from tests.support.memory_store.batches import record_end
 from tests.support.memory_store.followers import (
     has_followers,
@@ -59,6 +59,13 @@ class MemoryJobStore:
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
         return admit(self._memory, admission)
+
+    async def find_replay(
+        self, credential: Credential, claim: IdempotencyClaim
+    ) -> AdmissionResult | None:
+        """See `JobStore.find_replay`."""
+        authenticate(self._memory, credential, Scope.SUBMIT)
+        return find_replay(self._memory, credential, claim)
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ

@@ -12,7 +12,7 @@ from core.clock import to_ms
 from core.jobs.job import Job
 from core.quotas import Quota, QuotaPolicy
 from core.store.refusals import build_limit_error
-from core.tenants.limits import Limits, UnknownPrice, usage_windows_at
+from core.tenants.limits import Limits, usage_windows_at
 
 _MS: Final = timedelta(milliseconds=1)
 _CLOCKS_DIFFER: Final = 60_000
@@ -73,7 +73,7 @@ class AdmissionCheck:
             self._refuse(QuotaPolicy.PRIORITY)
         if not self.paid:
             return
-        if job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE:
+        if job.estimate is None and limits.refuses_unknown_price:
             self._refuse(QuotaPolicy.UNKNOWN_PRICE)
         if (most := limits.usd_per_request) is not None:
             self._add_quota(QuotaPolicy.USD_REQUEST, most, most)

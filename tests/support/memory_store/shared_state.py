@@ -1,11 +1,11 @@
 """The fakes of what all processes share: circuit breaker, catalogue, worker heartbeats."""
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.circuit_breaker import CircuitBreaker
-from core.clock import from_ms, to_ms
+from core.clock import MILLISECOND, from_ms, to_ms
 from core.retention import HEARTBEAT_RETENTION
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
@@ -64,6 +64,23 @@ class MemoryCatalogueStore:
         """See `CatalogueStore.synced_at`."""
         stored = self._memory.synced_at
         return None if stored is None else from_ms(stored)
+
+    async def request_sync(self, now: datetime) -> None:
+        """See `CatalogueStore.request_sync`."""
+        self._memory.sync_requested_at = to_ms(now)
+
+    async def is_sync_requested(self) -> bool:
+        """See `CatalogueStore.is_sync_requested`."""
+        requested_at = self._memory.sync_requested_at
+        return requested_at is not None and requested_at >= (self._memory.synced_at or 0)
+
+    async def claim_requested_sync(self, interval: timedelta) -> bool:
+        """See `CatalogueStore.claim_requested_sync`."""
+        memory = self._memory
+        if memory.sync_claim_ends_at > memory.now:
+            return False
+        memory.sync_claim_ends_at = memory.now + interval // MILLISECOND
+        return True
 
     async def load(self) -> CatalogueSnapshot:
         """See `CatalogueStore.load`."""

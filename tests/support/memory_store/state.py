@@ -120,6 +120,7 @@ class MemoryState:
     deliveries: dict[str, StoredRecord] = field(default_factory=dict)
     attempts: dict[str, list[bytes]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
+    tenant_queues: dict[str, dict[str, int]] = field(default_factory=dict)
     delivery_queues: dict[str, MemoryDeliveryQueue] = field(default_factory=dict)
     job_index: dict[str, dict[str, int]] = field(default_factory=dict)
     webhook_configs: dict[str, StoredRecord] = field(default_factory=dict)
@@ -133,6 +134,8 @@ class MemoryState:
     models: dict[str, bytes] = field(default_factory=dict)
     categories: bytes = b""
     synced_at: int | None = None
+    sync_requested_at: int | None = None
+    sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, JobCharges] = field(default_factory=dict)

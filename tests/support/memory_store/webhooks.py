@@ -1,7 +1,8 @@
 """Fakes of the stores of deliveries, endpoints and replays."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from math import ceil
 
 from core.clock import to_ms
 from core.errors import StoreUnavailable
@@ -52,7 +53,10 @@ def enqueue_delivery(memory: MemoryState, delivery: Delivery) -> None:
     if delivery.next_attempt_at is not None:
         due = to_ms(delivery.next_attempt_at)
         memory.delivery_queue(delivery.queue).waiting[delivery.id] = due
-        memory.outbox[delivery.queue] = min(due, memory.outbox.get(delivery.queue, due))
+        _schedule_early(
+            memory.tenant_queues.setdefault(_tenant_of(delivery.queue), {}), delivery.queue, due
+        )
+        _schedule_early(memory.outbox, _tenant_of(delivery.queue), due)
 
 
 def write_deliveries(memory: MemoryState, job: Job, deliveries: Sequence[Delivery]) -> None:
@@ -70,22 +74,54 @@ class MemoryDeliveryStore:
         self._memory = memory
         self._max_concurrency = (policy or EndpointCircuitPolicy()).max_concurrency
 
-    async def claim_due(self, lease: timedelta, limit: int) -> Sequence[ClaimedDelivery]:
+    async def claim_due(
+        self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
+    ) -> Sequence[ClaimedDelivery]:
         """See `DeliveryStore.claim_due`."""
-        memory, now = self._memory, self._memory.now
-        ready = due_members(memory.outbox, now, limit)
-        share = -(-limit // max(len(ready), 1))
+        held = in_flight or {}
+        ready = due_members(self._memory.outbox, self._memory.now, limit + len(held))
+        shares = {tenant: _fair_share(limit, held.get(tenant, 0)) for tenant in ready}
+        turn = ceil(limit / max(sum(share > 0 for share in shares.values()), 1))
         claimed: list[ClaimedDelivery] = []
-        for name in ready:
-            channel = memory.delivery_queue(name)
-            for lost in due_members(channel.in_flight, now, len(channel.in_flight)):
-                del channel.in_flight[lost]
-                channel.waiting[lost] = now
-            free = self._available(channel.state) - len(channel.in_flight)
-            take = min(share, free, limit - len(claimed))
-            if take > 0 and _until(channel.state) <= now:
-                claimed += self._lease(channel, take, memory.ms_after(lease))
-            self._place(name, channel)
+        for tenant, share in shares.items():
+            available = limit - len(claimed)
+            if share > 0 and available > 0:
+                bounds = (min(turn, share, available), share, limit)
+                claimed += self._claim_from_tenant(tenant, bounds, lease)
+        self._memory.on_due_change()
+        return claimed
+
+    def _claim_from_tenant(
+        self, tenant: str, bounds: tuple[int, int, int], lease: timedelta
+    ) -> list[ClaimedDelivery]:
+        memory, (turn, share, limit) = self._memory, bounds
+        queues = memory.tenant_queues.setdefault(tenant, {})
+        due = due_members(queues, memory.now, limit)
+        queue_turn = ceil(turn / max(len(due), 1))
+        claimed: list[ClaimedDelivery] = []
+        for name in due:
+            left = turn - len(claimed)
+            if left > 0:
+                claimed += self._claim_from_queue(name, min(queue_turn, left), share, lease)
+        if queues:
+            memory.outbox[tenant] = max(min(queues.values()), memory.now)
+        else:
+            memory.outbox.pop(tenant, None)
+        return claimed
+
+    def _claim_from_queue(
+        self, name: str, turn: int, share: int, lease: timedelta
+    ) -> list[ClaimedDelivery]:
+        channel, now = self._memory.delivery_queue(name), self._memory.now
+        for lost in due_members(channel.in_flight, now, len(channel.in_flight)):
+            del channel.in_flight[lost]
+            channel.waiting[lost] = now
+        held = len(channel.in_flight)
+        take = min(turn, _fair_share(share, held), self._available(channel.state) - held)
+        claimed = []
+        if take > 0 and _until(channel.state) <= now:
+            claimed = self._lease(channel, take, self._memory.ms_after(lease))
+        self._place(name, channel)
         return claimed
 
     def _lease(self, channel: MemoryDeliveryQueue, take: int, until: int) -> list[ClaimedDelivery]:
@@ -101,16 +137,26 @@ class MemoryDeliveryStore:
     def _available(self, state: EndpointCircuit) -> int:
         return self._max_concurrency if state.max_concurrency is None else state.max_concurrency
 
-    def _place(self, name: str, channel: MemoryDeliveryQueue) -> None:
+    def _place(self, name: str, channel: MemoryDeliveryQueue) -> int | None:
         times = list(channel.in_flight.values())
         if channel.waiting and len(channel.in_flight) < self._available(channel.state):
             first = min(channel.waiting.values())
             times.append(max(first, _until(channel.state), self._memory.now))
-        if times:
-            self._memory.outbox[name] = min(times)
-        else:
-            self._memory.outbox.pop(name, None)
-        self._memory.on_due_change()
+        queues = self._memory.tenant_queues.setdefault(_tenant_of(name), {})
+        if not times:
+            queues.pop(name, None)
+            return None
+        queues[name] = min(times)
+        return queues[name]
+
+    def _reschedule(self, name: str, channel: MemoryDeliveryQueue) -> None:
+        memory, tenant = self._memory, _tenant_of(name)
+        at = self._place(name, channel)
+        if at is not None:
+            _schedule_early(memory.outbox, tenant, at)
+        elif not memory.tenant_queues[tenant]:
+            memory.outbox.pop(tenant, None)
+        memory.on_due_change()
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """See `DeliveryStore.complete_attempt`."""
@@ -133,7 +179,7 @@ class MemoryDeliveryStore:
         learnt = channel.state.version == move.before.version
         if learnt:
             channel.state = _stored(move.after)
-        self._place(move.queue, channel)
+        self._reschedule(move.queue, channel)
         return AttemptWriteResult(outcome, learnt)
 
     def _write(
@@ -168,7 +214,7 @@ class MemoryDeliveryStore:
         if channel.state.version != update.before.version:
             return False
         channel.state = _stored(update.after)
-        self._place(update.queue, channel)
+        self._reschedule(update.queue, channel)
         return True
 
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool:
@@ -315,6 +361,18 @@ class MemoryEventStreams:
         if stream.sink in self.unavailable:
             raise StoreUnavailable
         self.written.append((tenant, stream, event))
+
+
+def _tenant_of(queue: str) -> str:
+    return queue.partition("/")[0]
+
+
+def _fair_share(free: int, taken: int) -> int:
+    return max(ceil((2 * free - taken) / 3), 0)
+
+
+def _schedule_early(index: dict[str, int], name: str, at: int) -> None:
+    index[name] = min(at, index.get(name, at))
 
 
 def _until(state: EndpointCircuit) -> int:

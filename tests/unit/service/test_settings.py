@@ -7,22 +7,25 @@ from pydantic import ValidationError
 
 from core.tenants.cache_policy import CacheMode, CacheRule
 from service.composition import build_http_policy
+from service.context import LinkPolicy
 from service.jobs.submit_options import Deadlines
+from service.parsing.forwarded import TrustedProxies
 from service.settings import ServiceSettings
 
 
 def test_the_defaults_are_sound() -> None:
     policy = build_http_policy(ServiceSettings())
-    assert policy.body_limits.max_bytes == 2**20
-    assert policy.public_url is None
+    assert policy.body_limits.max_bytes == 64 * 2**20
+    assert policy.links == LinkPolicy()
     assert policy.options.deadlines_of("any") == Deadlines(timedelta(hours=2))
-    assert policy.cache.rule_for("any") == CacheRule(CacheMode.USE, timedelta(days=7))
+    assert policy.cache.rule_for("any") == CacheRule(None, timedelta(days=7))
 
 
 def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "GATEWAY_PUBLIC_URL": "https://gateway.example/",
-        "GATEWAY_MAX_BODY_BYTES": "67108864",
+        "GATEWAY_TRUSTED_PROXIES": '["10.0.0.0/8", "::1"]',
+        "GATEWAY_MAX_BODY_BYTES": "2097152",
         "GATEWAY_DEFAULT_TIMEOUT": "600",
         "GATEWAY_DEFAULT_START_TIMEOUT": "PT5M",
         "GATEWAY_MODEL_TIMEOUTS": '{"a/b": {"start_timeout": 60}}',
@@ -32,8 +35,9 @@ def test_variables_become_policies(monkeypatch: pytest.MonkeyPatch) -> None:
 
     policy = build_http_policy(ServiceSettings())
 
-    assert policy.public_url == "https://gateway.example"
-    assert policy.body_limits.max_bytes == 64 * 2**20
+    assert policy.links.public_url == "https://gateway.example"
+    assert policy.links.trusted_proxies == TrustedProxies.parse(["10.0.0.0/8", "::1"])
+    assert policy.body_limits.max_bytes == 2 * 2**20
     default = Deadlines(timedelta(minutes=10), timedelta(minutes=5))
     assert policy.options.deadlines_of("any") == default
     own = Deadlines(timedelta(minutes=10), timedelta(minutes=1))
@@ -70,10 +74,13 @@ def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.M
         ("GATEWAY_CACHE__DEFAULT", "refresh"),
         ("GATEWAY_CACHE__LIFETIME", "604801"),
         ("GATEWAY_CACHE__LIFETIME", "0"),
-        ("GATEWAY_CACHE__MODELS", '{"a?": {}}'),
+        ("GATEWAY_CACHE__MODELS", '{"a\\tb": {}}'),
         ("GATEWAY_CACHE__MODELS", '{"a/*": {"lifetime": 0}}'),
         ("GATEWAY_CACHE__MODELS", '{"a/*": {"mode": "off"}}'),
         ("GATEWAY_WEBHOOKS__ALLOWED_TARGETS", '["not a host!"]'),
+        ("GATEWAY_TRUSTED_PROXIES", '["*"]'),
+        ("GATEWAY_TRUSTED_PROXIES", '["gw.example"]'),
+        ("GATEWAY_TRUSTED_PROXIES", '["10.0.0.1/8"]'),
         ("GATEWAY_REDIS_URL", "http://redis"),
     ],
 )

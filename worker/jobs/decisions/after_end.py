@@ -57,17 +57,16 @@ def decide_late_result(
 ) -> Change | Reschedule:
     """Decide from a read of the result after the end: it may be paid for, and may still come."""
     match answer:
-        case RunCompleted(output, cost, times):
+        case RunCompleted(output, cost, times, word):
             fields = _DONE | cost_follow_up_fields(cost, now, context)
             fields |= cost_fields(BillingStatus.YES, cost)
-            change = annotate(
-                job, "late_result", now, late=True, upstream_finished_at=times.finished_at, **fields
-            )
+            fields |= {"upstream_finished_at": times.finished_at, "upstream_result_status": word}
+            change = annotate(job, "late_result", now, late=True, **fields)
             return replace(change, output=output)
-        case RunFailed(fault, cost, _):
+        case RunFailed(fault, cost):
             fields = _DONE | cost_fields(billed_from_cost(job, cost), cost)
             return annotate(job, "late_failure", now, fault=fault, **fields)
-        case RunCancelled(cost, _):
+        case RunCancelled(cost):
             billed = BillingStatus.YES if cost else billed_if_free(job)
             return annotate(job, "late_cancel", now, **_DONE, **cost_fields(billed, cost))
         case InProgress() | RequestNotFound() | Unreachable():

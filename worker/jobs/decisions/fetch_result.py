@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, Trigger
-from core.money import MicroUsd
 from core.transactions.job_update import Change
 from worker.jobs.decisions.transition import (
     REACHABLE_FIELDS,
@@ -27,7 +26,6 @@ from worker.ports import (
     RunFailed,
     Unreachable,
     UpstreamFault,
-    UpstreamTimes,
 )
 
 
@@ -36,23 +34,23 @@ def decide_result(
 ) -> Change | Reschedule:
     """Decide from the result call. It is the authority where the status call differs."""
     match answer:
-        case RunCompleted(output, cost, times):
-            fields = _final_fields(BillingStatus.YES, cost, times)
+        case RunCompleted(output, cost):
+            fields = _final_fields(answer, BillingStatus.YES)
             fields |= cost_follow_up_fields(cost, now, context)
             collected = finish(job, Trigger.COLLECTED, now, **fields)
             return replace(collected, output=output)
-        case RunFailed(fault, cost, times):
-            fields = _final_fields(billed_from_cost(job, cost), cost, times)
+        case RunFailed(fault, cost):
+            fields = _final_fields(answer, billed_from_cost(job, cost))
             fields |= cost_follow_up_fields(cost, now, context)
             error = JobError(_failure_code(fault), fault.message, fault.code)
             return finish(job, Trigger.RUN_FAILED, now, fault=fault, error=error, **fields)
-        case RunCancelled(cost, times):
+        case RunCancelled(cost):
             billed = BillingStatus.YES if cost else billed_if_free(job)
-            fields = _final_fields(billed, cost, times)
+            fields = _final_fields(answer, billed)
             done = CancelOutcome.CANCELLED
             return finish(job, Trigger.CANCEL_DONE, now, cancel_outcome=done, **fields)
         case InProgress(_, word):
-            fault = UpstreamFault("disagree", f"The result call still reports {word}.")
+            fault = UpstreamFault("not_finished", f"The result call still reports {word}.")
             return _retry_fetch(job, fault, None, now, context)
         case RequestNotFound(fault):
             return _retry_fetch(job, fault, None, now, context)
@@ -61,12 +59,13 @@ def decide_result(
 
 
 def _final_fields(
-    billed: BillingStatus, cost: MicroUsd | None, times: UpstreamTimes
+    answer: RunCompleted | RunFailed | RunCancelled, billed: BillingStatus
 ) -> dict[str, Any]:
     return {
         **REACHABLE_FIELDS,
-        **cost_fields(billed, cost),
-        "upstream_finished_at": times.finished_at,
+        **cost_fields(billed, answer.cost),
+        "upstream_finished_at": answer.times.finished_at,
+        "upstream_result_status": answer.status_word,
     }
 
 

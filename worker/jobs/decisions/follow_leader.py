@@ -51,7 +51,7 @@ def decide_follow(
         case JobState.FAILED if promote and leader.job.billed is BillingStatus.NO:
             return _expire_if_overdue(job, leader.job, now) or _promote(job, leader.job.id, now)
         case JobState.CANCELLED | JobState.EXPIRED | JobState.FAILED:
-            return _fail(job, leader.job.error or _LEADER_LOST, now)
+            return _fail(job, leader.job.error or _LEADER_LOST, now, leader.job)
         case _:
             overdue = _expire_if_overdue(job, leader.job, now)
             return overdue or _mirror_leader_status(job, leader.job, now)
@@ -73,12 +73,22 @@ def _finish_with_leader_result(job: Job, leader: JobRecord, now: datetime) -> Ch
         cost_source=COST_SOURCE_LEADER,
         cost_saved=shared_cost(leader.job),
         upstream_finished_at=leader.job.upstream_finished_at,
+        **_status_words(leader.job),
     )
     return replace(change, output=leader.output)
 
 
-def _fail(job: Job, error: JobError, now: datetime) -> Change:
-    return finish(job, Trigger.LEADER_FAILED, now, detail=job.leader, error=error)
+def _fail(job: Job, error: JobError, now: datetime, leader: Job | None = None) -> Change:
+    words = _status_words(leader) if leader else {}
+    return finish(job, Trigger.LEADER_FAILED, now, detail=job.leader, error=error, **words)
+
+
+def _status_words(leader: Job) -> dict[str, str | None]:
+    """RunComfy's words for the leader's end: the follower's caller reads them too."""
+    return {
+        "upstream_status": leader.upstream_status,
+        "upstream_result_status": leader.upstream_result_status,
+    }
 
 
 def _promote(job: Job, leader_id: str, now: datetime) -> Change:

@@ -11,7 +11,7 @@ if not stored[1] then return { 'not_found' } end
 local counts = redis.call('HMGET', record, 'in_queue', 'in_progress', 'completed', 'failed', 'cancelled')
 local rows, docs = redis.call('LRANGE', items, first, last), {}
 for index, row in ipairs(rows) do
-  local id = string.match(row, '^(req_%S+) ')
+  local id = string.match(row, '^([%w_-]+) ')
   docs[index] = id and redis.call('HGET', NAMES.job .. id, 'doc') or ''
 end
 return { 'ok', stored[1], stored[2] or '', counts, rows, docs }

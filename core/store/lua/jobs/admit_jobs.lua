@@ -17,7 +17,7 @@
 --
 -- Guarantees: after a 202 Redis has the job; concurrent requests together pass no limit; of identical
 -- requests in flight at most one is paid for.
--- USES: authenticate zadd_batch concurrency quota dedup_index job_indexes
+-- USES: authenticate replay zadd_batch concurrency quota dedup_index job_indexes
 -- LATER: load_fair_queue fair_queue
 -- LATER: load_batch_parts batch create_batch
 -- KEYS: api_key tenant rate day month idempotency
@@ -39,16 +39,9 @@ local function readable_output(output)
   return output and string.find(scopes, 'read', 1, true) and output or ''
 end
 
-local function replay(stored_admission)
-  local stored_fingerprint, id = string.match(stored_admission, '^(%S+) (%S+)$')
-  if stored_fingerprint ~= idempotency_fingerprint then return { 'key_reused' } end
-  local stored = redis.call('HMGET', NAMES.job .. id, 'doc', 'output')
-  return { 'replayed', id, stored[1] or '', readable_output(stored[2]) }
-end
-
 if has_idempotency_key == '1' then
-  local stored_admission = redis.call('GET', idempotency)
-  if stored_admission then return { replay(stored_admission) } end
+  local replayed = find_replay(idempotency, idempotency_fingerprint, scopes)
+  if replayed then return { replayed } end
 elseif policy.idempotency_required then
   return { { 'key_missing' } }
 end
@@ -137,10 +130,22 @@ for index, item in ipairs(items) do
   end
 end
 
+-- The word that RunComfy used at the end of the job whose result is reused, as JSON. A job's record is JSON in
+-- which a caller's quotes are escaped, so that the pattern finds the field alone.
+local function status_word(source_doc, field)
+  local word = source_doc and string.match(source_doc, '"' .. field .. '":"([a-z_]+)"')
+  return word and '"' .. word .. '"' or 'null'
+end
+
 -- `unpaid_templates` contains no text of a caller, so that every placeholder in it is the gateway's.
 local function fill_unpaid(item)
   local is_hit, saved = item.cache_status == 'hit', item.saved ~= '' and item.saved or 'null'
-  local filled = string.gsub(string.gsub(unpaid_templates, '"@saved@"', saved), '@(%l+)@', {
+  local source_doc = is_hit and redis.call('HGET', NAMES.job .. item.source, 'doc')
+  local quoted = string.gsub(unpaid_templates, '"@(%l+)@"', {
+    saved = saved, status = status_word(source_doc, 'upstream_status'),
+    result = status_word(source_doc, 'upstream_result_status'),
+  })
+  local filled = string.gsub(quoted, '@(%l+)@', {
     leader = item.source, now = now_text, at = item.created_text, check = item.next_run_at_text,
   })
   local joins, served, joined, hit = string.match(filled, '^(.-)\n(.-)\n(.-)\n(.-)$')

@@ -8,7 +8,9 @@ local function enqueue_delivery(outbox, record, delivery_queue, delivery_index, 
   redis.call('EXPIRE', delivery_index, new_delivery.ttl_seconds)
   if new_delivery.due ~= '' then
     redis.call('ZADD', delivery_queue, new_delivery.due, new_delivery.id)
-    redis.call('ZADD', outbox, 'LT', new_delivery.due, new_delivery.queue_name)
+    local tenant_name = string.match(new_delivery.queue_name, '^[^/]*')
+    redis.call('ZADD', NAMES.tenant_queues .. tenant_name, 'LT', new_delivery.due, new_delivery.queue_name)
+    redis.call('ZADD', outbox, 'LT', new_delivery.due, tenant_name)
   end
 end
 

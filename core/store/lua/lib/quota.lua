@@ -61,9 +61,16 @@ local function read_account(account_balance)
   return { balance = tonumber(account[1]), minimum = tonumber(account[2]) }
 end
 
+-- Without an amount that the operator set for it, a request at an unknown price would pass any limit of money.
+local function is_unknown_price_refused(policy)
+  if policy.unknown_price == 'refuse' then return true end
+  local has_money_limit = policy.usd_per_request or policy.usd_per_day or policy.usd_per_month
+  return has_money_limit and (policy.unknown_price_counts or 0) == 0
+end
+
 -- Checks what depends on this request alone, not on earlier spending.
 local function check_price(policy, account, price, amount, rows)
-  if price == '' and policy.unknown_price == 'refuse' then return reject('unknown-price') end
+  if price == '' and is_unknown_price_refused(policy) then return reject('unknown-price') end
   local max_amount = policy.usd_per_request
   if max_amount then
     add_row(rows, 'usd-per-request', max_amount, max_amount, 0)

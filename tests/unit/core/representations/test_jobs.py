@@ -25,6 +25,7 @@ from core.representations.jobs import (
     job_details_to_json,
     result_to_json,
     status_to_json,
+    submit_result_to_json,
 )
 from core.representations.webhooks import webhook_body, webhook_data
 from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
@@ -56,7 +57,7 @@ def result(record: Job, output: bytes | None = None, *, include_cost: bool = Fal
 
 
 @pytest.mark.parametrize(
-    ("record", "status"),
+    ("record", "gateway_status"),
     [
         (job(S.QUEUED), "in_queue"),
         (job(S.SUBMITTING), "in_queue"),
@@ -73,10 +74,12 @@ def result(record: Job, output: bytes | None = None, *, include_cost: bool = Fal
     ],
     ids=lambda value: value if isinstance(value, str) else value.state,
 )
-def test_a_status_is_runcomfys_shape_with_our_urls(record: Job, status: str) -> None:
+def test_a_status_is_runcomfys_shape_with_our_urls(record: Job, gateway_status: str) -> None:
     assert orjson.loads(status_to_json(record, LINKS)) == {
         "request_id": "req_1",
-        "status": status,
+        # RunComfy's status call reports a failed run as completed.
+        "status": "completed" if gateway_status == "failed" else gateway_status,
+        "gateway_status": gateway_status,
         **URLS,
     }
 
@@ -91,6 +94,7 @@ def test_the_order_of_fields_is_runcomfys() -> None:
         "result_url",
         "cancel_url",
         "reference",
+        "gateway_status",
     ]
 
 
@@ -104,18 +108,24 @@ def test_a_place_in_the_queue_is_told_while_there_is_one() -> None:
 def test_before_the_end_a_result_is_the_present_status() -> None:
     assert result(job(S.QUEUED, reference="r")) == HEAD | {
         "status": "in_queue",
+        "gateway_status": "in_queue",
         "billed": "no",
         "reference": "r",
     }
     running = job(S.RUNNING, upstream_running=True)
-    assert result(running) == HEAD | {"status": "in_progress", "billed": "unknown"}
+    assert result(running) == HEAD | {
+        "status": "in_progress",
+        "gateway_status": "in_progress",
+        "billed": "unknown",
+    }
 
 
 def test_a_completed_result_carries_the_output_byte_for_byte() -> None:
     written = result_to_json(JobRecord(DONE, 5, OUTPUT), include_cost=False)
     assert b'"output":' + OUTPUT in written
     assert result(DONE, OUTPUT) == HEAD | {
-        "status": "completed",
+        "status": "succeeded",
+        "gateway_status": "completed",
         "output": orjson.loads(OUTPUT),
         "finished_at": "2026-03-01T12:01:00Z",
         "billed": "yes",
@@ -137,6 +147,7 @@ def test_a_failed_result_says_why_in_our_word_and_runcomfys() -> None:
     failed = job(S.FAILED, billed=BillingStatus.NO, error=error)
     assert result(failed) == HEAD | {
         "status": "failed",
+        "gateway_status": "failed",
         "finished_at": CREATED,
         "billed": "no",
         "error": {
@@ -153,6 +164,7 @@ def test_an_expired_job_reads_failed_and_its_late_result_is_marked() -> None:
     expired = job(S.EXPIRED, error=JobError("timeout", "Time ran out."))
     assert result(expired) == HEAD | {
         "status": "failed",
+        "gateway_status": "failed",
         "finished_at": CREATED,
         "billed": "unknown",
         "error": {"code": "timeout", "message": "Time ran out."},
@@ -164,11 +176,12 @@ def test_an_expired_job_reads_failed_and_its_late_result_is_marked() -> None:
 
 
 @pytest.mark.parametrize("outcome", CancelOutcome)
-def test_a_cancel_is_answered_in_three_fields(outcome: CancelOutcome) -> None:
+def test_a_cancel_is_answered_in_runcomfys_three_fields_and_ours(outcome: CancelOutcome) -> None:
     written = cancellation_to_json(job(S.CANCELLED), outcome)
     assert orjson.loads(written) == {
         "request_id": "req_1",
         "status": "cancelled",
+        "gateway_status": "cancelled",
         "outcome": outcome.value,
     }
 
@@ -180,8 +193,21 @@ def test_an_event_is_standard_webhooks_around_the_result() -> None:
     assert orjson.loads(written) == {
         "type": "request.completed",
         "timestamp": "2026-03-01T12:01:00Z",
-        "data": result(DONE, OUTPUT, include_cost=True),
+        "data": {
+            **HEAD,
+            "status": "completed",
+            "output": orjson.loads(OUTPUT),
+            "finished_at": "2026-03-01T12:01:00Z",
+            "cost": 0.84,
+            "cost_source": "runcomfy",
+            "billed": "yes",
+        },
     }
+
+
+def test_the_answer_to_a_submit_of_what_has_ended_is_its_result_with_its_urls() -> None:
+    written = submit_result_to_json(JobRecord(DONE, 5, OUTPUT), LINKS)
+    assert orjson.loads(written) == result(DONE, OUTPUT) | URLS
 
 
 def test_a_thin_event_holds_the_id_the_status_and_the_callers_reference() -> None:
@@ -292,4 +318,4 @@ def test_no_document_names_the_worker_or_the_fingerprint() -> None:
 @pytest.mark.parametrize("state", sorted(FINAL_STATES))
 def test_each_final_state_reads_as_ended(state: JobState) -> None:
     assert result(job(state))["finished_at"] == CREATED
-    assert result(job(state))["status"] in {"completed", "failed", "cancelled"}
+    assert result(job(state))["gateway_status"] in {"completed", "failed", "cancelled"}

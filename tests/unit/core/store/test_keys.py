@@ -31,6 +31,7 @@ BUILT_KEYS = {
     keys.IN_DOUBT: "sorted set",
     keys.UNSUBMITTED: "sorted set",
     keys.OUTBOX: "sorted set",
+    keys.tenant_queues("ID"): "sorted set",
     keys.delivery_queue("ID"): "sorted set",
     keys.deliveries_in_flight("ID"): "sorted set",
     keys.endpoint_circuit("ID"): "hash",
@@ -42,6 +43,7 @@ BUILT_KEYS = {
     keys.TENANTS: "set",
     keys.CATALOGUE_MODELS: "hash",
     keys.CATALOGUE_META: "hash",
+    keys.CATALOGUE_CLAIM: "string",
     keys.WORKERS: "sorted set",
     keys.UPSTREAM_CIRCUIT: "hash",
     keys.WAKE_QUEUE: "sorted set",
@@ -99,7 +101,5 @@ def test_all_keys_are_ours_except_arqs_own() -> None:
 
 def test_prefixes_make_the_same_records_as_the_functions() -> None:
     assert keys.job("ID") == keys.JOB_PREFIX + "ID"
-    assert keys.delivery("ID") == keys.DELIVERY_PREFIX + "ID"
-    assert keys.delivery_queue("ID") == keys.DELIVERY_QUEUE_PREFIX + "ID"
     assert keys.replay("ID") == keys.REPLAY_PREFIX + "ID"
     assert keys.batch("ID") == keys.BATCH_PREFIX + "ID"

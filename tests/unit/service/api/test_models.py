@@ -1,7 +1,7 @@
 import httpx
 import pytest
 
-from tests.support.app import KLING, KLING_PATH, AppHarness
+from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 
 
 async def test_models_are_listed_in_runcomfy_s_shape(caller: httpx.AsyncClient) -> None:
@@ -17,7 +17,7 @@ async def test_schemas_are_listed_when_asked_for(caller: httpx.AsyncClient) -> N
 
 
 @pytest.mark.parametrize(
-    "query", ["limit=0", "limit=101", "limit=x", "offset=-1", "limit=%D9%A3", "include_schema=x"]
+    "query", ["limit=0", "limit=501", "limit=x", "offset=-1", "limit=%D9%A3", "include_schema=x"]
 )
 async def test_a_page_that_cannot_be_is_refused(caller: httpx.AsyncClient, query: str) -> None:
     assert (await caller.get(f"/v1/models?{query}")).status_code == 400
@@ -38,3 +38,53 @@ async def test_a_model_that_nobody_knows_is_404(caller: httpx.AsyncClient) -> No
 async def test_the_catalogue_is_for_key_holders(app: AppHarness, path: str) -> None:
     async with app.client() as nobody:
         assert (await nobody.get(path)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "limit", "with_schemas"),
+    [
+        ("limit=", 50, False),
+        ("limit=500", 500, False),
+        ("include_schema=", 50, False),
+        ("include_schema=yes&offset=", 50, True),
+        ("include_schema=On", 50, True),
+        ("include_schema=no", 50, False),
+        ("search=&category=&kind=&limit=7", 7, False),
+    ],
+)
+async def test_options_are_read_as_runcomfys_clients_write_them(
+    caller: httpx.AsyncClient, query: str, limit: int, *, with_schemas: bool
+) -> None:
+    document = (await caller.get(f"/v1/models?{query}")).json()
+    assert document["limit"] == limit
+    assert ("input_schema" in document["models"][0]) is with_schemas
+
+
+async def test_all_fields_of_an_entry_are_passed_through(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    entry = {
+        "model_id": "minimax/Hailuo Video 01 Live",
+        "description": "Animates still drawings",
+        "kind": "workflow",
+        "model_url": "https://www.runcomfy.com/models/x",
+        "inputs": [{"name": "prompt"}],
+        "required_inputs": ["prompt"],
+        "brand_new": {"x": [1]},
+    }
+    app.list_models(entry)
+    listed = (await caller.get("/v1/models?kind=workflow&search=STILL+animates")).json()
+    assert listed["models"] == [entry]
+    assert (await caller.get("/v1/models/minimax/Hailuo%20Video%2001%20Live")).json() == entry
+
+
+async def test_a_price_that_runcomfy_changes_shows(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.list_models({"model_id": KLING, "base_price_usd": 0.1, "price_unit": "second"})
+    shown = (await caller.get(f"{KLING_PATH}/")).json()
+    assert (shown["base_price_usd"], shown["kind"]) == (0.1, "model")
+    assert "sample" in shown
+    silent = {**KLING_INPUT, "generate_audio": False}
+    answer = await caller.post(KLING_PATH, json=silent, params={"dry_run": "yes"})
+    assert answer.json()["estimated_cost"] == 0.5

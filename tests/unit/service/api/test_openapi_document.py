@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urljoin
 
 import jsonschema_rs
 import orjson
@@ -20,9 +21,11 @@ from core.errors import (
 from core.observability.trace_context import parse_traceparent
 from service.api.openapi_document import openapi_document
 from service.app import create_app
-from service.errors import MethodNotAllowed
+from service.context import LinkPolicy
+from service.errors import RETRYABLE_WITH_KEY, AcceptanceUnclear, CutOff, MethodNotAllowed
 from service.http.request_context import build_links
-from service.problems import STATUS, TYPE_PREFIX, problem_of
+from service.parsing.forwarded import TrustedProxies
+from service.problems import RUNCOMFY_CODES, STATUS, TYPE_PREFIX, problem_of
 from tests.support.app import api_operations, open_app
 
 
@@ -32,13 +35,22 @@ def every_error(kind: type[GatewayError] = GatewayError) -> set[type[GatewayErro
     return own.union(*map(every_error, kind.__subclasses__()))
 
 
+def example_of(kind: type[GatewayError], *, repeatable: bool = True) -> GatewayError:
+    """An error of the class. `repeatable`: sending the call again has no second effect."""
+    if kind is AcceptanceUnclear:
+        return AcceptanceUnclear("/v1/requests/1", has_key=repeatable)
+    if kind is CutOff:
+        return CutOff(is_repeatable=repeatable)
+    return kind(policy="waiting") if issubclass(kind, LimitReached) else kind()
+
+
 def test_every_error_has_its_status() -> None:
     assert every_error() == set(STATUS)
 
 
 @pytest.mark.parametrize("kind", list(STATUS))
 def test_every_problem_says_what_the_contract_asks_for(kind: type[GatewayError]) -> None:
-    error = kind(policy="waiting") if issubclass(kind, LimitReached) else kind()
+    error = example_of(kind)
     problem = problem_of(error)
     document = orjson.loads(problem.body)
     assert document["type"] == TYPE_PREFIX + kind.code
@@ -46,7 +58,24 @@ def test_every_problem_says_what_the_contract_asks_for(kind: type[GatewayError])
     assert re.fullmatch(r"[a-z_]+", document["code"])
     assert document["detail"].endswith(".")
     assert document["billed"] in {"no", "unknown"}
+    assert document["error_message"] == document["message"] == document["detail"]
     assert ("retry-after" in problem.headers) is (problem.status == 503)
+
+
+@pytest.mark.parametrize("kind", RETRYABLE_WITH_KEY)
+def test_where_a_repeat_is_not_free_no_header_invites_to_it(kind: type[GatewayError]) -> None:
+    problem = problem_of(example_of(kind, repeatable=False))
+    assert orjson.loads(problem.body)["retryable"] is False
+    assert "retry-after" not in problem.headers
+
+
+@pytest.mark.parametrize("kind", list(STATUS))
+def test_every_problem_has_a_number_as_runcomfys_clients_expect(kind: type[GatewayError]) -> None:
+    number = orjson.loads(problem_of(example_of(kind)).body)["error_code"]
+    known = {400001, 400002, 400004, 403001, 404001, 422001, 500001}
+    assert number == RUNCOMFY_CODES.get(kind, STATUS[kind] * 1000)
+    assert (number in known) is (kind in RUNCOMFY_CODES)
+    assert number // 100_000 == STATUS[kind] // 100
 
 
 def test_codes_are_of_one_class_each() -> None:
@@ -95,12 +124,57 @@ def asgi(host: bytes | None, server: tuple[str, int | None] | None = ("10.0.0.1"
     ],
 )
 def test_links_begin_with_the_address_that_was_called(host: bytes | None, base: str) -> None:
-    assert build_links(asgi(host), None).base == base
+    assert build_links(asgi(host), LinkPolicy()).base == base
 
 
 def test_links_of_a_unix_socket_still_are_links() -> None:
-    assert build_links(asgi(None, None), None).base == "http://localhost"
-    assert build_links(asgi(None, ("/run/gw.sock", None)), None).base.startswith("http://")
+    assert build_links(asgi(None, None), LinkPolicy()).base == "http://localhost"
+    assert build_links(asgi(None, ("/run/gw.sock", None)), LinkPolicy()).base.startswith("http://")
+
+
+def proxied(**headers: str) -> Scope:
+    """A request to `inner:8000` from a proxy at 10.0.0.1, with these headers."""
+    fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {
+        "type": "http",
+        "scheme": "http",
+        "headers": [(b"host", b"inner:8000"), *fields],
+        "client": ("10.0.0.1", 4711),
+        "root_path": "",
+    }
+
+
+def link_base(scope: Scope, *proxies: str, public_url: str | None = None) -> str:
+    """The base of the links behind these trusted proxies."""
+    return build_links(scope, LinkPolicy(public_url, TrustedProxies.parse(proxies))).base
+
+
+@pytest.mark.parametrize(
+    ("headers", "base"),
+    [
+        ({"x_forwarded_proto": "https"}, "https://inner:8000"),
+        ({"x_forwarded_host": "gw.example"}, "http://gw.example"),
+        ({"x_forwarded_prefix": "/ai/"}, "http://inner:8000/ai"),
+        (
+            {
+                "x_forwarded_proto": "https",
+                "x_forwarded_host": "gw.example:8443",
+                "x_forwarded_prefix": "/ai",
+            },
+            "https://gw.example:8443/ai",
+        ),
+        ({"forwarded": "for=1.2.3.4;host=gw.example;proto=https"}, "https://gw.example"),
+    ],
+)
+def test_a_trusted_proxy_shapes_links_and_no_other(headers: dict[str, str], base: str) -> None:
+    assert link_base(proxied(**headers), "10.0.0.0/8") == base
+    assert link_base(proxied(**headers), "192.0.2.0/24") == "http://inner:8000"
+    assert link_base(proxied(**headers)) == "http://inner:8000"
+
+
+def test_the_public_url_wins_over_a_proxy() -> None:
+    scope = proxied(x_forwarded_host="gw.example")
+    assert link_base(scope, "10.0.0.1", public_url="https://a.example/b") == "https://a.example/b"
 
 
 _ID, _SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -187,9 +261,21 @@ async def test_the_pages_need_nothing_from_elsewhere() -> None:
         assert "//" not in page.text.replace("// ", "").replace("<!--", "")
         assert "default-src 'none'" in page.headers["content-security-policy"]
         for path in re.findall(r'(?:src|href)="([^"]+)"', page.text):
-            assert (await browser.get(path)).status_code == 200
+            assert (await browser.get(urljoin("/docs", path))).status_code == 200
         described = await browser.get("/openapi.json")
     assert described.json()["openapi"].startswith("3.")
+
+
+@pytest.mark.parametrize("base", ["https://gw.example", "https://apps.example/a/gateway"])
+async def test_the_pages_work_under_any_path(base: str) -> None:
+    async with open_app().client() as browser:
+        page = (await browser.get("/docs")).text
+        described = (await browser.get("/openapi.json")).json()
+    found = re.findall(r"""(?:src|href|url)(?:=|: )["']([^"']+)["']""", page)
+    assert len(found) == 4
+    assert all(urljoin(f"{base}/docs", path).startswith(f"{base}/") for path in found)
+    (server,) = described["servers"]
+    assert urljoin(f"{base}/openapi.json", server["url"]) == f"{base}/"
 
 
 def test_every_example_fits_its_schema(description: dict[str, Any]) -> None:

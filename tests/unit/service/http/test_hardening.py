@@ -63,5 +63,12 @@ def test_no_call_to_redis_waits_for_ever(source: type) -> None:
 
 def test_every_wait_on_a_caller_is_bounded() -> None:
     settings = ServiceSettings()
-    for span in (settings.body_timeout, settings.keep_alive_timeout, settings.shutdown_timeout):
+    for span in (settings.body_timeout, settings.max_wait, settings.shutdown_timeout):
         assert timedelta(0) < span <= timedelta(minutes=1)
+
+
+def test_idle_connections_outlive_those_of_a_balancer_and_waits_end_before_its_timeout() -> None:
+    """Balancers and proxies keep connections, and wait for an answer, for 60 s by default."""
+    settings = ServiceSettings()
+    assert settings.max_wait < timedelta(minutes=1) < settings.keep_alive_timeout
+    assert settings.keep_alive_timeout < timedelta(minutes=2)

@@ -146,6 +146,7 @@ async def test_a_request_above_its_ceiling_is_402_and_no_waiting_helps(app: AppH
 
 async def test_an_unknown_price_is_refused_where_the_tenant_says_so(app: AppHarness) -> None:
     limits = Limits(unknown_price=UnknownPrice.REFUSE)
+    app.list_models({"model_id": "some/model"})
     async with await caller_with(app, limits) as caller:
         answer = await caller.post("/v1/models/some/model", json={})
     assert (answer.status_code, answer.json()["code"]) == (402, "budget_reached")

@@ -26,7 +26,7 @@ JSON = {"content-type": "application/json"}
         (b'{"tenant": "ads"', JSON, 400),
         (b"[]", JSON, 400),
         (b'{"tenant": "ads"}', {"content-type": "text/plain"}, 415),
-        (b'{"tenant": "ads", "webhook": "' + b"x" * 5000 + b'"}', JSON, 413),
+        (b'{"tenant": "ads", "webhook": "' + b"x" * 2**20 + b'"}', JSON, 413),
         (b'{"tenant": "ads", "running": "5"}', JSON, 422),
     ],
 )

@@ -1,6 +1,8 @@
 """A cancel's effect in each state, and its races with workers."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import pytest
@@ -13,8 +15,11 @@ from core.store.codecs import DELIVERY_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.tenants.api_keys import Scope
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.delivery import WebhookEventType
-from service.jobs.cancel import DECISIONS, MAX_TRIES, decide_cancel
+from service.jobs.cancel import DECISIONS, MAX_CANCEL_WAIT, MAX_TRIES, decide_cancel
+from service.streaming.subscriptions import Subscriptions
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
+from tests.support.clock import run_ready_tasks
+from tests.support.job_steps import apply_trigger, finish_run, only_job, start_run
 from tests.support.memory_store.jobs import MemoryJobStore
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -109,19 +114,119 @@ async def test_cancelling_a_waiting_job(app: AppHarness, caller: httpx.AsyncClie
 
     answer = await cancel(caller, job_id)
 
-    assert answer.status_code == 200
+    assert answer.status_code == 202
     assert answer.json() == {
         "request_id": job_id,
-        "status": PublicStatus.CANCELLED,
+        "status": "cancelled",
+        "gateway_status": PublicStatus.CANCELLED,
         "outcome": "cancelled",
     }
     entries = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in app.stores.memory.timelines[job_id]]
-    assert (entries[-1].kind, entries[-1].code) == (TimelineKind.CALLER, "cancel_asked")
+    assert (entries[-1].kind, entries[-1].code) == (TimelineKind.CALLER, "cancel_requested")
     assert job_id not in app.stores.memory.due
     (moved,) = app.events_of(JobTransitioned)
     assert (moved.trigger, moved.after) == (Trigger.CANCEL_REQUESTED, S.CANCELLED)
     (admitted,), (settled,) = app.events_of(JobAdmitted), app.events_of(CostSettled)
     assert (settled.settlement, settled.amount) == (SettlementStatus.FREE, admitted.estimate)
+
+
+async def pending_cancel(app: AppHarness, caller: httpx.AsyncClient) -> asyncio.Task[Any]:
+    """The cancel of a running job, which waits for RunComfy's answer."""
+    job_id = await submitted(caller)
+    await start_run(app)
+    task = asyncio.create_task(cancel(caller, job_id))
+    await run_ready_tasks()
+    assert not task.done()
+    return task
+
+
+@pytest.mark.parametrize(
+    ("trigger", "changes", "outcome", "status"),
+    [
+        (Trigger.CANCEL_DONE, {"cancel_outcome": C.CANCELLED}, "cancelled", "cancelled"),
+        (
+            Trigger.NOT_CANCELLABLE,
+            {"cancel_outcome": C.NOT_CANCELLABLE},
+            "not_cancellable",
+            "in_progress",
+        ),
+        (Trigger.RUN_FAILED, {}, "not_cancellable", "completed"),
+    ],
+)
+async def test_a_cancel_of_a_running_job_waits_for_runcomfys_word(
+    app: AppHarness,
+    caller: httpx.AsyncClient,
+    trigger: Trigger,
+    changes: dict[str, Any],
+    outcome: str,
+    status: str,
+) -> None:
+    task = await pending_cancel(app, caller)
+    await app.clock.advance(timedelta(seconds=1))
+    await apply_trigger(app, trigger, **changes)
+    answer = await task
+    assert answer.status_code == 202
+    assert (answer.json()["outcome"], answer.json()["status"]) == (outcome, status)
+    assert len(app.resources.subscriptions) == 0
+
+
+async def test_a_cancel_that_gets_no_answer_is_requested(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    task = await pending_cancel(app, caller)
+    await app.clock.advance(MAX_CANCEL_WAIT - timedelta(milliseconds=1))
+    assert not task.done()
+    await app.clock.advance(timedelta(milliseconds=1))
+    answer = await task
+    assert (answer.status_code, answer.json()["outcome"]) == (202, "requested")
+    assert only_job(app).state is S.CANCELLING
+    # A later cancel waits for the same answer.
+    again = asyncio.create_task(cancel(caller, only_job(app).id))
+    await run_ready_tasks()
+    await apply_trigger(app, Trigger.CANCEL_DONE, cancel_outcome=C.CANCELLED)
+    assert (await again).json()["outcome"] == "cancelled"
+
+
+async def test_the_change_of_another_kind_ends_no_wait(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    job_id = await submitted(caller)
+    await apply_trigger(app, Trigger.CLAIMED, attempts=1, sent_at=app.clock.now())
+    task = asyncio.create_task(cancel(caller, job_id))
+    await run_ready_tasks()
+    await apply_trigger(app, Trigger.ACCEPTED, upstream_id="up-1")
+    await run_ready_tasks()
+    assert not task.done()
+    await app.clock.advance(MAX_CANCEL_WAIT)
+    assert (await task).json()["outcome"] == "requested"
+
+
+async def test_where_no_wait_is_free_a_cancel_is_answered_immediately(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    job_id = await submitted(caller)
+    await start_run(app)
+    app.replace_resources(subscriptions=Subscriptions(app.clock, 0, 0))
+    answer = await cancel(caller, job_id)
+    assert (answer.status_code, answer.json()["outcome"]) == (202, "requested")
+
+
+async def test_a_key_that_may_only_cancel_is_answered_too(app: AppHarness) -> None:
+    key = await app.tenant("team", scopes=frozenset({Scope.SUBMIT, Scope.CANCEL}))
+    async with app.client(key) as caller:
+        task = await pending_cancel(app, caller)
+        await apply_trigger(app, Trigger.CANCEL_DONE, cancel_outcome=C.CANCELLED)
+        assert (await task).json()["outcome"] == "cancelled"
+
+
+async def test_nothing_is_done_for_a_job_that_has_ended(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    job_id = await submitted(caller)
+    await start_run(app)
+    await finish_run(app)
+    answer = await cancel(caller, job_id)
+    assert (answer.status_code, answer.json()["outcome"]) == (200, "not_cancellable")
 
 
 async def test_who_follows_another_s_work_has_nothing_to_be_given_back(
@@ -209,11 +314,13 @@ class ContendedJobStore(MemoryJobStore):
 async def test_a_cancel_that_lost_to_a_claim_is_decided_anew(app: AppHarness, key: str) -> None:
     app.replace_stores(jobs=ContendedJobStore(app.stores.memory))
     async with app.client(key) as caller:
-        answer = await cancel(caller, await submitted(caller))
+        task = asyncio.create_task(cancel(caller, await submitted(caller)))
+        await app.clock.advance(MAX_CANCEL_WAIT)
+        answer = await task
 
     assert answer.json()["outcome"] == "requested"
     (stored,) = app.stores.memory.all_jobs()
-    assert (stored.state, stored.cancel_requested_at) == (S.SUBMITTING, app.clock.now())
+    assert (stored.state, stored.cancel_requested_at) == (S.SUBMITTING, NOW)
 
 
 async def test_a_race_without_end_is_told_as_such(app: AppHarness, key: str) -> None:

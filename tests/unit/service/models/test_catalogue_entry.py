@@ -1,5 +1,6 @@
 """Catalogue entries."""
 
+import json
 from typing import Any
 
 import orjson
@@ -7,7 +8,8 @@ import pytest
 
 from core.errors import InvalidInput
 from core.money import MicroUsd
-from service.models import CardSource, estimate_cost, is_model_id, validate_input
+from service.models import CardSource, ModelCard, estimate_cost, validate_input
+from service.models.card import parse_local_card
 from service.models.catalogue_entry import parse_catalogue_card
 from service.models.pricing import Price, PriceUnit
 from tests.support.models import WHOLE, card
@@ -57,7 +59,7 @@ def test_anything_may_be_missing_or_odd(name: str, odd: object) -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [None, 5, [], "x", {"properties": {"x": {"pattern": "("}}}, {"$ref": "#/$defs/none"}],
+    [None, 5, [], "x", {"$ref": "#/$defs/none"}],
 )
 def test_a_broken_schema_leaves_the_model_usable_unvalidated_and_told(schema: object) -> None:
     got = card(input_schema=schema)
@@ -98,32 +100,84 @@ def test_what_is_no_model_is_no_card(document: bytes) -> None:
     assert parse_catalogue_card(document) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "sound"),
-    [
-        ("a", True),
-        ("kling/kling-3.0/standard/image-to-video", True),
-        ("A_b-c.9/...", True),
-        ("a" * 256, True),
-        ("a" * 257, False),
-        ("", False),
-        ("/", False),
-        ("/a", False),
-        ("a/", False),
-        ("a//b", False),
-        (".", False),
-        ("..", False),
-        ("a/../b", False),
-        ("a/./b", False),
-        ("a b", False),
-        ("a?b", False),
-        ("a#b", False),
-        ("a%2fb", False),
-        ("a\\b", False),
-        ("a\n", False),
-        ("é", False),
-        ("\uff11", False),
-    ],
+OWN = parse_local_card(
+    {
+        "model_id": "acme/video-1",
+        "display_name": "Ours",
+        "description": "Our text",
+        "kind": "model",
+        "base_price_usd": 0.05,
+        "price_unit": "second",
+        "unknown_fields": "refuse",
+        "surcharges": [{"field": "audio", "equals": True, "usd": 0.1}],
+        "media": [{"field": "image_url", "kind": "image", "subtypes": ["png"]}],
+        "sample": {"prompt": "x"},
+        "input_schema": {"properties": {"prompt": {"type": "string"}, "duration": {"default": 5}}},
+    }
 )
-def test_model_ids_are_safe_to_put_into_a_url(text: str, *, sound: bool) -> None:
-    assert is_model_id(text) is sound
+
+
+def overlaid(**changes: object) -> ModelCard:
+    document = orjson.dumps({**WHOLE, **changes})
+    got = parse_catalogue_card(document, {OWN.model_id: OWN})
+    assert got
+    return got
+
+
+def test_an_own_card_is_laid_over_runcomfys_entry() -> None:
+    got = overlaid(description=None)
+    assert got.source is CardSource.BOTH
+    assert (got.display_name, got.description, got.kind) == ("Acme Video 1", "Our text", "video")
+    assert got.representation() == {
+        **WHOLE,
+        "description": "Our text",
+        "sample": {"prompt": "x"},
+    }
+
+
+def test_a_price_that_runcomfy_changes_is_the_price_with_its_surcharges() -> None:
+    value = {"prompt": "x", "audio": True}
+    assert estimate_cost(overlaid(), {"prompt": "x"}) == 250_000
+    assert estimate_cost(overlaid(), value) == 500_000
+    dearer = overlaid(base_price_usd=0.2)
+    assert estimate_cost(dearer, {"prompt": "x"}) == 1_000_000
+    assert estimate_cost(dearer, value) == 2_000_000
+    assert estimate_cost(overlaid(price_unit="minute"), value) is None
+
+
+def test_a_field_that_runcomfy_adds_is_accepted_and_one_that_it_drops_is_not() -> None:
+    fields = {**WHOLE["input_schema"]["properties"], "brand_new": {"type": "integer"}}
+    del fields["duration"]
+    got = overlaid(input_schema={"properties": fields})
+    validate_input(got, {"prompt": "x", "brand_new": 1})
+    for wrong in ({"brand_new": "1"}, {"duration": 5}, {"other": 1}):
+        with pytest.raises(InvalidInput):
+            validate_input(got, {"prompt": "x", **wrong})
+    with pytest.raises(InvalidInput):
+        validate_input(got, {"prompt": "x", "image_url": "data:image/gif;base64,QUJD"})
+
+
+@pytest.mark.parametrize("name", [name for name in WHOLE if name != "model_id"])
+@pytest.mark.parametrize("odd", ["absent", None, 5, "x", [], {}, [None], {"x": 1}, True, -1])
+def test_what_an_entry_lacks_or_has_in_an_odd_form_is_the_own_cards(name: str, odd: object) -> None:
+    document = {key: value for key, value in WHOLE.items() if key != name}
+    if odd != "absent":
+        document[name] = odd
+    got = parse_catalogue_card(orjson.dumps(document), {OWN.model_id: OWN})
+    assert got
+    assert got.checks
+    assert got.display_name
+    validate_input(got, {"prompt": "x"})
+
+
+def test_an_entry_that_cannot_be_parsed_leaves_the_own_card() -> None:
+    deep: dict[str, object] = {}
+    for _ in range(400):
+        deep = {"properties": {"x": deep}}
+    document = b'{"model_id":"acme/video-1","input_schema":' + json.dumps(deep).encode() + b"}"
+    got = parse_catalogue_card(document, {OWN.model_id: OWN})
+    assert got
+    validate_input(got, {"prompt": "x"})
+    alone = parse_catalogue_card(document)
+    assert alone
+    assert alone.checks is None

@@ -40,6 +40,7 @@ def one(field: dict[str, Any]) -> object:
             {"required": ["a"], "properties": {"a": True}},
         ),
         ({"const": None}, {"const": None}),
+        ({"pattern": r"^[\w-]+\.(png|jpe?g)$"}, {"pattern": r"^[\w-]+\.(png|jpe?g)$"}),
         ({"items": {"type": "float"}}, {"items": {"type": "number"}}),
         ({"anyOf": [{"type": "str"}, True]}, {"anyOf": [{"type": "string"}, True]}),
         ({"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}),
@@ -170,3 +171,12 @@ def test_defaults_are_gathered_at_every_depth_and_never_of_required_fields() -> 
 def test_every_type_stands_for_one_of_json_schema() -> None:
     known = {"string", "number", "integer", "boolean", "array", "object", "null"}
     assert set(TYPES.values()) == known
+
+
+@pytest.mark.parametrize(
+    "pattern", [r"(a+)\1", r"^(?=.*x)a$", r"(?<!a)b", "(", r"\p{Nope}", "(a{1000}){1000}", 5]
+)
+def test_a_pattern_that_no_linear_engine_runs_is_not_checked(pattern: object) -> None:
+    got = normalise_schema({"properties": {"x": {"type": "string", "pattern": pattern}}})
+    assert got.schema == {"properties": {"x": {"type": "string"}}}
+    assert got.remarks == ("/properties/x/pattern is not of a form that JSON Schema knows",)

@@ -10,12 +10,11 @@ from service.models.media import (
     media_errors,
     media_fields,
 )
-
-IMAGE_BOUND = MAX_MEDIA_BYTES[MediaKind.IMAGE]
+from service.models.media_content import ContentRule
 
 
 def found(field: dict[str, Any]) -> list[MediaField]:
-    return list(media_fields({"properties": {"x": field}}))
+    return list(media_fields({"required": ["x"], "properties": {"x": field}}))
 
 
 @pytest.mark.parametrize(("word", "kind"), FORMATS.items())
@@ -37,20 +36,49 @@ def test_odd_schemas_hold_no_media(schema: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("validations", "bound"),
+    ("validations", "rules"),
     [
-        ([{"validation_rule": "file_size_mb<", "validation_value": 30}], 30 * 2**20),
-        ([{"validation_rule": "file_size_mb<", "validation_value": 0.5}], 2**19),
-        ([{"validation_rule": "file_size_mb<", "validation_value": 500}], IMAGE_BOUND),
-        ([{"validation_rule": "file_size_mb<", "validation_value": "30"}], IMAGE_BOUND),
-        ([{"validation_rule": "width<", "validation_value": 30}], IMAGE_BOUND),
-        (["file_size_mb<"], IMAGE_BOUND),
-        ("file_size_mb<", IMAGE_BOUND),
+        (
+            [{"validation_rule": "file_size_mb<", "validation_value": 30}],
+            (ContentRule("file_size_mb", "<", 30),),
+        ),
+        (
+            [
+                {
+                    "validation_rule": "width/height >=",
+                    "validation_value": 0.0625,
+                    "validation_error": "The aspect ratio range should be 1:16 to 16:1.",
+                }
+            ],
+            (
+                ContentRule(
+                    "width/height", ">=", 0.0625, "The aspect ratio range should be 1:16 to 16:1."
+                ),
+            ),
+        ),
+        ([{"validation_rule": "file_size_mb<", "validation_value": "30"}], ()),
+        ([{"validation_rule": "file_size_mb<", "validation_value": True}], ()),
+        ([{"validation_rule": "duration<", "validation_value": 30}], ()),
+        (["file_size_mb<"], ()),
+        ("file_size_mb<", ()),
     ],
 )
-def test_runcomfys_own_size_rule_binds_data_uris(validations: object, bound: int) -> None:
+def test_runcomfys_rules_of_content_are_read_and_others_left_out(
+    validations: object, rules: tuple[ContentRule, ...]
+) -> None:
     (field,) = found({"format": "image_uri", "validations": validations})
-    assert field.max_bytes == bound
+    assert field.rules == rules
+
+
+def test_an_optional_field_may_be_empty_and_a_required_one_may_not() -> None:
+    schema = {
+        "required": ["x"],
+        "properties": {"x": {"format": "image_uri"}, "y": {"format": "image_uri"}},
+    }
+    needed, optional = media_fields(schema)
+    assert not needed.allows_empty
+    assert optional.allows_empty
+    assert list(media_errors((optional,), {"y": ""})) == []
 
 
 LIST = (MediaField(("x",), MediaKind.IMAGE, 100),)
@@ -76,7 +104,7 @@ def test_strings_and_lists_of_them_are_judged_and_nothing_else(
     assert [error.path for error in media_errors(LIST, value)] == paths
 
 
-def test_an_empty_string_passes_only_where_it_is_runcomfys_own_default() -> None:
+def test_an_empty_string_passes_in_a_required_field_only_as_runcomfys_own_default() -> None:
     (optional,) = found({"format": "image_uri", "default": ""})
     (needed,) = found({"format": "image_uri"})
     assert list(media_errors((optional,), {"x": ""})) == []

@@ -48,11 +48,21 @@ class UnreliableCatalogue:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.requests: list[datetime] = []
 
     async def synced_at(self) -> datetime | None:
         if self.error:
             raise self.error
         return None
+
+    async def request_sync(self, now: datetime) -> None:
+        self.requests.append(now)
+
+    async def is_sync_requested(self) -> bool:
+        raise AssertionError("the worker looks")
+
+    async def claim_requested_sync(self, _: timedelta) -> bool:
+        raise AssertionError("the worker claims")
 
     async def load(self) -> CatalogueSnapshot:
         return CatalogueSnapshot()

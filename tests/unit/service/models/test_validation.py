@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import jsonschema_rs
@@ -87,7 +88,7 @@ def test_every_message_is_tried_above() -> None:
         ({"type": "boolean"}, 1, False),
         ({"type": "integer", "maximum": 15}, 1e308, False),
         ({"type": "integer"}, 2**64 - 1, True),
-        ({"type": "integer"}, None, False),
+        ({"type": "integer"}, None, True),
         ({"type": "integer", "default": None}, None, True),
         ({"type": "string"}, "", True),
     ],
@@ -178,13 +179,45 @@ def test_a_field_that_contradicts_its_own_default_is_not_checked() -> None:
 @pytest.mark.parametrize(
     "schema",
     [
-        {"properties": {"x": {"pattern": "("}}},
         {"properties": {"x": {"$ref": "#/$defs/absent"}}},
     ],
 )
 def test_a_schema_that_cannot_be_compiled_says_so(schema: dict[str, Any]) -> None:
     with pytest.raises(UnusableSchema):
         compile_schema(schema)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"x": None, "y": {"a": None}, "z": [{"a": None}, {"a": 1}]},
+        {"x": 1, "y": {}, "z": [], "w": None},
+        {"y": {"a": 5}, "e": ""},
+    ],
+)
+def test_null_in_an_optional_field_is_as_if_it_were_absent(value: dict[str, Any]) -> None:
+    part = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    schema = {
+        "required": ["y"],
+        "properties": {
+            "x": {"enum": [1]},
+            "y": part,
+            "z": {"type": "array", "items": part},
+            "w": {"anyOf": [{"type": "string"}, {"type": "object"}]},
+            "e": {"type": "string", "minLength": 5},
+        },
+    }
+    validator = replace(compile_schema(schema)[0], empty_fields=frozenset({"e"}))
+    assert validator.errors(value) == ()
+    (error,) = validator.errors({**value, "y": None})
+    assert (error.path, error.message) == ("/y", "must be of type object")
+
+
+def test_null_stays_wrong_in_a_list_and_in_an_unknown_field() -> None:
+    schema = {"properties": {"x": {"type": "array", "items": {"type": "string"}}}}
+    validator, _ = compile_schema(schema, forbid_unknown_fields=True)
+    assert [error.path for error in validator.errors({"x": [None]})] == ["/x/0"]
+    assert [error.path for error in validator.errors({"z": None})] == ["/z"]
 
 
 def test_references_inside_the_schema_work() -> None:

@@ -68,7 +68,7 @@ async def test_a_job_that_ends_in_time_is_answered_with_its_result(
 
     assert answer.status_code == 200
     assert answer.json()["output"] == orjson.loads(OUTPUT)
-    assert answer.json()["status"] == "completed"
+    assert answer.json()["gateway_status"] == "completed"
     assert answer.headers["preference-applied"] == "wait=10"
     assert answer.headers["location"].endswith(f"/{only_job(app).id}/status")
     assert jobs.reads == 1
@@ -158,7 +158,7 @@ async def test_without_prefer_nothing_is_read_and_nobody_waits(
 async def test_a_full_process_takes_the_job_and_does_not_wait(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
-    places = [app.resources.subscriptions.subscribe("other") for _ in range(3)]
+    places = [app.resources.subscriptions.subscribe("other", "t") for _ in range(3)]
     answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=WAIT_10)
 
     assert len(places) == 3
@@ -213,7 +213,7 @@ async def test_reads_wait_for_the_end_too(
     answer = await task
 
     assert answer.status_code == 200
-    assert answer.json()["status"] == "completed"
+    assert answer.json()["gateway_status"] == "completed"
     assert answer.headers["preference-applied"] == "wait=10"
     assert jobs.reads == 2
     again = await caller.get(path, headers=WAIT_10)  # it has ended: nobody waits

@@ -18,13 +18,17 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def subscriptions(clock: FakeClock) -> Subscriptions:
-    return Subscriptions(clock, max_subscriptions=3)
+    return Subscriptions(clock, max_subscriptions=3, max_per_tenant=2)
 
 
 def subscribe(
-    subscriptions: Subscriptions, job_id: str = "req_1", *, ends_only: bool = False
+    subscriptions: Subscriptions,
+    job_id: str = "req_1",
+    *,
+    tenant: str = "a",
+    ends_only: bool = False,
 ) -> Subscription:
-    waiter = subscriptions.subscribe(job_id, final_only=ends_only)
+    waiter = subscriptions.subscribe(job_id, tenant, final_only=ends_only)
     assert waiter is not None
     return waiter
 
@@ -37,7 +41,7 @@ async def start_waiting(waiter: Subscription) -> asyncio.Task[WakeReason]:
 
 async def test_a_change_wakes_everybody_who_waits_for_the_job(subscriptions: Subscriptions) -> None:
     tasks = [await start_waiting(subscribe(subscriptions)) for _ in range(2)]
-    other = await start_waiting(subscribe(subscriptions, "req_2"))
+    other = await start_waiting(subscribe(subscriptions, "req_2", tenant="b"))
 
     subscriptions.job_changed("req_1", 2, ended=False)
     await run_ready_tasks()
@@ -122,7 +126,7 @@ async def test_a_closed_process_ends_every_wait_and_takes_nobody_in(
 
     assert await task is WakeReason.CLOSED
     assert await waiter.wait(SPAN) is WakeReason.CLOSED
-    assert subscriptions.subscribe("req_1") is None
+    assert subscriptions.subscribe("req_1", "c") is None
 
 
 async def test_the_first_reason_to_stop_stands(subscriptions: Subscriptions) -> None:
@@ -134,8 +138,8 @@ async def test_the_first_reason_to_stop_stands(subscriptions: Subscriptions) -> 
 
 
 async def test_places_are_counted_and_come_back(subscriptions: Subscriptions) -> None:
-    places = [subscribe(subscriptions) for _ in range(3)]
-    assert subscriptions.subscribe("req_1") is None
+    places = [subscribe(subscriptions, tenant=tenant) for tenant in ("a", "a", "b")]
+    assert subscriptions.subscribe("req_1", "c") is None
 
     with places[0]:
         pass
@@ -156,3 +160,32 @@ async def test_a_cancelled_wait_leaves_no_sleeper(
     await run_ready_tasks()
 
     assert clock.sleepers == 0
+
+
+async def test_the_timer_of_one_wait_does_not_end_the_next(subscriptions: Subscriptions) -> None:
+    """Regression: a wait that began right after another one had ended returned at once."""
+    waiter = subscribe(subscriptions)
+
+    async def wait_twice() -> tuple[WakeReason, WakeReason]:
+        return await waiter.wait(SPAN), await waiter.wait(SPAN)
+
+    task = asyncio.create_task(wait_twice())
+    await run_ready_tasks()
+    subscriptions.job_changed("req_1", 2, ended=False)
+    await run_ready_tasks()
+
+    assert not task.done()
+    subscriptions.close()
+    assert await task == (WakeReason.CHANGED, WakeReason.CLOSED)
+
+
+async def test_one_tenant_cannot_take_every_place(subscriptions: Subscriptions) -> None:
+    places = [subscribe(subscriptions) for _ in range(2)]
+    assert subscriptions.subscribe("req_1", "a") is None
+
+    with subscribe(subscriptions, tenant="b"), places[0]:
+        pass
+
+    places[1].switch_job("req_2")
+    assert subscribe(subscriptions).tenant == "a"
+    assert subscriptions.subscribe("req_1", "a") is None

@@ -1,6 +1,6 @@
 """The catalogue is read when its copy is old; a failure changes nothing."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -8,7 +8,7 @@ from core.observability.events import Event, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
 from tests.support.clock import FakeClock
 from tests.support.records import HOUR, NOW, at, fault
-from worker.maintenance.catalogue_sync import CatalogueSync
+from worker.maintenance.catalogue_sync import RETRY_INTERVAL, CatalogueSync
 from worker.ports import CatalogueModel, Unreachable
 
 DOWN = Unreachable(fault())
@@ -23,6 +23,8 @@ class StubCatalogue:
         self.available: tuple[CatalogueModel, ...] | Unreachable = MODELS
         self.available_categories: bytes | Unreachable = b'["video"]'
         self.reads = 0
+        self.is_requested = False
+        self.claims = 1
         self.events: list[Event] = []
         self.clock = FakeClock()
         self.sync = CatalogueSync(self, self, self.clock, self.events.append, HOUR)
@@ -39,6 +41,16 @@ class StubCatalogue:
 
     async def load(self) -> CatalogueSnapshot:
         return self.stored
+
+    async def request_sync(self, _: datetime) -> None:
+        raise AssertionError("the service asks")
+
+    async def is_sync_requested(self) -> bool:
+        return self.is_requested
+
+    async def claim_requested_sync(self, _: timedelta) -> bool:
+        claimed, self.claims = self.claims > 0, self.claims - 1
+        return claimed
 
     async def replace(self, snapshot: CatalogueSnapshot) -> None:
         self.stored = snapshot
@@ -95,3 +107,24 @@ async def test_an_empty_catalogue_does_not_hide_every_model() -> None:
     assert [event.code for event in shop.events if isinstance(event, OperationalWarning)] == [
         "catalogue_fetch_failed"
     ]
+
+
+async def test_it_is_read_on_request_by_the_worker_that_claims_it() -> None:
+    shop = StubCatalogue(CatalogueSnapshot(at(-5), {"old/c": b"{}"}))
+    shop.is_requested = True
+    await shop.sync.run_once()
+    assert (shop.reads, shop.stored.synced_at) == (1, NOW)
+    await shop.clock.advance(RETRY_INTERVAL)
+    await shop.sync.run_once()
+    assert shop.reads == 1
+
+
+async def test_a_failed_read_is_not_repeated_at_every_look() -> None:
+    shop = StubCatalogue(OLD)
+    shop.available = DOWN
+    for _ in range(3):
+        await shop.sync.run_once()
+    assert shop.reads == 1
+    await shop.clock.advance(RETRY_INTERVAL)
+    await shop.sync.run_once()
+    assert shop.reads == 2

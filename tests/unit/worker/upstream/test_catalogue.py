@@ -77,6 +77,39 @@ async def test_unusable_entries_are_left_out(harness_for: HarnessFactory) -> Non
     assert [model.model_id for model in models] == ["m/1"]
 
 
+async def test_a_field_nested_too_deeply_is_left_out_and_stops_nothing(
+    harness_for: HarnessFactory,
+) -> None:
+    deep: object = {}
+    for _ in range(400):
+        deep = {"properties": {"x": deep}}
+    entries: list[object] = [_entry(0), _entry(1, input_schema=deep, kind="model"), _entry(2)]
+
+    models = await harness_for(lambda _: _page(entries, total=3)).catalogue.list_models()
+
+    assert isinstance(models, tuple)
+    assert [model.model_id for model in models] == ["m/0", "m/1", "m/2"]
+    assert orjson.loads(models[1].document) == {"model_id": "m/1", "kind": "model"}
+
+
+async def test_any_id_that_runcomfy_lists_is_kept_and_read_by_its_own_path(
+    harness_for: HarnessFactory,
+) -> None:
+    names = ["minimax/Hailuo Video 01 Live", "kling/kling-video-o3/4K/image-to-video", "a+b/c.d"]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/v1/models":
+            return _page([{"model_id": name} for name in names], total=3)
+        return httpx.Response(200, json={"input_schema": {"of": request.url.path}})
+
+    models = await harness_for(answer).catalogue.list_models()
+
+    assert isinstance(models, tuple)
+    assert [orjson.loads(model.document) for model in models] == [
+        {"model_id": name, "input_schema": {"of": f"/v1/models/{name}"}} for name in names
+    ]
+
+
 async def test_a_missing_schema_is_asked_for_within_the_bound(harness_for: HarnessFactory) -> None:
     bare: list[object] = [{"model_id": f"m/{number}", "kind": "video"} for number in range(3)]
 
@@ -154,4 +187,4 @@ async def test_absent_categories_are_unreachable(harness_for: HarnessFactory) ->
     categories = await harness_for(lambda _: httpx.Response(404)).catalogue.list_categories()
 
     assert isinstance(categories, Unreachable)
-    assert categories.fault.kind == "gone"
+    assert categories.fault.kind == "not_found"

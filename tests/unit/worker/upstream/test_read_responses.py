@@ -129,7 +129,7 @@ def test_a_completed_result() -> None:
     answer = parse_result(_reply(200, doc), SCRUB)
 
     output = b'{"video":"https://x/y.mp4","odd":[1]}'
-    assert answer == RunCompleted(output, MicroUsd(840_000), times)
+    assert answer == RunCompleted(output, MicroUsd(840_000), times, "completed")
 
 
 @pytest.mark.parametrize("output", [None, {}, [], ""])
@@ -138,6 +138,7 @@ def test_completed_without_output_is_a_failure_of_its_own_kind(output: object) -
 
     assert isinstance(answer, RunFailed)
     assert (answer.fault.kind, answer.cost) == ("no_output", 1_000_000)
+    assert answer.status_word == "succeeded"
 
 
 def test_an_output_outweighs_an_error_beside_it() -> None:
@@ -145,7 +146,7 @@ def test_an_output_outweighs_an_error_beside_it() -> None:
 
     answer = parse_result(_reply(200, doc), SCRUB)
 
-    assert answer == RunCompleted(b'{"output":"https://x/y.png"}', None, NO_TIMES)
+    assert answer == RunCompleted(b'{"output":"https://x/y.png"}', None, NO_TIMES, "completed")
 
 
 def test_a_failed_result_keeps_code_and_words_without_secrets() -> None:
@@ -155,13 +156,14 @@ def test_a_failed_result_keeps_code_and_words_without_secrets() -> None:
 
     assert isinstance(answer, RunFailed)
     assert (answer.fault.kind, answer.fault.code) == ("failed", "500001")
+    assert answer.status_word == "failed"
     assert answer.fault.message == "boom [redacted]"
 
 
 def test_a_cancelled_result() -> None:
     answer = parse_result(_reply(200, {"status": "canceled", "cost": 0}), SCRUB)
 
-    assert answer == RunCancelled(MicroUsd(0), NO_TIMES)
+    assert answer == RunCancelled(MicroUsd(0), NO_TIMES, "canceled")
 
 
 def test_a_result_before_the_end_says_where_it_stands() -> None:

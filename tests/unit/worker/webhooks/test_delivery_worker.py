@@ -418,6 +418,15 @@ async def test_what_counts_against_a_channel(
         assert (desk.rows[0].circuit.after.failing_since is not None) is counts
 
 
+async def test_what_the_gateway_could_not_do_uses_up_no_attempt() -> None:
+    busy = AttemptFailed(FailureKind.BUSY, DURATION)
+    desk = DeliveryHarness(deque([busy, BROKEN]))
+    after = await desk.deliver(to_endpoint(attempts=11))
+    assert (after.state, after.attempts, after.uncounted_attempts) == (D.PENDING, 12, 1)
+    after = await desk.deliver(after)
+    assert (after.state, after.attempts, after.uncounted_attempts) == (D.FAILED, 13, 1)
+
+
 async def test_an_outcome_is_noted_upon_the_channel_as_others_left_it() -> None:
     desk = DeliveryHarness(
         deque([BROKEN]),

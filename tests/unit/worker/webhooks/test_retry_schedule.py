@@ -46,7 +46,14 @@ def test_jitter_stays_within_a_tenth(seed: int) -> None:
     assert instants != attempt_instants(FAILED, POLICY, seed + 1)
 
 
-@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.GONE}))
+def test_what_the_gateway_could_not_do_is_tried_soon_however_often() -> None:
+    busy = AttemptFailed(FailureKind.BUSY, ZERO)
+    for number in (1, POLICY.max_attempts, 100):
+        at = next_attempt_at(number, busy, NOW, random.Random(1), STEADY)
+        assert at == NOW + STEADY.busy_delay
+
+
+@pytest.mark.parametrize("kind", sorted(set(FailureKind) - {FailureKind.GONE, FailureKind.BUSY}))
 def test_every_failure_but_gone_is_tried_again(kind: FailureKind) -> None:
     assert len(attempt_instants(AttemptFailed(kind, ZERO), POLICY)) == 12
 

@@ -1,8 +1,10 @@
 """One attempt without a network: what is sent, and the result of every answer and error."""
 
+import asyncio
 import itertools
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -26,6 +28,7 @@ from tests.support.clock import TickingClock
 from tests.support.traces import SAMPLED
 from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered
 from worker.webhooks.receiver_tls import ReceiverTls
+from worker.webhooks.resolved_target import Resolver, ResolverUnavailable
 from worker.webhooks.sender import (
     KINDS_BY_EXCEPTION,
     AttemptRequest,
@@ -124,6 +127,23 @@ class FakeSession:
         assert ssl is TLS
         named = {name.lower(): value for name, value in headers}
         return self.handler(ReceivedRequest(url, named, data, server_hostname))
+
+
+class UnavailableResolver:
+    """The gateway's own name servers cannot be reached."""
+
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        raise ResolverUnavailable(host)
+
+
+class StalledResolver:
+    """While it looks a name up, the process stands still until the attempt's time is long over."""
+
+    async def resolve(self, host: str) -> tuple[Address, ...]:
+        assert host
+        time.sleep(0.1)  # noqa: ASYNC251 - a blocked event loop is what is tested
+        await asyncio.sleep(60)
+        return ()
 
 
 async def send(
@@ -376,3 +396,21 @@ def test_an_attempt_shows_neither_secret_nor_body() -> None:
     shown = repr(ATTEMPT)
     assert "whsec_" not in shown
     assert "request.completed" not in shown
+
+
+@pytest.mark.parametrize(
+    "resolver", [UnavailableResolver(), StalledResolver()], ids=["dns", "stall"]
+)
+async def test_what_the_gateway_itself_cannot_do_is_not_the_receivers_failure(
+    resolver: Resolver,
+) -> None:
+    answer = FakeResponse(200, CIMultiDict(), FakeBody(()))
+    session = cast("aiohttp.ClientSession", FakeSession(lambda _: answer))
+    policy = replace(
+        POLICY,
+        total_timeout=timedelta(milliseconds=20),
+        max_lateness=timedelta(milliseconds=20),
+    )
+    clock = TickingClock(datetime(2026, 11, 22, tzinfo=UTC), DURATION)
+    outcome = await Sender(session, resolver, ReceiverTls(TLS), clock, policy).send(ATTEMPT)
+    assert outcome.label == FailureKind.BUSY

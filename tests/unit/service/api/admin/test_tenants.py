@@ -261,7 +261,7 @@ async def test_gateway_limits_are_changed_one_by_one(operator: httpx.AsyncClient
         {"submits_per_second": True},
         {"submits_per_second": "fast"},
         {"models": ["a/b"]},
-        {"models": {"a b": 1}},
+        {"models": {"a//b": 1}},
         {"models": {"a/b": -1}},
         {"minimum_balance_usd": -1},
         {"nonsense": 1},
@@ -309,7 +309,7 @@ async def test_a_pause_of_a_tenant_that_never_was_is_404(operator: httpx.AsyncCl
         {"all": True, "tenant": "ads"},
         {"all": True, "tenant": None},
         {"tenant": "Bad Name"},
-        {"model": "a b"},
+        {"model": "a//b"},
         {"model": 7},
     ],
 )

@@ -74,6 +74,7 @@ async def test_a_batch_is_taken_in_and_read(app: AppHarness, caller: httpx.Async
 
 
 async def test_inputs_are_kept_byte_for_byte(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    app.list_models({"model_id": "flux/any"})
     raw = (
         b'{ "prompt" : "a \\u0041}\\"]" ,"start_image_url":"https://e.example/\xc3\xa9.png",\n'
         b'"duration" : 5.0,"seed":9007199254740993 }'
@@ -167,7 +168,10 @@ async def test_where_it_may_fit_a_wrong_item_is_told_alone(
     assert (await caller.get(document["batch_url"])).json() == document
 
 
-async def test_a_field_twice_in_an_item_is_its_fault(caller: httpx.AsyncClient) -> None:
+async def test_a_field_twice_in_an_item_is_its_fault(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.list_models({"model_id": "flux/any"})
     good = orjson.dumps(item(0))
     for twice in (
         b'{"model_id": "a", "model_id": "b", "input": {}}',

@@ -63,7 +63,7 @@ async def test_the_answer_is_a_stream_that_no_proxy_holds_back(app: AppHarness, 
 
     assert call.status == 200
     assert call.headers["content-type"].startswith("text/event-stream")
-    assert call.headers["cache-control"] == "no-store"
+    assert call.headers["cache-control"] == "no-store, no-transform"
     assert call.headers["x-accel-buffering"] == "no"
     assert call.text.startswith("retry: 1000\n\n")
     await call.disconnect()
@@ -168,7 +168,7 @@ async def test_a_process_that_stops_ends_its_streams(app: AppHarness, key: str) 
 async def test_a_full_process_refuses_but_says_what_is_wrong_first(
     app: AppHarness, key: str
 ) -> None:
-    places = [app.resources.subscriptions.subscribe("other") for _ in range(3)]
+    places = [app.resources.subscriptions.subscribe("other", "t") for _ in range(3)]
     call = await follow(app, key)
     wrong = await AsgiCall.begin(
         app.serve, "/v1/requests/req_none/events", {"authorization": f"Bearer {key}"}

@@ -117,11 +117,19 @@ async def test_another_tenant_s_job_is_404(app: AppHarness, job_id: str, path: s
 
 
 @pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize("name", ["req_nobody", "a" * 10_240, "%00", "a b", "é", "*", "a:b"])
-async def test_no_such_job_is_404_whatever_it_is_called(
+async def test_no_such_job_is_404(caller: httpx.AsyncClient, path: str) -> None:
+    answer = await caller.get(f"/v1/requests/019aac77-eeb8-7a3d-9c1e-5b7f20d4e681{path}")
+    assert (answer.status_code, answer.json()["error_code"]) == (404, 404001)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", ["a" * 10_240, "%00", "a b", "é", "*", "a:b"])
+async def test_what_cannot_be_an_id_is_refused_as_runcomfy_does(
     caller: httpx.AsyncClient, path: str, name: str
 ) -> None:
-    assert (await caller.get(f"/v1/requests/{name}{path}")).status_code == 404
+    answer = await caller.get(f"/v1/requests/{name}{path}")
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_id")
+    assert answer.json()["error_code"] == 400001
 
 
 @pytest.mark.parametrize("name", ["req_nobody", "a" * 10_240])

@@ -14,9 +14,11 @@ from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
+from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
 from core.transactions.admission import Admission, AdmissionResult
+from service.context import LinkPolicy
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, POLICY, AppHarness
 from tests.support.memory_store.jobs import MemoryJobStore
@@ -35,6 +37,7 @@ async def test_a_submit_is_accepted_with_runcomfy_s_four_fields(
     assert answer.json() == {
         "request_id": job.id,
         "status": "in_queue",
+        "gateway_status": "in_queue",
         "status_url": f"{root}/status",
         "result_url": f"{root}/result",
         "cancel_url": f"{root}/cancel",
@@ -97,6 +100,7 @@ async def test_the_body_is_kept_byte_for_byte_and_the_worker_is_rung(
 async def test_deadlines_are_the_model_s_own_where_it_has_some(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
+    app.list_models({"model_id": "slow/model"})
     await caller.post("/v1/models/slow/model", json={})
 
     (job,) = app.stores.memory.all_jobs()
@@ -116,7 +120,7 @@ async def test_a_start_later_than_the_end_is_the_end(
 async def test_links_begin_with_the_public_url_where_there_is_one(
     app: AppHarness, key: str
 ) -> None:
-    app.replace_resources(policy=replace(POLICY, public_url="https://gateway.example"))
+    app.replace_resources(policy=replace(POLICY, links=LinkPolicy("https://gateway.example")))
     async with app.client(key) as caller:
         answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert answer.json()["status_url"].startswith("https://gateway.example/v1/requests/")
@@ -266,23 +270,32 @@ async def test_a_cost_above_the_limit_is_refused(
     assert app.stores.memory.all_jobs() == []
 
 
-async def test_a_limit_on_an_unknown_price_is_refused(caller: httpx.AsyncClient) -> None:
+async def test_a_limit_on_an_unknown_price_is_refused(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.list_models({"model_id": "some/model"})
     answer = await caller.post("/v1/models/some/model?max_cost=100", json={})
     assert (answer.status_code, answer.json()["code"]) == (402, "cost_above_limit")
     assert "not known" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize(
-    "headers",
+    "kind",
     [
-        {"content-type": "text/plain"},
-        {"content-type": "application/x-www-form-urlencoded"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
+        *(None, "", "text/plain", "text/plain; charset=utf-8", "application/octet-stream"),
+        *("application/x-www-form-urlencoded", "Application/JSON", "odd", "application/vnd.x+json"),
     ],
 )
-async def test_a_body_that_is_no_plain_json_is_415(
-    app: AppHarness, caller: httpx.AsyncClient, headers: dict[str, str]
+async def test_a_body_is_json_whatever_its_content_type(
+    caller: httpx.AsyncClient, kind: str | None
 ) -> None:
+    headers = {} if kind is None else {"content-type": kind}
+    answer = await caller.post(KLING_PATH, content=orjson.dumps(KLING_INPUT), headers=headers)
+    assert answer.status_code == 202
+
+
+async def test_a_body_that_is_encoded_is_415(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    headers = JSON | {"content-encoding": "br"}
     answer = await caller.post(KLING_PATH, content=orjson.dumps(KLING_INPUT), headers=headers)
     assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
     assert app.stores.memory.all_jobs() == []
@@ -296,29 +309,77 @@ async def test_a_broken_idempotency_key_is_not_silently_ignored(
     assert app.stores.memory.all_jobs() == []
 
 
-@pytest.mark.parametrize("model_id", ["no spaces", "a//b", "../secret", "é"])
+@pytest.mark.parametrize("model_id", ["a%09b", "a//b", "../secret", "\u2028"])
 async def test_what_is_no_model_id_is_400(caller: httpx.AsyncClient, model_id: str) -> None:
     answer = await caller.post(f"/v1/models/{model_id.replace('/', '%2F')}", json={})
     assert answer.status_code in {400, 404}
 
 
-async def test_an_unknown_model_is_404_while_the_catalogue_is_fresh(
-    app: AppHarness, caller: httpx.AsyncClient
+@pytest.mark.parametrize("was_synced", [True, False])
+async def test_a_model_that_is_not_listed_is_404_and_asks_for_a_sync(
+    app: AppHarness, caller: httpx.AsyncClient, *, was_synced: bool
 ) -> None:
-    shelf = app.resources.model_cache
-    shelf.registry = shelf.registry.with_catalogue((), app.clock.now())
+    if was_synced:
+        app.list_models({"model_id": "some/modem"})
 
     answer = await caller.post("/v1/models/some/model", json={})
 
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
+    assert ("Did you mean some/modem?" in answer.json()["detail"]) is was_synced
+    assert await app.stores.catalogue.is_sync_requested()
 
 
-async def test_with_no_catalogue_ever_an_unknown_model_is_forwarded(
+async def test_without_a_live_key_nothing_is_asked_for(app: AppHarness) -> None:
+    async with app.client(build_api_key("video-team", bytes(32))) as nobody:
+        answer = await nobody.post("/v1/models/some/model", json={})
+    assert answer.status_code == 401
+    assert not await app.stores.catalogue.is_sync_requested()
+
+
+async def test_a_model_that_was_synced_a_moment_ago_is_known_at_once(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
+    document = orjson.dumps({"model_id": "some/model"})
+    await app.stores.catalogue.replace(CatalogueSnapshot(app.clock.now(), {"some/model": document}))
+    assert (await caller.post("/v1/models/some/model", json={})).status_code == 202
+    assert not await app.stores.catalogue.is_sync_requested()
+
+
+async def test_an_unlisted_model_is_forwarded_where_the_operator_says_so(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.forward_unlisted_models()
     answer = await caller.post("/v1/models/some/model", json={"anything": 1})
     assert answer.status_code == 202
     assert app.stores.memory.all_jobs()[0].estimate is None
+
+
+@pytest.mark.parametrize(
+    ("path", "model_id"),
+    [
+        ("minimax/Hailuo%20Video%2001%20Live", "minimax/Hailuo Video 01 Live"),
+        ("minimax/Hailuo+Video+01+Live", "minimax/Hailuo Video 01 Live"),
+        ("minimax/Hailuo%20Video%2001%20Live/", "minimax/Hailuo Video 01 Live"),
+        ("minimax%2FHailuo%20Video%2001%20Live", "minimax/Hailuo Video 01 Live"),
+        ("kling/kling-video-o3/4K/image-to-video", "kling/kling-video-o3/4K/image-to-video"),
+        ("bytedance/seedance-2.5/x", "bytedance/seedance-2.5/x"),
+        ("a+b", "a+b"),
+        ("%C3%A9", "é"),
+    ],
+)
+async def test_any_id_that_runcomfy_lists_works(
+    app: AppHarness, caller: httpx.AsyncClient, path: str, model_id: str
+) -> None:
+    app.list_models({"model_id": model_id, "base_price_usd": 0.5, "price_unit": "output"})
+    shown = await caller.get(f"/v1/models/{path}")
+    assert shown.json()["model_id"] == model_id
+    answer = await caller.post(f"/v1/models/{path}", json={"prompt": "x"})
+    (job,) = app.stores.memory.all_jobs()
+    assert (answer.status_code, job.model_id, job.estimate) == (202, model_id, 500_000)
+    listed = await caller.get("/v1/requests", params={"model_id": model_id})
+    assert [row["request_id"] for row in listed.json()["requests"]] == [job.id]
+    usage = (await caller.get("/v1/usage")).json()
+    assert set(usage["windows"][0]["models"]) == {model_id}
 
 
 # --- keys
@@ -428,21 +489,24 @@ async def test_a_store_that_is_away_is_503_and_surely_nothing_was_taken(
     assert "request_id" not in problem
 
 
+@pytest.mark.parametrize("has_key", [True, False])
 async def test_a_store_that_fell_silent_leaves_it_open_and_names_the_job(
-    app: AppHarness, key: str
+    app: AppHarness, key: str, *, has_key: bool
 ) -> None:
     silent = UnavailableJobStore(app.stores.memory)
     silent.error = StoreTimeout()
     app.replace_stores(jobs=silent)
+    headers = {"Idempotency-Key": "one"} if has_key else {}
     async with app.client(key) as caller:
-        answer = await caller.post(KLING_PATH, json=KLING_INPUT)
+        answer = await caller.post(KLING_PATH, json=KLING_INPUT, headers=headers)
 
     problem = answer.json()
-    assert answer.status_code == 503
-    assert int(answer.headers["retry-after"]) > 0
-    assert (problem["code"], problem["retryable"]) == ("acceptance_unclear", False)
+    assert (answer.status_code, problem["code"]) == (503, "acceptance_unclear")
+    # A client that repeats after `Retry-After` must not pay twice.
+    assert ("retry-after" in answer.headers, problem["retryable"]) == (has_key, has_key)
+    assert ("Repeat it with the same Idempotency-Key" in problem["detail"]) is has_key
     assert problem["billed"] == "unknown"
-    assert problem["request_id"].startswith("req_")
+    assert f"/v1/requests/{problem['request_id']} " in problem["detail"]
 
 
 # --- bodies in pieces

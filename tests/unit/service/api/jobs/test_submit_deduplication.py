@@ -15,7 +15,8 @@ from core.retention import RETENTION
 from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheMode, CacheRule, CacheStatus, TenantCachePolicy
 from core.tenants.limits import Limits
-from tests.support.app import KLING_INPUT, KLING_PATH, POLICY, AppHarness
+from service.jobs.cancel import MAX_CANCEL_WAIT
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.clock import run_ready_tasks
 from tests.support.coalescing import OUTPUT, CoalescingHarness
 from tests.support.store_harness import StoreHarness
@@ -41,6 +42,12 @@ def coalescing(app: AppHarness) -> CoalescingHarness:
             stores.circuit_breakers,
         )
     )
+
+
+@pytest.fixture(autouse=True)
+def sharing(app: AppHarness) -> None:
+    """The operator has results shared."""
+    app.share_results()
 
 
 def _jobs(app: AppHarness) -> list[Job]:
@@ -89,8 +96,11 @@ async def test_a_hit_is_200_with_the_result_at_once(
     answer = await _post(caller)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "hit")
-    assert (document["status"], document["output"]) == ("completed", orjson.loads(OUTPUT))
+    assert (document["status"], document["output"]) == ("succeeded", orjson.loads(OUTPUT))
+    assert document["gateway_status"] == "completed"
     assert document["request_id"] != paid.id
+    for call in ("status", "result", "cancel"):
+        assert document[f"{call}_url"].endswith(f"/{document['request_id']}/{call}")
     assert answer.headers["location"].endswith(f"{document['request_id']}/status")
     assert app.events_of(CostSaved)[0].amount == 1_000_000
     read = await caller.get(f"/v1/requests/{document['request_id']}/result")
@@ -129,12 +139,66 @@ async def test_the_option_decides(caller: httpx.AsyncClient, option: str, found:
 
 
 async def test_what_is_usual_for_the_gateway_is_the_last_word(app: AppHarness, key: str) -> None:
-    off = replace(POLICY.cache, default=CacheRule(CacheMode.OFF))
-    app.replace_resources(policy=replace(POLICY, cache=off))
+    app.share_results(CacheMode.OFF)
     async with app.client(key) as caller:
         assert (await _post(caller)).headers["gateway-cache"] == "off"
         await _set_cache_policy(app, TenantCachePolicy(cache=CacheMode.USE))
         assert (await _post(caller)).headers["gateway-cache"] == "miss"
+
+
+@pytest.mark.parametrize(
+    ("cache_control", "params", "found"),
+    [
+        ("no-cache", {}, "joined"),
+        ("no-store", {}, "off"),
+        ("no-cache, no-store", {}, "off"),
+        ("No-Store", {"cache": "use"}, "joined"),
+        ("max-age=0", {}, "joined"),
+        ("", {}, "joined"),
+    ],
+)
+async def test_cache_control_means_an_option(
+    caller: httpx.AsyncClient, cache_control: str, params: dict[str, str], found: str
+) -> None:
+    await _post(caller)
+    answer = await _post(caller, params=params, headers={"cache-control": cache_control})
+    assert answer.headers["gateway-cache"] == found
+
+
+async def test_no_cache_returns_no_stored_result(
+    app: AppHarness, caller: httpx.AsyncClient, coalescing: CoalescingHarness
+) -> None:
+    await _post(caller)
+    await coalescing.finish(_jobs(app)[0])
+    fresh = await _post(caller, headers={"cache-control": "no-cache"})
+    assert (fresh.status_code, fresh.headers["gateway-cache"]) == (202, "miss")
+
+
+# --- another take
+
+
+async def test_a_repeated_input_is_another_take(app: AppHarness, caller: httpx.AsyncClient) -> None:
+    app.share_results(None)
+    answers = [await _post(caller) for _ in range(3)]
+    assert [answer.headers["gateway-cache"] for answer in answers] == ["off"] * 3
+    assert [job.state for job in _jobs(app)] == [JobState.QUEUED] * 3
+    assert all(event.estimate == 630_000 for event in app.events_of(JobAdmitted))
+
+
+async def test_each_setting_switches_sharing_on(app: AppHarness, key: str) -> None:
+    app.share_results(None)
+    async with app.client(key) as caller:
+        asked = await _post(caller, params={"cache": "use"})
+        assert asked.headers["gateway-cache"] == "miss"
+        by_model = ((f"{KLING_PATH.removeprefix('/v1/models/')[:6]}*", CacheRule(CacheMode.USE)),)
+        cache = replace(app.resources.policy.cache, by_model=by_model)
+        app.replace_resources(policy=replace(app.resources.policy, cache=cache))
+        assert (await _post(caller)).headers["gateway-cache"] == "joined"
+        await _set_cache_policy(app, TenantCachePolicy(cache=CacheMode.OFF))
+        assert (await _post(caller)).headers["gateway-cache"] == "off"
+        app.share_results(None)
+        await _set_cache_policy(app, TenantCachePolicy(cache=CacheMode.USE))
+        assert (await _post(caller)).headers["gateway-cache"] == "joined"
 
 
 # --- seeds
@@ -147,9 +211,8 @@ def model_with_seed(app: AppHarness) -> None:
         "type": "object",
         "properties": {"prompt": {"type": "string"}, "seed": {"type": "integer"}},
     }
-    shelf = app.resources.model_cache
-    document = orjson.dumps({"model_id": SEEDED, "input_schema": schema})
-    shelf.registry = shelf.registry.with_catalogue([document], app.clock.now())
+    app.list_models({"model_id": SEEDED, "input_schema": schema})
+    app.share_results(None)
 
 
 @pytest.mark.parametrize(
@@ -158,6 +221,9 @@ def model_with_seed(app: AppHarness) -> None:
         ({"prompt": "x"}, {}, "off"),
         ({"prompt": "x"}, {"cache": "use"}, "joined"),
         ({"prompt": "x", "seed": 7}, {}, "joined"),
+        ({"prompt": "x", "seed": 0}, {}, "joined"),
+        ({"prompt": "x", "seed": -1}, {}, "off"),
+        ({"prompt": "x", "seed": None}, {}, "off"),
         ({"prompt": "x", "seed": 7}, {"cache": "off"}, "off"),
     ],
 )
@@ -177,12 +243,69 @@ async def test_another_seed_is_another_input(caller: httpx.AsyncClient) -> None:
     assert other.headers["gateway-cache"] == "miss"
 
 
-async def test_a_model_that_nobody_knows_may_have_a_seed(caller: httpx.AsyncClient) -> None:
-    answer = await _post(caller, "/v1/models/some/model", json={})
+async def test_a_model_that_nobody_knows_has_no_seed_that_could_be_pinned(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.forward_unlisted_models()
+    app.share_results(None)
+    answer = await _post(caller, "/v1/models/some/model", json={"seed": 1})
     assert answer.headers["gateway-cache"] == "off"
 
 
 # --- Idempotency-Key
+
+
+def _list_changed(app: AppHarness, **duration: Any) -> None:  # noqa: ANN401 - JSON Schema
+    schema = {"properties": {"prompt": {"type": "string"}, "duration": duration}}
+    app.list_models({"model_id": SEEDED, "input_schema": schema})
+
+
+async def test_a_default_that_changes_is_no_other_input_under_the_key(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    """Found: the identical retry was 422 `idempotency_key_reused`."""
+    _list_changed(app, default=5)
+    first = await _post(caller, SEEDED_PATH, json={"prompt": "x"}, headers=KEY)
+    _list_changed(app, default=10)
+    again = await _post(caller, SEEDED_PATH, json={"prompt": "x"}, headers=KEY)
+    assert again.json() == first.json()
+    spelled = await _post(caller, SEEDED_PATH, json={"prompt": "x", "duration": 10}, headers=KEY)
+    assert (spelled.status_code, spelled.json()["code"]) == (422, "idempotency_key_reused")
+
+
+@pytest.mark.parametrize("change", ["narrowed", "gone"])
+async def test_the_key_is_looked_up_before_the_input_is_judged(
+    app: AppHarness, caller: httpx.AsyncClient, change: str
+) -> None:
+    """Found: the identical retry was 422 `invalid_input`, or 404."""
+    _list_changed(app, maximum=15)
+    good = {"prompt": "x", "duration": 12}
+    first = await _post(caller, SEEDED_PATH, json=good, headers=KEY)
+    if change == "narrowed":
+        _list_changed(app, maximum=10)
+    else:
+        app.list_models()
+    again = await _post(caller, f"{SEEDED_PATH}/", json=good, headers=KEY)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    assert again.json() == first.json()
+    refused = await _post(caller, SEEDED_PATH, json=good)
+    assert refused.status_code == (422 if change == "narrowed" else 404)
+    other = await _post(caller, SEEDED_PATH, json={"duration": 99}, headers=KEY)
+    assert other.json()["code"] == "idempotency_key_reused"
+    assert len(_jobs(app)) == 1
+
+
+async def test_a_stranger_learns_nothing_of_a_key(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    _list_changed(app, maximum=15)
+    await _post(caller, SEEDED_PATH, json={"duration": 12}, headers=KEY)
+    _list_changed(app, maximum=10)
+    async with app.client(await app.tenant("others")) as other:
+        answer = await _post(other, SEEDED_PATH, json={"duration": 12}, headers=KEY)
+        assert answer.json()["code"] == "invalid_input"
+    async with app.client("rg_nobody") as nobody:
+        assert (await _post(nobody, SEEDED_PATH, json={}, headers=KEY)).status_code == 401
 
 
 async def test_an_open_job_is_replayed_as_it_stands(
@@ -312,7 +435,7 @@ async def test_a_hit_tells_no_output_to_a_key_that_may_not_read(
         await coalescing.finish(_jobs(app)[0])
         answers = [await _post(writer), await _post(writer, headers=KEY)]
     assert [answer.status_code for answer in answers] == [202, 202]
-    assert [answer.json()["status"] for answer in answers] == ["completed", "completed"]
+    assert [answer.json()["gateway_status"] for answer in answers] == ["completed", "completed"]
     assert all("output" not in answer.json() for answer in answers)
 
 
@@ -336,7 +459,12 @@ async def test_a_dry_run_tells_and_leaves_nothing(
     answer = await _post(caller, params={"dry_run": "true"}, headers=KEY)
     document = answer.json()
     assert (answer.status_code, answer.headers["gateway-cache"]) == (200, "miss")
+    root = f"http://gateway.test/v1/requests/{document['request_id']}"
     assert document == {
+        "request_id": document["request_id"],
+        "status_url": f"{root}/status",
+        "result_url": f"{root}/result",
+        "cancel_url": f"{root}/cancel",
         "dry_run": True,
         "model_id": KLING_PATH.removeprefix("/v1/models/"),
         "outcome": "miss",
@@ -406,9 +534,10 @@ async def test_who_cancels_alone_cancels_the_work(
 ) -> None:
     leader, follower = [(await _post(caller)).json()["request_id"] for _ in range(2)]
     await coalescing.run(_jobs(app)[0])
-    for request_id, outcome in ((follower, "cancelled"), (leader, "cancellation_requested")):
-        answer = await caller.post(f"/v1/requests/{request_id}/cancel")
-        assert answer.json()["outcome"] in {outcome, "requested"}
+    for request_id, outcome in ((follower, "cancelled"), (leader, "requested")):
+        call = asyncio.create_task(caller.post(f"/v1/requests/{request_id}/cancel"))
+        await app.clock.advance(MAX_CANCEL_WAIT)
+        assert (await call).json()["outcome"] == outcome
     assert [job.state for job in _jobs(app)] == [JobState.CANCELLING, JobState.CANCELLED]
 
 

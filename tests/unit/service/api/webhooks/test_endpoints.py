@@ -300,7 +300,7 @@ async def test_one_is_sent_anew_now_under_its_old_id(
     assert (told.status_code, told.json()["status"]) == (202, "pending")
     (claimed,) = await app.stores.deliveries.claim_due(30 * SECOND, 5)
     after = claimed.delivery
-    assert (after.id, after.version, after.attempts, after.attempts_before_resend) == (
+    assert (after.id, after.version, after.attempts, after.uncounted_attempts) == (
         before.id,
         14,
         12,

@@ -72,7 +72,7 @@ NO_COST: dict[str, ResultAnswer] = {
     "still absent": RunCompleted(OUTPUT, None, TIMES),
     "failed, absent": RunFailed(fault(), None, TIMES),
     "down": DOWN,
-    "gone": RequestNotFound(fault("gone", 404)),
+    "gone": RequestNotFound(fault("not_found", 404)),
     "open again": InProgress(is_running=True, status_word="in_progress"),
 }
 

@@ -181,10 +181,10 @@ def test_a_cancel_on_runcomfys_side_is_told_as_one() -> None:
 AWAY: dict[str, tuple[ResultAnswer, str, float]] = {
     "status and result disagree": (
         InProgress(is_running=True, status_word="in_progress"),
-        "disagree",
+        "not_finished",
         3,
     ),
-    "gone": (RequestNotFound(fault("gone", 404)), "gone", 3),
+    "gone": (RequestNotFound(fault("not_found", 404)), "not_found", 3),
     "down": (Unreachable(fault("server_error")), "server_error", 3),
     "told to wait": (Unreachable(fault("throttled", 429), 30 * SECOND), "throttled", 31),
     "told to wait shortly": (Unreachable(fault("throttled", 429), SECOND), "throttled", 3),

@@ -32,7 +32,7 @@ from worker.ports import (
 S, F = JobState, Trigger
 LATER = at(1)
 RUNS = InProgress(is_running=True, status_word="in_progress")
-GONE = RequestNotFound(fault("gone", 404))
+GONE = RequestNotFound(fault("not_found", 404))
 DOWN = Unreachable(fault("server_error", 502))
 RUNNING = job(S.RUNNING, upstream_status="in_progress", upstream_running=True)
 CANCELLING = job(
@@ -176,9 +176,9 @@ def test_runcomfys_own_pause_is_honoured(asked: timedelta, wait: timedelta) -> N
 # Known since, in trouble since, what trouble -> believed at second 100?
 OUTAGE_LIMIT: dict[str, tuple[float, float | None, str | None, bool]] = {
     "the first one": (0, None, None, False),
-    "a young id": (50, 51, "gone", False),
-    "not long enough": (0, 40.5, "gone", False),
-    "long enough": (0, 40, "gone", True),
+    "a young id": (50, 51, "not_found", False),
+    "not long enough": (0, 40.5, "not_found", False),
+    "long enough": (0, 40, "not_found", True),
     "the first one after an outage": (0, 10, "server_error", False),
 }
 
@@ -191,7 +191,7 @@ def test_a_404_on_both_sides_of_an_outage_of_the_store_is_not_believed() -> None
     record = job(
         S.RUNNING,
         running_since=at(0),
-        upstream_error="gone",
+        upstream_error="not_found",
         upstream_error_since=at(10),
         read_attempts=0,
     )

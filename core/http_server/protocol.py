@@ -1,0 +1,231 @@
+"""uvicorn's HTTP/1.1 protocol with limits: uvicorn itself bounds neither bytes nor time.
+
+Without them a caller without a key could fill the memory, or keep connections for ever.
+"""
+
+import asyncio
+import socket
+from datetime import timedelta
+from enum import Enum, auto
+from typing import Any, Final
+
+import httptools
+import uvicorn
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from core.http_server.connections import Connections
+
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Maximum size of request line and headers, accurate to one read of the socket.
+
+Also of what a chunked body has beside its data in one piece: chunk extensions and trailers.
+"""
+MAX_PIPELINED: Final = 64
+"""Requests that may wait behind one whose answer is not complete."""
+BODY_GRACE: Final = timedelta(seconds=5)
+"""The application's own answer to a slow body comes before the connection is closed."""
+
+_TOO_LARGE: Final = "Request header fields too large."
+_ONE_HOST: Final = "A request needs exactly one Host header."
+_PIPELINED: Final = "Too many requests without waiting for an answer."
+_PROBLEM: Final = (
+    '{{"type":"urn:runcomfy-gateway:problem:malformed_request","title":"Malformed request",'
+    '"status":400,"detail":"{}","code":"malformed_request","retryable":false,"billed":"no"}}'
+)
+
+
+class _Reading(Enum):
+    """What the next byte from the caller belongs to."""
+
+    NOTHING = auto()
+    HEAD = auto()
+    BODY = auto()
+
+
+class BoundedHttpProtocol(HttpToolsProtocol):
+    """Bounds a connection's bytes and the time of each of its states.
+
+    `Connections.close_overdue` calls `close_if_overdue` every second, so that a request costs no
+    timer.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """`connections` is shared by the listener; the rest is uvicorn's."""
+        super().__init__(config, server_state, app_state, _loop)
+        self._connections = connections
+        self._policy = connections.policy
+        self._reading = _Reading.NOTHING
+        self._since = self.loop.time()
+        """When the present state of reading began; while nothing is read: the last answer's end."""
+        self._idle_timeout = self._policy.head_timeout
+        self._unparsed_bytes = 0
+        """Bytes since the parser last completed a part of a request."""
+        self._active: RequestResponseCycle | None = None
+        self._unsent: tuple[float, int] | None = None
+        """When the unsent bytes were counted, and how many there were."""
+        self._rejection: str | None = None
+
+    # ------------------------------------------------------------------------------ connection
+
+    def connection_made(  # type: ignore[override]  # as uvicorn's own
+        self, transport: asyncio.Transport
+    ) -> None:
+        """Close the connection if there are too many."""
+        super().connection_made(transport)
+        if not self._connections.admit(self, self.client[0] if self.client else ""):
+            transport.abort()
+            return
+        _set_unacknowledged_timeout(transport, self._policy.unacknowledged_timeout)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Disconnect the request that is being served; uvicorn knows only the last one."""
+        self._connections.remove(self)
+        if self._active is not None and not self._active.response_complete:
+            self._active.disconnected = True
+            self._active.message_event.set()
+        super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """See `core.http_server.connections.Connection`."""
+        self.transport.abort()
+
+    def close_if_overdue(self, now: float) -> None:
+        """See `core.http_server.connections.Connection`."""
+        if self._is_write_overdue(now):
+            self.transport.abort()
+        elif now - self._since > self._timeout().total_seconds():
+            self.transport.close()
+
+    def _timeout(self) -> timedelta:
+        if self._reading is _Reading.HEAD:
+            return self._policy.head_timeout
+        if self._reading is _Reading.BODY:
+            return (
+                self._policy.body_timeout + BODY_GRACE
+                if self._is_answering()
+                else self._policy.discard_timeout
+            )
+        return timedelta.max if self._is_answering() else self._idle_timeout
+
+    def _is_answering(self) -> bool:
+        return self._active is not None and not self._active.response_complete
+
+    def _is_write_overdue(self, now: float) -> bool:
+        unsent = self.transport.get_write_buffer_size()
+        if not unsent:
+            self._unsent = None
+            return False
+        if self._unsent is None:
+            self._unsent = (now, unsent)
+        counted_at, before = self._unsent
+        if now - counted_at < self._policy.write_window.total_seconds():
+            return False
+        self._unsent = (now, unsent)
+        return before - unsent < self._policy.min_write_bytes
+
+    def resume_writing(self) -> None:
+        """Start a new count: the caller has read enough for more to be sent."""
+        self._unsent = None
+        super().resume_writing()
+
+    # --------------------------------------------------------------------------------- reading
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count the bytes of a part that does not become complete."""
+        if self._reading is _Reading.NOTHING and not self._is_answering():
+            self._begin(_Reading.HEAD)
+        self._unparsed_bytes += len(data)
+        super().data_received(data)
+        if self._unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        if len(self.pipeline) >= MAX_PIPELINED:
+            self._reject(_PIPELINED)
+        if self._reading is not _Reading.HEAD:
+            self._begin(_Reading.HEAD)
+        super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header of the head; drop a trailer, which no check has seen (RFC 9110, 6.5.1)."""
+        if self._reading is _Reading.HEAD:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Serve the request."""
+        hosts = sum(name == b"host" for name, _ in self.headers)
+        # RFC 9112, 3.2: a proxy may have routed by another one.
+        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
+            self._reject(_ONE_HOST)
+        self._unparsed_bytes = 0
+        self._begin(_Reading.BODY)
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Pass a part of the body on."""
+        self._unparsed_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Wait for the next request."""
+        self._unparsed_bytes = 0
+        self._begin(_Reading.NOTHING)
+        self._mark_idle()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, or discard the rest of this one's body."""
+        if self._reading is not _Reading.HEAD:
+            self._since = self.loop.time()
+        self._mark_idle()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer with a problem, unless another answer is being sent, and close."""
+        if not self._is_answering():
+            body = _PROBLEM.format(self._rejection or msg).encode()
+            self.transport.write(_BAD_REQUEST_HEAD + b"%d\r\n\r\n%s" % (len(body), body))
+        self.transport.close()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._active = cycle
+        self._connections.mark_busy(self)
+        self._idle_timeout = self._policy.keep_alive_timeout
+        super()._start_asgi_task(cycle, app)
+
+    def _begin(self, reading: _Reading) -> None:
+        self._reading, self._since = reading, self.loop.time()
+
+    def _mark_idle(self) -> None:
+        if self._reading is not _Reading.BODY and not self._is_answering():
+            self._connections.mark_idle(self)
+
+    def _reject(self, reason: str) -> None:
+        """Stop the parser, which raises this as its own error: uvicorn then answers 400."""
+        self._rejection = reason
+        raise httptools.HttpParserError(reason)
+
+
+_BAD_REQUEST_HEAD: Final = (
+    b"HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\n"
+    b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
+    b"content-length: "
+)
+
+
+def _set_unacknowledged_timeout(transport: asyncio.Transport, timeout: timedelta) -> None:
+    """Let the kernel end a connection whose other side has vanished without a word."""
+    connection = transport.get_extra_info("socket")
+    if connection is not None and connection.family in {socket.AF_INET, socket.AF_INET6}:
+        milliseconds = timeout // timedelta(milliseconds=1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -1,0 +1,50 @@
+"""A uvicorn server whose connections are limited, and its configuration."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import uvicorn
+
+from core.http_server.connections import Connections
+from core.http_server.protocol import BoundedHttpProtocol
+
+_TICKS_PER_CHECK: Final = 10
+"""uvicorn ticks ten times a second."""
+
+
+def build_config(
+    app: Callable[..., Any],
+    connections: Connections,
+    **options: Any,  # noqa: ANN401 - uvicorn's
+) -> uvicorn.Config:
+    """Return uvicorn's configuration with what every listener of the gateway has in common."""
+    keep_alive = connections.policy.keep_alive_timeout
+    return uvicorn.Config(
+        app,
+        http=partial(BoundedHttpProtocol, connections),  # type: ignore[arg-type]  # called, never inspected
+        loop="uvloop",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=int(keep_alive.total_seconds()),
+        **options,
+    )
+
+
+class LimitedServer(uvicorn.Server):
+    """Closes overdue connections every second."""
+
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        """`config` is of `build_config` with the same `connections`."""
+        super().__init__(config)
+        self._connections = connections
+
+    async def on_tick(self, counter: int) -> bool:
+        """Check the deadlines, in addition to what uvicorn does."""
+        if counter % _TICKS_PER_CHECK == 0:
+            self._connections.close_overdue(asyncio.get_running_loop().time())
+        return await super().on_tick(counter)

@@ -1,0 +1,474 @@
+"""Every state of a connection is bounded in bytes and in time."""
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from core.http_server.connections import ConnectionPolicy, Connections
+from core.http_server.protocol import (
+    BODY_GRACE,
+    MAX_HEAD_BYTES,
+    MAX_PIPELINED,
+    BoundedHttpProtocol,
+)
+
+POLICY = ConnectionPolicy(
+    max_connections=2,
+    max_per_address=2,
+    keep_alive_timeout=timedelta(seconds=75),
+    body_timeout=timedelta(seconds=30),
+)
+GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
+
+
+class RecordingTransport(asyncio.Transport):
+    """A connection that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.unsent = 0
+        self.closed = False
+        self.aborted = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        assert not self.closed
+        self.written += bytes(data)
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def pause_reading(self) -> None:
+        """Nothing to pause."""
+
+    def resume_reading(self) -> None:
+        """Nothing to resume."""
+
+    @property
+    def answers(self) -> list[bytes]:
+        """The status lines of the answers."""
+        return [line for line in self.written.split(b"\r\n") if line.startswith(b"HTTP/1.1")]
+
+
+class Application:
+    """Answers 204 once `ready` is set; keeps what it was called with."""
+
+    def __init__(self) -> None:
+        self.ready = asyncio.Event()
+        self.ready.set()
+        self.reads_body = True
+        self.scopes: list[Scope] = []
+        self.messages: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.scopes.append(scope)
+        await self.ready.wait()
+        more = self.reads_body
+        while more:
+            message = await receive()
+            self.messages.append(message["type"])
+            more = message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+class Listener:
+    """A listener without sockets; its clock is moved by `pass_time`."""
+
+    def __init__(self) -> None:
+        self.application = Application()
+        self.connections = Connections(POLICY)
+        self._config = uvicorn.Config(
+            self.application, log_config=None, lifespan="off", loop="asyncio", timeout_keep_alive=75
+        )
+        self._config.load()
+
+    def connect(self, address: str = "192.0.2.1") -> tuple[BoundedHttpProtocol, RecordingTransport]:
+        """Open a connection."""
+        transport = RecordingTransport()
+        made = BoundedHttpProtocol(
+            self.connections, config=self._config, server_state=ServerState(), app_state={}
+        )
+        transport.get_extra_info = partial(  # type: ignore[method-assign]  # an address
+            lambda name, default=None: (address, 1) if name == "peername" else default
+        )
+        made.connection_made(transport)
+        return made, transport
+
+    def pass_time(self, span: timedelta, windows: int = 1) -> None:
+        """Check the deadlines as after `span`."""
+        now = asyncio.get_running_loop().time()
+        for window in range(1, windows + 1):
+            self.connections.close_overdue(now + window * span.total_seconds())
+
+
+@pytest.fixture
+async def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+async def connection(listener: Listener) -> tuple[BoundedHttpProtocol, RecordingTransport]:
+    return listener.connect()
+
+
+@pytest.fixture
+def protocol(connection: tuple[BoundedHttpProtocol, RecordingTransport]) -> BoundedHttpProtocol:
+    return connection[0]
+
+
+@pytest.fixture
+def transport(connection: tuple[BoundedHttpProtocol, RecordingTransport]) -> RecordingTransport:
+    return connection[1]
+
+
+async def run_ready_callbacks() -> None:
+    """Let the answers come."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+# ------------------------------------------------------------------------------------------ bytes
+
+
+async def test_a_request_is_served_and_the_next_one_too(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    for _ in range(3):
+        protocol.data_received(GET)
+        await run_ready_callbacks()
+    assert len(transport.answers) == 3
+    assert not transport.closed
+    protocol.connection_lost(None)
+
+
+async def test_many_requests_on_one_connection_do_not_add_up(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    request = b"GET / HTTP/1.1\r\nhost: a\r\nx-pad: " + b"x" * 1000 + b"\r\n\r\n"
+    for _ in range(2 * MAX_HEAD_BYTES // len(request)):
+        protocol.data_received(request)
+        await run_ready_callbacks()
+    assert not transport.closed
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+async def test_a_large_body_is_no_large_head(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport, *, is_chunked: bool
+) -> None:
+    size = 4 * MAX_HEAD_BYTES
+    head = f"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n".encode()
+    protocol.data_received(CHUNKED + b"%x\r\n" % size if is_chunked else head)
+    for _ in range(4):
+        protocol.data_received(b"x" * MAX_HEAD_BYTES)
+        await run_ready_callbacks()
+    protocol.data_received(b"\r\n0\r\n\r\n" if is_chunked else b"")
+    await run_ready_callbacks()
+    assert transport.answers == [b"HTTP/1.1 204 No Content"]
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET /",
+        b"GET / HTTP/1.1\r\nx-pad: ",
+        b"\r\n",
+        CHUNKED + b"0\r\nx-trailer: ",
+        CHUNKED + b"1;",
+        CHUNKED + b"1\r\nx\r\n1;extension=",
+    ],
+)
+async def test_an_endless_part_of_a_request_is_refused(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport, start: bytes
+) -> None:
+    protocol.data_received(start)
+    for _ in range(MAX_HEAD_BYTES // 1000 + 2):
+        if not transport.closed:
+            protocol.data_received(b"x" * 1000)
+    assert transport.closed
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", CHUNKED + b"0\r\n"])
+async def test_many_small_fields_are_refused_too(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport, start: bytes
+) -> None:
+    protocol.data_received(start)
+    for _ in range(MAX_HEAD_BYTES):
+        if transport.closed:
+            break
+        protocol.data_received(b"a: b\r\n")
+    assert transport.closed
+
+
+async def test_a_trailer_is_no_header(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    protocol.data_received(CHUNKED + b"2\r\n{}\r\n0\r\nauthorization: Bearer x\r\n\r\n")
+    await run_ready_callbacks()
+    assert transport.answers == [b"HTTP/1.1 204 No Content"]
+    assert [name for name, _ in listener.application.scopes[0]["headers"]] == [
+        b"host",
+        b"transfer-encoding",
+    ]
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize("hosts", [b"", b"host: a\r\nhost: b\r\n", b"host: a\r\nHost: a\r\n"])
+async def test_a_request_has_exactly_one_host(
+    listener: Listener,
+    protocol: BoundedHttpProtocol,
+    transport: RecordingTransport,
+    hosts: bytes,
+) -> None:
+    protocol.data_received(b"POST / HTTP/1.1\r\n" + hosts + b"content-length: 2\r\n\r\n{}")
+    await run_ready_callbacks()
+    head, _, body = transport.written.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body)["code"] == "malformed_request"
+    assert f"content-length: {len(body)}".encode() in head
+    assert transport.closed
+    assert listener.application.scopes == []
+
+
+async def test_an_old_client_needs_no_host(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    protocol.data_received(b"GET / HTTP/1.0\r\n\r\n")
+    await run_ready_callbacks()
+    assert transport.answers == [b"HTTP/1.1 204 No Content"]
+
+
+# ------------------------------------------------------------------------------------- pipelining
+
+
+async def test_pipelined_requests_are_answered_in_order(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    protocol.data_received(GET * MAX_PIPELINED)
+    for _ in range(MAX_PIPELINED):
+        await run_ready_callbacks()
+    assert len(transport.answers) == MAX_PIPELINED
+    assert not transport.closed
+    protocol.connection_lost(None)
+
+
+async def test_endless_pipelining_is_refused(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    protocol.data_received(GET * (MAX_PIPELINED + 2))
+    await run_ready_callbacks()
+    assert transport.closed
+    assert len(listener.application.scopes) <= 1
+
+
+async def test_a_lost_connection_disconnects_the_request_that_is_served(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    application = listener.application
+    application.ready.clear()
+    protocol.data_received(GET * 3)
+    await run_ready_callbacks()
+    transport.closed = True
+    protocol.connection_lost(None)
+    application.ready.set()
+    await run_ready_callbacks()
+    assert application.messages == ["http.disconnect"]
+    assert transport.written == b""
+
+
+# --------------------------------------------------------------------------------------- deadlines
+
+Prepare = Callable[[Listener, BoundedHttpProtocol], None]
+
+
+def _keep_waiting(listener: Listener, _: BoundedHttpProtocol) -> None:
+    listener.application.ready.clear()
+
+
+def _ignore_body(listener: Listener, _: BoundedHttpProtocol) -> None:
+    listener.application.reads_body = False
+
+
+def _nothing(_: Listener, __: BoundedHttpProtocol) -> None:
+    pass
+
+
+HEAD, BODY, KEEP = POLICY.head_timeout, POLICY.body_timeout + BODY_GRACE, POLICY.keep_alive_timeout
+POST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sent", "deadline"),
+    [
+        pytest.param(_nothing, [], HEAD, id="nothing"),
+        pytest.param(_nothing, [b"GET / HT"], HEAD, id="a-part-of-a-head"),
+        pytest.param(_nothing, [GET], KEEP, id="an-answered-request"),
+        pytest.param(_nothing, [GET, b"GET"], HEAD, id="a-part-of-a-later-head"),
+        pytest.param(_nothing, [GET, b"\r\n"], HEAD, id="an-empty-line-after-an-answer"),
+        pytest.param(_nothing, [POST, b"{"], BODY, id="a-slow-body"),
+        pytest.param(_keep_waiting, [POST, b"{"], BODY, id="a-body-that-is-not-read-yet"),
+        pytest.param(
+            _ignore_body, [POST, b"{"], POLICY.discard_timeout, id="a-body-that-nobody-reads"
+        ),
+        pytest.param(_keep_waiting, [GET, b"GET"], HEAD, id="a-part-of-a-pipelined-head"),
+        pytest.param(_keep_waiting, [GET], None, id="an-answer-that-takes-its-time"),
+        pytest.param(_keep_waiting, [GET, b"\r\n"], None, id="an-empty-line-before-the-answer"),
+    ],
+)
+async def test_every_state_has_its_deadline(
+    listener: Listener,
+    connection: tuple[BoundedHttpProtocol, RecordingTransport],
+    prepare: Prepare,
+    sent: list[bytes],
+    deadline: timedelta | None,
+) -> None:
+    protocol, transport = connection
+    prepare(listener, protocol)
+    for data in sent:
+        protocol.data_received(data)
+        await run_ready_callbacks()
+    listener.pass_time((deadline or timedelta(hours=1)) - timedelta(seconds=1))
+    assert not transport.closed
+    listener.pass_time((deadline or timedelta(hours=1)) + timedelta(seconds=1))
+    assert transport.closed is (deadline is not None)
+    protocol.connection_lost(None)
+    listener.application.ready.set()
+    await run_ready_callbacks()
+
+
+async def test_an_empty_line_does_not_extend_a_deadline(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    protocol.data_received(b"\r\n")
+    began = protocol._since
+    for data in (b"\r\n", b"GET / HTTP/1.1\r\n"):
+        protocol.data_received(data)
+        assert protocol._since == began
+    listener.pass_time(HEAD + timedelta(seconds=1))
+    assert transport.closed
+
+
+WINDOW = POLICY.write_window + timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+async def test_an_answer_that_nobody_reads_ends(
+    listener: Listener, transport: RecordingTransport, *, closes: bool
+) -> None:
+    transport.unsent = 10 * POLICY.min_write_bytes
+    if closes:
+        transport.close()
+    listener.pass_time(timedelta())
+    listener.pass_time(WINDOW)
+    assert transport.aborted
+
+
+async def test_an_answer_that_is_read_slowly_does_not_end(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    transport.unsent = 10 * POLICY.min_write_bytes
+    protocol.data_received(GET)
+    await run_ready_callbacks()
+    listener.pass_time(timedelta())
+    for _ in range(2):
+        transport.unsent -= POLICY.min_write_bytes
+        listener.pass_time(WINDOW)
+        assert not transport.aborted
+        transport.unsent += POLICY.min_write_bytes
+        protocol.resume_writing()
+    protocol.connection_lost(None)
+
+
+# ----------------------------------------------------------------------------------------- numbers
+
+
+async def test_the_longest_idle_connection_gives_way(listener: Listener) -> None:
+    first, second = listener.connect("192.0.2.1"), listener.connect("192.0.2.2")
+    first[0].data_received(GET)
+    await run_ready_callbacks()
+    third = listener.connect("192.0.2.3")
+    assert [one.aborted for _, one in (first, second, third)] == [False, True, False]
+    assert len(listener.connections) == POLICY.max_connections
+    first[0].connection_lost(None)
+
+
+async def test_a_connection_with_a_request_never_gives_way(listener: Listener) -> None:
+    listener.application.ready.clear()
+    busy = [listener.connect(f"192.0.2.{number}") for number in range(2)]
+    for protocol, _ in busy:
+        protocol.data_received(GET)
+    refused = listener.connect("192.0.2.9")
+    assert [one.aborted for _, one in (*busy, refused)] == [False, False, True]
+    refused[0].connection_lost(None)
+    assert len(listener.connections) == 2
+    listener.application.ready.set()
+    for protocol, _ in busy:
+        protocol.connection_lost(None)
+    assert len(listener.connections) == 0
+    await run_ready_callbacks()
+
+
+async def test_an_address_replaces_its_own_connections_only() -> None:
+    closed: list[str] = []
+    policy = ConnectionPolicy(3, 2, KEEP, BODY)
+
+    class Idle:
+        def __init__(self, name: str) -> None:
+            self._name = name
+
+        def abort(self) -> None:
+            closed.append(self._name)
+
+        def close_if_overdue(self, now: float) -> None:
+            raise AssertionError(now)
+
+    connections = Connections(policy)
+    assert all(connections.admit(Idle(name), name[0]) for name in ("b1", "a1", "a2", "a3"))
+    assert closed == ["a1"]
+    assert connections.admit(Idle("c1"), "c")
+    assert closed == ["a1", "b1"]
+
+
+class FakeSocket:
+    """A TCP socket that keeps its options."""
+
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.options: dict[tuple[int, int], int] = {}
+
+    def setsockopt(self, level: int, name: int, value: int) -> None:
+        self.options[level, name] = value
+
+    def getpeername(self) -> tuple[str, int]:
+        return "192.0.2.1", 1
+
+    getsockname = getpeername
+
+
+async def test_the_kernel_ends_a_connection_to_a_host_that_vanished(listener: Listener) -> None:
+    protocol, transport = listener.connect()
+    found = {"socket": FakeSocket()}
+    transport.get_extra_info = found.get  # type: ignore[assignment, method-assign]  # a TCP socket
+    protocol.connection_made(transport)
+    assert found["socket"].options == {(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT): 15_000}

@@ -1,0 +1,64 @@
+"""Compressed bodies are decoded piece by piece, and never beyond their limit."""
+
+import gzip
+import tracemalloc
+
+import pytest
+
+from core.errors import MalformedRequest
+from service.errors import UnsupportedMedia
+from service.parsing.content_coding import GzipDecoder, is_gzip
+
+TEXT = b'{"prompt": "a cat"}' * 100
+MIB = 2**20
+
+
+def decode(data: bytes, piece: int = 7, max_bytes: int = MIB) -> bytes:
+    decoder = GzipDecoder(max_bytes)
+    decoded = b"".join(
+        decoder.decode(data[start : start + piece]) for start in range(0, len(data), piece)
+    )
+    decoder.finish()
+    return decoded
+
+
+@pytest.mark.parametrize("piece", [1, 7, 10_000])
+@pytest.mark.parametrize("members", [1, 3])
+def test_what_was_compressed_comes_out(members: int, piece: int) -> None:
+    assert decode(gzip.compress(TEXT) * members, piece) == TEXT * members
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", TEXT, gzip.compress(TEXT)[:-1], gzip.compress(TEXT) + b"x", gzip.compress(TEXT)[4:]],
+)
+def test_what_is_no_gzip_is_malformed(data: bytes) -> None:
+    with pytest.raises(MalformedRequest):
+        decode(data)
+
+
+def test_a_bomb_is_decoded_to_its_limit_only() -> None:
+    bomb = gzip.compress(bytes(64 * MIB))
+    assert len(bomb) < MIB // 8
+    tracemalloc.start()
+    decoder = GzipDecoder(MIB)
+    decoded = decoder.decode(bomb)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(decoded) == MIB + 1
+    assert decoder.decode(bomb) == b""
+    assert peak < 4 * MIB
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("gzip", True), (" GZIP ", True), ("x-gzip", True), ("identity", False), ("", False)],
+)
+def test_gzip_is_known_by_its_names(name: str, *, expected: bool) -> None:
+    assert is_gzip(name) is expected
+
+
+@pytest.mark.parametrize("name", ["br", "deflate", "gzip, gzip", "zstd"])
+def test_other_codings_are_refused(name: str) -> None:
+    with pytest.raises(UnsupportedMedia):
+        is_gzip(name)
