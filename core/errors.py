@@ -7,6 +7,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted    |- MalformedId
 |- Unavailable               a dependency is temporarily unavailable
+|  |- StoreUnknown
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
@@ -204,6 +205,12 @@ class StoreUnavailable(Unavailable):
     """The store does not respond; nothing was accepted and nothing was spent."""
 
     code = "store_unavailable"
+
+
+class StoreUnknown(Unavailable):
+    """The store is empty, or not this gateway's: no key can be checked. Try again later."""
+
+    code = "store_unknown"
 
 
 class StoreTimeout(StoreUnavailable):

@@ -44,6 +44,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.IllegalTransition: 500,
     core_errors.Unavailable: 503,
     core_errors.StoreUnavailable: 503,
+    core_errors.StoreUnknown: 503,
     core_errors.StoreTimeout: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,

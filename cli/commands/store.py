@@ -12,7 +12,7 @@ from service.parsing.fields import parse_timestamp
 from worker.jobs.reconciliation import Finding
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
-_COLUMNS: Final = ("request_id", "verdict", "detail")
+_COLUMNS: Final = ("request_id", "difference", "detail")
 SinceOption = Annotated[
     str | None, typer.Option(metavar="TIME", help="Compare what was submitted since then.")
 ]
@@ -56,7 +56,7 @@ def reconcile(
 def _row(finding: Finding) -> dict[str, object]:
     return {
         "request_id": finding.job_id,
-        "verdict": finding.verdict,
+        "difference": finding.difference,
         "detail": finding.detail,
     }
 

@@ -7,7 +7,7 @@ from core.jobs.job import Job, Trigger
 from core.journal.records import Attempt, Outcome
 
 
-class Verdict(StrEnum):
+class Difference(StrEnum):
     """What the store lacks of one job's entries."""
 
     AGREES = "agrees"
@@ -20,7 +20,7 @@ class Verdict(StrEnum):
     """The job."""
 
 
-def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Verdict:
+def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Difference:
     """Compare a job's record (None: it is gone) with its entries.
 
     `accepted_id` is RunComfy's id of the last accepted submit. Entries without an acceptance need
@@ -28,10 +28,10 @@ def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | Non
     lease ends, and a later state has left them behind.
     """
     if job is None:
-        return Verdict.RESTORE if attempts else Verdict.AGREES
+        return Difference.RESTORE if attempts else Difference.AGREES
     if accepted_id is None or job.upstream_id == accepted_id:
-        return Verdict.AGREES
-    return Verdict.ATTACH if job.can(Trigger.ACCEPTED) else Verdict.SECOND_ACCEPTANCE
+        return Difference.AGREES
+    return Difference.ATTACH if job.can(Trigger.ACCEPTED) else Difference.SECOND_ACCEPTANCE
 
 
 def last_accepted(attempts: Sequence[Attempt]) -> int | None:

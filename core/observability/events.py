@@ -255,7 +255,7 @@ class JournalReconnected:
 
 @dataclass(frozen=True, slots=True)
 class SubmitsStopped:
-    """The store is not the known one, or went back: no submit leaves. `status` says which."""
+    """The store is not the known one, or went back: no submit leaves. `status` is the reason."""
 
     status: str
     detail: str
@@ -271,7 +271,7 @@ class JobReconciled:
     """The store learnt from the journal what it lacked of a job."""
 
     job_id: str
-    verdict: str
+    difference: str
     detail: str
 
 

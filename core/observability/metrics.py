@@ -423,8 +423,8 @@ _JOURNAL: Final = (
         "gateway_jobs_reconciled_total",
         _WORKER,
         "Jobs of which Redis lacked something that the journal knows.",
-        (closed_label("verdict", "attach", "second_acceptance", "restore"),),
-        on(JobReconciled, lambda event: (event.verdict,)),
+        (closed_label("difference", "attach", "second_acceptance", "restore"),),
+        on(JobReconciled, lambda event: (event.difference,)),
     ),
     _histogram(
         "gateway_journal_call_duration_seconds",

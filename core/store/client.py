@@ -181,7 +181,7 @@ class RedisClient:
         if self._unsent_wait is None:
             wait = _pack_command(("WAIT", self._replicas, _ms(REPLICATION_TIMEOUT)))
             self._unsent_wait = PendingCommand(wait, asyncio.get_running_loop().create_future())
-            # Nobody waits for it if the command itself fails.
+            # It has no waiter if the command itself fails.
             self._unsent_wait.reply.add_done_callback(_retrieve_exception)
         acknowledged = self._unsent_wait.reply
         answer = await self.execute(*command)

@@ -20,7 +20,9 @@ NOT_SEEN: Final = "not_seen"
 UNCHECKED: Final = "unchecked"
 REFUSED: Final = "refused"
 FAILING: Final = "failing"
-UNREADY: Final = frozenset({NO_ANSWER, NOT_SEEN, REFUSED})
+UNKNOWN: Final = "unknown"
+"""Redis is empty: it has neither an identity nor a tenant."""
+UNREADY: Final = frozenset({NO_ANSWER, UNKNOWN, NOT_SEEN, REFUSED})
 _ALIVE: Final = orjson.dumps({"status": OK})
 
 
@@ -65,9 +67,13 @@ async def readyz(request: Request) -> Response:
 
 async def _checks(context: AppContext) -> dict[str, str]:
     try:
-        seen, breaker = await asyncio.gather(
-            context.stores.heartbeats.last_seen(), context.stores.circuit_breakers.load()
+        seen, breaker, position = await asyncio.gather(
+            context.stores.heartbeats.last_seen(),
+            context.stores.circuit_breakers.load(),
+            context.stores.identity.load(),
         )
+        if position is None and not await context.stores.tenants.list_names():
+            return {"redis": UNKNOWN, "worker": UNCHECKED, "upstream": UNCHECKED}
     except StoreUnavailable:
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = context.clock.now() - context.policy.worker_timeout

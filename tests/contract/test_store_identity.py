@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from core.errors import StoreUnknown, Unauthenticated
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
@@ -207,3 +210,15 @@ async def test_its_key_finds_a_restored_job(backend: StoreBackend) -> None:
     assert admitted.record is not None
     assert admitted.record.job.id == job.id
     assert tenant_credential().tenant == job.tenant
+
+
+async def test_an_empty_store_refuses_no_key(backend: StoreBackend) -> None:
+    credential = tenant_credential("nobody")
+    with pytest.raises(Unauthenticated):
+        await backend.jobs.authenticate(credential)
+    await backend.probe.forget_tenants()
+    with pytest.raises(StoreUnknown):
+        await backend.jobs.authenticate(credential)
+    await backend.identity.create(STORE)
+    with pytest.raises(Unauthenticated):
+        await backend.jobs.authenticate(credential)

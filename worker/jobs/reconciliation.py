@@ -12,7 +12,7 @@ from core.clock import Clock
 from core.jobs.job import BillingStatus, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
-from core.journal.reconciliation import Verdict, compare, last_accepted
+from core.journal.reconciliation import Difference, compare, last_accepted
 from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, job_id_of
 from core.store.stores import Stores
 from core.transactions.restoration import Restoration
@@ -29,7 +29,7 @@ class Finding:
     """What the store lacked of one job, or lacks still after a dry run."""
 
     job_id: str
-    verdict: Verdict
+    difference: Difference
     detail: str
     is_resolved: bool = True
     """False: nothing can be done, because the entry cannot be read."""
@@ -74,17 +74,17 @@ class Reconciler:
         job_id = job_id_of(prefix)
         record, answer = await self._jobs.load(job_id), await self._accepted(prefix, attempts)
         accepted_id = None if answer is None else answer.upstream_id
-        verdict = compare(None if record is None else record.job, attempts, accepted_id)
-        match verdict:
-            case Verdict.AGREES:
+        difference = compare(None if record is None else record.job, attempts, accepted_id)
+        match difference:
+            case Difference.AGREES:
                 return None
-            case Verdict.RESTORE:
+            case Difference.RESTORE:
                 return await self._restore(prefix, attempts, accepted_id, dry_run=dry_run)
-            case Verdict.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
+            case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
                 return None
         if record is not None and accepted_id is not None and not dry_run:
             await self._answers.apply(record.job, Accepted(accepted_id))
-        return Finding(job_id, verdict, accepted_id or "")
+        return Finding(job_id, difference, accepted_id or "")
 
     async def _accepted(self, prefix: str, attempts: Sequence[Attempt]) -> JournalAnswer | None:
         number = last_accepted(attempts)
@@ -104,11 +104,13 @@ class Reconciler:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
         if entry is None:
-            return Finding(job_id, Verdict.RESTORE, "the entry cannot be read", is_resolved=False)
+            return Finding(
+                job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
+            )
         restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
         if not dry_run:
             await self._jobs.restore(restoration)
-        return Finding(job_id, Verdict.RESTORE, restoration.job.state)
+        return Finding(job_id, Difference.RESTORE, restoration.job.state)
 
 
 def restored(

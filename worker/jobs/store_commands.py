@@ -37,7 +37,7 @@ class StoreCommands:
         """Make an empty store this gateway's; do nothing if it is one already.
 
         Raises `Conflict` if the journal belongs to another store, unless that one is lost and
-        `replace` says so: then its identity goes over to this store, which workers reconcile.
+        `replace` is given: then its identity goes over to this store, which workers reconcile.
         """
         position, known = await self.positions()
         if position is not None and (known is None or known.store_id == position.store_id):

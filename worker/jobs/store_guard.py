@@ -110,7 +110,7 @@ class StoreGuard:
         since = await self._compare_since()
         found = await reconciler.run(since if marked is None else min(since, marked))
         for each in found:
-            self._emit(JobReconciled(each.job_id, each.verdict, each.detail))
+            self._emit(JobReconciled(each.job_id, each.difference, each.detail))
         return sum(each.is_resolved for each in found)
 
     async def _compare_since(self) -> datetime:

@@ -110,7 +110,9 @@ INFRASTRUCTURE = Dashboard(
             "1: Redis is the known store and has forgotten nothing. 0: no submit leaves.",
             (
                 PromQuery("gateway_submits_allowed", "{{instance}}"),
-                PromQuery(increase("gateway_jobs_reconciled_total", "verdict"), "{{verdict}}"),
+                PromQuery(
+                    increase("gateway_jobs_reconciled_total", "difference"), "{{difference}}"
+                ),
             ),
             thresholds=(1,),
             lower_is_worse=True,

@@ -3,7 +3,6 @@
 from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, to_ms
-from core.errors import NotPermitted, Unauthenticated
 from core.jobs.job import Job, JobState
 from core.jobs.query import Cursor, JobQuery, score_fraction_of
 from core.page import Page
@@ -18,6 +17,7 @@ from core.store.job_index import (
 )
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
+from tests.support.memory_store.admission import authenticate
 from tests.support.memory_store.state import MemoryState, StoredRecord
 
 SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FOLLOWING})
@@ -80,14 +80,7 @@ class MemoryJobIndex:
 
     async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
         """See `JobIndex.list_page`."""
-        memory, key = self._memory, self._memory.keys.get(credential.digest)
-        tenant = memory.tenants.get(credential.tenant)
-        if key is None or key.tenant != credential.tenant or tenant is None or tenant.disabled:
-            raise Unauthenticated
-        if key.expires_at is not None and key.expires_at <= memory.now:
-            raise Unauthenticated
-        if Scope.READ not in key.scopes:
-            raise NotPermitted
+        authenticate(self._memory, credential, Scope.READ)
         return await self.list_page_for_tenant(credential.tenant, query)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:

@@ -30,7 +30,7 @@ end
 if idempotency_value ~= '' and redis.call('SET', idempotency, idempotency_value, 'NX') then
   redis.call('HSET', job, 'idempotency', idempotency)
 end
--- Its first claim is long past: the time of the last one tells what has been compared.
+-- Its first claim is long past: the time of the last one bounds what is compared.
 count_claim(id .. ' ' .. claimed_stamp)
 publish_change(id, version, state)
 return 'stored'

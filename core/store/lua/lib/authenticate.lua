@@ -1,7 +1,9 @@
--- Returns the error of an API key ('unauthenticated' or 'not_permitted'), or nil and its scopes. `disabled` is the
--- tenant's field. Records the key's last use, to the minute.
+-- Returns the error of an API key ('unauthenticated' or 'not_permitted'; 'store_unknown' if the store has neither
+-- tenants nor an identity), or nil and its scopes. `disabled` is the tenant's field. Records the key's last use, to
+-- the minute.
 local function authenticate(api_key, disabled, tenant_name, scope, now)
   local stored = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'last_used_at')
+  if not stored[1] and redis.call('EXISTS', NAMES.tenants, NAMES.store) == 0 then return 'store_unknown' end
   if stored[1] ~= tenant_name then return 'unauthenticated' end
   if stored[2] ~= '' and tonumber(stored[2]) <= tonumber(now) then return 'unauthenticated' end
   if disabled ~= '0' then return 'unauthenticated' end

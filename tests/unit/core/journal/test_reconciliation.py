@@ -3,17 +3,17 @@
 import pytest
 
 from core.jobs.job import Job, JobState
-from core.journal.reconciliation import Verdict, compare
+from core.journal.reconciliation import Difference, compare
 from core.journal.records import Attempt, Outcome
 from tests.support.records import job
 
-S, V = JobState, Verdict
+S, V = JobState, Difference
 NONE = (Attempt(1),)
 ACCEPTED = (Attempt(1, Outcome.ACCEPTED),)
 REJECTED = (Attempt(1, Outcome.REJECTED),)
 NOT_SENT = (Attempt(1, Outcome.NOT_SENT),)
 
-CASES: dict[str, tuple[Job | None, tuple[Attempt, ...], str | None, Verdict]] = {
+CASES: dict[str, tuple[Job | None, tuple[Attempt, ...], str | None, Difference]] = {
     "no entry": (job(), (), None, V.AGREES),
     "gone, accepted": (None, ACCEPTED, "up-1", V.RESTORE),
     "gone, no answer": (None, NONE, None, V.RESTORE),

@@ -114,8 +114,8 @@ class GuardHarness:
         return record.job.state, record.job.upstream_id
 
     @property
-    def verdicts(self) -> list[str]:
-        return [event.verdict for event in self.events if isinstance(event, JobReconciled)]
+    def differences(self) -> list[str]:
+        return [event.difference for event in self.events if isinstance(event, JobReconciled)]
 
     @property
     def stops(self) -> list[str]:
@@ -166,7 +166,7 @@ async def test_a_forgotten_job_comes_back_running_before_anything_leaves(
     assert gateway.stops == ["went_back"]
     await guard.run_once(gateway.reconciler)
     assert await gateway.state_of() == (S.RUNNING, "up-1")
-    assert gateway.verdicts == ["restore"]
+    assert gateway.differences == ["restore"]
     assert await guard.allows_submit()
     assert isinstance(gateway.events[-1], SubmitsResumed)
     booking = gateway.stores.memory.accounts["req_1"].booking
@@ -182,7 +182,7 @@ async def test_a_forgotten_acceptance_is_attached(gateway: GuardHarness) -> None
     gateway.go_back_to(before)
     await guard.run_once(gateway.reconciler)
     assert await gateway.state_of() == (S.RUNNING, "up-1")
-    assert gateway.verdicts == ["attach"]
+    assert gateway.differences == ["attach"]
 
 
 async def test_a_forgotten_submit_without_an_answer_is_in_doubt(gateway: GuardHarness) -> None:
@@ -205,10 +205,10 @@ async def test_a_cancelled_job_that_runcomfy_has_is_watched(gateway: GuardHarnes
     await gateway.stores.jobs.store(cancel_unsubmitted(queued, gateway.clock.now()))
     await guard.run_once(gateway.reconciler)
     assert await gateway.state_of() == (S.CANCELLED, "up-1")
-    assert gateway.verdicts == ["second_acceptance"]
+    assert gateway.differences == ["second_acceptance"]
     gateway.events.clear()
     await gateway.guard().run_once(gateway.reconciler)
-    assert gateway.verdicts == [], "it is noted once"
+    assert gateway.differences == [], "it is noted once"
 
 
 async def test_as_many_claims_as_were_forgotten_do_not_hide_it(gateway: GuardHarness) -> None:
@@ -322,7 +322,7 @@ async def test_a_dry_run_changes_nothing(gateway: GuardHarness) -> None:
     await guard.run_once(gateway.reconciler)
     gateway.go_back_to(before)
     found = await gateway.commands().reconcile(None, dry_run=True)
-    assert [(each.job_id, each.verdict, each.detail) for each in found] == [
+    assert [(each.job_id, each.difference, each.detail) for each in found] == [
         ("req_1", "restore", "running")
     ]
     assert await gateway.stores.jobs.load("req_1") is None
@@ -345,6 +345,6 @@ async def test_an_entry_that_cannot_be_read_is_reported(gateway: GuardHarness) -
     gateway.objects.put(entry_name(attempts_prefix(claimed), 1), b'{"form')
     gateway.go_back_to(before)
     await guard.run_once(gateway.reconciler)
-    assert gateway.verdicts == ["restore"]
+    assert gateway.differences == ["restore"]
     assert await gateway.stores.jobs.load("req_1") is None
     assert await guard.allows_submit()
