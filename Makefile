@@ -1,7 +1,7 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit property contract integration e2e chaos bench benchsmoke containers fuzz licences sbom
+	unit property contract integration conformance e2e chaos bench benchsmoke containers fuzz licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -50,6 +50,9 @@ contract: install ## the same tests on the fakes and on the real stores
 
 integration: install ## tests with a real Redis
 	$(bin)/pytest tests/integration
+
+conformance: install ## RunComfy's dialect, on the simulator and on the gateway
+	$(bin)/pytest tests/conformance
 
 e2e: install ## tests with real processes
 	$(bin)/pytest tests/e2e

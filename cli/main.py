@@ -34,12 +34,20 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.store:app",
         "Show, make and reconcile the store: which Redis this is, and what it has forgotten.",
     ),
+    "circuit": (
+        "cli.commands.circuits:app",
+        "List and reset the circuit breakers, which stop submits that RunComfy refuses.",
+    ),
     "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
     "pause": (
         "cli.commands.limits:pause",
         "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",
     ),
     "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
+    "encryption": (
+        "cli.commands.encryption:app",
+        "Create and replace the keys that encrypt webhook secrets in Redis.",
+    ),
     "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),
     "webhook": (
         "cli.commands.webhooks:app",
@@ -56,6 +64,11 @@ class LazyCommand(TyperCommand):
         super().__init__(name, help=help_text)
         self._target = target
 
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the whole help text: lists of commands wrap it."""
+        del limit
+        return self.help or ""
+
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
         """Return the context of the real command, which then parses and runs in place of this."""
         module, _, attribute = self._target.partition(":")
@@ -63,6 +76,8 @@ class LazyCommand(TyperCommand):
         if not isinstance(target, typer.Typer):
             function, target = target, typer.Typer(add_completion=False)
             target.command()(function)
+        # Rich reads `[tenants.NAME]` as markup, and cuts options' names off at 80 columns.
+        target.rich_markup_mode = None
         command = get_command(target)
         command.help = self.help
         return command.make_context(*args, **kwargs)
@@ -83,6 +98,7 @@ app = typer.Typer(
     help="Self-hosted gateway for RunComfy's Model API. Configured by GATEWAY_… variables.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

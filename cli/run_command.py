@@ -16,9 +16,10 @@ from typing import Any, Final, TypeVar
 
 from cli.settings_errors import load_settings
 from core.clock import SystemClock
-from core.errors import GatewayError, InvalidInput
+from core.errors import GatewayError, InvalidInput, StoreUnavailable
 from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
+from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from service.composition import build_admin_context, build_webhook_service
@@ -49,6 +50,9 @@ def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T
     settings = load_settings(ServiceSettings)
     try:
         return asyncio.run(_run(settings, action))
+    except StoreUnavailable as error:
+        print(f"gateway: {error.operator_detail}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
     except GatewayError as error:
         print(f"gateway: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
@@ -58,7 +62,8 @@ async def _run(
     settings: ServiceSettings, action: Callable[[CommandContext], Coroutine[Any, Any, T]]
 ) -> T:
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
-        stores = open_stores(client, LuaScripts(client, load_scripts()), SystemClock())
+        scripts, cipher = LuaScripts(client, load_scripts()), SecretCipher(settings.secret_keys)
+        stores = open_stores(client, scripts, SystemClock(), cipher)
         admin = build_admin_context(settings, stores, audit_actor(), _discard_event)
         return await action(CommandContext(admin, build_webhook_service(settings, stores)))
 

@@ -8,6 +8,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted    |- MalformedId
 |- Unavailable               a dependency is temporarily unavailable
 |  |- StoreUnknown
+|  |- SecretsUnreadable: an encryption key is missing
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
@@ -206,6 +207,17 @@ class StoreUnavailable(Unavailable):
 
     code = "store_unavailable"
 
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        retry_after: timedelta | None = None,
+        operator_detail: str | None = None,
+    ) -> None:
+        """`operator_detail` names the server and its answer: for logs and commands only."""
+        super().__init__(detail, retry_after=retry_after)
+        self.operator_detail = operator_detail or self.detail
+
 
 class StoreUnknown(Unavailable):
     """The store is empty, or not this gateway's: no key can be checked. Try again later."""
@@ -217,6 +229,12 @@ class StoreTimeout(StoreUnavailable):
     """The store did not answer; it is unknown whether it executed the command."""
 
     code = "store_silent"
+
+
+class SecretsUnreadable(Unavailable):
+    """No key of GATEWAY_ENCRYPTION_KEYS decrypts the tenant's webhook secrets."""
+
+    code = "secrets_unreadable"
 
 
 class Defect(GatewayError):

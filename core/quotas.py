@@ -22,6 +22,7 @@ class QuotaPolicy(StrEnum):
     UNKNOWN_PRICE = "unknown-price"
     RUNNING = "running"
     MINIMUM_BALANCE = "wallet"
+    ACCOUNT_BALANCE = "account-balance"
 
 
 REQUESTS: Final = "requests"
@@ -78,6 +79,9 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
     ),
     QuotaPolicy.MINIMUM_BALANCE: QuotaRule(
         "The gateway's RunComfy balance is too low for new jobs."
+    ),
+    QuotaPolicy.ACCOUNT_BALANCE: QuotaRule(
+        "The gateway's RunComfy balance does not cover the request's estimate."
     ),
 }
 """A row for each limit. `RUNNING` never rejects: a job beyond it waits."""

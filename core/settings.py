@@ -4,19 +4,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
+from cryptography.fernet import Fernet
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 ENV_PREFIX = "GATEWAY_"
 
@@ -57,6 +65,28 @@ def _redis_url(url: SecretStr) -> SecretStr:
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis_url)]
 SinkUrls = Mapping[Annotated[str, Field(pattern=r"^[a-z0-9-]{1,32}$")], RedisUrl]
 """Redis servers, by the names that tenants use for them."""
+
+
+def _encryption_keys(keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    try:
+        for key in keys:
+            Fernet(key.get_secret_value())
+    except ValueError:
+        raise ValueError("each must be 32 bytes in URL-safe base64") from None
+    return keys
+
+
+def _key_file(path: Path) -> Path:
+    _encryption_keys(_keys_in(path))
+    return path
+
+
+def _keys_in(path: Path) -> tuple[SecretStr, ...]:
+    return tuple(SecretStr(line) for line in path.read_text(encoding="utf-8").split())
+
+
+EncryptionKeys = Annotated[tuple[SecretStr, ...], AfterValidator(_encryption_keys)]
+"""Fernet keys, newest first."""
 
 
 JOURNAL_OFF: Final = "off"
@@ -138,6 +168,11 @@ class ProcessSettings(BaseSettings):
         populate_by_name=True,
     )
 
+    env_file: FilePath | None = Field(
+        None,
+        description="File of further `NAME=value` lines, for services, workers and commands alike; "
+        "a variable of the environment comes first.",
+    )
     redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
         description="URL of Redis: `redis://`, `rediss://` (TLS) or `unix://`.",
@@ -156,6 +191,15 @@ class ProcessSettings(BaseSettings):
     redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
         timedelta(seconds=2), description="Timeout of connecting to Redis."
+    )
+    encryption_keys: EncryptionKeys = Field(
+        (),
+        description="JSON list of Fernet keys (`gateway encryption new-key`) for webhook secrets "
+        "and header values in Redis: the first encrypts, all decrypt. Empty: no encryption.",
+    )
+    encryption_keys_file: Annotated[FilePath, AfterValidator(_key_file)] | None = Field(
+        None,
+        description="File with one such key per line, before those of `GATEWAY_ENCRYPTION_KEYS`.",
     )
     sinks: SinkUrls = Field(
         {},
@@ -190,6 +234,20 @@ class ProcessSettings(BaseSettings):
         MetricsSettings(), description="Limits on the number of time series."
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then the file that it names."""
+        del dotenv_settings, file_secret_settings
+        named = DotEnvSettingsSource(settings_cls, env_file=env_settings().get("env_file"))
+        return init_settings, env_settings, named
+
     @model_validator(mode="after")
     def _sentinels_are_addressable(self) -> Self:
         _ = self.redis
@@ -200,6 +258,12 @@ class ProcessSettings(BaseSettings):
         if self.traces and not _has_telemetry():
             raise ValueError("traces: needs the extra: pip install 'runcomfy-gateway[otel]'")
         return self
+
+    @property
+    def secret_keys(self) -> tuple[SecretStr, ...]:
+        """Return the encryption keys, newest first: those of the file, then the others."""
+        in_file = _keys_in(self.encryption_keys_file) if self.encryption_keys_file else ()
+        return (*in_file, *self.encryption_keys)
 
     @property
     def redis(self) -> RedisPolicy:

@@ -15,7 +15,8 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
-from service.api import health, models, usage
+from service.api import balance, health, models, usage
+from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import tenants as admin_tenants
@@ -40,15 +41,18 @@ ROUTERS: Final = (
     batch_routes.fast_router,
     events.router,
     health.router,
+    health.check_router,
     requests.router,
     models.router,
     batch_routes.router,
     usage.router,
+    balance.router,
     deliveries.router,
     webhook_endpoints.router,
     admin_webhooks.router,
     admin_tenants.router,
     admin_limits_and_pauses.router,
+    admin_circuits.router,
     admin_jobs.router,
 )
 
@@ -79,10 +83,17 @@ class _GatewayApp(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         """Build the stack, with the first request. `GatewayMiddleware` handles all errors."""
-        straight = [route for route in self.router.routes if isinstance(route, FastRoute)]
         handlers = {HTTPException: _handle_http_exception}
         routed = AsyncExitStackMiddleware(self.router)
-        return GatewayMiddleware(FastRouter(straight, ExceptionMiddleware(routed, handlers)))
+        return GatewayMiddleware(
+            FastRouter(fast_routes(self), ExceptionMiddleware(routed, handlers))
+        )
+
+
+def fast_routes(app: FastAPI) -> list[FastRoute]:
+    """Return the routes that are served without FastAPI's routing, also of included routers."""
+    known = (context.original_route for context in iter_route_contexts(app.routes))
+    return [route for route in known if isinstance(route, FastRoute)]
 
 
 async def _handle_http_exception(request: Request, error: Exception) -> Response:

@@ -1,7 +1,7 @@
 """Composition of the service: build what handlers use from the settings; close it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from importlib.metadata import version
@@ -17,6 +17,7 @@ from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
+from core.store.encryption import SecretCipher
 from core.store.gateway_state import GatewayStateStore
 from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache
@@ -31,6 +32,7 @@ from service.context import (
     HttpPolicy,
     MetricsRenderer,
 )
+from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
@@ -60,6 +62,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         heartbeat=settings.heartbeat_interval,
         admin_token=settings.admin_token,
         cache=settings.cache.policy(),
+        docs=settings.docs,
     )
 
 
@@ -80,14 +83,16 @@ async def open_app_context(
         span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         pool = build_connection_pool(settings.redis, "service")
         client = await stack.enter_async_context(
-            RedisClient(pool, RoundTripObserver(clock, registry), settings.redis.replicas)
+            RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)
         )
         scripts = LuaScripts(client, load_scripts())
-        stores = open_stores(client, scripts, clock)
+        stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys))
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         emit = _fan_out(metrics, log, trace)
-        context = build_app_context(settings, stores, metrics, emit, span_namer)
+        context = build_app_context(
+            settings, stores, metrics, emit, span_namer, registry.confirm_models
+        )
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
             build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
@@ -109,14 +114,18 @@ def build_app_context(
     metrics: MetricsRenderer,
     emit: Emit,
     span_of: SpanNamer = pass_through,
+    confirm_models: Callable[[Iterable[str]], None] = lambda _: None,
 ) -> AppContext:
-    """Return the context over `stores`; no task runs yet."""
+    """Return the context over `stores`; no task runs yet.
+
+    `confirm_models` is called with the ids of the models that the catalogue lists.
+    """
     clock = SystemClock()
     registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit),
+        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
@@ -125,6 +134,13 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
+        submit_availability=SubmitAvailability(
+            stores.heartbeats,
+            stores.circuit_breakers,
+            clock,
+            settings.worker_timeout,
+            settings.max_submit_outage,
+        ),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),

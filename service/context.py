@@ -16,6 +16,7 @@ from core.store.run_times import RunTimeCache
 from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
 from service.jobs.cancel import JobCanceller
+from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
@@ -72,6 +73,7 @@ class HttpPolicy:
     admin_token: SecretStr | None = None
     """None: the admin API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
+    docs: bool = True
 
 
 class MetricsRenderer(Protocol):
@@ -97,6 +99,7 @@ class AppContext:
     body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
+    submit_availability: SubmitAvailability
     clock: Clock
     ids: IdSource
     policy: HttpPolicy

@@ -66,6 +66,12 @@ class TooManyWaiters(Unavailable):
     code = "too_many_waiters"
 
 
+class SubmitsStopped(Unavailable):
+    """The request could not have been submitted for too long: no worker, or a refused account."""
+
+    code = "submits_stopped"
+
+
 class TooManyBodies(Unavailable):
     """Too many large bodies are being received here; nothing was accepted. Try again."""
 

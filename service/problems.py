@@ -43,11 +43,13 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.Defect: 500,
     core_errors.IllegalTransition: 500,
     core_errors.Unavailable: 503,
+    core_errors.SecretsUnreadable: 503,
     core_errors.StoreUnavailable: 503,
     core_errors.StoreUnknown: 503,
     core_errors.StoreTimeout: 503,
     service_errors.AcceptanceUnclear: 503,
     service_errors.TooManyWaiters: 503,
+    service_errors.SubmitsStopped: 503,
     service_errors.TooManyBodies: 503,
     service_errors.CutOff: 503,
 }

@@ -116,6 +116,9 @@ class ServiceSettings(ProcessSettings):
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
     )
+    docs: bool = Field(
+        default=True, description="Serve the API reference: `/docs` and `/openapi.json`."
+    )
     max_body_bytes: int = Field(
         MAX_BODY_BYTES,
         gt=0,
@@ -161,7 +164,12 @@ class ServiceSettings(ProcessSettings):
     )
     worker_timeout: _Positive = Field(
         timedelta(seconds=30),
-        description="Longest time without a worker's heartbeat before `/readyz` fails.",
+        description="Longest time without a worker's heartbeat before `/readyz?for=submit` fails.",
+    )
+    max_submit_outage: _Positive = Field(
+        timedelta(minutes=5),
+        description="How long submits are admitted while no worker runs or RunComfy refuses the "
+        "account. After that they get 503 with `Retry-After`.",
     )
     min_retry_after: _Positive = Field(
         timedelta(seconds=2), description="Smallest `Retry-After` on a job's status."

@@ -15,6 +15,7 @@ from simulator.runcomfy.catalogue import load_catalogue
 from simulator.runcomfy.documents import MICRO_PER_USD
 from simulator.runcomfy.job import DurationRange, Pace
 from simulator.runcomfy.state import RunComfyState, SimulatorConfig
+from simulator.runcomfy.vocabulary import Vocabulary
 from simulator.script_fields import ScriptError
 from simulator.server import serve
 
@@ -47,6 +48,13 @@ def _add_runcomfy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--enforce-balance", action="store_true", help="answer 402 when the balance is used up"
     )
+    parser.add_argument(
+        "--words",
+        type=Vocabulary,
+        choices=list(Vocabulary),
+        default=Vocabulary.DOCUMENTED,
+        help="status words: RunComfy's documented ones, or others that its clients accept",
+    )
     parser.set_defaults(run=_run_runcomfy)
 
 
@@ -70,6 +78,7 @@ def _run_runcomfy(options: argparse.Namespace) -> None:
         cost_delay=options.cost_delay_seconds,
         balance=round(options.balance_usd * MICRO_PER_USD),
         enforce_balance=options.enforce_balance,
+        vocabulary=options.words,
     )
     # Ids are not seeded: two runs of the simulator must never return the same one.
     state = RunComfyState(config, load_catalogue(), ids=lambda: str(uuid.uuid4()))

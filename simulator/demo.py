@@ -41,10 +41,6 @@ _POLL_INTERVAL: Final = timedelta(milliseconds=200)
 _MAX_TEXT_LENGTH: Final = 90
 
 
-class DemoFailed(RuntimeError):
-    """A step failed; the message has the expectation and what was returned instead."""
-
-
 @dataclass(frozen=True, slots=True)
 class Demo:
     """One run: a started stack, a console and an HTTP client."""
@@ -59,7 +55,7 @@ class Demo:
         """Run every step.
 
         Raises:
-            DemoFailed, StackFailed, httpx.HTTPError: a step failed.
+            AssertionError, StackFailed, httpx.HTTPError: a step failed.
         """
         self.show_stack()
         tenant = self.create_tenant()
@@ -193,9 +189,9 @@ class Demo:
 
 
 def expect(condition: object, message: str) -> None:
-    """Raise `DemoFailed` unless the condition is true."""
+    """Raise `AssertionError` unless the condition is true."""
     if not condition:
-        raise DemoFailed(message)
+        raise AssertionError(message)
 
 
 ValueT = TypeVar("ValueT")
@@ -205,7 +201,7 @@ def wait_for(poll: Callable[[], ValueT | None], timeout: timedelta, description:
     """Call `poll` until it returns a value, and return that.
 
     Raises:
-        DemoFailed: there was none within the timeout.
+        AssertionError: there was none within the timeout.
     """
     deadline = time.monotonic() + timeout.total_seconds()
     while (seen := poll()) is None:
@@ -241,7 +237,7 @@ def run_demo(console: Console, plan: StackPlan) -> int:
         console.print_failure(str(error), error.log)
     except (RedisMissing, RedisNotStarted) as error:
         console.print_failure(str(error), ())
-    except (DemoFailed, httpx.HTTPError) as error:
+    except (AssertionError, httpx.HTTPError) as error:
         console.print_failure(str(error), recent_logs(stack))
     else:
         return 0

@@ -51,18 +51,22 @@ def build_plan(
         choose_port: returns a free port, given the preferred one.
 
     Raises:
-        StackFailed: GATEWAY_PORT is not a number.
+        StackFailed: GATEWAY_PORT is not a number, or another process has the port: what answers
+            there, another gateway perhaps, would be taken for this one.
     """
     token = next((environment[name] for name in TOKEN_VARIABLES if environment.get(name)), None)
     named = environment.get("GATEWAY_PORT")
     if named and not named.isdecimal():
         raise StackFailed(f"GATEWAY_PORT must be a number, not {named}")
+    port = int(named) if named else choose_port(PORT)
+    if named and choose_port(port) != port:
+        raise StackFailed(f"port {port} is in use; choose another with GATEWAY_PORT")
     return StackPlan(
         # Separate: a job left over from a simulated run must never be sent to the real RunComfy.
         folder=folder / ("real" if token else "simulated"),
         environment=environment,
         real_token=token,
-        port=int(named) if named else choose_port(PORT),
+        port=port,
         metrics_port=choose_port(METRICS_PORT),
     )
 

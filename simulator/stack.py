@@ -397,7 +397,7 @@ def _wait_for_all(stack: Stack) -> None:
     for child in stack.processes:
         child.wait_until_ready()
     for service in stack.services if stack.workers else ():
-        service.wait_until_ready("/readyz")  # 200 once Redis and a worker are there
+        service.wait_until_ready("/readyz?for=submit")  # 200 once Redis and a worker are there
 
 
 def _is_responding(url: str) -> bool:

@@ -128,7 +128,7 @@ class TrafficGenerator:
 
     def is_ready(self) -> bool:
         """Return whether the gateway has Redis and a worker, and the receiver is up."""
-        urls = (f"{self.gateway}/readyz", f"{self.receiver}/_recv/healthz")
+        urls = (f"{self.gateway}/readyz?for=submit", f"{self.receiver}/_recv/healthz")
         try:
             return all(self.http.get(url).is_success for url in urls)
         except httpx.HTTPError:

@@ -21,6 +21,7 @@ from core.observability.log_context import delivery_log_context, job_log_context
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
+from core.store.encryption import SecretCipher
 from core.store.event_streams import EventStreams
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
@@ -96,7 +97,7 @@ async def open_worker_components(
     async with AsyncExitStack() as stack:
         pool = build_connection_pool(settings.redis, "worker")
         observer = RoundTripObserver(clock, emit)
-        client = RedisClient(pool, observer, settings.redis.replicas)
+        client = RedisClient(pool, observer, replicas=settings.redis.replicas)
         redis = await stack.enter_async_context(client)
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         route = _build_upstream_route(settings)
@@ -105,7 +106,8 @@ async def open_worker_components(
             open_sender(_build_sender_policy(settings), clock, tls=_build_webhook_tls(settings))
         )
         streams = await _open_event_streams(stack, redis, settings)
-        stores = open_stores(redis, LuaScripts(redis, load_scripts()), clock)
+        scripts, cipher = LuaScripts(redis, load_scripts()), SecretCipher(settings.secret_keys)
+        stores = open_stores(redis, scripts, clock, cipher)
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)
@@ -139,10 +141,12 @@ class _Builder:
         policy = _build_lifecycle_policy(self.settings)
         context = DecisionContext(worker_id, policy, _build_rng(), run_times.get)
         guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit)
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
+        )
         upstream = RunComfyClient(http, limits)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
         writer = JobWriter(stores, clock, emit)
-        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), emit)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         return WorkerComponents(
             worker_id=worker_id,
@@ -160,7 +164,7 @@ class _Builder:
             index_pruner=IndexPruner(
                 worker_id, stores.job_index, stores.tenants, clock, PrunePolicy()
             ),
-            balance_sync=self._balance_sync(http, limits),
+            balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             paid_submitter=paid,
             store_guard=guard,
@@ -209,12 +213,14 @@ class _Builder:
         source, interval = RunComfyCatalogue(http, limits), self.settings.catalogue_sync_interval
         return CatalogueSync(source, self.stores.catalogue, self.clock, self.emit, interval)
 
-    def _balance_sync(self, http: HttpClient, limits: UpstreamLimits) -> BalanceSync | None:
+    def _balance_sync(
+        self, http: HttpClient, limits: UpstreamLimits, gate: SubmitCircuitBreaker
+    ) -> BalanceSync | None:
         url = self.settings.account_url
         if url is None:
             return None
         source = RunComfyBalance(http.with_base_url(url), limits)
-        return BalanceSync(source, self.stores.admin, self.clock, self.emit)
+        return BalanceSync(source, self.stores.admin, gate, self.clock, self.emit)
 
 
 def _build_rng() -> Random:
@@ -233,7 +239,8 @@ async def _open_event_streams(
     named = {
         name: await stack.enter_async_context(
             RedisClient(
-                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink")
+                build_connection_pool(replace(settings.redis, url=url, sentinels=()), "sink"),
+                setting="GATEWAY_SINKS",
             )
         )
         for name, url in settings.sinks.items()

@@ -34,6 +34,8 @@ from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
+from worker.maintenance.balance_sync import PROBE_INTERVAL
+from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
 from worker.metrics_server import serve_metrics
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
@@ -45,7 +47,6 @@ from worker.scheduling.periodic import (
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
     STORE_CHECK_INTERVAL,
-    SYNC_CHECK_INTERVAL,
     PeriodicTask,
     run_periodically,
 )
@@ -120,11 +121,16 @@ async def _run_worker(
         gc.collect()
         gc.freeze()
         gc.set_threshold(GC_THRESHOLD)
-        await _run_until(stopped, settings, components, emit)
+        listed = ListedModels(components.stores.catalogue, metrics.confirm_models)
+        await _run_until(stopped, settings, components, listed, emit)
 
 
 async def _run_until(
-    stopped: asyncio.Event, settings: WorkerSettings, components: WorkerComponents, emit: Emit
+    stopped: asyncio.Event,
+    settings: WorkerSettings,
+    components: WorkerComponents,
+    listed: ListedModels,
+    emit: Emit,
 ) -> None:
     """Run every loop; an exception in one of them ends the process."""
     # Jobs that are due now need not wait for the first periodic check.
@@ -142,7 +148,7 @@ async def _run_until(
             ),
             **{
                 task.name: run_periodically(task, components.clock, emit)
-                for task in _build_periodic_tasks(components)
+                for task in _build_periodic_tasks(components, listed)
             },
         }.items()
     ]
@@ -195,11 +201,11 @@ def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents)
     return WakeListener(pool, handle, WakeListenerPolicy(), components.clock)
 
 
-def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, ...]:
+def _build_periodic_tasks(
+    components: WorkerComponents, listed: ListedModels
+) -> tuple[PeriodicTask, ...]:
     sync = components.balance_sync
-    balance = (
-        () if sync is None else (PeriodicTask("balance_sync", SYNC_CHECK_INTERVAL, sync.run_once),)
-    )
+    balance = () if sync is None else (PeriodicTask("balance_sync", PROBE_INTERVAL, sync.run_once),)
     return (
         PeriodicTask(
             "heartbeat",
@@ -209,6 +215,7 @@ def _build_periodic_tasks(components: WorkerComponents) -> tuple[PeriodicTask, .
         PeriodicTask(
             "catalogue_sync", CATALOGUE_CHECK_INTERVAL, components.catalogue_sync.run_once
         ),
+        PeriodicTask("listed_models_refresh", CATALOGUE_CHECK_INTERVAL, listed.refresh),
         PeriodicTask("run_times_refresh", RUN_TIMES_INTERVAL, components.run_times.refresh),
         PeriodicTask("replay", REPLAY_INTERVAL, components.replay_worker.run_once),
         PeriodicTask(

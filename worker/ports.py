@@ -5,10 +5,12 @@ Answers are values, not exceptions: each states what is known now, above all abo
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Literal, Protocol
 
-from core.jobs.job import CancelOutcome
+from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
+from core.upstream_circuits import SubmitBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +42,27 @@ class NotSent:
     retry_after: timedelta | None = None
 
 
+class RefusalScope(StrEnum):
+    """What a refusal is about."""
+
+    INPUT = "input"
+    """This input, and no other job."""
+    MODEL = "model"
+    """The model, or a resource that this input names: RunComfy does not permit it."""
+    ACCOUNT = "account"
+    """The token or the account: no job can be submitted."""
+    BALANCE = "balance"
+    """The account's balance does not cover the price."""
+    NONE = "none"
+    """An HTML page of something in front of RunComfy, which states nothing about other jobs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """RunComfy refused the submit, free of charge.
-
-    `account_rejected` (401, 402, 403): the refusal is about the account, not about this input.
-    """
+    """RunComfy refused the submit, free of charge."""
 
     fault: UpstreamFault
-    account_rejected: bool = False
+    scope: RefusalScope = RefusalScope.INPUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,12 +214,24 @@ class BalanceSource(Protocol):
 
 
 class SubmitGate(Protocol):
-    """Decides whether a submit may be sent now, from the results of earlier ones."""
+    """Decides whether a job may be submitted now, from the answers to earlier submits."""
 
-    async def blocked_until(self) -> datetime | None:
-        """Return when to check again; None if a submit may be sent now."""
+    async def find_block(self, job: Job) -> SubmitBlock | None:
+        """Return what stops the job's submit; None if it may be sent now."""
         ...
 
-    async def record_result(self, answer: SubmitAnswer) -> None:
+    async def record_answer(self, job: Job, answer: SubmitAnswer) -> None:
         """Record the answer to a submit."""
+        ...
+
+
+class BalanceReadRecorder(Protocol):
+    """What a read of the balance means for submits that RunComfy refuses."""
+
+    async def is_refused(self) -> bool:
+        """Return whether RunComfy refuses the account, or a price for want of balance."""
+        ...
+
+    async def record_balance_read(self, balance: MicroUsd | None, interval: timedelta) -> None:
+        """Record a read, the next of which comes after `interval`; None: RunComfy refused it."""
         ...

@@ -1,5 +1,6 @@
 """`gateway key …`: a tenant's API keys."""
 
+import sys
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -58,11 +59,18 @@ def list_all(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
 @app.command()
 def revoke(
     tenant: TenantArgument,
-    key: Annotated[str, typer.Argument(help="Key id, or the whole key.")],
+    key: Annotated[
+        str,
+        typer.Argument(
+            help="Key id, or its first 4 or more characters; `-`: the id or the whole key is read "
+            "from standard input, so that no key is in the shell's history."
+        ),
+    ],
     *,
     as_json: JsonOption = False,
 ) -> None:
     """Revoke an API key immediately. Jobs submitted with it continue."""
-    record = run_admin(lambda admin: api_keys.revoke_key(admin, tenant, key))
+    text = sys.stdin.readline().strip() if key == "-" else key
+    record = run_admin(lambda admin: api_keys.revoke_key(admin, tenant, text))
     document = {"tenant": tenant, "key_id": api_keys.key_id(record), "revoked": True}
     print_document(document, as_json=as_json)

@@ -1,13 +1,17 @@
-"""`gateway webhook …`: a tenant's endpoints, secrets and deliveries; every answer is JSON."""
+"""`gateway webhook …`: a tenant's endpoints, secrets and deliveries."""
 
 import json
-from datetime import datetime
-from typing import Annotated, Any
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Annotated, Any, Final
 
 import typer
 
-from cli.run_command import CommandContext, run_command
+from cli.output import JsonOption, print_document, print_table
+from cli.run_command import EXIT_FAILED, CommandContext, run_command
 from core.representations.webhooks import delivery_representation
+from core.webhooks.delivery import DeliveryState
 from service.parsing.request_models import parse_model
 from service.webhooks import admin_webhooks, representations
 from service.webhooks.requests import (
@@ -22,7 +26,6 @@ app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 TenantArgument = Annotated[str, typer.Argument(help="Tenant name.")]
 EndpointArgument = Annotated[str, typer.Argument(help="`default`, or `ep_…`.")]
-CompactJsonOption = Annotated[bool, typer.Option("--json", help="Print the JSON on one line.")]
 StatusOption = Annotated[
     str | None, typer.Option(metavar="pending|delivered|failed|held", help="Delivery status.")
 ]
@@ -32,23 +35,31 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")]
 
 
-def _print_json(document: object, *, as_json: bool) -> None:
-    indent = None if as_json else 2
-    print(json.dumps(document, indent=indent, ensure_ascii=False, default=datetime.isoformat))
+_ENDPOINT_COLUMNS: Final = ("id", "enabled", "kind", "url", "events", "payload", "disabled_reason")
+_DELIVERY_COLUMNS: Final = (
+    "id",
+    "created_at",
+    "event",
+    "endpoint_id",
+    "status",
+    "attempts",
+    "last_outcome",
+    "next_attempt_at",
+)
+_TEST_COLUMNS: Final = ("endpoint_id", "status", "outcome", "http_status", "took_ms", "answer")
+_TEST_POLL_INTERVAL: Final = timedelta(milliseconds=200)
 
 
 def _without_none(**fields: str | float | None) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-@app.command()
-def endpoints(tenant: TenantArgument, *, as_json: CompactJsonOption = False) -> None:
+@app.command("list")
+def list_endpoints(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
     """List a tenant's endpoints."""
     config = run_command(lambda context: context.webhooks.load_config(tenant))
-    _print_json(
-        [representations.endpoint_representation(endpoint) for endpoint in config.endpoints],
-        as_json=as_json,
-    )
+    rows = [representations.endpoint_representation(endpoint) for endpoint in config.endpoints]
+    print_table(rows, _ENDPOINT_COLUMNS, as_json=as_json)
 
 
 @app.command()
@@ -61,7 +72,7 @@ def add(
     ] = None,
     payload: Annotated[str | None, typer.Option(metavar="full|thin")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds per attempt.")] = None,
-    as_json: CompactJsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Add an endpoint. The first one is the default."""
     fields = _without_none(url=url, payload=payload, timeout=timeout)
@@ -71,12 +82,12 @@ def add(
             context.admin, context.webhooks, tenant, parse_model(NewEndpoint, fields)
         )
     )
-    _print_json(representations.endpoint_representation(endpoint), as_json=as_json)
+    print_document(representations.endpoint_representation(endpoint), as_json=as_json)
 
 
 @app.command()
 def enable(
-    tenant: TenantArgument, endpoint_id: EndpointArgument, *, as_json: CompactJsonOption = False
+    tenant: TenantArgument, endpoint_id: EndpointArgument, *, as_json: JsonOption = False
 ) -> None:
     """Enable an endpoint. Deliveries held while it was disabled are sent."""
     _set_enabled((tenant, endpoint_id), enabled=True, as_json=as_json)
@@ -84,7 +95,7 @@ def enable(
 
 @app.command()
 def disable(
-    tenant: TenantArgument, endpoint_id: EndpointArgument, *, as_json: CompactJsonOption = False
+    tenant: TenantArgument, endpoint_id: EndpointArgument, *, as_json: JsonOption = False
 ) -> None:
     """Disable an endpoint. Its deliveries are held until it is enabled."""
     _set_enabled((tenant, endpoint_id), enabled=False, as_json=as_json)
@@ -96,7 +107,7 @@ def _set_enabled(endpoint_ref: tuple[str, str], *, enabled: bool, as_json: bool)
             context.admin, context.webhooks, endpoint_ref, EndpointChange(enabled=enabled)
         )
     )
-    _print_json(representations.endpoint_representation(endpoint), as_json=as_json)
+    print_document(representations.endpoint_representation(endpoint), as_json=as_json)
 
 
 @app.command("deliveries")
@@ -108,7 +119,7 @@ def list_deliveries(
     until: UntilOption = None,
     limit: Annotated[int, typer.Option(help="Deliveries per page.")] = 50,
     cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the previous page.")] = None,
-    as_json: CompactJsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """List a tenant's deliveries, newest first."""
     fields = _without_none(status=status, since=since, until=until, limit=str(limit), cursor=cursor)
@@ -116,7 +127,13 @@ def list_deliveries(
         lambda context: context.webhooks.list_deliveries(tenant, parse_model(DeliveryQuery, fields))
     )
     document = representations.deliveries_representation(page.items)
-    _print_json(document | {"next_cursor": page.cursor}, as_json=as_json)
+    if as_json:
+        print_document(document | {"next_cursor": page.cursor}, as_json=True)
+        return
+    rows = [{**row, "attempts": len(row["attempts"])} for row in document["deliveries"]]
+    print_table(rows, _DELIVERY_COLUMNS, as_json=False)
+    if page.cursor is not None:
+        print(f"next page: --cursor {page.cursor}")
 
 
 @app.command()
@@ -124,13 +141,13 @@ def resend(
     tenant: TenantArgument,
     delivery_id: Annotated[str, typer.Argument(help="`msg_…`")],
     *,
-    as_json: CompactJsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send one delivery again."""
     delivery = run_command(
         lambda context: admin_webhooks.resend(context.admin, context.webhooks, tenant, delivery_id)
     )
-    _print_json(delivery_representation(delivery, ()), as_json=as_json)
+    print_document(delivery_representation(delivery, ()), as_json=as_json)
 
 
 @app.command()
@@ -141,7 +158,7 @@ def replay(
     until: UntilOption = None,
     status: StatusOption = None,
     endpoint: Annotated[str | None, typer.Option(help="Only for this endpoint.")] = None,
-    as_json: CompactJsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Send the deliveries of a period again, a few per second: by default failed and held ones."""
     fields = _without_none(since=since, until=until, status=status, endpoint_id=endpoint)
@@ -151,7 +168,7 @@ def replay(
         queue = await admin_webhooks.replay(context.admin, context.webhooks, tenant, period)
         return {"tenant": tenant, "waiting": len(queue.ranges)}
 
-    _print_json(run_command(run), as_json=as_json)
+    print_document(run_command(run), as_json=as_json)
 
 
 @app.command("test")
@@ -159,13 +176,46 @@ def send_test(
     tenant: TenantArgument,
     *,
     endpoint: Annotated[str | None, typer.Option(help="Only to this endpoint.")] = None,
-    as_json: CompactJsonOption = False,
+    wait: Annotated[
+        float, typer.Option(min=0, max=300, help="Seconds to wait for the first attempts.")
+    ] = 30,
+    as_json: JsonOption = False,
 ) -> None:
-    """Send a test event to each endpoint."""
-    deliveries = run_command(
-        lambda context: admin_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
-    )
-    _print_json([delivery_representation(delivery, ()) for delivery in deliveries], as_json=as_json)
+    """Send a test event to each endpoint, and show what became of it. Exit 1: not delivered."""
+
+    async def run(context: CommandContext) -> list[dict[str, Any]]:
+        sent = await admin_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
+        ids = [delivery.id for delivery in sent]
+        return await _attempted(context, ids, timedelta(seconds=wait))
+
+    documents = run_command(run)
+    if as_json:
+        print(json.dumps(documents))
+    else:
+        print_table([_test_row(each) for each in documents], _TEST_COLUMNS, as_json=False)
+    if not all(each["attempts"] for each in documents):
+        print("gateway: some had no attempt yet; is a worker running?", file=sys.stderr)
+    if any(each["status"] != DeliveryState.DELIVERED for each in documents):
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _attempted(
+    context: CommandContext, ids: Sequence[str], wait: timedelta
+) -> list[dict[str, Any]]:
+    """Return the deliveries once each has had an attempt, or after `wait`."""
+    clock = context.webhooks.clock
+    deadline = clock.monotonic() + wait
+    while True:
+        deliveries = await context.webhooks.load_deliveries(ids)
+        if all(each.attempts for each in deliveries) or clock.monotonic() >= deadline:
+            rows = await context.webhooks.with_attempts(deliveries)
+            return [delivery_representation(each, attempts) for each, attempts in rows]
+        await clock.sleep(_TEST_POLL_INTERVAL)
+
+
+def _test_row(document: Mapping[str, Any]) -> dict[str, Any]:
+    latest = document["attempts"][-1] if document["attempts"] else {}
+    return {**latest, "endpoint_id": document["endpoint_id"], "status": document["status"]}
 
 
 @app.command()
@@ -177,7 +227,7 @@ def rotate(
         float | None,
         typer.Option(help="Seconds for which the previous secret stays valid; default: a day."),
     ] = None,
-    as_json: CompactJsonOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Create a new signing secret, shown only once; of a key pair, the public key is shown."""
 
@@ -188,4 +238,4 @@ def rotate(
         )
         return representations.secret_representation(rotation.kind, secret)
 
-    _print_json(run_command(run), as_json=as_json)
+    print_document(run_command(run), as_json=as_json)

@@ -41,9 +41,11 @@ _HELD: Final = Settlement(SettlementStatus.HELD)
 
 def settlement_of(job: Job) -> Settlement:
     """Return the settlement of the job's reservation."""
-    if job.is_final and job.cost is not None:
+    if not job.is_final:
+        return _HELD
+    if job.cost is not None:
         return Settlement(SettlementStatus.SPENT, job.cost)
-    if not job.is_final or job.follow_up is not None:
+    if job.follow_up is not None:
         return _HELD
     return Settlement(
         SettlementStatus.FREE if job.billed is BillingStatus.NO else SettlementStatus.ESTIMATED

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core.billing.settlement import ReservationTotals
-from core.tenants.limits import Limits, UsageWindow
+from core.money import MicroUsd
+from core.tenants.limits import Limits, UsageWindow, Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +37,14 @@ class Usage:
     windows: tuple[WindowUsage, ...]
     running: int
     waiting: int
+
+    @property
+    def remaining_budget(self) -> MicroUsd | None:
+        """What the tightest budget of a window leaves, at least 0; None without a budget."""
+        budgets = {Window.DAY: self.limits.usd_per_day, Window.MONTH: self.limits.usd_per_month}
+        left = [
+            max(budget - one.total.reservations.used, 0)
+            for one in self.windows
+            if (budget := budgets[one.window.kind]) is not None
+        ]
+        return MicroUsd(min(left)) if left else None

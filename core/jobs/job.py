@@ -182,6 +182,19 @@ class FollowUp(StrEnum):
     """It was admitted with a cached result: its webhook deliveries are still to be created."""
 
 
+class WaitingFor(StrEnum):
+    """What a queued job waits for, other than its turn. It has no slot meanwhile."""
+
+    BALANCE = "balance"
+    """RunComfy refused its price: the account must be topped up."""
+    ACCOUNT = "account"
+    """RunComfy refuses the account."""
+    MODEL = "model"
+    """RunComfy answers no submit of its model, or requested a pause."""
+    RUNCOMFY = "runcomfy"
+    """RunComfy answers no submit at all, or requested a pause."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobError:
     """Why a job failed: a stable code, a sentence, and RunComfy's own code if it sent one."""
@@ -218,6 +231,7 @@ class Job:
     priority: int = 1
     """Order among the tenant's waiting jobs; lower is first (`core.tenants.limits.Priority`)."""
 
+    waiting_for: WaitingFor | None = None
     attempts: int = 0
     """Submits that may have been sent."""
     send_failures: int = 0
@@ -275,7 +289,8 @@ class Job:
     @property
     def status_override(self) -> PublicStatus | None:
         """`status` where it differs from the state's own; a timeline entry stores it."""
-        return None if self.status is PUBLIC_STATUS[self.state] else self.status
+        status = self.status
+        return None if status is PUBLIC_STATUS[self.state] else status
 
     def transition(self, trigger: Trigger, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """Return the next record.
@@ -288,7 +303,7 @@ class Job:
         if self.cancel_outcome is CancelOutcome.REQUESTED and state in FINAL_STATES:
             changes = {"cancel_outcome": _CANCEL_OUTCOMES.get(state, _TOO_LATE)} | changes
         if state is not self.state:
-            changes = {"step_failures": 0} | changes
+            changes = {"step_failures": 0, "waiting_for": None} | changes
         return self.evolve(now, state=state, **changes)
 
     def accept(self, upstream_id: str, now: datetime, next_run_at: datetime) -> Self:

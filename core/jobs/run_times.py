@@ -90,7 +90,7 @@ def run_time(before: Job, after: Job) -> timedelta | None:
     them; else RunComfy's clock is wrong.
     """
     since, ended = after.running_since, after.finished_at
-    if before.is_final or after.state is not JobState.SUCCEEDED or since is None or ended is None:
+    if after.state is not JobState.SUCCEEDED or before.is_final or since is None or ended is None:
         return None
     reported = after.upstream_finished_at
     return (reported if reported is not None and since < reported <= ended else ended) - since

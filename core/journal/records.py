@@ -67,7 +67,8 @@ class JournalAnswer:
     outcome: Outcome
     at: datetime
     upstream_id: str | None = None
-    account_rejected: bool = False
+    scope: str = "input"
+    """Of a rejection: what it is about (`worker.ports.RefusalScope`)."""
     kind: str = ""
     message: str = ""
     http_status: int | None = None

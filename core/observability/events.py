@@ -295,6 +295,7 @@ WARNING_CODES: Final = frozenset(
         "job_step_failed",
         "journal_check_failed",
         "journal_off",
+        "listed_models_refresh_failed",
         "pubsub_disconnected",
         "redis_not_durable",
         "replay_failed",
@@ -319,8 +320,12 @@ class OperationalWarning:
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreakerTransitioned:
-    """The circuit breaker for submits opened, sends a probe, or closed."""
+    """A circuit breaker for submits opened, sends a probe, or closed."""
 
+    kind: str
+    """`account`, `balance` or `model`."""
+    circuit: str
+    """Its name: the kind, and of a model its id."""
     before: BreakerState
     after: BreakerState
     reason: BreakerReason | None

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.circuit_breaker import CircuitBreaker
-from core.jobs.job import JobState
+from core.jobs.job import JobState, WaitingFor
 from core.money import MicroUsd
 from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.endpoint import DisabledReason
@@ -76,6 +76,10 @@ class OpenJobsState:
     oldest_unsubmitted_at: datetime | None = None
     oldest_in_doubt_at: datetime | None = None
     stuck: int = 0
+    waiting_for: Mapping[WaitingFor, int] = field(default_factory=dict)
+    """Queued jobs that wait for something other than their turn."""
+    waiting_price: int = 0
+    """Sum of the estimates of the jobs that wait for the balance, in micro-dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,8 @@ class Dependencies:
     """The state of RunComfy as last seen, and the number of workers."""
 
     account_balance: AccountBalance = field(default_factory=AccountBalance)
-    circuit_breaker: CircuitBreaker = field(default_factory=CircuitBreaker)
+    circuit_breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
+    """Those that are not closed, or remember problems, by name (`core.upstream_circuits`)."""
     catalogue_read_at: datetime | None = None
     catalogue_models: int = 0
     workers: int = 0

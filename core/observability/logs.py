@@ -174,7 +174,9 @@ def _processors(*, is_json: bool) -> list[Processor]:
     ]
     if is_json:
         return [*shared, structlog.processors.format_exc_info, _as_json, _redact_line]
-    return [*shared, structlog.dev.ConsoleRenderer(), _redact_line]
+    # The default renderer prints local variables, which hold keys and inputs.
+    plain = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    return [*shared, plain, _redact_line]
 
 
 _JSON: Final = orjson.OPT_NON_STR_KEYS | orjson.OPT_UTC_Z

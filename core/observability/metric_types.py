@@ -38,11 +38,15 @@ class MetricSource(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A label's values: a closed set, or (`values` empty) the first `max_values` that occur."""
+    """A label's values: a closed set, or (`values` empty) the first `max_values` that occur.
+
+    With `only_confirmed` a value must have been confirmed before (`LabelLimiter.confirm`).
+    """
 
     name: str
     values: frozenset[str] = frozenset()
     max_values: int = 0
+    only_confirmed: bool = False
 
 
 def closed_label(name: str, *values: str) -> Label:
@@ -52,7 +56,8 @@ def closed_label(name: str, *values: str) -> Label:
 
 # Open sets: 100 values of each bound the number of series that one process creates.
 TENANT: Final = Label("tenant", max_values=100)
-MODEL: Final = Label("model", max_values=100)
+# Callers write model ids: ids of no model must not take the places of those that run.
+MODEL: Final = Label("model", max_values=100, only_confirmed=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,15 @@ class LabelLimiter:
         """`overrides` replaces the number of values of an open label, by the label's name."""
         self._overrides = overrides
         self._seen: dict[str, set[str]] = {}
+        self._confirmed: dict[str, set[str]] = {}
+
+    def confirm(self, label: Label, values: Iterable[str]) -> None:
+        """Let these values of a label with `only_confirmed` appear; none is limited before."""
+        self._confirmed.setdefault(label.name, set()).update(values)
+
+    def _is_confirmed(self, label: Label, value: str) -> bool:
+        confirmed = self._confirmed.get(label.name) if label.only_confirmed else None
+        return confirmed is None or value in confirmed
 
     def limit_all(self, labels: tuple[Label, ...], values: LabelValues) -> LabelValues:
         """Return `values`, each limited by its label."""
@@ -128,6 +142,8 @@ class LabelLimiter:
             return value if value in label.values else OTHER
         seen = self._seen.setdefault(label.name, set())
         if value not in seen:
+            if not self._is_confirmed(label, value):
+                return OTHER
             if len(seen) >= self._overrides.get(label.name, label.max_values):
                 return OTHER
             seen.add(value)

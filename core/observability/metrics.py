@@ -53,6 +53,7 @@ from core.observability.metric_types import (
 from core.observability.outcomes import DELIVERED, FailureKind, FaultKind
 from core.observability.state_metrics import STATE_METRICS
 from core.tenants.cache_policy import CacheStatus
+from core.upstream_circuits import CIRCUIT_KINDS
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 
@@ -388,9 +389,9 @@ _UPSTREAM: Final = (
     _counter(
         "gateway_circuit_breaker_transitions_total",
         _WORKER,
-        "State changes of the circuit breaker for submits.",
-        (closed_label("state", *BreakerState),),
-        on(CircuitBreakerTransitioned, lambda event: (event.after,)),
+        "State changes of the circuit breakers for submits.",
+        (closed_label("circuit", *CIRCUIT_KINDS), closed_label("state", *BreakerState)),
+        on(CircuitBreakerTransitioned, lambda event: (event.kind, event.after)),
     ),
 )
 

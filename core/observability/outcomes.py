@@ -30,6 +30,8 @@ class FaultKind(StrEnum):
     READ_TIMEOUT = "read_timeout"
     REDIRECT = "redirect"
     ACCOUNT_REJECTED = "account_rejected"
+    BALANCE_REJECTED = "balance_rejected"
+    MODEL_REJECTED = "model_rejected"
     RESET = "reset"
     UNKNOWN = "unknown"
     WRITE_ERROR = "write_error"

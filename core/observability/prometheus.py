@@ -3,7 +3,7 @@
 The only module of core that knows the client library.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import product
 from typing import Any, Final
 
@@ -21,9 +21,11 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from core.observability.events import Event
+from core.jobs.job import JobState
+from core.observability.events import Event, JobTransitioned
 from core.observability.gateway_state import GatewayState
 from core.observability.metric_types import (
+    MODEL,
     EventHandler,
     LabelLimiter,
     LabelValues,
@@ -62,7 +64,7 @@ class MetricsRegistry:
         # The library adds a `_created` series to each counter, which doubles the number of series
         # for nothing; there is no switch per registry.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library left it untyped
-        limiter = LabelLimiter(label_limits)
+        limiter = self._limiter = LabelLimiter(label_limits)
         self._registry = CollectorRegistry()
         self._gauge_functions: list[Callable[[], None]] = []
         self._registry.register(_RefreshCollector(self.refresh))
@@ -81,11 +83,17 @@ class MetricsRegistry:
             self.record("gateway_journal_up")
 
     def __call__(self, event: Event) -> None:
-        """Move the metrics that `event` moves."""
+        """Move the metrics that `event` moves. A model that succeeds exists."""
+        if isinstance(event, JobTransitioned) and event.after is JobState.SUCCEEDED:
+            self._limiter.confirm(MODEL, (event.model_id,))
         for handler, record in self._handlers.get(type(event), ()):
             value = handler.value(event)
             if value is not None:
                 record(handler.labels(event), value)
+
+    def confirm_models(self, model_ids: Iterable[str]) -> None:
+        """Let these models' ids appear as labels. Once called, others appear as `other` only."""
+        self._limiter.confirm(MODEL, model_ids)
 
     def record(self, name: str, labels: LabelValues = (), value: float = 1.0) -> None:
         """Increment a counter by `value`, observe it in a histogram, or set a gauge to it."""

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from core.circuit_breaker import BreakerReason, BreakerState
-from core.jobs.job import OPEN_STATES
+from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
+from core.jobs.job import OPEN_STATES, WaitingFor
 from core.money import MicroUsd, to_usd, usd_or_none
 from core.observability.gateway_state import GatewayState, TenantState, WindowState
 from core.observability.metric_types import (
@@ -25,6 +25,8 @@ from core.observability.metric_types import (
     closed_label,
 )
 from core.tenants.limits import Window
+from core.upstream_circuits import ACCOUNT, BALANCE, circuit_kind
+from core.upstream_circuits import MODEL as MODEL_CIRCUIT
 from core.webhooks.endpoint import DisabledReason
 
 _WINDOW: Final = closed_label("window", *Window)
@@ -105,6 +107,12 @@ _JOB_STATE: Final = (
         "gateway_stuck_jobs",
         "Jobs more than 60 s past their due time.",
         lambda state: state.jobs.stuck,
+    ),
+    _state_by(
+        "gateway_jobs_waiting_for",
+        "Queued jobs that wait for something other than their turn, by what they wait for.",
+        (closed_label("waiting_for", *WaitingFor),),
+        lambda state: (((one,), state.jobs.waiting_for.get(one, 0)) for one in WaitingFor),
     ),
     _per_tenant(
         "gateway_waiting_jobs", "Jobs that wait for a slot.", lambda tenant: tenant.waiting
@@ -209,16 +217,29 @@ def _budget_remaining(window: WindowState) -> float | None:
 
 
 def _breaker_state(state: GatewayState) -> Iterator[Reading]:
-    breaker = state.dependencies.circuit_breaker
+    breaker = state.dependencies.circuit_breakers.get(ACCOUNT, CircuitBreaker())
     for one in BreakerState:
         yield (one,), breaker.state is one
 
 
 def _breaker_open(state: GatewayState) -> Iterator[Reading]:
-    breaker = state.dependencies.circuit_breaker
-    stopped = breaker.state is not BreakerState.CLOSED
+    breakers = state.dependencies.circuit_breakers
+    shared = [breakers.get(name, CircuitBreaker()) for name in (ACCOUNT, BALANCE)]
+    stopped = {one.reason for one in shared if one.state is not BreakerState.CLOSED}
     for reason in BreakerReason:
-        yield (reason,), stopped and breaker.reason is reason
+        yield (reason,), reason in stopped
+
+
+def _model_breaker_open(state: GatewayState) -> Iterator[Reading]:
+    for name, breaker in state.dependencies.circuit_breakers.items():
+        if circuit_kind(name) == MODEL_CIRCUIT and breaker.state is not BreakerState.CLOSED:
+            yield (name.partition(":")[2],), True
+
+
+def _missing_balance(state: GatewayState) -> float:
+    """Return the price of the jobs that wait for the balance, less the balance."""
+    available = max(state.dependencies.account_balance.balance or 0, 0)
+    return to_usd(MicroUsd(max(state.jobs.waiting_price - available, 0)))
 
 
 _COST_AND_UPSTREAM_STATE: Final = (
@@ -265,15 +286,27 @@ _COST_AND_UPSTREAM_STATE: Final = (
     ),
     _state_by(
         "gateway_circuit_breaker_state",
-        "1 for the present state of the circuit breaker for submits, 0 for the others.",
+        "1 for the present state of the account's circuit breaker for submits, 0 for the others.",
         (closed_label("state", *BreakerState),),
         _breaker_state,
     ),
     _state_by(
         "gateway_circuit_breaker_open",
-        "1 for the reason while the circuit breaker stops submits, else 0.",
+        "1 for the reason while the account's or the balance's circuit breaker stops submits, "
+        "else 0.",
         (closed_label("reason", *BreakerReason),),
         _breaker_open,
+    ),
+    _state_by(
+        "gateway_model_circuit_breaker_open",
+        "1 while the circuit breaker of a model stops its submits; absent otherwise.",
+        (MODEL,),
+        _model_breaker_open,
+    ),
+    _state(
+        "gateway_account_balance_missing_usd",
+        "Price of the jobs that wait for RunComfy's balance, less that balance, in USD.",
+        _missing_balance,
     ),
     _state(
         "gateway_catalogue_read_timestamp_seconds",

@@ -63,7 +63,7 @@ def result_to_json(record: JobRecord, *, include_cost: bool) -> bytes:
 
 def submit_result_to_json(record: JobRecord, links: Links) -> bytes:
     """Return the answer to a submit of a job that has ended: its result, with its URLs."""
-    result = _result_answer(record, include_cost=False)
+    result = _result_answer(record, include_cost=True)
     return orjson.dumps(result | links.for_job(record.job.id))
 
 
@@ -157,6 +157,7 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
             "request_id": job.id,
             "status": job.status,
             "queue_position": job.queue_position if queued else None,
+            "waiting_for": job.waiting_for,
             **links.for_job(job.id),
             "reference": job.reference,
         }

@@ -1,5 +1,6 @@
-"""The circuit breaker over RunComfy, shared by all workers."""
+"""The circuit breakers for submits to RunComfy, shared by all workers."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from core.circuit_breaker import CircuitBreaker
@@ -8,10 +9,11 @@ from core.store import keys
 from core.store.client import RedisClient
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.scripts import LuaScripts
+from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, model_circuit
 
 
 class CircuitBreakerStore:
-    """The circuit breaker's one record in Redis."""
+    """One hash in Redis. A breaker that is closed and remembers nothing is not stored."""
 
     def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
@@ -19,17 +21,26 @@ class CircuitBreakerStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def load(self) -> CircuitBreaker:
-        """Return the stored circuit breaker; a closed one if none was ever stored."""
-        document = await self._client.execute("HGET", keys.UPSTREAM_CIRCUIT, "doc")
-        return CircuitBreaker() if document is None else CIRCUIT_BREAKER_CODEC.decode(document)
+    async def load(self, model_id: str) -> Circuits:
+        """Return the breakers that concern submits of a model."""
+        names = ACCOUNT, BALANCE, model_circuit(model_id)
+        row = await self._client.execute("HMGET", keys.UPSTREAM_CIRCUITS, *names)
+        return Circuits(model_id, *map(_parse, row))
 
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
-        """Store `after`; return False if the record has changed since `before` was read."""
+    async def load_all(self) -> Mapping[str, CircuitBreaker]:
+        """Return every stored breaker by name."""
+        flat = await self._client.execute("HGETALL", keys.UPSTREAM_CIRCUITS)
+        return {n.decode(): _parse(doc) for n, doc in zip(flat[::2], flat[1::2], strict=True)}
+
+    async def compare_and_set(
+        self, name: str, before: CircuitBreaker, after: CircuitBreaker
+    ) -> bool:
+        """Store `after`; return False if the breaker has changed since `before` was read."""
+        document = b"" if after.is_pristine else CIRCUIT_BREAKER_CODEC.encode(after)
         swapped = await self._scripts.call(
-            "compare_and_set",
-            [keys.UPSTREAM_CIRCUIT],
-            [before.version, after.version, CIRCUIT_BREAKER_CODEC.encode(after)],
+            "set_circuit",
+            [keys.UPSTREAM_CIRCUITS],
+            [name, before.version, after.version, document],
         )
         return bool(swapped)
 
@@ -40,3 +51,9 @@ class CircuitBreakerStore:
         )
         instant = int(answer)
         return from_ms(instant) if instant else None
+
+
+def _parse(stored: bytes | None) -> CircuitBreaker:
+    if stored is None:
+        return CircuitBreaker()
+    return CIRCUIT_BREAKER_CODEC.decode(stored.partition(b" ")[2])

@@ -23,6 +23,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from core.errors import StoreTimeout, StoreUnavailable
 from core.settings import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
+from core.store.outage import REDIS_URL, describe_outage
 
 Argument = bytes | str | int | float
 
@@ -119,13 +120,16 @@ class RedisClient:
         self,
         source: ConnectionSource,
         observer: RoundTripObserver | None = None,
+        setting: str = REDIS_URL,
         replicas: int = 0,
     ) -> None:
         """Take connections from `source`; `observer` gets the duration of each round trip.
 
-        `replicas`: how many must have a write of `execute_replicated`.
+        `setting` is the one that names the server, for operators. `replicas`: how many must have
+        a write of `execute_replicated`.
         """
         self._source = source
+        self._setting = setting
         self._replicas = replicas
         self._unsent_wait: PendingCommand | None = None
         self._observer = observer
@@ -225,7 +229,8 @@ class RedisClient:
                 opened.close()
             # Commands not yet sent wait for the next connection if this one was lost while idle.
             if why is not None:
-                self._fail_pending(opened.in_flight if opened else (), why)
+                detail = describe_outage(connection, self._setting, why)
+                self._fail_pending(opened.in_flight if opened else (), why, detail)
             await connection.disconnect(nowait=True)
 
     def _cancel_if_closed(self) -> None:
@@ -248,7 +253,9 @@ class RedisClient:
             self.commands += len(batch)
             self._connection.send(batch)
 
-    def _fail_pending(self, unanswered: Iterable[PendingCommand], error: BaseException) -> None:
+    def _fail_pending(
+        self, unanswered: Iterable[PendingCommand], error: BaseException, operator_detail: str
+    ) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
         if self._unsent_wait is not None:
@@ -257,5 +264,7 @@ class RedisClient:
         for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, StoreUnavailable)):
             for pending in waiting:
                 if not pending.reply.done():
-                    pending.reply.set_exception(kind(why, retry_after=RETRY_AFTER))
+                    pending.reply.set_exception(
+                        kind(why, retry_after=RETRY_AFTER, operator_detail=operator_detail)
+                    )
         self._unsent.clear()

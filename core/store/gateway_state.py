@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from core.billing.settlement import ReservationTotals
 from core.clock import Clock, from_ms, to_ms
-from core.jobs.job import OPEN_STATES
+from core.jobs.job import OPEN_STATES, WaitingFor
 from core.money import MicroUsd
 from core.observability.gateway_state import (
     ConcurrencyState,
@@ -82,14 +82,19 @@ class GatewayStateStore:
         )
 
     async def _jobs(self, now: datetime) -> OpenJobsState:
-        counts, unsubmitted, in_doubt, stuck = await asyncio.gather(
+        counts, unsubmitted, in_doubt, stuck, waiting = await asyncio.gather(
             self._client.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
             self._oldest_in(keys.UNSUBMITTED),
             self._oldest_in(keys.IN_DOUBT),
             self._client.execute("ZCOUNT", keys.DUE, "-inf", to_ms(now - STUCK_AFTER)),
+            self._client.execute(
+                "HMGET", keys.WAITING_FOR, *WaitingFor, f"usd:{WaitingFor.BALANCE}"
+            ),
         )
         by_state = {state: int(n or 0) for state, n in zip(OPEN_STATES, counts, strict=True)}
-        return OpenJobsState(by_state, unsubmitted, in_doubt, int(stuck))
+        *numbers, price = (int(n or 0) for n in waiting)
+        by_reason = dict(zip(WaitingFor, numbers, strict=True))
+        return OpenJobsState(by_state, unsubmitted, in_doubt, int(stuck), by_reason, price)
 
     async def _concurrency(self) -> ConcurrencyState:
         running, limits, pauses = await asyncio.gather(
@@ -135,20 +140,19 @@ class GatewayStateStore:
         return replace(state, slot_limit=slots, windows=windows, disabled_reasons=disabled)
 
     async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:
-        setup = await self._stores.webhook_configs.load(tenant)
-        ends = () if setup is None else setup.endpoints
+        ends = (await self._stores.webhook_configs.load_versioned(tenant)).config.endpoints
         return tuple(end.disabled_reason for end in ends if end.disabled_reason is not None)
 
     async def _dependencies(self, now: datetime) -> Dependencies:
         parts, since = self._stores, to_ms(now - MAX_HEARTBEAT_AGE)
-        balance, breaker, synced_at, models, workers = await asyncio.gather(
+        balance, breakers, synced_at, models, workers = await asyncio.gather(
             parts.admin.load_balance(),
-            parts.circuit_breakers.load(),
+            parts.circuit_breakers.load_all(),
             parts.catalogue.synced_at(),
             self._client.execute("HLEN", keys.CATALOGUE_MODELS),
             self._client.execute("ZCOUNT", keys.WORKERS, since, "+inf"),
         )
-        return Dependencies(balance, breaker, synced_at, int(models), int(workers))
+        return Dependencies(balance, breakers, synced_at, int(models), int(workers))
 
     async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
         pending, due, busy, held_back, oldest, endpoints = await self._scripts.call(

@@ -13,7 +13,7 @@ from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
-from core.jobs.job import Job, JobRecord
+from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
@@ -37,6 +37,7 @@ from core.transactions.admission import (
 )
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
+from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import (
@@ -86,6 +87,10 @@ class JobRepository(Protocol):
     async def reschedule(
         self, job: Job, next_run_at: datetime, *, polled: bool = False
     ) -> bool: ...
+
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int: ...
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None: ...
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]: ...
 
@@ -167,6 +172,8 @@ class WebhookConfigRepository(Protocol):
 
     async def load_versioned(self, tenant: str) -> VersionedConfig: ...
 
+    async def list_tenants(self) -> frozenset[str]: ...
+
     async def update(self, update: WebhookConfigUpdate) -> bool: ...
 
 
@@ -237,11 +244,15 @@ class AdminRepository(Protocol):
 
 
 class CircuitBreakerRepository(Protocol):
-    """The shared circuit breaker. See `core.store.circuit_breaker.CircuitBreakerStore`."""
+    """Circuit breakers for submits. See `core.store.circuit_breaker.CircuitBreakerStore`."""
 
-    async def load(self) -> CircuitBreaker: ...
+    async def load(self, model_id: str) -> Circuits: ...
 
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool: ...
+    async def load_all(self) -> Mapping[str, CircuitBreaker]: ...
+
+    async def compare_and_set(
+        self, name: str, before: CircuitBreaker, after: CircuitBreaker
+    ) -> bool: ...
 
     async def take_submit_token(self) -> datetime | None: ...
 
@@ -252,6 +263,8 @@ class CatalogueRepository(Protocol):
     async def replace(self, snapshot: CatalogueSnapshot) -> None: ...
 
     async def synced_at(self) -> datetime | None: ...
+
+    async def model_ids(self) -> frozenset[str]: ...
 
     async def request_sync(self, now: datetime) -> None: ...
 

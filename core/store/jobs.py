@@ -11,7 +11,7 @@ from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.errors import CallerError, NotFound
-from core.jobs.job import Job, JobRecord, JobState, Trigger
+from core.jobs.job import Job, JobRecord, JobState, Trigger, WaitingFor
 from core.jobs.query import reference_score, score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
@@ -47,6 +47,7 @@ from core.transactions.admission import Admission, AdmissionResult, IdempotencyC
 from core.transactions.job_update import Change, Successor, WriteResult
 from core.transactions.restoration import Restoration
 
+_RESULT_TTL: Final = ttl_seconds(RETENTION)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -251,6 +252,17 @@ class JobStore:
         )
         return bool(moved)
 
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """Make the jobs that wait for `waiting_for` due now; return how many there are."""
+        index = keys.waiting_jobs(waiting_for)
+        now = to_ms(self._clock.now())
+        return int(await self._scripts.call("wake_waiting", [index, keys.DUE], [now]))
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """Return the id of the cheapest job that waits for `waiting_for`; None if none does."""
+        ids = await self._client.execute("ZRANGE", keys.waiting_jobs(waiting_for), 0, 0)
+        return ids[0].decode() if ids else None
+
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Return jobs in doubt, the longest in doubt first."""
         ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
@@ -347,44 +359,53 @@ def _update_arguments(
     change: Change, message: WakeMessage | None, now: datetime
 ) -> dict[str, Argument]:
     before, after = change.before, change.after
+    is_final = after.is_final
     settlement, duration = settlement_of(after), run_time(before, after)
-    arguments = _common_arguments(change, now) | {
+    arguments = _common_arguments(change, now)
+    ends = is_final and not before.is_final
+    has_news = ends or arguments["status"] != arguments["status_before"]
+    arguments |= {
         "before": before.state,
         "state": after.state,
         "due_at": _next_run_argument(before, after),
         "output": change.output or b"",
-        "ttl": ttl_seconds(RETENTION),
+        "ttl": _RESULT_TTL,
         "min_ttl": RESULT_GRACE_PERIOD // MILLISECOND,
-        "is_final": int(after.is_final),
+        "is_final": int(is_final),
+        "notify_followers": int(has_news),
         "settlement_status": settlement.status,
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
+        "priority": int(after.priority),
     }
-    arguments |= _cache_arguments(change, now) | _successor_arguments(change.successor)
+    arguments |= _cache_arguments(change, now)
+    if change.successor is not None:
+        arguments |= _successor_arguments(change.successor)
+    if before.waiting_for is not after.waiting_for or after.waiting_for is not None:
+        arguments |= {
+            "waiting_before": before.waiting_for or "",
+            "waiting_for": after.waiting_for or "",
+            "price": "" if after.estimate is None else int(after.estimate),
+        }
     if message is not None:
         arguments |= {"message_name": message.name, "message_body": message.body}
     return arguments
 
 
 def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:
-    """Return what concerns followers and the result cache."""
+    """Return what concerns the result cache."""
     before, after = change.before, change.after
     cost = shared_cost(after)
     served = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
     return {
-        "notify_followers": int(
-            after.status is not before.status or (after.is_final and not before.is_final)
-        ),
         "shared_cost": "" if cost is None else int(cost),
         "output_expires_at": to_ms(cacheable_until(after, now)),
         "saved": int(after.cost_saved or 0) if served else "",
     }
 
 
-def _successor_arguments(successor: Successor | None) -> dict[str, Argument]:
-    if successor is None:
-        return {}
+def _successor_arguments(successor: Successor) -> dict[str, Argument]:
     before, after = successor.before, successor.after
     day, month = _usage_keys(after)
     return {

@@ -185,6 +185,13 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, "fields: removed at zero", "slots in use: all, tenant:x, model:y"),
     KeySpec("waiting", "gw:waiting", "hash", KeyOwner.GATEWAY,
         _FOREVER, "fields: removed at zero", "number of each tenant's jobs that wait for a slot"),
+    KeySpec("waiting_for", "gw:waiting_for", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: removed at zero",
+        "number and price (`usd:`, micro-USD) of the jobs that wait for each `WaitingFor`; "
+        "their number by tenant (`tenant:x`)"),
+    KeySpec("waiting_jobs", "gw:waiting_for:{kind}", "sorted set", KeyOwner.JOB,
+        "while jobs wait", _WHEN_EMPTY,
+        "jobs that wait for one `WaitingFor`, by price (micro-USD)"),
     KeySpec("queue_ready", "gw:queue:ready", "sorted set", KeyOwner.MODEL,
         _WHILE_QUEUED, _WHEN_EMPTY,
         "models that may start a job, by the tag of their first tenant"),
@@ -206,8 +213,9 @@ _OPERATIONS_SPECS: Final = (
         "until the rate limit has refilled", _EXPIRY, "GCRA of all polls of RunComfy"),
     KeySpec("submit_rate", "gw:rate:@submits", "string", KeyOwner.GATEWAY,
         "until the rate limit has refilled", _EXPIRY, "GCRA of all submits to RunComfy"),
-    KeySpec("upstream_circuit", "gw:upstream:circuit", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "version, doc of the circuit breaker over RunComfy"),
+    KeySpec("upstream_circuits", "gw:upstream:circuits", "hash", KeyOwner.MODEL,
+        _FOREVER, "fields: removed when a circuit breaker is closed and has nothing to remember",
+        "version and document of each circuit breaker for submits: account, balance, model:x"),
     KeySpec("catalogue_models", "gw:catalogue", "hash", KeyOwner.MODEL,
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
@@ -257,7 +265,8 @@ ACCOUNT_BALANCE: Final = LUA_NAMES["account_balance"]
 AUDIT: Final = LUA_NAMES["audit"]
 POLL_RATE: Final = LUA_NAMES["poll_rate"]
 SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
-UPSTREAM_CIRCUIT: Final = LUA_NAMES["upstream_circuit"]
+UPSTREAM_CIRCUITS: Final = LUA_NAMES["upstream_circuits"]
+WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
@@ -296,5 +305,6 @@ jobs_with_status: Final[_TwoIds] = _FORMATS["jobs_with_status"].format
 references: Final[_OneId] = _FORMATS["references"].format
 api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
+waiting_jobs: Final[_OneId] = _FORMATS["waiting_jobs"].format
 rate: Final[_OneId] = _FORMATS["rate"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format

@@ -59,6 +59,11 @@ class CatalogueStore:
         claim = ("SET", keys.CATALOGUE_CLAIM, "1", "NX", "PX", interval // MILLISECOND)
         return await self._client.execute(*claim) is not None
 
+    async def model_ids(self) -> frozenset[str]:
+        """Return the ids of all models."""
+        names = await self._client.execute("HKEYS", keys.CATALOGUE_MODELS)
+        return frozenset(name.decode() for name in names)
+
     async def load(self) -> CatalogueSnapshot:
         """Return the whole catalogue."""
         synced_at, categories = await self._client.execute(

@@ -83,7 +83,8 @@ class JobChangeSubscriber:
     def _report_disconnect(self, error: BaseException) -> None:
         if not self._disconnected:
             self._disconnected = True
-            self._emit(OperationalWarning("pubsub_disconnected", type(error).__name__))
+            detail = f"{type(error).__name__}: {error}"
+            self._emit(OperationalWarning("pubsub_disconnected", detail))
 
 
 async def _next_message(connection: AbstractConnection) -> list[bytes]:

@@ -14,6 +14,7 @@ BUDGET_POLICIES: Final = frozenset(
         QuotaPolicy.USD_MONTH,
         QuotaPolicy.UNKNOWN_PRICE,
         QuotaPolicy.MINIMUM_BALANCE,
+        QuotaPolicy.ACCOUNT_BALANCE,
     }
 )
 

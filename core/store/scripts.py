@@ -52,19 +52,18 @@ class LuaScript:
             if len(given) < fixed or (len(given) > fixed and _REST not in names):
                 raise ValueError(f"{self.name} takes {what} {' '.join(names)}, got {len(given)}")
 
-    def order_keys(self, keys: Mapping[str, str]) -> list[str]:
-        """Return keys in the header's order. Raises `ValueError` for a wrong or missing name."""
-        return self._order(self.keys, keys)
+    def order(
+        self, keys: Mapping[str, str], arguments: Mapping[str, Argument]
+    ) -> tuple[list[str], list[Argument]]:
+        """Return keys and arguments in the header's order; an argument that is left out is ''.
 
-    def order_arguments(self, arguments: Mapping[str, Argument]) -> list[Argument]:
-        """Return arguments in the header's order; an optional one that is left out is ''.
-
-        Raises `ValueError` for a wrong or missing name.
+        Raises `ValueError` for a wrong name, or a missing one that is not optional.
         """
-        return self._order(self.arguments, {**dict.fromkeys(self.optional, ""), **arguments})
+        complete = {**dict.fromkeys(self.optional, ""), **arguments}
+        return self._order(self.keys, keys), self._order(self.arguments, complete)
 
     def _order(self, header: Sequence[str], given: Mapping[str, V]) -> list[V]:
-        names = _without_rest(header)
+        names = header[:-1] if header[-1:] == (_REST,) else header
         ordered = [given[name] for name in names if name in given]
         if len(ordered) != len(names) or len(given) != len(names):
             unknown, missing = sorted({*given} - {*names}), sorted({*names} - {*given})
@@ -163,6 +162,16 @@ class LuaScripts:
         """
         script = self._scripts[name]
         script.check_call(keys, arguments)
+        return await self._run(script, keys, arguments, replicated=replicated)
+
+    async def _run(
+        self,
+        script: LuaScript,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        replicated: bool,
+    ) -> Any:  # noqa: ANN401 - as `call`
         execute = self._client.execute_replicated if replicated else self._client.execute
         try:
             return await execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
@@ -181,10 +190,11 @@ class LuaScripts:
     ) -> Any:  # noqa: ANN401 - as `call`
         """Run a script with many arguments, given by the header's names; the `more` ones follow."""
         script = self._scripts[name]
-        return await self.call(
-            name,
-            [*script.order_keys(keys), *more_keys],
-            [*script.order_arguments(arguments), *more_arguments],
+        ordered_keys, ordered_arguments = script.order(keys, arguments)
+        return await self._run(
+            script,
+            [*ordered_keys, *more_keys],
+            [*ordered_arguments, *more_arguments],
             replicated=replicated,
         )
 

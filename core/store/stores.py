@@ -8,6 +8,7 @@ from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
+from core.store.encryption import SecretCipher
 from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
@@ -53,16 +54,21 @@ class Stores:
     identity: StoreIdentityRepository
 
 
-def open_stores(client: RedisClient, scripts: LuaScripts, clock: Clock) -> Stores:
-    """Return the stores over Redis. Nothing is sent yet: `client` connects with the first call."""
+def open_stores(
+    client: RedisClient, scripts: LuaScripts, clock: Clock, cipher: SecretCipher | None = None
+) -> Stores:
+    """Return the stores over Redis. Nothing is sent yet: `client` connects with the first call.
+
+    Without `cipher` webhook secrets are stored as they are.
+    """
     return Stores(
         jobs=JobStore(client, scripts, clock),
         job_index=JobIndex(client, scripts, clock),
         batches=BatchStore(client, scripts, clock),
         deliveries=DeliveryStore(client, scripts, clock),
-        webhook_configs=WebhookConfigStore(client, scripts, clock),
+        webhook_configs=WebhookConfigStore(client, scripts, clock, cipher),
         replays=ReplayStore(client, scripts, clock),
-        tenants=TenantStore(client, scripts, clock),
+        tenants=TenantStore(client, scripts, clock, cipher),
         admin=AdminStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),

@@ -19,6 +19,7 @@ from core.retention import DELETED_TENANT_RETENTION
 from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
+from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
@@ -34,8 +35,15 @@ _MODEL_SEPARATOR: Final = "|"
 class TenantStore:
     """Tenants and API keys in Redis."""
 
-    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        clock: Clock,
+        cipher: SecretCipher | None = None,
+    ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._cipher = cipher or SecretCipher()
         self._client = client
         self._scripts = scripts
         self._clock = clock
@@ -62,7 +70,7 @@ class TenantStore:
                 tenant.name,
                 *_key_arguments(key),
                 config.version,
-                WEBHOOK_CONFIG_CODEC.encode(config),
+                WEBHOOK_CONFIG_CODEC.encode(self._cipher.encrypt(config)),
                 *tenant_fields(tenant),
             ],
         )
@@ -159,12 +167,14 @@ class TenantStore:
 
     async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
         """Return the tenant's usage in the day and the month of `now`, and its open jobs."""
-        running, waiting, *windows = await asyncio.gather(
+        running, queued, waiting, *windows = await asyncio.gather(
             self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
             self._client.execute("HGET", keys.WAITING, tenant),
+            self._client.execute("HGET", keys.WAITING_FOR, f"tenant:{tenant}"),
             *(self._load_window(tenant, span) for span in usage_windows_at(now)),
         )
-        return Usage(limits, tuple(windows), int(running or 0), int(waiting or 0))
+        waits = int(queued or 0) + int(waiting or 0)
+        return Usage(limits, tuple(windows), int(running or 0), waits)
 
     async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
         flat = await self._client.execute("HGETALL", keys.usage(tenant, span.name))

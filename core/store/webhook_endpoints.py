@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Final
 
 from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
@@ -9,10 +10,13 @@ from core.store import keys
 from core.store.client import RedisClient, ttl_seconds
 from core.store.codecs import REPLAY_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
+from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import Delivery
 from core.webhooks.replay import Replay
+
+_SCAN_COUNT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +33,52 @@ class WebhookConfigUpdate:
 class WebhookConfigStore:
     """The tenants' webhook configs in Redis."""
 
-    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        clock: Clock,
+        cipher: SecretCipher | None = None,
+    ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
+        self._cipher = cipher or SecretCipher()
         self._client = client
         self._scripts = scripts
         self._clock = clock
 
     async def load(self, tenant: str) -> WebhookConfig | None:
-        """Return a tenant's webhook config; None for an unknown tenant."""
+        """Return a tenant's webhook config; None for an unknown tenant.
+
+        Raises `SecretsUnreadable`.
+        """
         document = await self._load_document(tenant)
-        return None if document is None else WEBHOOK_CONFIG_CODEC.decode(document)
+        if document is None:
+            return None
+        return self._cipher.decrypt(WEBHOOK_CONFIG_CODEC.decode(document))
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
-        """Return a tenant's config and its digest; empty for an unknown tenant."""
+        """Return a tenant's config and its digest; empty for an unknown tenant.
+
+        Secrets stay encrypted: a job's end must not depend on keys that only a delivery needs.
+        """
         document = await self._load_document(tenant)
         config = (
             WebhookConfig(tenant) if document is None else WEBHOOK_CONFIG_CODEC.decode(document)
         )
         return VersionedConfig(config, version_digest(document))
+
+    async def list_tenants(self) -> frozenset[str]:
+        """Return the tenants that have a webhook config, deleted ones included."""
+        pattern, found = keys.webhooks("*"), set[str]()
+        prefix, suffix = pattern.split("*")
+        cursor: bytes | int = 0
+        while True:
+            cursor, page = await self._client.execute(
+                "SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT
+            )
+            found.update(key.decode().removeprefix(prefix).removesuffix(suffix) for key in page)
+            if int(cursor) == 0:
+                return frozenset(found)
 
     async def _load_document(self, tenant: str) -> bytes | None:
         document: bytes | None = await self._client.execute("HGET", keys.webhooks(tenant), "doc")
@@ -68,7 +100,7 @@ class WebhookConfigStore:
             [
                 update.before.version,
                 update.after.version,
-                WEBHOOK_CONFIG_CODEC.encode(update.after),
+                WEBHOOK_CONFIG_CODEC.encode(self._cipher.encrypt(update.after)),
                 before.version if before else 0,
                 after.version if after else 0,
                 REPLAY_CODEC.encode(after) if after else "",

@@ -9,7 +9,7 @@ import orjson
 from core.batches import Batch, BatchSnapshot
 from core.ids import IdSource, derived_delivery_id
 from core.jobs.job import FollowUp, Job
-from core.representations.batches import batch_summary
+from core.representations.batches import batch_completed_data
 from core.transactions.job_update import Change
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import EVENT_OF_STATUS, Delivery, DeliveryState, WebhookEventType
@@ -91,7 +91,7 @@ def batch_deliveries(
 ) -> tuple[Delivery, ...]:
     """Return the deliveries of a batch's end: exactly one for each endpoint subscribed to it."""
     batch, event = snapshot.batch, WebhookEventType.BATCH_COMPLETED
-    data = orjson.dumps(batch_summary(snapshot)).decode()
+    data = orjson.dumps(batch_completed_data(snapshot)).decode()
     return tuple(
         replace(
             system_delivery(

@@ -139,7 +139,7 @@ class SmokeTest:
     def is_ready(self) -> bool | None:
         """Return True once the service is ready, else None."""
         try:
-            return self.http.get(f"{self.url}/readyz").is_success or None
+            return self.http.get(f"{self.url}/readyz?for=submit").is_success or None
         except httpx.HTTPError:
             return None
 

@@ -25,10 +25,6 @@ VARIABLES: Final[Mapping[str, str]] = {
 """Values for Grafana's variables."""
 
 
-class QueryFailed(RuntimeError):
-    """Prometheus could not parse or evaluate an expression."""
-
-
 @dataclass(frozen=True, slots=True)
 class TimeSeries:
     """One series of a result: its labels, and its points as (Unix seconds, value)."""
@@ -45,12 +41,12 @@ class Prometheus:
         self._http = http
 
     def query(self, expr: str) -> list[TimeSeries]:
-        """Return the current result of `expr`. Raises `QueryFailed`."""
+        """Return the current result of `expr`. Raises `ValueError`."""
         rows = self._call_api("query", query=fill_variables(expr))
         return [TimeSeries(row["metric"], [_point(row["value"])]) for row in rows]
 
     def query_range(self, expr: str, duration: timedelta, step: timedelta) -> list[TimeSeries]:
-        """Return the result of `expr` over the last `duration`. Raises `QueryFailed`."""
+        """Return the result of `expr` over the last `duration`. Raises `ValueError`."""
         now = float(self._call_api("query", query="time()")[1])
         rows = self._call_api(
             "query_range",
@@ -64,7 +60,7 @@ class Prometheus:
     def _call_api(self, endpoint: str, **parameters: str) -> list[Any]:
         answer = self._http.get(f"/api/v1/{endpoint}", params=parameters).json()
         if answer["status"] != "success":
-            raise QueryFailed(f"{answer['error']}: {parameters['query']}")
+            raise ValueError(f"{answer['error']}: {parameters['query']}")
         result: list[Any] = answer["data"]["result"]
         return result
 

@@ -1,11 +1,12 @@
 """JSON of the admin API and of `--json` in commands. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
+from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
@@ -146,6 +147,25 @@ def account_balance_representation(balance: AccountBalance) -> JsonObject:
         "read_at": iso(balance.read_at),
         "spend_usd_per_hour": usd_or_none(balance.burn_per_hour),
         "hours_left": hours,
+    }
+
+
+def circuits_representation(circuits: Mapping[str, CircuitBreaker]) -> JsonObject:
+    """Return the circuit breakers for submits."""
+    return {
+        "circuits": [
+            {
+                "circuit": name,
+                "state": one.state,
+                "reason": one.reason,
+                "detail": one.detail,
+                "opened_at": iso(one.opened_at),
+                "retry_at": iso(one.retry_at),
+                "throttled_until": iso(one.throttled_until),
+                "min_price_usd": usd_or_none(one.min_price),
+            }
+            for name, one in circuits.items()
+        ]
     }
 
 

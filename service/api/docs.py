@@ -1,38 +1,64 @@
 """The API reference: OpenAPI, and Swagger UI from files that ship with the gateway.
 
-The browser loads nothing from other hosts, and a content security policy forbids it.
+The browser loads nothing from other hosts and runs no inline script: a content security policy
+forbids both. `GATEWAY_DOCS` switches all of it off.
 """
 
 from importlib.resources import files
 from typing import Final
 
 from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
+from starlette.types import Receive, Scope, Send
 
+from core.errors import NotFound
 from service.api.openapi_document import TITLE, openapi_document
+from service.context import app_context
 from service.http.json_response import json_bytes_response
 from service.http.strict_route import FastRoute
 
 ASSETS: Final = "/docs/assets"
 _CONTENT_SECURITY_POLICY: Final = (
-    "default-src 'none'; connect-src 'self'; img-src 'self' data:; "
-    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; "
+    "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+# Links are relative to `/docs`, so that the page works under any path of a proxy.
+_PAGE: Final = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="{assets}/swagger-ui.css">
+<link rel="icon" href="{assets}/favicon.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="{assets}/swagger-ui-bundle.js"></script>
+<script src="docs/swagger.js" data-description="openapi.json"></script>
+</body>
+</html>
+"""
 
 
 def add_docs_routes(app: FastAPI) -> None:
     """Add the routes; the description is made once, of the routes that `app` has by now."""
     description = openapi_document(app.routes)
+    script = files("service.api").joinpath("swagger.js").read_bytes()
 
-    async def openapi(_: Request) -> Response:
+    async def openapi(request: Request) -> Response:
+        _require_docs(request.scope)
         return json_bytes_response(description)
 
-    assets = StaticFiles(directory=str(files("fastapi_offline") / "static"))
-    for path, page in (("/openapi.json", openapi), ("/docs", docs)):
+    async def start_script(request: Request) -> Response:
+        _require_docs(request.scope)
+        return Response(script, media_type="text/javascript")
+
+    pages = (("/openapi.json", openapi), ("/docs", docs), ("/docs/swagger.js", start_script))
+    for path, page in pages:
         app.router.add_api_route(
             path,
             page,
@@ -40,19 +66,27 @@ def add_docs_routes(app: FastAPI) -> None:
             include_in_schema=False,
             route_class_override=FastRoute,
         )
-    app.router.routes.append(Mount(ASSETS, assets))
+    app.router.routes.append(Mount(ASSETS, _Assets()))
 
 
-async def docs(_: Request) -> Response:
+async def docs(request: Request) -> Response:
     """Swagger UI."""
-    assets = ASSETS.removeprefix("/")
-    # Relative to `/docs`, so that the page works under any path of a proxy.
-    page = get_swagger_ui_html(
-        openapi_url="openapi.json",
-        title=TITLE,
-        oauth2_redirect_url=None,
-        swagger_js_url=f"{assets}/swagger-ui-bundle.js",
-        swagger_css_url=f"{assets}/swagger-ui.css",
-        swagger_favicon_url=f"{assets}/favicon.png",
-    )
-    return HTMLResponse(page.body, headers={"content-security-policy": _CONTENT_SECURITY_POLICY})
+    _require_docs(request.scope)
+    page = _PAGE.format(title=TITLE, assets=ASSETS.removeprefix("/"))
+    return HTMLResponse(page, headers={"content-security-policy": _CONTENT_SECURITY_POLICY})
+
+
+class _Assets:
+    """The files of Swagger UI."""
+
+    def __init__(self) -> None:
+        self._files = StaticFiles(directory=str(files("fastapi_offline") / "static"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        _require_docs(scope)
+        await self._files(scope, receive, send)
+
+
+def _require_docs(scope: Scope) -> None:
+    if not app_context(scope).policy.docs:
+        raise NotFound

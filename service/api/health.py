@@ -1,18 +1,24 @@
 """Health checks and metrics, for monitoring. No authentication is required."""
 
 import asyncio
-from typing import Any, Final
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
 
 import orjson
+from fastapi import Query
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
+from core.upstream_circuits import ACCOUNT
 from service.context import AppContext, app_context
+from service.http.dependencies import Context
 from service.http.json_response import json_bytes_response, json_response
-from service.http.openapi import Tag, json_content, ref
+from service.http.openapi import Tag, json_content, problem_responses, ref
 from service.http.strict_route import FastRoute, api_router
+from service.parsing.request_models import RequestModel
 
 OK: Final = "ok"
 NO_ANSWER: Final = "no_answer"
@@ -22,7 +28,9 @@ REFUSED: Final = "refused"
 FAILING: Final = "failing"
 UNKNOWN: Final = "unknown"
 """Redis is empty: it has neither an identity nor a tenant."""
-UNREADY: Final = frozenset({NO_ANSWER, UNKNOWN, NOT_SEEN, REFUSED})
+UNREADY_TO_SUBMIT: Final = frozenset({NO_ANSWER, UNKNOWN, NOT_SEEN, REFUSED})
+PATIENCE: Final = timedelta(seconds=2)
+"""How long Redis may take: a load balancer gives up soon."""
 _ALIVE: Final = orjson.dumps({"status": OK})
 
 
@@ -43,44 +51,64 @@ async def healthz(_: Request) -> Response:
     return json_bytes_response(_ALIVE)
 
 
-@router.get(
+class ReadinessQuery(RequestModel):
+    """What to check readiness for."""
+
+    question: Annotated[
+        Literal["reads", "submit"],
+        Field(
+            alias="for",
+            description="`reads`: Redis answers. `submit`: a worker can submit to RunComfy too.",
+        ),
+    ] = "reads"
+
+
+check_router = api_router(Tag.HEALTH)
+
+
+@check_router.get(
     "/readyz",
     responses={
-        200: json_content(
-            "Redis answers, a worker was seen, RunComfy accepts the account.", "Readiness"
-        ),
-        503: json_content("A check failed; `checks` names it.", "Readiness"),
+        200: json_content("The service can do what `for` names.", "Readiness"),
+        503: json_content("It cannot; `checks` names the reason.", "Readiness"),
+        **problem_responses(400),
     },
     openapi_extra=_NO_AUTHENTICATION,
 )
-async def readyz(request: Request) -> Response:
+async def readyz(context: Context, query: Annotated[ReadinessQuery, Query()]) -> Response:
     """Readiness check.
 
-    Whether Redis answers, a worker was seen recently, and RunComfy accepts the account. An open
-    circuit breaker alone does not make the service unready: jobs wait, and reads work.
+    Whether the service can answer reads, for which it needs Redis alone: an absent worker or
+    RunComfy must not take results, events and usage from a load balancer. `?for=submit` also
+    requires a worker, and that RunComfy accepts the account. The document has both answers.
     """
-    checks = await _checks(app_context(request.scope))
-    ready = UNREADY.isdisjoint(checks.values())
-    document = {"status": "ready" if ready else "not_ready", "checks": checks}
-    return json_response(document, 200 if ready else 503)
+    checks = await _checks(context)
+    ready = {
+        "reads": checks["redis"] == OK,
+        "submit": UNREADY_TO_SUBMIT.isdisjoint(checks.values()),
+    }
+    is_ready = ready[query.question]
+    document = {"status": "ready" if is_ready else "not_ready", "ready_for": ready}
+    return json_response(document | {"checks": checks}, 200 if is_ready else 503)
 
 
 async def _checks(context: AppContext) -> dict[str, str]:
     try:
-        seen, breaker, position = await asyncio.gather(
-            context.stores.heartbeats.last_seen(),
-            context.stores.circuit_breakers.load(),
-            context.stores.identity.load(),
-        )
-        if position is None and not await context.stores.tenants.list_names():
-            return {"redis": UNKNOWN, "worker": UNCHECKED, "upstream": UNCHECKED}
-    except StoreUnavailable:
+        async with asyncio.timeout(PATIENCE.total_seconds()):
+            seen, breakers, position = await asyncio.gather(
+                context.stores.heartbeats.last_seen(),
+                context.stores.circuit_breakers.load_all(),
+                context.stores.identity.load(),
+            )
+            if position is None and not await context.stores.tenants.list_names():
+                return {"redis": UNKNOWN, "worker": UNCHECKED, "upstream": UNCHECKED}
+    except (StoreUnavailable, TimeoutError):
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = context.clock.now() - context.policy.worker_timeout
     return {
         "redis": OK,
         "worker": OK if seen and seen >= oldest else NOT_SEEN,
-        "upstream": _upstream_check(breaker),
+        "upstream": _upstream_check(breakers.get(ACCOUNT, CircuitBreaker())),
     }
 
 

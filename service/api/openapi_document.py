@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 from starlette.routing import BaseRoute
 
 from core.batches import BatchStatus
-from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus
+from core.jobs.job import BillingStatus, CancelOutcome, JobState, PublicStatus, WaitingFor
 from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
 from core.tenants.cache_policy import CacheStatus
@@ -46,6 +46,7 @@ _ENUMS: Final = (
     PublicStatus,
     QuotaPolicy,
     TimelineKind,
+    WaitingFor,
 )
 
 

@@ -64,7 +64,7 @@ class GatewayMiddleware:
             request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The shutdown timeout is over. uvicorn itself would answer 500 and log a traceback.
-            error = CutOff(is_repeatable=_is_repeatable(scope))
+            error = CutOff(is_repeatable=is_repeatable(scope))
             await sender.send_problem(error, scope, receive)
         except GatewayError as error:
             await sender.send_problem(error, scope, receive)
@@ -123,7 +123,7 @@ class _ResponseSender:
         return [*fixed, *(header for header in _NO_STORE_HEADERS if header[0] not in names)]
 
 
-def _is_repeatable(scope: Scope) -> bool:
+def is_repeatable(scope: Scope) -> bool:
     """Return whether sending the request again has no second effect (RFC 9110, 9.2.2)."""
     route = _route_of(scope)
     if scope["method"] in _IDEMPOTENT_METHODS or route.endswith(_CANCEL_SUFFIX):

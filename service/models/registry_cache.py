@@ -1,7 +1,7 @@
 """Caches the model registry, and refreshes it after each catalogue sync of a worker."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final, NoReturn
 
@@ -19,13 +19,22 @@ class ModelRegistryCache:
     """One process's registry: handlers read `registry`, which only this class replaces."""
 
     def __init__(
-        self, registry: ModelRegistry, catalogue: CatalogueRepository, clock: Clock, emit: Emit
+        self,
+        registry: ModelRegistry,
+        catalogue: CatalogueRepository,
+        clock: Clock,
+        emit: Emit,
+        on_refresh: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
-        """Start with `registry`; newer models come from `catalogue`."""
+        """Start with `registry`; newer models come from `catalogue`.
+
+        `on_refresh` is called with the ids of each new registry.
+        """
         self.registry = registry
         self._catalogue = catalogue
         self._clock = clock
         self._emit = emit
+        self._on_refresh = on_refresh
         self._disconnected_at: timedelta | None = None
         self._missed_at: timedelta | None = None
 
@@ -57,6 +66,7 @@ class ModelRegistryCache:
         self.registry = await asyncio.to_thread(
             self.registry.with_catalogue, tuple(snapshot.models.values()), at
         )
+        self._on_refresh(self.registry.by_id)
 
     async def refresh_forever(self, interval: timedelta) -> NoReturn:
         """Refresh periodically. An outage of Redis is reported once, and once when it ends."""

@@ -1,5 +1,6 @@
 """A tenant's API keys. Several can be valid at a time, so that keys rotate without downtime."""
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
@@ -17,6 +18,8 @@ from service.operator_context import AdminContext
 from service.tenants.tenants import load_tenant
 
 _ID_LENGTH: Final = 16
+# Too short a start could name another key than the operator means, once there are more.
+_ID_PREFIX: Final = re.compile(r"[0-9a-f]{4,16}")
 
 
 def key_id(record: ApiKey) -> str:
@@ -54,21 +57,25 @@ async def list_keys(admin: AdminContext, tenant: str) -> Sequence[ApiKeyUsage]:
 
 
 async def revoke_key(admin: AdminContext, tenant: str, key_or_id: str) -> ApiKey:
-    """Revoke a key with immediate effect. `key_or_id`: its id, or the key itself if it leaked.
+    """Revoke a key with immediate effect. Jobs that were submitted with it continue.
 
-    Jobs that were submitted with it continue. Raises `NotFound`.
+    `key_or_id`: its id or the start of it, or the key itself if it leaked. Raises `NotFound`, and
+    `Conflict` if several ids start so.
     """
     prefix = _digest_prefix(key_or_id)
-    for use in await list_keys(admin, tenant):
-        if use.api_key.digest.startswith(prefix):
-            await admin.stores.tenants.revoke_key(tenant, use.api_key.digest)
-            await admin.record_action("key.revoke", f"{tenant}/{key_id(use.api_key)}")
-            return use.api_key
-    raise NotFound(f"The tenant {tenant} has no such key.")
+    keys = [use.api_key for use in await list_keys(admin, tenant)]
+    found = [key for key in keys if key.digest.startswith(prefix)]
+    if not found:
+        raise NotFound(f"The tenant {tenant} has no such key.")
+    if len(found) > 1:
+        raise Conflict(f"The tenant {tenant} has {len(found)} keys whose ids start so.")
+    await admin.stores.tenants.revoke_key(tenant, found[0].digest)
+    await admin.record_action("key.revoke", f"{tenant}/{key_id(found[0])}")
+    return found[0]
 
 
 def _digest_prefix(key_or_id: str) -> str:
-    if len(key_or_id) == _ID_LENGTH:
+    if _ID_PREFIX.fullmatch(key_or_id):
         return key_or_id
     try:
         return parse_api_key(key_or_id).digest

@@ -5,7 +5,7 @@ Changes nothing but the state that it is given.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from simulator.runcomfy.catalogue import MAX_LIMIT, CatalogueQuery
@@ -42,10 +42,9 @@ class ApiRequest:
     triggers: PromptTriggers = NO_TRIGGERS
     anomaly: Anomaly | None = None
 
-    @property
-    def render_context(self) -> RenderContext:
-        """The values that documents depend on."""
-        return RenderContext(now=self.now, base_url=self.base_url)
+    def render_context(self, state: RunComfyState) -> RenderContext:
+        """Return the values that documents depend on."""
+        return RenderContext(self.now, self.base_url, state.config.vocabulary)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +86,14 @@ def submit(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     if state.is_out_of_balance:
         return _error_response(RunComfyErrorCode.INSUFFICIENT_BALANCE, "Insufficient balance")
     valid = ValidatedSubmit(model, api_request.payload, api_request.triggers, api_request.anomaly)
-    return ApiResponse(
-        200, submit_document(state.submit(valid, api_request.now), api_request.render_context)
-    )
+    job = state.submit(valid, api_request.now)
+    return ApiResponse(200, submit_document(job, api_request.render_context(state)))
 
 
 def status(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     """Return a request's status."""
     return _handle_request_call(
-        state, api_request, lambda job: status_document(job, api_request.render_context)
+        state, api_request, lambda job: status_document(job, api_request.render_context(state))
     )
 
 
@@ -105,18 +103,20 @@ def result(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     def document(job: SimulatedRequest) -> Json:
         include_cost = _is_true(api_request.query.get("include_cost"))
         cost = cost_document(job, api_request.now, state.config.cost_delay) if include_cost else {}
-        return {**result_document(job, api_request.render_context), **cost}
+        return {**result_document(job, api_request.render_context(state)), **cost}
 
     return _handle_request_call(state, api_request, document)
 
 
 def cancel(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
-    """Cancel a queued request."""
-    return _handle_request_call(
+    """Cancel a queued request; 202 whatever the outcome."""
+    context = api_request.render_context(state)
+    answer = _handle_request_call(
         state,
         api_request,
-        lambda job: cancel_document(*state.cancel(job, api_request.now), api_request.now),
+        lambda job: cancel_document(*state.cancel(job, api_request.now), context),
     )
+    return replace(answer, status=202) if answer.status == 200 else answer  # noqa: PLR2004 - HTTP
 
 
 def models(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
@@ -155,7 +155,12 @@ def model(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
 def balance(state: RunComfyState, _api_request: ApiRequest) -> ApiResponse:
     """Return the balance, in USD and in micro-dollars."""
     amount = state.config.balance
-    return ApiResponse(200, {"balance_usd": amount / MICRO_PER_USD, "balance_microdollars": amount})
+    document = {
+        "balance_usd": amount / MICRO_PER_USD,
+        "balance_microdollars": amount,
+        "currency": "USD",
+    }
+    return ApiResponse(200, document)
 
 
 def not_found() -> ApiResponse:

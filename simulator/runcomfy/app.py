@@ -86,7 +86,8 @@ class RunComfyApi:
             answer = authenticate_and_handle(
                 handler, self._state, replace(api_request, anomaly=rule.anomaly)
             )
-        return TriggeredFault(rule=rule, operation=operation, answer=answer, clock=self._clock)
+        words = self._state.config.vocabulary
+        return TriggeredFault(rule, operation, answer, self._clock, words)
 
     def _find_rule(
         self, operation: SimulatedOperation, api_request: ApiRequest

@@ -12,7 +12,7 @@ import orjson
 from simulator.runcomfy.job import Product
 from simulator.script_fields import Json
 
-MAX_LIMIT = 100
+MAX_LIMIT = 500
 _SCHEMAS = ("input_schema", "output_schema")
 
 
@@ -98,13 +98,21 @@ def load_catalogue(path: Path | None = None) -> SimulatedCatalogue:
 
 def _models(rows: Iterable[Json]) -> Iterable[SimulatedModel]:
     for row in rows:
-        yield SimulatedModel(
-            card=row["card"], tariff=Tariff(**row["tariff"]), output_kind=row["makes"]
-        )
+        card = row["card"] | _derived_fields(row["card"])
+        yield SimulatedModel(card=card, tariff=Tariff(**row["tariff"]), output_kind=row["makes"])
+
+
+def _derived_fields(card: Json) -> Json:
+    schema = card["input_schema"]
+    return {
+        "model_url": f"https://www.runcomfy.com/models/{card['model_id']}",
+        "inputs": list(schema["properties"]),
+        "required_inputs": schema.get("required", []),
+    }
 
 
 def _matches(card: Json, query: CatalogueQuery) -> bool:
-    text = f"{card['model_id']} {card['display_name']}".lower()
+    text = f"{card['model_id']} {card['display_name']} {card['description']}".lower()
     return (
         query.search.lower() in text
         and query.category in {"", *card["categories"]}

@@ -7,6 +7,7 @@
 | ``GET /_sim/calls`` | calls per operation, and how many of them failed by a rule |
 | ``POST /_sim/balance`` | ``{"usd": 5, "enforce": true}`` |
 | ``POST /_sim/pace`` | ``{"queue": [0, 1], "run": [2, 6]}`` seconds, ``{"cost_delay": 3}`` |
+| ``POST /_sim/words`` | ``{"words": "alternative"}`` or ``"documented"``: the status words |
 | ``POST /_sim/reset`` | restores the initial state; ``GET /_sim/healthz`` answers ``ok`` |
 """
 
@@ -24,6 +25,7 @@ from simulator.runcomfy.documents import MICRO_PER_USD
 from simulator.runcomfy.faults import SimulatedOperation, parse_rules, rule_to_json
 from simulator.runcomfy.job import DurationRange, Pace
 from simulator.runcomfy.state import PaidSubmission, RunComfyState, SimulatorConfig
+from simulator.runcomfy.vocabulary import Vocabulary
 from simulator.script_fields import Fields, Json, ScriptError
 
 ReadHandler = Callable[[RunComfyState, Request], object]
@@ -42,6 +44,7 @@ def build_control_routes(state: RunComfyState) -> list[Route]:
         Route("/_sim/calls", _build_read_endpoint(state, _calls), methods=["GET"]),
         Route("/_sim/balance", _build_write_endpoint(state, _set_balance), methods=["POST"]),
         Route("/_sim/pace", _build_write_endpoint(state, _set_pace), methods=["POST"]),
+        Route("/_sim/words", _build_write_endpoint(state, _set_words), methods=["POST"]),
         Route("/_sim/reset", _build_read_endpoint(state, _reset), methods=["POST"]),
     ]
 
@@ -159,6 +162,14 @@ def _set_pace(state: RunComfyState, document: object) -> object:
     fields.reject_unknown()
     state.update_config(replace(setup, pace=Pace(queue, run), cost_delay=cost_delay))
     return _pace_to_json(state.config)
+
+
+def _set_words(state: RunComfyState, document: object) -> object:
+    fields = Fields(document)
+    words = fields.choice("words", Vocabulary) or state.config.vocabulary
+    fields.reject_unknown()
+    state.update_config(replace(state.config, vocabulary=words))
+    return {"words": words.value}
 
 
 def _parse_range(fields: Fields, name: str, default: DurationRange) -> DurationRange:

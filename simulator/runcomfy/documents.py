@@ -1,5 +1,6 @@
 """RunComfy's JSON documents about requests, and their anomalies."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -11,6 +12,7 @@ from simulator.runcomfy.job import (
     SimulatedRequest,
     Status,
 )
+from simulator.runcomfy.vocabulary import RESULT_WORDS, STATUS_WORDS, Vocabulary
 from simulator.script_fields import Json
 
 MICRO_PER_USD = 1_000_000
@@ -19,10 +21,21 @@ _FILE_NAMES = {"video": "output.mp4", "image": "output.png"}
 
 @dataclass(frozen=True, slots=True)
 class RenderContext:
-    """What a document depends on besides the request: the time and the called base URL."""
+    """What a document depends on besides the request: the time, the called base URL, the words."""
 
     now: datetime
     base_url: str
+    vocabulary: Vocabulary = Vocabulary.DOCUMENTED
+
+    @property
+    def status_words(self) -> Mapping[Status, str]:
+        """The words of the status call and the cancel call."""
+        return STATUS_WORDS[self.vocabulary]
+
+    @property
+    def result_words(self) -> Mapping[Status, str]:
+        """The words of the result call."""
+        return RESULT_WORDS[self.vocabulary]
 
 
 def submit_document(job: SimulatedRequest, context: RenderContext) -> Json:
@@ -36,12 +49,12 @@ def status_document(job: SimulatedRequest, context: RenderContext) -> Json:
     status = job.status_at(context.now)
     document: Json = {
         "request_id": job.request_id,
-        "status": status.value,
+        "status": context.status_words[status],
         **_addresses(job, context),
     }
     if status is Status.IN_QUEUE:
         document["queue_position"] = job.queue_position_at(context.now)
-    return _apply_own_anomaly(job, status, document)
+    return _apply_own_anomaly(job, status, document, context.vocabulary)
 
 
 def result_document(job: SimulatedRequest, context: RenderContext) -> Json:
@@ -51,7 +64,7 @@ def result_document(job: SimulatedRequest, context: RenderContext) -> Json:
     document: Json = {
         "request_id": job.request_id,
         "model_id": job.model_id,
-        "status": status.value,
+        "status": context.result_words[status],
         "created_at": _format_instant(job.submitted_at),
     }
     if finished_at is not None:
@@ -59,7 +72,7 @@ def result_document(job: SimulatedRequest, context: RenderContext) -> Json:
         document["output"] = output_document(job, context) if done else None
         document["error"] = None
         document["finished_at"] = _format_instant(finished_at)
-    return _apply_own_anomaly(job, status, document)
+    return _apply_own_anomaly(job, status, document, context.vocabulary)
 
 
 def cost_document(job: SimulatedRequest, now: datetime, delay: timedelta) -> Json:
@@ -70,10 +83,12 @@ def cost_document(job: SimulatedRequest, now: datetime, delay: timedelta) -> Jso
     return {"cost": job.charge / MICRO_PER_USD}
 
 
-def cancel_document(job: SimulatedRequest, outcome: SimulatedCancelOutcome, now: datetime) -> Json:
+def cancel_document(
+    job: SimulatedRequest, outcome: SimulatedCancelOutcome, context: RenderContext
+) -> Json:
     """Return the status after the cancel call, and its outcome."""
-    status = job.status_at(now)
-    return {"request_id": job.request_id, "status": status.value, "outcome": outcome.value}
+    word = context.status_words[job.status_at(context.now)]
+    return {"request_id": job.request_id, "status": word, "outcome": outcome.value}
 
 
 def output_document(job: SimulatedRequest, context: RenderContext) -> Json:
@@ -94,26 +109,33 @@ def file_names(product: Product) -> tuple[str, ...]:
     return (f"{stem}{dot}{suffix}", *more)
 
 
-def apply_anomaly(document: Json, anomaly: Anomaly) -> Json:
+def apply_anomaly(document: Json, anomaly: Anomaly, vocabulary: Vocabulary) -> Json:
     """Return the document changed by an anomaly, whatever the request's real state."""
+    words = (RESULT_WORDS if _is_result(document) else STATUS_WORDS)[vocabulary]
     match anomaly.kind:
         case AnomalyKind.UNKNOWN_WORD:
             return {**_without_final_fields(document), "status": anomaly.status_word}
         case AnomalyKind.COMPLETED_WITHOUT_OUTPUT:
-            return {**_as_finished(document), "status": Status.COMPLETED.value}
-        case AnomalyKind.STATUS_RESULT_DISAGREE if "model_id" not in document:
-            return {**_as_finished(document), "status": Status.COMPLETED.value}
+            return {**_as_finished(document), "status": words[Status.COMPLETED]}
+        case AnomalyKind.STATUS_RESULT_DISAGREE if not _is_result(document):
+            return {**_as_finished(document), "status": words[Status.COMPLETED]}
         case AnomalyKind.FAILED | AnomalyKind.STATUS_RESULT_DISAGREE:
-            return {**_as_finished(document, anomaly.error), "status": Status.FAILED.value}
+            return {**_as_finished(document, anomaly.error), "status": words[Status.FAILED]}
 
 
-def _apply_own_anomaly(job: SimulatedRequest, status: Status, document: Json) -> Json:
+def _is_result(document: Json) -> bool:
+    return "model_id" in document
+
+
+def _apply_own_anomaly(
+    job: SimulatedRequest, status: Status, document: Json, vocabulary: Vocabulary
+) -> Json:
     if job.anomaly is None or status is Status.CANCELLED:
         return document
     ended = status is Status.COMPLETED
     unknown = job.anomaly.kind is AnomalyKind.UNKNOWN_WORD
     applies = status is Status.IN_PROGRESS if unknown else ended
-    return apply_anomaly(document, job.anomaly) if applies else document
+    return apply_anomaly(document, job.anomaly, vocabulary) if applies else document
 
 
 def _without_final_fields(document: Json) -> Json:
@@ -123,7 +145,7 @@ def _without_final_fields(document: Json) -> Json:
 
 def _as_finished(document: Json, error: object = None) -> Json:
     bare = _without_final_fields(document)
-    if "model_id" not in document:
+    if not _is_result(document):
         return bare
     finished_at = document.get("finished_at", document["created_at"])
     return {**bare, "output": None, "error": error, "finished_at": finished_at}

@@ -18,6 +18,7 @@ from simulator.runcomfy.answers import ApiResponse, not_found
 from simulator.runcomfy.documents import apply_anomaly
 from simulator.runcomfy.errors import error_document, error_for_status
 from simulator.runcomfy.faults import FaultRule, SimulatedFaultKind, SimulatedOperation
+from simulator.runcomfy.vocabulary import Vocabulary
 from simulator.script_fields import Json
 
 _PAGE = """<!DOCTYPE html><html><head><title>{status} | edge</title></head>
@@ -33,6 +34,7 @@ class TriggeredFault:
     operation: SimulatedOperation
     answer: ApiResponse | None
     clock: SimulatorClock
+    vocabulary: Vocabulary
 
     @property
     def document(self) -> Json:
@@ -102,7 +104,7 @@ def _anomalous(fault: TriggeredFault) -> Response:
         or "status" not in fault.document
     ):
         return _json_response(fault.document, fault.status)
-    return _json_response(apply_anomaly(fault.document, anomaly), fault.status)
+    return _json_response(apply_anomaly(fault.document, anomaly, fault.vocabulary), fault.status)
 
 
 def _redirect(fault: TriggeredFault) -> Response:

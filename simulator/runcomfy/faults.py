@@ -42,7 +42,7 @@ class SimulatedFaultKind(StrEnum):
     SERVER_ERROR_AFTER = "5xx_after"
     SLOW = "slow"
     HANG = "hang"
-    MISSING_ID = "id_less"
+    MISSING_ID = "missing_id"
     UNKNOWN_WORD = "unknown_word"
     COMPLETED_WITHOUT_OUTPUT = "completed_without_output"
     STATUS_RESULT_DISAGREE = "status_result_disagree"
@@ -50,7 +50,7 @@ class SimulatedFaultKind(StrEnum):
     REDIRECT = "redirect"
     HUGE = "huge"
     GARBAGE = "garbage"
-    NOT_FOUND = "gone"
+    NOT_FOUND = "not_found"
     NOT_JSON_CONTENT_TYPE = "not_json_content_type"
 
 

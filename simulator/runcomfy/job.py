@@ -13,7 +13,7 @@ UNKNOWN_WORD = "warming_up"
 
 
 class Status(StrEnum):
-    """The documented status words, and ``failed``, which only RunComfy's clients mention."""
+    """The states of a request; ``vocabulary`` has the words that each call uses for them."""
 
     IN_QUEUE = "in_queue"
     IN_PROGRESS = "in_progress"

@@ -16,6 +16,7 @@ from simulator.runcomfy.catalogue import SimulatedCatalogue, SimulatedModel
 from simulator.runcomfy.faults import CallContext, FaultRule, SimulatedOperation
 from simulator.runcomfy.job import Anomaly, Pace, SimulatedCancelOutcome, SimulatedRequest
 from simulator.runcomfy.prompt_triggers import PromptTriggers
+from simulator.runcomfy.vocabulary import Vocabulary
 from simulator.script_fields import Json
 from simulator.script_rules import RuleList
 
@@ -33,6 +34,7 @@ class SimulatorConfig:
     cost_delay: timedelta = timedelta(0)
     balance: int = 100_000_000
     enforce_balance: bool = False
+    vocabulary: Vocabulary = Vocabulary.DOCUMENTED
 
 
 @dataclass(frozen=True, slots=True)

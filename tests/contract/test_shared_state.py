@@ -4,11 +4,12 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from core.circuit_breaker import BreakerPolicy, BreakerState, CircuitBreaker
+from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
+from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, model_circuit
 from core.webhooks.config import initial_config
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, tenant_credential
@@ -53,29 +54,45 @@ async def test_an_unknown_tenant_is_not_there(backend: StoreBackend) -> None:
     assert await backend.tenants.load("nobody") is None
 
 
-async def test_a_breaker_that_was_never_written_is_closed(backend: StoreBackend) -> None:
-    assert await backend.circuit_breakers.load() == CircuitBreaker()
+REASON = BreakerReason.ACCOUNT_REFUSED
+
+
+async def test_breakers_that_were_never_written_are_closed(backend: StoreBackend) -> None:
+    assert await backend.circuit_breakers.load("a/b") == Circuits("a/b")
+    assert await backend.circuit_breakers.load_all() == {}
+
+
+async def test_each_breaker_is_stored_by_itself(backend: StoreBackend) -> None:
+    store, opened = backend.circuit_breakers, {}
+    for name in (ACCOUNT, BALANCE, model_circuit("a/b"), model_circuit("c/d")):
+        opened[name] = CircuitBreaker().record_failure(name, backend.clock.now(), POLICY)
+        assert await store.compare_and_set(name, CircuitBreaker(), opened[name])
+    assert await store.load_all() == opened
+    assert (await store.load("c/d")).named() == {
+        name: breaker for name, breaker in opened.items() if name != model_circuit("a/b")
+    }
+    assert await store.compare_and_set(ACCOUNT, opened[ACCOUNT], opened[ACCOUNT].record_success())
+    assert await store.load_all() == {k: v for k, v in opened.items() if k != ACCOUNT}
 
 
 async def test_of_many_writes_of_one_version_exactly_one_wins(backend: StoreBackend) -> None:
-    before, now = await backend.circuit_breakers.load(), backend.clock.now()
-    nexts = [before.record_account_refusal(f"worker {number}", now, POLICY) for number in range(20)]
+    before, now = CircuitBreaker(), backend.clock.now()
+    nexts = [before.record_refusal(REASON, f"worker {n}", now, POLICY) for n in range(20)]
     won = await asyncio.gather(
-        *(backend.circuit_breakers.compare_and_set(before, after) for after in nexts)
+        *(backend.circuit_breakers.compare_and_set(ACCOUNT, before, after) for after in nexts)
     )
     assert won.count(True) == 1
-    assert await backend.circuit_breakers.load() == nexts[won.index(True)]
+    assert (await backend.circuit_breakers.load("a/b")).account == nexts[won.index(True)]
 
 
 async def test_an_old_breaker_replaces_nothing(backend: StoreBackend) -> None:
-    first, now = await backend.circuit_breakers.load(), backend.clock.now()
-    opened = first.record_account_refusal("402", now, POLICY)
-    assert await backend.circuit_breakers.compare_and_set(first, opened)
-    assert not await backend.circuit_breakers.compare_and_set(
-        first, first.record_throttle(SECOND, now, POLICY)
-    )
-    assert await backend.circuit_breakers.compare_and_set(opened, opened.record_success())
-    assert (await backend.circuit_breakers.load()).state is BreakerState.CLOSED
+    first, now, store = CircuitBreaker(), backend.clock.now(), backend.circuit_breakers
+    opened = first.record_refusal(REASON, "401", now, POLICY)
+    assert await store.compare_and_set(ACCOUNT, first, opened)
+    throttled = first.record_throttle(SECOND, now, POLICY)
+    assert not await store.compare_and_set(ACCOUNT, first, throttled)
+    assert await store.compare_and_set(ACCOUNT, opened, opened.record_success())
+    assert (await store.load("a/b")).account.state is BreakerState.CLOSED
 
 
 async def test_a_catalogue_that_was_never_read_is_empty_and_has_no_age(

@@ -34,6 +34,13 @@ async def test_a_tenant_has_at_first_what_it_was_created_with(backend: StoreBack
     assert await backend.webhook_configs.load("nobody") is None
 
 
+async def test_every_tenant_with_a_config_is_listed(backend: StoreBackend) -> None:
+    now = backend.clock.now()
+    made = initial_config("eve", None, "whsec_x", now)
+    await backend.tenants.create(Tenant("eve", now), ApiKey("digest-eve", "eve", now), made)
+    assert await backend.webhook_configs.list_tenants() == {"ada", "bob", "eve"}
+
+
 async def test_what_operators_change_at_the_tenant_is_seen_in_its_setup(
     backend: StoreBackend,
 ) -> None:

@@ -1,9 +1,13 @@
 """The Kubernetes objects: hardened as the image is, with least privilege."""
 
+import subprocess
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
+from core.webhooks.url_policy import ADDRESS_RULES, AddressKind, TargetPolicy
 from service.settings import ServiceSettings
 from tests.support.deployment import ROOT, run_tool
 from worker.settings import WorkerSettings
@@ -65,6 +69,47 @@ def test_the_front_end_reaches_names_and_redis_alone(manifests: list[Manifest]) 
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     reached = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
     assert reached == {53, 6379, 6380}
+
+
+def test_the_worker_reaches_nothing_inside_but_redis(manifests: list[Manifest]) -> None:
+    policy = of_kind(manifests, "NetworkPolicy")["gateway-worker"]["spec"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    anywhere = {p["port"] for rule in policy["egress"] if "to" not in rule for p in rule["ports"]}
+    assert anywhere == {53, 6379, 6380}
+    (public,) = [rule for rule in policy["egress"] if "to" in rule]
+    assert {port["port"] for port in public["ports"]} == TargetPolicy().ports
+    blocks = [target["ipBlock"] for target in public["to"]]
+    for network, kind in ADDRESS_RULES:
+        address = network[0]
+        reached = any(
+            address in ip_network(block["cidr"])
+            and not any(address in ip_network(excluded) for excluded in block["except"])
+            for block in blocks
+        )
+        is_inside = kind not in {AddressKind.PUBLIC, AddressKind.DOCUMENTATION}
+        assert not (reached and is_inside), (address, kind)
+
+
+def test_redis_requires_its_password(manifests: list[Manifest], tmp_path: Path) -> None:
+    (container,) = pods(manifests)["gateway-redis"]["containers"]
+    shell, option, script, name = container["command"]
+    script = script.replace("/tmp/", f"{tmp_path}/")  # noqa: S108 - the pod's own folder
+    server = tmp_path / "redis-server"
+    server.write_text('#!/bin/sh\ncat "$1"; shift; echo "$@"\n')
+    server.chmod(0o700)
+    ran = subprocess.run(
+        [shell, option, script, name, *container["args"]],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "REDISCLI_AUTH": "s3cret"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    first, arguments = ran.stdout.splitlines()
+    assert first == 'requirepass "s3cret"'
+    assert arguments.startswith("--dir /data --appendonly yes --appendfsync always ")
+    assert "s3cret" not in arguments
+    assert (tmp_path / "password.conf").stat().st_mode & 0o077 == 0
+    assert {entry["name"] for entry in container["env"]} == {"REDISCLI_AUTH"}
 
 
 def test_a_pod_is_given_more_time_than_its_process_takes_to_finish(

@@ -17,7 +17,7 @@ def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
 
     assert answer.status_code == 200, answer.text
     assert answer.headers["preference-applied"] == "wait=30"
-    assert answer.json()["status"] == "completed"
+    assert answer.json()["gateway_status"] == "completed"
     assert answer.json()["output"]
 
 

@@ -141,7 +141,7 @@ def break_things(stack: Stack, answers: RecordedAnswers, key: str) -> None:
         answers.submit(key)
     stack.workers[0].kill()
     stack.workers[0].start()
-    stack.services[0].wait_until_ready("/readyz")
+    stack.services[0].wait_until_ready("/readyz?for=submit")
     answers.submit(key)
 
 

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
 from core.errors import NotFound, StoreTimeout, StoreUnavailable
-from core.jobs.job import Job, JobRecord
+from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable, ObjectInfo
 from core.store.deliveries import AttemptWriteResult
@@ -26,6 +26,7 @@ from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
+from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
@@ -256,6 +257,16 @@ class ProcessJobs:
         """See `JobStore.claim_due`."""
         return await self.connection.call(lambda: self.stores.jobs.claim_due(lease, limit))
 
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """See `JobStore.wake_waiting`."""
+        return await self.connection.call(lambda: self.stores.jobs.wake_waiting(waiting_for))
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """See `JobStore.find_cheapest_waiting`."""
+        return await self.connection.call(
+            lambda: self.stores.jobs.find_cheapest_waiting(waiting_for)
+        )
+
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """See `JobStore.list_in_doubt`."""
         return await self.connection.call(lambda: self.stores.jobs.list_in_doubt(limit))
@@ -280,14 +291,20 @@ class ProcessBreakers:
     connection: StoreConnection
     stores: MemoryStores
 
-    async def load(self) -> CircuitBreaker:
+    async def load(self, model_id: str) -> Circuits:
         """See `CircuitBreakerStore.load`."""
-        return await self.connection.call(self.stores.circuit_breakers.load)
+        return await self.connection.call(lambda: self.stores.circuit_breakers.load(model_id))
 
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
+    async def load_all(self) -> Mapping[str, CircuitBreaker]:
+        """See `CircuitBreakerStore.load_all`."""
+        return await self.connection.call(self.stores.circuit_breakers.load_all)
+
+    async def compare_and_set(
+        self, name: str, before: CircuitBreaker, after: CircuitBreaker
+    ) -> bool:
         """See `CircuitBreakerStore.compare_and_set`."""
         return await self.connection.call(
-            lambda: self.stores.circuit_breakers.compare_and_set(before, after)
+            lambda: self.stores.circuit_breakers.compare_and_set(name, before, after)
         )
 
     async def take_submit_token(self) -> datetime | None:
@@ -341,6 +358,10 @@ class ProcessWebhooks:
         return await self.connection.call(
             lambda: self.stores.webhook_configs.load_versioned(tenant)
         )
+
+    async def list_tenants(self) -> frozenset[str]:
+        """See `WebhookConfigStore.list_tenants`."""
+        return await self.connection.call(self.stores.webhook_configs.list_tenants)
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""

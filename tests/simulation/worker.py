@@ -196,7 +196,9 @@ class SimulatedWorker:
         upstream = ProcessUpstream(self.lifetime, around.runcomfy)
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))
         rules = DecisionContext(name, self._policy, around.randomness.stream(f"rules:{name}"))
-        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), self._emit)
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), self._emit
+        )
         writer = JobWriter(stores, clock, self._emit)
         journal = Journal(
             ProcessObjects(

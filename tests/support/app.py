@@ -31,6 +31,7 @@ from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
+from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, UnlistedPolicy, load_cards
@@ -54,6 +55,7 @@ KLING_INPUT: Final[dict[str, Any]] = {
     "duration": 5,
 }
 MAX_SUBSCRIPTIONS: Final = 3
+MAX_SUBMIT_OUTAGE: Final = timedelta(minutes=5)
 BASE_URL: Final = "http://gateway.test"
 
 POLICY: Final = HttpPolicy(
@@ -249,6 +251,13 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
+        submit_availability=SubmitAvailability(
+            stores.heartbeats,
+            stores.circuit_breakers,
+            clock,
+            policy.worker_timeout,
+            MAX_SUBMIT_OUTAGE,
+        ),
         clock=clock,
         ids=SeededIds(Random(1)),
         policy=policy,

@@ -7,8 +7,11 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Protocol
 
+from pydantic import SecretStr
+
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.encryption import SecretCipher, new_encryption_key
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
 from tests.support.clock import FakeClock
@@ -84,7 +87,8 @@ def memory_backend(clock: FakeClock) -> StoreBackend:
 
 def redis_backend(clock: FakeClock, wire: RedisClient) -> StoreBackend:
     """The stores over an empty Redis."""
-    stores = open_stores(wire, LuaScripts(wire, load_scripts()), clock)
+    cipher = SecretCipher([SecretStr(new_encryption_key())])
+    stores = open_stores(wire, LuaScripts(wire, load_scripts()), clock, cipher)
     return StoreBackend(**_fields_of(stores), clock=clock, probe=RedisProbe(wire))
 
 

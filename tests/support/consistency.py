@@ -84,6 +84,10 @@ async def find_inconsistencies(wire: RedisClient) -> list[str]:
     placed = [each for each in held if each.job.state is not JobState.FOLLOWING]
     lost = {each.job.id for each in placed if not each.job.is_final and not each.has_slot}
     lost ^= {name for lane in seen.queues.values() for name in lane}
+    waiting_for = {each.job.id: each.job.waiting_for for each in held if each.job.waiting_for}
+    lost ^= set(waiting_for)
+    if seen.waiting_for != waiting_for:
+        found.append(f"jobs are indexed as {seen.waiting_for}, and wait for {waiting_for}")
     found += [f"{name} is open without a slot or a place, or closed with one" for name in lost]
     return found + await _find_stuck_queues(wire, seen)
 

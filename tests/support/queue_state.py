@@ -44,6 +44,8 @@ class QueueState:
     """The leader of each follower."""
     followers: Mapping[str, Mapping[str, float]]
     """By leader, the deadlines of its followers."""
+    waiting_for: Mapping[str, str]
+    """What each job without a place in the queues waits for."""
     inputs: Mapping[str, DedupState]
     """The entry of each canonical input, by scope and fingerprint."""
 
@@ -78,6 +80,7 @@ def read_memory(memory: MemoryState) -> QueueState:
         },
         leaders=dict(memory.coalescing.leaders),
         followers={name: dict(each) for name, each in memory.coalescing.followers.items() if each},
+        waiting_for={name: reason for reason, jobs in memory.waiting_for.items() for name in jobs},
         inputs=_inputs(memory),
     )
 
@@ -123,6 +126,11 @@ async def read_redis(wire: RedisClient) -> QueueState:
         followers={
             key.removeprefix(LUA_NAMES["followers"]): await _scored(wire, key)
             for key in await _keys(wire, LUA_NAMES["followers"])
+        },
+        waiting_for={
+            name: key.removeprefix(LUA_NAMES["waiting_jobs"])
+            for key in await _keys(wire, LUA_NAMES["waiting_jobs"])
+            for name in await _scored(wire, key)
         },
         inputs={
             key.removeprefix(LUA_NAMES["dedup"]): _input(await _raw(wire, key))

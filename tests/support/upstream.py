@@ -19,6 +19,7 @@ from worker.ports import (
     Indeterminate,
     InProgress,
     NotSent,
+    RefusalScope,
     Rejected,
     RequestNotFound,
     ResultAnswer,
@@ -263,7 +264,7 @@ def _submit_answer(going: SubmitPlan, upstream_id: str) -> SubmitAnswer:
         case SubmitOutcome.REJECTED:
             return Rejected(_fault("validation", 422))
         case SubmitOutcome.REFUSED:
-            return Rejected(_fault("no_balance", 402), account_rejected=True)
+            return Rejected(_fault("no_balance", 402), RefusalScope.BALANCE)
 
 
 def _fault(kind: str, http_status: int | None = None) -> UpstreamFault:

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from core.errors import StoreTimeout, StoreUnavailable
-from core.jobs.job import Job, JobRecord, Trigger
+from core.jobs.job import Job, JobRecord, JobState, Trigger, WaitingFor
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
 from core.money import MicroUsd
@@ -20,6 +20,7 @@ from core.observability.events import (
 )
 from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
+from core.upstream_circuits import SubmitBlock
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -160,16 +161,20 @@ class ScriptedUpstream:
 
 @dataclass
 class StubGate:
-    """A gate that is closed until `reopens_at`."""
+    """A gate that is closed until `reopens_at`, for the reason `waiting_for`."""
 
     reopens_at: datetime | None = None
+    waiting_for: WaitingFor = WaitingFor.RUNCOMFY
     recorded: list[SubmitAnswer] = field(default_factory=list)
     unavailable: bool = False
 
-    async def blocked_until(self) -> datetime | None:
-        return self.reopens_at
+    async def find_block(self, job: Job) -> SubmitBlock | None:
+        assert job.state is JobState.QUEUED
+        until = self.reopens_at
+        return None if until is None else SubmitBlock(self.waiting_for, until)
 
-    async def record_result(self, answer: SubmitAnswer) -> None:
+    async def record_answer(self, job: Job, answer: SubmitAnswer) -> None:
+        assert job.state is JobState.SUBMITTING
         if self.unavailable:
             raise StoreUnavailable
         self.recorded.append(answer)

@@ -8,7 +8,6 @@ from core.clock import Clock
 from core.observability.events import BatchCompleted, Emit
 from core.store.stores import Stores
 from core.transactions.notifications import batch_deliveries
-from core.webhooks.config import WebhookConfig
 
 LEASE: Final = timedelta(seconds=30)
 CLAIM_LIMIT: Final = 20
@@ -34,7 +33,7 @@ class BatchCompleter:
         snapshot = await self._batches.load(batch.id)
         if snapshot is None:
             return
-        config = await self._webhook_configs.load(batch.tenant) or WebhookConfig(batch.tenant)
+        config = (await self._webhook_configs.load_versioned(batch.tenant)).config
         deliveries = batch_deliveries(snapshot, config, self._clock.now())
         if await self._batches.complete(batch, deliveries):
             self._emit(_batch_completed_event(snapshot, len(deliveries)))

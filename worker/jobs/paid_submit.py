@@ -17,7 +17,16 @@ from core.journal.decisions import InDoubt, Replay, Send, SubmitStep, next_submi
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix
-from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer, Upstream
+from worker.jobs.decisions.submit import WAITING_BY_SCOPE
+from worker.ports import (
+    Accepted,
+    Indeterminate,
+    NotSent,
+    RefusalScope,
+    Rejected,
+    SubmitAnswer,
+    Upstream,
+)
 from worker.ports import UpstreamFault as Fault
 
 JOURNAL_RETRY_DELAY: Final = timedelta(milliseconds=500)
@@ -124,7 +133,7 @@ class PaidSubmitter:
         if is_late:
             return await self._free(claimed, number, NotSent(_TOO_LATE))
         answer = await self._upstream.submit(claimed.model_id, submission.input)
-        if isinstance(answer, NotSent):
+        if may_be_sent_again(answer):
             return await self._free(claimed, number, answer)
         return SentSubmit(answer, number)
 
@@ -191,7 +200,7 @@ class PaidSubmitter:
             else:
                 return Indeterminate(_ANSWER_UNREADABLE) if answer is None else replayed(answer)
 
-    async def _free(self, claimed: Job, number: int, answer: NotSent) -> SentSubmit:
+    async def _free(self, claimed: Job, number: int, answer: SubmitAnswer) -> SentSubmit:
         """Write that a submit started no work: the job's record may state it only after that."""
         recorded = recorded_answer(answer, self._clock.now())
         while self._journal is not None and recorded is not None:
@@ -226,13 +235,19 @@ def recorded_answer(answer: SubmitAnswer, now: datetime) -> JournalAnswer | None
     match answer:
         case Accepted(upstream_id):
             return JournalAnswer(Outcome.ACCEPTED, now, upstream_id)
-        case Rejected(fault, account_rejected):
-            refusal = JournalAnswer(Outcome.REJECTED, now, account_rejected=account_rejected)
-            return replace(refusal, **asdict(fault))
-        case NotSent(fault):
+        case NotSent(fault) | Rejected(fault) if may_be_sent_again(answer):
             return replace(JournalAnswer(Outcome.NOT_SENT, now), **asdict(fault))
-        case Indeterminate():
+        case Rejected(fault, scope):
+            return replace(JournalAnswer(Outcome.REJECTED, now, scope=scope), **asdict(fault))
+        case _:
             return None
+
+
+def may_be_sent_again(answer: SubmitAnswer) -> bool:
+    """Return whether an answer started no work and leaves the job to be submitted later."""
+    if isinstance(answer, Rejected):
+        return answer.scope in WAITING_BY_SCOPE
+    return isinstance(answer, NotSent)
 
 
 def replayed(answer: JournalAnswer) -> SubmitAnswer:
@@ -241,5 +256,5 @@ def replayed(answer: JournalAnswer) -> SubmitAnswer:
     if answer.outcome is Outcome.ACCEPTED and answer.upstream_id is not None:
         return Accepted(answer.upstream_id)
     if answer.outcome is Outcome.REJECTED:
-        return Rejected(fault, answer.account_rejected)
+        return Rejected(fault, RefusalScope(answer.scope))
     return Indeterminate(_ANSWER_UNREADABLE)

@@ -80,11 +80,14 @@ class JobSubmitter:
             await self._wait_until(job, self._clock.now() + JOURNAL_CHECK_DELAY)
             return None
         # Sent together, the two reads cost one round trip.
-        blocked_until, submission = await asyncio.gather(
-            self._gate.blocked_until(), self._jobs.load_submission(job)
+        block, submission = await asyncio.gather(
+            self._gate.find_block(job), self._jobs.load_submission(job)
         )
-        if blocked_until is not None:
-            await self._wait_until(job, blocked_until)
+        if block is not None:
+            await self._writer.apply(submit.wait(job, block, self._clock.now()))
+            return None
+        if job.waiting_for is not None:
+            await self._writer.apply(submit.stop_waiting(job, self._clock.now()))
             return None
         return None if submission is None else await self._claim_and_send(job, submission)
 
@@ -107,14 +110,14 @@ class JobSubmitter:
             self._writer.emit(_submit_answered_event(claimed, sent.answer))
             following, *_ = await asyncio.gather(
                 self._record_answer(claimed, sent.answer),
-                self._record_gate_result(sent.answer),
+                self._record_gate_answer(claimed, sent.answer),
                 self._paid.record(claimed, sent),
             )
         return following
 
-    async def _record_gate_result(self, answer: SubmitAnswer) -> None:
+    async def _record_gate_answer(self, job: Job, answer: SubmitAnswer) -> None:
         with suppress(StoreUnavailable):
-            await self._gate.record_result(answer)
+            await self._gate.record_answer(job, answer)
 
     async def _release_claim(self, claimed: Job) -> Job | None:
         """Undo a claim that may have been stored or not: nothing has been sent."""

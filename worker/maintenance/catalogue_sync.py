@@ -1,6 +1,7 @@
 """Copies RunComfy's model catalogue into the store."""
 
-from datetime import timedelta
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
@@ -14,6 +15,25 @@ REQUEST_INTERVAL: Final = timedelta(minutes=1)
 """Between two syncs on request, of all workers together."""
 RETRY_INTERVAL: Final = timedelta(seconds=15)
 """After a sync that failed."""
+
+
+class ListedModels:
+    """Confirms the models of the stored catalogue to the metrics, after each sync of a worker."""
+
+    def __init__(
+        self, store: CatalogueRepository, confirm: Callable[[Iterable[str]], None]
+    ) -> None:
+        """Call `confirm` with the ids of all models."""
+        self._store = store
+        self._confirm = confirm
+        self._read_at: datetime | None = None
+
+    async def refresh(self) -> None:
+        """Read the ids if the catalogue was synced since."""
+        synced_at = await self._store.synced_at()
+        if synced_at is not None and synced_at != self._read_at:
+            self._confirm(await self._store.model_ids())
+            self._read_at = synced_at
 
 
 class CatalogueSync:

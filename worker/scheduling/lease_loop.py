@@ -119,7 +119,7 @@ class LeaseLoop(Generic[T]):
     async def _wait_for_store(self, error: StoreUnavailable) -> None:
         if self._disconnected_at is None:
             self._disconnected_at = self._clock.monotonic()
-            self._emit(RedisDisconnected(detail=f"{self._work.name}: {error.detail}"))
+            self._emit(RedisDisconnected(detail=f"{self._work.name}: {error.operator_detail}"))
         await self._clock.sleep(self._policy.store_retry_delay)
 
     def _emit_if_reconnected(self) -> None:

@@ -3,6 +3,7 @@
 They cover exceptions of the HTTP libraries, HTTP statuses and RunComfy's error codes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -13,14 +14,14 @@ import aiohttp
 import httpx
 
 from core.observability.outcomes import FaultKind
+from worker.ports import RefusalScope
 
 
 class BillingEffect(Enum):
     """What the end of a submit means for billing."""
 
     NOT_SENT = "certainly no work was started; it may be sent again"
-    REJECTED = "rejected because of its input; free"
-    ACCOUNT_REJECTED = "rejected because of the account (token, balance, permission); free"
+    REJECTED = "rejected; free"
     INDETERMINATE = "unknown; it may be billed"
 
 
@@ -30,6 +31,8 @@ class Classification:
 
     billing_effect: BillingEffect
     kind: FaultKind
+    scope: RefusalScope = RefusalScope.INPUT
+    """Of a rejection: what it is about."""
 
 
 class ResponseTooLarge(Exception):
@@ -109,8 +112,16 @@ KINDS_BY_AIOHTTP_ERROR: Final[tuple[tuple[type[Exception], FaultKind], ...]] = (
 
 _REJECTED: Final = Classification(BillingEffect.REJECTED, FaultKind.HTTP_4XX)
 _ACCOUNT_REJECTED: Final = Classification(
-    BillingEffect.ACCOUNT_REJECTED, FaultKind.ACCOUNT_REJECTED
+    BillingEffect.REJECTED, FaultKind.ACCOUNT_REJECTED, RefusalScope.ACCOUNT
 )
+_BALANCE_REJECTED: Final = Classification(
+    BillingEffect.REJECTED, FaultKind.BALANCE_REJECTED, RefusalScope.BALANCE
+)
+_MODEL_REJECTED: Final = Classification(
+    BillingEffect.REJECTED, FaultKind.MODEL_REJECTED, RefusalScope.MODEL
+)
+HTML_REJECTED: Final = Classification(BillingEffect.REJECTED, FaultKind.HTML, RefusalScope.NONE)
+"""A 4xx with an HTML page: a firewall's about one prompt must not stop other jobs."""
 
 # RunComfy documents 400, 401, 402, 403, 404, 422 and 429. The others mean by RFC 9110, 6585, 7725
 # and 8470 that the request was rejected before it was processed. Left out, and so indeterminate:
@@ -118,8 +129,8 @@ _ACCOUNT_REJECTED: Final = Classification(
 CLASSIFICATIONS_BY_STATUS: Final[Mapping[int, Classification]] = {
     400: _REJECTED,
     401: _ACCOUNT_REJECTED,
-    402: _ACCOUNT_REJECTED,
-    403: _ACCOUNT_REJECTED,
+    402: _BALANCE_REJECTED,
+    403: _MODEL_REJECTED,
     404: _REJECTED,
     405: _REJECTED,
     406: _REJECTED,
@@ -138,9 +149,16 @@ CLASSIFICATIONS_BY_STATUS: Final[Mapping[int, Classification]] = {
     451: _REJECTED,
 }
 
-# RunComfy's codes about the account, whatever their HTTP status: no balance; token missing, expired
-# or revoked.
-ACCOUNT_CODES: Final = frozenset({"400002", "400004"})
+SCOPED_CODES: Final[Mapping[str, Classification]] = {
+    "400002": _BALANCE_REJECTED,
+    "400004": _ACCOUNT_REJECTED,
+    "403001": _MODEL_REJECTED,
+}
+"""RunComfy's codes that mean the same under any HTTP status: no balance for this operation; token
+missing, expired or revoked, or account inactive; a resource of others."""
+_INACTIVE_ACCOUNT: Final = re.compile(
+    r"\baccount\b.{0,40}\b(inactive|suspended|disabled|deactivated|banned|locked)\b", re.IGNORECASE
+)
 NOT_FOUND_CODE: Final = "404001"
 _CODE_DIGITS: Final = 6
 
@@ -183,14 +201,19 @@ def classify_code(code: str) -> Classification:
     A code 4xxxxx means what its first three digits mean as an HTTP status. 500001 and undocumented
     codes are indeterminate.
     """
-    if code in ACCOUNT_CODES:
-        return _ACCOUNT_REJECTED
+    if code in SCOPED_CODES:
+        return SCOPED_CODES[code]
     in_family = len(code) == _CODE_DIGITS and code.isascii() and code.isdecimal()
     mirrored = CLASSIFICATIONS_BY_STATUS.get(int(code[:3])) if in_family else None
     if mirrored is None:
         return Classification(BillingEffect.INDETERMINATE, FaultKind.ERROR_IN_200)
+    is_scoped = mirrored.scope is not RefusalScope.INPUT
     return (
-        mirrored
-        if mirrored.billing_effect is BillingEffect.ACCOUNT_REJECTED
-        else Classification(mirrored.billing_effect, FaultKind.ERROR_IN_200)
+        mirrored if is_scoped else Classification(mirrored.billing_effect, FaultKind.ERROR_IN_200)
     )
+
+
+def classify_text(found: Classification, text: str | None) -> Classification:
+    """Return a refusal's classification by its text: "account inactive" concerns the account."""
+    is_refusal = found.scope in {RefusalScope.MODEL, RefusalScope.BALANCE}
+    return _ACCOUNT_REJECTED if is_refusal and _INACTIVE_ACCOUNT.search(text or "") else found

@@ -18,9 +18,7 @@ REDACTED: Final = "[redacted]"
 _MAX_INPUT_LENGTH: Final = 8 * MAX_MESSAGE_LENGTH
 
 _UNTRUSTED_HINT: Final = "; if the CA is your company's, set GATEWAY_RUNCOMFY__CA_FILE"
-_NO_CONNECTION_HINT: Final = (
-    "; if only a proxy leads out of your network, set GATEWAY_RUNCOMFY__PROXY"
-)
+_NO_CONNECTION_HINT: Final = "; see GATEWAY_RUNCOMFY__PROXY if a proxy leads out of your network"
 
 # For answers without a text of their own, or with none for people.
 DEFAULT_MESSAGES: Final[Mapping[FaultKind, str]] = {

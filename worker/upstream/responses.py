@@ -57,30 +57,30 @@ def _classify(response: HttpResponse, doc: json_parser.Document | None) -> Class
             else error_classification.classify_exception(response.error)
         )
     if not response.is_success:
-        return _classify_by_status(
-            response, response.status, json_parser.parse_error_code(doc or {})
-        )
+        found = _classify_by_status(response, response.status, doc or {})
+        return error_classification.classify_text(found, json_parser.parse_error_text(doc))
     code = json_parser.parse_error_code(doc or {})
     if code is not None:
-        return error_classification.classify_code(code)
+        found = error_classification.classify_code(code)
+        return error_classification.classify_text(found, json_parser.parse_error_text(doc))
     return Classification(
         BillingEffect.INDETERMINATE,
         classify_unreadable(response) if doc is None else FaultKind.MISSING_ID,
     )
 
 
-def _classify_by_status(response: HttpResponse, status: int, code: str | None) -> Classification:
+def _classify_by_status(response: HttpResponse, status: int, doc: Document) -> Classification:
     classification = error_classification.classify_status(
         status, has_retry_after=response.retry_after is not None
     )
-    if (
-        classification.billing_effect in {BillingEffect.REJECTED, BillingEffect.NOT_SENT}
-        and code in error_classification.ACCOUNT_CODES
-    ):
-        return error_classification.classify_code(code)
-    # A firewall's HTML page about one prompt must not open the circuit for all tenants.
-    if status == HTTPStatus.FORBIDDEN and json_parser.is_html(response.body, response.content_type):
-        return Classification(BillingEffect.REJECTED, FaultKind.HTML)
+    if classification.billing_effect is BillingEffect.INDETERMINATE:
+        return classification
+    code = json_parser.parse_error_code(doc) or ""
+    if code in error_classification.SCOPED_CODES:
+        return error_classification.SCOPED_CODES[code]
+    is_page = json_parser.is_html(response.body, response.content_type)
+    if is_page and classification.billing_effect is BillingEffect.REJECTED:
+        return error_classification.HTML_REJECTED
     return classification
 
 
@@ -91,9 +91,7 @@ def _build_answer(
         case BillingEffect.NOT_SENT:
             return NotSent(fault, response.retry_after)
         case BillingEffect.REJECTED:
-            return Rejected(fault)
-        case BillingEffect.ACCOUNT_REJECTED:
-            return Rejected(fault, account_rejected=True)
+            return Rejected(fault, classification.scope)
         case BillingEffect.INDETERMINATE:
             return Indeterminate(fault)
 
@@ -217,10 +215,7 @@ def _classify_error_response(
     if response.status == HTTPStatus.NOT_FOUND and not is_page:
         return RequestNotFound(fault_of(FaultKind.NOT_FOUND, response, redactor))
     classification = error_classification.classify_status(response.status, has_retry_after=False)
-    is_from_cdn = is_page and classification.billing_effect in {
-        BillingEffect.REJECTED,
-        BillingEffect.ACCOUNT_REJECTED,
-    }
+    is_from_cdn = is_page and classification.billing_effect is BillingEffect.REJECTED
     kind = FaultKind.HTML if is_from_cdn else classification.kind
     return build_unreachable(kind, response, redactor)
 

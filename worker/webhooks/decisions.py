@@ -106,10 +106,9 @@ def is_ahead_of_its_job(context: DeliveryContext) -> bool:
 
     That is so after Redis went back: job and delivery are forgotten together.
     """
-    status = STATUS_OF_EVENT.get(context.delivery.event)
-    if context.job_record is None or status not in _END_STATUSES:
-        return False
-    return context.job_record.job.status is not status
+    record = context.job_record
+    is_end = STATUS_OF_EVENT.get(context.delivery.event) in _END_STATUSES
+    return is_end and record is not None and not record.job.is_final
 
 
 def decide_action(

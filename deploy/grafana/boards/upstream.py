@@ -103,6 +103,25 @@ UPSTREAM = Dashboard(
             runbook="upstream-refused",
         ),
         Panel(
+            "Jobs that wait",
+            "For RunComfy's balance or account, or for RunComfy or a model to answer.",
+            (PromQuery(max_gauge("gateway_jobs_waiting_for", "waiting_for"), "{{waiting_for}}"),),
+            thresholds=(1,),
+            runbook="jobs-wait-for-balance",
+        ),
+        Panel(
+            "Balance that is missing",
+            "What the jobs that wait for the balance cost, less the balance.",
+            (PromQuery("max(gateway_account_balance_missing_usd)", "USD"),),
+            runbook="jobs-wait-for-balance",
+        ),
+        Panel(
+            "Models that are stopped",
+            "1 while the circuit breaker of a model stops its submits.",
+            (PromQuery(max_gauge("gateway_model_circuit_breaker_open", "model"), "{{model}}"),),
+            runbook="circuit-breaker-open",
+        ),
+        Panel(
             "Catalogue age",
             "Since a worker last read RunComfy's model catalogue.",
             (PromQuery("time() - max(gateway_catalogue_read_timestamp_seconds)", "age"),),

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from core.admin import AuditEntry
+from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.in_doubt import Attach, Resolution
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
@@ -151,6 +152,36 @@ class Gateway(LimitChanges):
 
     account_balance: _AccountBalance
     paused: list[str]
+
+
+class CircuitName(RequestModel):
+    """Which circuit breaker to close."""
+
+    circuit: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=1024,
+            description="`account`, `balance`, or `model:` and a model id.",
+        ),
+    ]
+
+
+class _Circuit(Document):
+    circuit: str
+    state: BreakerState
+    reason: BreakerReason | None
+    detail: str | None = Field(description="RunComfy's own words, or the fault.")
+    opened_at: TimeText | None
+    retry_at: TimeText | None
+    throttled_until: TimeText | None
+    min_price_usd: float | None = Field(description="Of `balance`: the lowest price it stops.")
+
+
+class Circuits(Document):
+    """The circuit breakers for submits."""
+
+    circuits: list[_Circuit]
 
 
 class Paused(Document):

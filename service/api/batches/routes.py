@@ -37,7 +37,7 @@ from service.batches.admission import (
 )
 from service.batches.parser import ParsedBatch, parse_batch
 from service.context import BATCH_ROUTE, AppContext, app_context
-from service.errors import AcceptanceUnclear
+from service.errors import AcceptanceUnclear, SubmitsStopped
 from service.http.authentication import checked_credential, request_links
 from service.http.dependencies import BatchId, CancelKey, Context, ReadKey, RequestLinks
 from service.http.idempotency_header import (
@@ -91,7 +91,8 @@ async def submit_batch(request: Request) -> Response:
         raise
     try:
         admission = await _build_admission(context, parsed, call)
-    except CallerError:
+        await context.submit_availability.check()
+    except (CallerError, SubmitsStopped):
         existing = await _find_replay(context, call)
         if existing is None:
             raise

@@ -23,7 +23,9 @@ JOB_ID: Final = parameter("request_id", "The id that the submit returned.", _TEX
 TENANT: Final = parameter("tenant", "The tenant's name.", _TEXT, "path")
 
 
-INCLUDE_COST: Final = parameter("include_cost", "Include the cost.", _FLAG)
+INCLUDE_COST: Final = parameter(
+    "include_cost", "`false` leaves the cost out.", {**_FLAG, "default": True}
+)
 
 
 PREFER_WAIT: Final = parameter(

@@ -176,7 +176,7 @@ async def delete_request(request: Request) -> Response:
 
 def _parse_include_cost(request: Request) -> bool:
     # Clients of RunComfy send the option without a value too: that is its default.
-    given = parse_query(request.url.query).get("include_cost") or "false"
+    given = parse_query(request.url.query).get("include_cost") or "true"
     return bool(
         parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})["include_cost"]
     )

@@ -14,12 +14,12 @@ from core.jobs.run_times import estimate_finish
 from core.representations.jobs import status_to_json, submit_result_to_json
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
-from core.tenants.cache_policy import CacheStatus
+from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
-from service.errors import AcceptanceUnclear
+from service.errors import AcceptanceUnclear, SubmitsStopped
 from service.http.authentication import checked_credential
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
@@ -93,10 +93,7 @@ async def submit(request: Request) -> Response:
             raise
         return _response(request, context, replayed.record, _outcome_headers(replayed))
     if admission.dry_run:
-        admitted, _ = await _admit(context, current, admission)
-        links = build_links(request.scope, context.policy.links)
-        body = dry_run_to_json(admission, admitted, links)
-        return json_bytes_response(body, headers=_outcome_headers(admitted))
+        return await _dry_run(request, context, admission)
     response = _admit_and_wait(request, context, current, admission)
     del parsed, admission  # the input may be large, and the wait long
     return await response
@@ -127,6 +124,12 @@ async def _admit_and_wait(
             view = await wait_until_ended(request, subscription, read, wait)
             record = view.record if view else record
         return _response(request, context, record, headers)
+
+
+async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
+    admitted, _ = await _admit(context, request_context(request.scope), admission)
+    body = dry_run_to_json(admission, admitted, build_links(request.scope, context.policy.links))
+    return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
 async def _parse_submit(
@@ -173,6 +176,8 @@ async def _admit(
     context: AppContext, current: RequestContext, admission: Admission
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
+    if not admission.dry_run:
+        await _check_availability(context, admission)
     try:
         admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:
@@ -189,6 +194,17 @@ async def _admit(
         current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)
     return admitted, record
+
+
+async def _check_availability(context: AppContext, admission: Admission) -> None:
+    """Raise `SubmitsStopped` for a submit that no process could submit."""
+    try:
+        await context.submit_availability.check()
+    except SubmitsStopped:
+        # A replay and a cached result need no worker, and a wrong key gets 401 as always.
+        tried = await context.stores.jobs.admit(replace(admission, dry_run=True))
+        if tried.cache_status in PAID_CACHE_STATUSES:
+            raise
 
 
 def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:

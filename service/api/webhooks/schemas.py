@@ -109,7 +109,7 @@ _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
         event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "EndEvent"
         for event in WebhookEventType
     },
-    WebhookEventType.BATCH_COMPLETED: "BatchSummary",
+    WebhookEventType.BATCH_COMPLETED: "BatchCompleted",
     WebhookEventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
     WebhookEventType.TEST: "TestEvent",
 }

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
+import redis
+from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.run_command import audit_actor
+from simulator.private_redis import PrivateRedis
 
 
 class CommandRunner:
@@ -19,6 +21,10 @@ class CommandRunner:
         ran = CliRunner().invoke(app, [*words, "--json"], catch_exceptions=False)
         assert ran.exit_code == 0, ran.stderr
         return json.loads(ran.stdout)
+
+    def run(self, *words: str, stdin: str | None = None) -> Result:
+        """Run a command, whatever its exit status."""
+        return CliRunner().invoke(app, list(words), input=stdin, catch_exceptions=False)
 
     def text(self, *words: str) -> str:
         """Run a command and return its text output."""
@@ -81,8 +87,9 @@ def test_keys(operator: CommandRunner) -> None:
     keys = operator("key", "list", "ads")
     assert len(keys) == 2
     assert made["key"] not in json.dumps(keys)
-    assert operator("key", "revoke", "ads", made["key_id"])["revoked"] is True
-    assert operator("key", "revoke", "ads", first)["revoked"] is True
+    assert operator("key", "revoke", "ads", made["key_id"][:6])["revoked"] is True
+    piped = operator.run("key", "revoke", "ads", "-", "--json", stdin=f"{first}\n")
+    assert json.loads(piped.stdout)["revoked"] is True
     assert operator("key", "list", "ads") == []
     assert "no such key" in operator.error_of("key", "revoke", "ads", made["key_id"])
     assert "neither" in operator.error_of("key", "revoke", "ads", "*")
@@ -149,7 +156,33 @@ def test_a_redis_that_is_away_is_one_line(
     operator: CommandRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_REDIS_URL", "redis://127.0.0.1:1/0")
-    assert "store" in operator.error_of("tenant", "list")
+    line = operator.error_of("tenant", "list")
+    assert line.startswith("gateway: Redis at 127.0.0.1:1 does not answer: ")
+    assert line.strip().endswith("check GATEWAY_REDIS_URL.")
+
+
+@pytest.mark.parametrize(
+    ("login", "words"),
+    [
+        ("", "NOAUTH Authentication required"),
+        (":s3cret@", "WRONGPASS invalid username-password pair"),
+    ],
+)
+def test_a_refusing_redis_is_named_in_its_own_words(
+    operator: CommandRunner,
+    own_redis: PrivateRedis,
+    monkeypatch: pytest.MonkeyPatch,
+    login: str,
+    words: str,
+) -> None:
+    with redis.Redis.from_url(own_redis.url) as admin:
+        admin.config_set("requirepass", "right")
+    monkeypatch.setenv("GATEWAY_REDIS_URL", own_redis.url.replace("redis://", f"redis://{login}"))
+
+    line = operator.error_of("tenant", "list")
+    assert f"does not answer: {words}" in line
+    assert f"Redis at 127.0.0.1:{own_redis.port}" in line
+    assert "s3cret" not in line
 
 
 def test_what_is_kept_of_a_tenant_s_jobs(operator: CommandRunner) -> None:
@@ -168,17 +201,53 @@ def test_a_tenant_s_jobs_are_listed(operator: CommandRunner) -> None:
     assert operator.text("job", "list", "ads").startswith("request_id  status")
 
 
+def raw_webhooks(redis_url: str, tenant: str) -> str:
+    """The stored document of a tenant's webhooks."""
+    with redis.Redis.from_url(redis_url) as client:
+        document = client.hget(f"gw:tenant:{tenant}:webhooks", "doc")
+    assert isinstance(document, bytes)
+    return document.decode()
+
+
+def test_encryption_keys_are_rotated(
+    operator: CommandRunner, redis_flushed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = operator("tenant", "create", "ads", "--webhook", "https://a.example/")[
+        "webhook_secret"
+    ]
+    assert secret in raw_webhooks(redis_flushed, "ads")
+    assert operator.run("encryption", "rewrite").exit_code == 2
+
+    old, new = (operator.text("encryption", "new-key").strip() for _ in range(2))
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([old]))
+    assert operator("encryption", "rewrite")["tenants"] == 1
+    by_old = raw_webhooks(redis_flushed, "ads")
+    assert secret not in by_old
+
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([new, old]))
+    assert operator("encryption", "rewrite")["tenants"] == 1
+    assert raw_webhooks(redis_flushed, "ads") != by_old
+
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([new]))
+    assert operator("webhook", "list", "ads")[0]["url"] == "https://a.example/"
+    monkeypatch.setenv("GATEWAY_ENCRYPTION_KEYS", json.dumps([old]))
+    assert "GATEWAY_ENCRYPTION_KEYS" in operator.error_of("webhook", "list", "ads")
+    assert secret not in raw_webhooks(redis_flushed, "ads")
+
+
 def test_a_tenant_s_webhooks(operator: CommandRunner) -> None:
     operator("tenant", "create", "ads")
     url = "https://receiver.example/hook"
     made = operator("webhook", "add", "ads", url, "--event", "request.completed", "--timeout", "5")
     assert (made["url"], made["events"], made["timeout"]) == (url, ["request.completed"], 5)
-    shown = operator("webhook", "endpoints", "ads")
+    shown = operator("webhook", "list", "ads")
     assert [endpoint["id"] for endpoint in shown] == [made["id"]]
     assert operator("webhook", "disable", "ads", made["id"])["enabled"] is False
     assert operator("webhook", "enable", "ads", made["id"])["enabled"] is True
-    (sent,) = operator("webhook", "test", "ads", "--endpoint", made["id"])
-    assert (sent["endpoint_id"], sent["status"]) == (made["id"], "pending")
+    ran = operator.run("webhook", "test", "ads", "--endpoint", made["id"], "--wait", "0", "--json")
+    (sent,) = json.loads(ran.stdout)
+    assert (sent["endpoint_id"], sent["status"], ran.exit_code) == (made["id"], "pending", 1)
+    assert "is a worker running?" in ran.stderr
     page = operator("webhook", "deliveries", "ads", "--status", "pending")
     assert ([delivery["id"] for delivery in page["deliveries"]], page["next_cursor"]) == (
         [sent["id"]],
@@ -189,7 +258,11 @@ def test_a_tenant_s_webhooks(operator: CommandRunner) -> None:
     assert operator("webhook", "replay", "ads", *since) == {"tenant": "ads", "waiting": 2}
     assert operator("webhook", "rotate", "ads")["secret"].startswith("whsec_")
     assert "public_key" in operator("webhook", "rotate", "ads", "--kind", "ed25519")
-    assert url in operator.text("webhook", "endpoints", "ads")
+    head, row = operator.text("webhook", "list", "ads").splitlines()
+    assert head.split()[:4] == ["id", "enabled", "kind", "url"]
+    assert row.split()[:4] == [made["id"], "true", "http", url]
+    assert operator.text("webhook", "deliveries", "ads").startswith("id  ")
+    assert operator.text("webhook", "add", "ads", f"{url}/2").startswith("id          ep_")
     assert "no such tenant" in operator.error_of("webhook", "replay", "nobody", *since)
     operator.error_of("webhook", "resend", "ads", "msg_none")
     operator.error_of("webhook", "deliveries", "ads", "--status", "done")

@@ -63,4 +63,4 @@ async def test_no_url_selects_another_key(
                     method, path.format(**named), json=body, headers=headers
                 )
                 found.append((answer.status_code, path))
-    assert [row for row in found if row[0] != 404] == []
+    assert [row for row in found if row[0] not in {400, 404}] == []

@@ -143,7 +143,7 @@ def test_hostile_bytes_are_answered_or_cut_and_the_log_keeps_no_key(
 
     assert (large.status_code, large.json()["code"]) == (413, "body_too_large")
     assert good.status_code == 202
-    assert long_id.status_code == 404
+    assert (long_id.status_code, long_id.json()["code"]) == (400, "malformed_id")
     assert chunked.startswith(b"HTTP/1.1 413")
     for answer in (both, twice, endless, endless_path, garbage):
         assert answer.startswith(b"HTTP/1.1 4")

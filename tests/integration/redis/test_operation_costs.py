@@ -113,7 +113,9 @@ class CostMeter:
         clock, scripts = self.gateway.clock, LuaScripts(self.wire, load_scripts())
         stores = open_stores(self.wire, scripts, clock)
         context = DecisionContext("worker", LifecyclePolicy(), MidpointRandom())
-        gate = SubmitCircuitBreaker(stores.circuit_breakers, clock, BreakerPolicy(), lambda _: None)
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), lambda _: None
+        )
         ids = SeededIds(Random(3))
         writer = JobWriter(stores, clock, lambda _: None)
         paid = PaidSubmitter(self.upstream, None, clock, ids, StubGuard(), context.policy.lease)

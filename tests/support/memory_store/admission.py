@@ -186,7 +186,7 @@ def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
         month=memory.usage_in(job.tenant, month),
         arrival=memory.rates.get(job.tenant),
         running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
-        waiting=memory.fair_queue.waiting_count(job.tenant),
+        waiting=memory.waiting_count(job.tenant),
         starts_immediately=memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
     )
 

@@ -98,6 +98,10 @@ class FairQueue:
         self.virtual_now = self._next_start(tenant)
         self.tags[tenant] = self.virtual_now + 1 / self.limits_of(tenant).weight
 
+    def occupy_slot(self, job: Job) -> None:
+        """Give a slot to a job that RunComfy has without its turn having come."""
+        self.slots[job.id] = QueuedJob(job.tenant, job.model_id, 0, 0)
+
     def dispatch(self, limit: int) -> list[str]:
         """Give free slots to the next jobs. Returns those jobs."""
         given: list[str] = []

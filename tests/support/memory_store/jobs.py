@@ -1,5 +1,6 @@
 """The fake of the job store; see `tests.support.memory_store.stores`."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Final
 from core.billing.settlement import ReservationTotals, settlement_of
 from core.clock import to_ms
 from core.errors import NotFound
-from core.jobs.job import Job, JobRecord, JobState
+from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
@@ -43,6 +44,7 @@ from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
 
 MAX_DISPATCHED_PER_END: Final = 4
+MAX_DISPATCHED_PER_QUEUED: Final = 2
 
 
 class MemoryJobStore:
@@ -171,6 +173,7 @@ class MemoryJobStore:
         if change.wake_worker:
             memory.wake(wake_message(after, memory.clock.now()))
         update_coalescing(memory, before, after, change)
+        self._move_between_queues(before, after)
         if after.is_final:
             self._end(row, after)
         self._remember(before, after)
@@ -203,6 +206,35 @@ class MemoryJobStore:
         memory.count_claim(job)
         memory.on_due_change()
         return True
+
+    def _move_between_queues(self, before: Job, after: Job) -> None:
+        """Let a job begin or end to wait for something other than its turn."""
+        memory, turns = self._memory, self._memory.fair_queue
+        if before.waiting_for is not None:
+            memory.waiting_for[before.waiting_for].pop(after.id, None)
+        if after.waiting_for is not None:
+            price = math.inf if after.estimate is None else after.estimate
+            memory.waiting_for.setdefault(after.waiting_for, {})[after.id] = price
+            if turns.remove(after.id):
+                dispatch_slots(memory, MAX_DISPATCHED_PER_END)
+        elif before.waiting_for is not None and after.state is JobState.QUEUED:
+            turns.enqueue(after)
+            dispatch_slots(memory, MAX_DISPATCHED_PER_QUEUED)
+        elif before.waiting_for is not None and not after.is_final:
+            turns.occupy_slot(after)
+
+    async def wake_waiting(self, waiting_for: WaitingFor) -> int:
+        """See `JobStore.wake_waiting`."""
+        memory = self._memory
+        waiting = memory.waiting_for.get(waiting_for, {})
+        memory.due |= {name: memory.now for name in waiting if name in memory.due}
+        memory.on_due_change()
+        return len(waiting)
+
+    async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
+        """See `JobStore.find_cheapest_waiting`."""
+        waiting = self._memory.waiting_for.get(waiting_for, {})
+        return min(waiting, key=lambda name: (waiting[name], name), default=None)
 
     async def load_successor(self, job_id: str) -> Job | None:
         """See `JobStore.load_successor`."""

@@ -16,6 +16,7 @@ from core.tenants.limits import Limits, usage_windows_at
 
 _MS: Final = timedelta(milliseconds=1)
 _CLOCKS_DIFFER: Final = 60_000
+_MAX_BALANCE_AGE: Final = timedelta(minutes=10)
 _NO_WAIT: Final = -1.0
 _WAITING_RETRY: Final = 5000.0
 
@@ -81,6 +82,14 @@ class AdmissionCheck:
                 self._refuse(QuotaPolicy.USD_REQUEST)
         if None not in (wallet.balance, wallet.minimum) and wallet.balance < wallet.minimum:  # type: ignore[operator]  # neither is None
             self._refuse(QuotaPolicy.MINIMUM_BALANCE)
+        self._check_balance()
+
+    def _check_balance(self) -> None:
+        wallet, price = self.inputs.account_balance, self.job.estimate
+        if wallet.balance is None or wallet.read_at is None or price is None:
+            return
+        if self.now - wallet.read_at <= _MAX_BALANCE_AGE and price > wallet.balance:
+            self._refuse(QuotaPolicy.ACCOUNT_BALANCE)
 
     def _check_rate(self) -> None:
         """GCRA: a submit is early when the allowance of a full burst would not cover it."""

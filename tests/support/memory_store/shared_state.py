@@ -1,6 +1,7 @@
 """The fakes of what all processes share: circuit breaker, catalogue, worker heartbeats."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -10,8 +11,9 @@ from core.retention import HEARTBEAT_RETENTION
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import Durability
+from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, model_circuit
 from tests.support.memory_store.quotas import allowance
-from tests.support.memory_store.state import MemoryState, StoredRecord
+from tests.support.memory_store.state import MemoryState
 
 SAFE_DURABILITY: Final = Durability(aof=True, appendfsync="always", maxmemory_policy="noeviction")
 
@@ -23,16 +25,28 @@ class MemoryCircuitBreakerStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def load(self) -> CircuitBreaker:
+    async def load(self, model_id: str) -> Circuits:
         """See `CircuitBreakerStore.load`."""
-        row = self._memory.breaker
-        return CIRCUIT_BREAKER_CODEC.decode(row.doc) if row.doc else CircuitBreaker()
+        stored = await self.load_all()
+        names = ACCOUNT, BALANCE, model_circuit(model_id)
+        return Circuits(model_id, *(stored.get(name, CircuitBreaker()) for name in names))
 
-    async def compare_and_set(self, before: CircuitBreaker, after: CircuitBreaker) -> bool:
+    async def load_all(self) -> Mapping[str, CircuitBreaker]:
+        """See `CircuitBreakerStore.load_all`."""
+        rows = self._memory.circuit_breakers
+        return {name: CIRCUIT_BREAKER_CODEC.decode(doc) for name, doc in rows.items()}
+
+    async def compare_and_set(
+        self, name: str, before: CircuitBreaker, after: CircuitBreaker
+    ) -> bool:
         """See `CircuitBreakerStore.compare_and_set`."""
-        if self._memory.breaker.version != before.version:
+        stored = (await self.load_all()).get(name, CircuitBreaker())
+        if stored.version != before.version:
             return False
-        self._memory.breaker = StoredRecord(after.version, CIRCUIT_BREAKER_CODEC.encode(after))
+        if after.is_pristine:
+            self._memory.circuit_breakers.pop(name, None)
+        else:
+            self._memory.circuit_breakers[name] = CIRCUIT_BREAKER_CODEC.encode(after)
         return True
 
     async def take_submit_token(self) -> datetime | None:
@@ -64,6 +78,10 @@ class MemoryCatalogueStore:
         """See `CatalogueStore.synced_at`."""
         stored = self._memory.synced_at
         return None if stored is None else from_ms(stored)
+
+    async def model_ids(self) -> frozenset[str]:
+        """See `CatalogueStore.model_ids`."""
+        return frozenset(self._memory.models)
 
     async def request_sync(self, now: datetime) -> None:
         """See `CatalogueStore.request_sync`."""

@@ -130,7 +130,9 @@ class MemoryState:
     tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
     prune_lock_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
-    breaker: StoredRecord = field(default_factory=lambda: StoredRecord(0, b""))
+    circuit_breakers: dict[str, bytes] = field(default_factory=dict)
+    waiting_for: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By what they wait for, the prices of the waiting jobs; infinite if unknown."""
     models: dict[str, bytes] = field(default_factory=dict)
     categories: bytes = b""
     synced_at: int | None = None
@@ -209,6 +211,12 @@ class MemoryState:
         """A tenant's cache policy; the default if the record is missing."""
         row = self._live(self.tenants, tenant)
         return TenantCachePolicy() if row is None else TENANT_CODEC.decode(row.doc).cache_policy
+
+    def waiting_count(self, tenant: str) -> int:
+        """The number of a tenant's jobs that wait for their turn or for something else."""
+        elsewhere = (name for waiting in self.waiting_for.values() for name in waiting)
+        own = sum(JOB_CODEC.decode(self.jobs[name].doc).tenant == tenant for name in elsewhere)
+        return self.fair_queue.waiting_count(tenant) + own
 
     def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
         """A tenant's usage in a window (of one model), summed over all jobs ever admitted."""

@@ -293,6 +293,11 @@ class MemoryWebhookConfigStore:
         config = await self.load(tenant) or WebhookConfig(tenant)
         return VersionedConfig(config, version_digest(document))
 
+    async def list_tenants(self) -> frozenset[str]:
+        """See `WebhookConfigStore.list_tenants`."""
+        names = self._memory.webhook_configs
+        return frozenset(name for name in names if webhook_document(self._memory, name) is not None)
+
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""
         memory, tenant = self._memory, update.after.tenant

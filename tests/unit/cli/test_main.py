@@ -23,7 +23,26 @@ def test_help_names_commands_and_flags() -> None:
 def test_every_command_can_be_imported_and_has_its_help(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
-    assert COMMANDS[name][1] in shown.output
+    assert COMMANDS[name][1] in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize("command", ["create", "change"])
+def test_narrow_terminals_get_whole_option_names(command: str) -> None:
+    shown = CliRunner().invoke(app, ["tenant", command, "--help"], env={"COLUMNS": "80"}).output
+    assert "…" not in shown.replace("ID,ID,…", "")
+    for name in ("--requests-per-minute", "--usd-per-request", "--no-keep-inputs"):
+        assert name in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
+def test_brackets_in_help_are_text() -> None:
+    shown = CliRunner().invoke(app, ["tenant", "apply", "--help"], env={"COLUMNS": "80"}).output
+    assert "A TOML file with tables [tenants.NAME]." in shown
+
+
+def test_narrow_terminals_get_whole_help_texts() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).output
+    assert "..." not in shown.replace("[ARGS]...", "")
 
 
 def test_the_version_is_shown() -> None:

@@ -1,5 +1,7 @@
 """A wrong or missing setting gives one line with its variable's name and without its value."""
 
+from pathlib import Path
+
 import pytest
 
 from cli.settings_errors import EXIT_INVALID_SETTINGS, load_settings
@@ -37,6 +39,12 @@ from worker.settings import WorkerSettings
         ),
         ("GATEWAY_SINKS", '{"a": "https://:s3cret@h"}', "gateway: GATEWAY_SINKS: a: must start"),
         ("GATEWAY_SINKS", '{"A b": "redis://:s3cret@h"}', "gateway: GATEWAY_SINKS: A b."),
+        ("GATEWAY_ENCRYPTION_KEYS", '["s3cret"]', "gateway: GATEWAY_ENCRYPTION_KEYS: each must be"),
+        (
+            "GATEWAY_ENCRYPTION_KEYS_FILE",
+            "/none",
+            "gateway: GATEWAY_ENCRYPTION_KEYS_FILE: Path does",
+        ),
         ("GATEWAY_REDIS_SENTINELS", "s3cret", "gateway: GATEWAY_REDIS_SENTINELS: must be JSON"),
         ("GATEWAY_DEFAULT_TIMEOUT", "99999999", "gateway: GATEWAY_DEFAULT_TIMEOUT: must not be"),
         ("GATEWAY_LOG_FORMAT", "s3cret", "gateway: GATEWAY_LOG_FORMAT: "),
@@ -131,6 +139,35 @@ def test_a_wrong_way_out_is_named(
     assert printed.startswith(f"gateway: GATEWAY_{line}")
     assert printed.count("\n") == 1
     assert "s3cret" not in printed
+
+
+def test_a_file_holds_settings_and_the_environment_comes_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "gateway.env"
+    file.write_text(
+        "GATEWAY_PORT=8123\nGATEWAY_HOST=10.0.0.1\nRUNCOMFY_API_TOKEN=t0ken\n"
+        "GATEWAY_JOURNAL__URL=off\n"
+        'GATEWAY_WEBHOOKS__ALLOWED_TARGETS=["10.0.0.0/8"]\nOTHER=1\n'
+    )
+    monkeypatch.setenv("GATEWAY_ENV_FILE", str(file))
+    monkeypatch.setenv("GATEWAY_PORT", "8124")
+
+    settings = load_settings(ServiceSettings)
+    assert (settings.port, settings.host) == (8124, "10.0.0.1")
+    assert settings.webhooks.allowed_targets == ("10.0.0.0/8",)
+    worker = load_settings(WorkerSettings)
+    assert worker.runcomfy_token.get_secret_value() == "t0ken"
+    assert worker.webhooks.allowed_targets == ("10.0.0.0/8",)
+
+
+def test_a_missing_file_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GATEWAY_ENV_FILE", "/none/gateway.env")
+    with pytest.raises(SystemExit):
+        load_settings(ServiceSettings)
+    assert capsys.readouterr().err == ("gateway: GATEWAY_ENV_FILE: Path does not point to a file\n")
 
 
 def test_good_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

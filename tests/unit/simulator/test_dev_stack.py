@@ -43,9 +43,14 @@ def test_a_port_that_is_none_is_told_of_in_a_sentence(tmp_path: Path) -> None:
 
 
 def test_a_named_port_is_used_and_a_usual_one_gives_way(tmp_path: Path) -> None:
-    plan = build_plan({"GATEWAY_PORT": "8123"}, tmp_path, lambda usual: usual + 1)
-    assert (plan.port, plan.metrics_port) == (8123, 9101)
+    plan = build_plan({"GATEWAY_PORT": "8123"}, tmp_path, abs)
+    assert (plan.port, plan.metrics_port) == (8123, 9100)
     assert build_plan({}, tmp_path, lambda usual: usual + 1).port == 8001
+
+
+def test_a_named_port_in_use_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackFailed, match="port 8123 is in use; choose another with GATEWAY_PORT"):
+        build_plan({"GATEWAY_PORT": "8123"}, tmp_path, lambda usual: usual + 1)
 
 
 def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:

@@ -1,23 +1,35 @@
 """Decides for a job that RunComfy does not have yet: the claim, the submit's answer, doubt."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from core.jobs.in_doubt import POLICY_ACTOR, resolve
-from core.jobs.job import BillingStatus, CancelOutcome, Job, JobError, Trigger
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobError, Trigger, WaitingFor
 from core.tenants.tenant import DoubtPolicy
 from core.transactions.job_update import Change
+from core.upstream_circuits import SubmitBlock
 from worker.jobs.decisions.poll_schedule import first_poll_delay
 from worker.jobs.decisions.transition import (
     DecisionContext,
+    Reschedule,
+    annotate,
     billed_if_free,
     cap_at_deadline,
     finish,
     record_transition,
     transition,
 )
-from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer, UpstreamFault
+from worker.ports import (
+    Accepted,
+    Indeterminate,
+    NotSent,
+    RefusalScope,
+    Rejected,
+    SubmitAnswer,
+    UpstreamFault,
+)
 
 SUBMIT_TRIGGERS: Final[Mapping[type[SubmitAnswer], Trigger]] = {
     Accepted: Trigger.ACCEPTED,
@@ -26,9 +38,16 @@ SUBMIT_TRIGGERS: Final[Mapping[type[SubmitAnswer], Trigger]] = {
     Indeterminate: Trigger.NO_ANSWER,
 }
 
+WAITING_BY_SCOPE: Final[Mapping[RefusalScope, WaitingFor]] = {
+    RefusalScope.ACCOUNT: WaitingFor.ACCOUNT,
+    RefusalScope.BALANCE: WaitingFor.BALANCE,
+}
+"""Refusals after which a job waits; all others end it."""
+
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
 )
+MAX_WAIT_WITH_SLOT: Final = timedelta(seconds=3)
 _RESEND_TIMEOUT: Final = JobError(
     "timeout", "The job's time ran out before its approved resend could leave."
 )
@@ -58,8 +77,55 @@ def end_before_submit(job: Job, now: datetime) -> Change | None:
     limit = submit_deadline(job)
     if limit is None or now < limit:
         return None
-    error = _RESEND_TIMEOUT if job.resends_approved else _START_TIMEOUT
+    error = _RESEND_TIMEOUT if job.resends_approved else _start_timeout(job)
     return finish(job, Trigger.DEADLINE_EXCEEDED, now, error=error, billed=billed_if_free(job))
+
+
+def _start_timeout(job: Job) -> JobError:
+    if job.waiting_for is None:
+        return _START_TIMEOUT
+    reason = _WAITING_TEXTS[job.waiting_for]
+    return replace(_START_TIMEOUT, message=f"{_START_TIMEOUT.message} It waited: {reason}.")
+
+
+_WAITING_TEXTS: Final[Mapping[WaitingFor, str]] = {
+    WaitingFor.BALANCE: "the RunComfy balance did not cover its price",
+    WaitingFor.ACCOUNT: "RunComfy refused the gateway's account",
+    WaitingFor.MODEL: "RunComfy answered no submit of its model",
+    WaitingFor.RUNCOMFY: "RunComfy answered no submit",
+}
+
+
+def wait(job: Job, block: SubmitBlock, now: datetime) -> Change | Reschedule:
+    """Return the step of a queued job that may not be submitted before `block` ends.
+
+    It gives its slot back, unless it waits for a moment only. Its deadlines still hold.
+    """
+    due_at = min(block.until, submit_deadline(job) or block.until)
+    if job.waiting_for is block.waiting_for or (
+        job.waiting_for is None and due_at - now <= MAX_WAIT_WITH_SLOT
+    ):
+        return Reschedule(job, due_at)
+    return annotate(
+        job,
+        "waiting",
+        now,
+        detail=block.waiting_for,
+        waiting_for=block.waiting_for,
+        next_run_at=due_at,
+    )
+
+
+def stop_waiting(job: Job, now: datetime) -> Change:
+    """Return the step of a job that waits no longer: it queues for a slot again."""
+    return annotate(
+        job,
+        "waiting_ended",
+        now,
+        detail=job.waiting_for,
+        waiting_for=None,
+        next_run_at=submit_deadline(job),
+    )
 
 
 def submit_deadline(job: Job) -> datetime | None:
@@ -96,8 +162,11 @@ def decide_submit(
             return accept(job, upstream_id, now, context)
         case NotSent(fault, retry_after):
             return _retry_submit(job, fault, retry_after, now, context)
-        case Rejected(fault, account_rejected):
-            code = "upstream_account_refused" if account_rejected else "upstream_rejected"
+        case Rejected(fault, scope) if scope in WAITING_BY_SCOPE:
+            # An operator can make it acceptable, so the refusal costs the job nothing but time.
+            return _retry_submit(job, fault, None, now, context, WAITING_BY_SCOPE[scope])
+        case Rejected(fault, scope):
+            code = "upstream_model_refused" if scope is RefusalScope.MODEL else "upstream_rejected"
             error = JobError(code, fault.message, fault.code)
             return finish(
                 job, Trigger.REJECTED, now, fault=fault, error=error, billed=billed_if_free(job)
@@ -159,6 +228,7 @@ def _retry_submit(
     retry_after: timedelta | None,
     now: datetime,
     context: DecisionContext,
+    waiting_for: WaitingFor | None = None,
 ) -> Change:
     failures = job.send_failures + 1
     delay = context.policy.resubmit_backoff.delay(failures, context.rng)
@@ -177,4 +247,5 @@ def _retry_submit(
         in_doubt_since=None,
         next_run_at=now if job.cancel_requested_at is not None else due_at,
         billed=billed_if_free(job),
+        waiting_for=waiting_for,
     )

@@ -78,7 +78,8 @@ local function check_waiting(item, rows)
     add_row(rows, 'running', policy.running, math.max(left, 0), 0)
   end
   if not policy.waiting then return nil end
-  waiting = waiting or tonumber(redis.call('HGET', NAMES.waiting, tenant_name)) or 0
+  waiting = waiting or (tonumber(redis.call('HGET', NAMES.waiting, tenant_name)) or 0)
+    + (tonumber(redis.call('HGET', NAMES.waiting_for, 'tenant:' .. tenant_name)) or 0)
   local queued = item.paid and not item.starts_now
   local left = policy.waiting - waiting - (queued and 1 or 0)
   add_row(rows, 'waiting', policy.waiting, math.max(left, 0), 0)
@@ -95,6 +96,7 @@ local function check_limits(item, rows)
   if item.paid then
     account = account or read_account(NAMES.account_balance)
     rejection = check_price(policy, account, item.price, item.amount, rows)
+      or check_balance(account, item.price, instant)
   end
   if not rejection then rejection, new_arrival = check_rate(policy, arrival, instant, rows) end
   rejection = rejection

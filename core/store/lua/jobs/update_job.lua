@@ -13,7 +13,7 @@
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
--- USES: webhook_config_version rewritten count_claim
+-- USES: webhook_config_version rewritten count_claim waiting_for
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
@@ -21,7 +21,7 @@
 -- ARGV: notify_followers shared_cost output_expires_at saved?
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
--- ARGV: successor_index_score? config_digest? entry? ...
+-- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
@@ -100,6 +100,27 @@ if saved ~= '' then
       redis.call('HINCRBY', window, 'saved' .. ending, saved)
     end
   end
+end
+
+if waiting_before ~= waiting_for then
+  if waiting_before ~= '' then stop_waiting_for(waiting_before, tenant_name, id, price) end
+  if waiting_for ~= '' then start_waiting_for(waiting_for, tenant_name, id, price) end
+end
+if waiting_for ~= '' then
+  if stored[2] == '1' then
+    redis.call('HDEL', job, 'slot')
+    release_slot(tenant_name, model)
+    dispatch(4, wake_options)
+  else
+    dequeue_job(tenant_name, model, id)
+  end
+elseif waiting_before ~= '' and state == 'queued' then
+  enqueue_jobs(tenant_name, { { id = id, model = model, priority = tonumber(priority) } })
+  dispatch(2, wake_options)
+elseif waiting_before ~= '' and is_final ~= '1' then
+  -- RunComfy has it all the same: the answer to an earlier submit came late.
+  redis.call('HSET', job, 'slot', 1)
+  take_slots(tenant_name, model, 1)
 end
 
 if is_final == '1' then

@@ -57,8 +57,15 @@ end
 local function amount_of(policy, price) return tonumber(price) or policy.unknown_price_counts or 0 end
 
 local function read_account(account_balance)
-  local account = redis.call('HMGET', account_balance, 'balance', 'minimum')
-  return { balance = tonumber(account[1]), minimum = tonumber(account[2]) }
+  local account = redis.call('HMGET', account_balance, 'balance', 'minimum', 'read_at')
+  return { balance = tonumber(account[1]), minimum = tonumber(account[2]), read_at = tonumber(account[3]) or 0 }
+end
+
+-- Whether RunComfy's balance covers the price, as far as both are known. An old balance may have been topped up.
+local MAX_BALANCE_AGE = 600000
+local function check_balance(account, price, now)
+  if price == '' or not account.balance or now - account.read_at > MAX_BALANCE_AGE then return nil end
+  return tonumber(price) > account.balance and reject('account-balance') or nil
 end
 
 -- Without an amount that the operator set for it, a request at an unknown price would pass any limit of money.

@@ -61,7 +61,7 @@ def test_an_answer_comes_back_as_written() -> None:
         JournalAnswer(
             Outcome.REJECTED,
             NOW,
-            account_rejected=True,
+            scope="model",
             kind="invalid_input",
             message="no",
             http_status=422,

@@ -135,6 +135,23 @@ def test_a_terminal_gets_readable_lines_without_secrets() -> None:
     assert KEY not in stream.getvalue()
 
 
+def test_a_terminal_gets_tracebacks_without_local_variables() -> None:
+    stream = io.StringIO()
+    configure_logging("console", "INFO", stream)
+
+    def fail() -> None:
+        cookie = "session=5ecret"
+        raise RuntimeError(f"broke after {len(cookie)} characters")
+
+    try:
+        fail()
+    except RuntimeError:
+        logging.getLogger("library").exception("failed")
+
+    assert "RuntimeError: broke after 14 characters" in stream.getvalue()
+    assert "5ecret" not in stream.getvalue().replace('cookie = "session=5ecret"', "")
+
+
 def test_auto_is_json_where_nobody_watches() -> None:
     stream = io.StringIO()
     configure_logging("auto", "INFO", stream)(OperationalWarning("odd", "x"))

@@ -10,7 +10,7 @@ import pytest
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
-from core.jobs.job import JobState, Trigger
+from core.jobs.job import JobState, Trigger, WaitingFor
 from core.money import MicroUsd
 from core.observability.events import (
     BatchAdmitted,
@@ -56,6 +56,7 @@ from core.observability.metric_types import (
     MetricSource,
 )
 from core.observability.metrics import METRICS
+from core.observability.prometheus import MetricsRegistry
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits, Window
 from core.webhooks.delivery import DeliveryState
@@ -166,8 +167,8 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
         MetricSample("gateway_http_request_duration_seconds", ("/readyz",), 1),
     ],
     CircuitBreakerTransitioned(
-        BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
-    ): [MetricSample("gateway_circuit_breaker_transitions_total", ("open",))],
+        "model", "model:a/b", BreakerState.CLOSED, BreakerState.OPEN, BreakerReason.FAILING, None
+    ): [MetricSample("gateway_circuit_breaker_transitions_total", ("model", "open"))],
     RedisAnswered(SECOND): [MetricSample("gateway_redis_round_trip_duration_seconds", (), 1)],
     RedisDisconnected("away"): [
         MetricSample("gateway_redis_up", (), 0),
@@ -190,7 +191,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
 FULL_STATE = GatewayState(
     NOW,
     SECOND,
-    OpenJobsState({JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1),
+    OpenJobsState(
+        {JobState.QUEUED: 3}, NOW - 5 * SECOND, None, 1, {WaitingFor.BALANCE: 2}, 12_000_000
+    ),
     ConcurrencyState(2, {"a/model": 2}, GlobalLimits(running=9, models=(("a/model", 4),)), 1),
     (
         TenantState(
@@ -213,7 +216,10 @@ FULL_STATE = GatewayState(
     DeliveryBacklog(7, 2, 1, 3, 1, NOW - 4 * SECOND),
     Dependencies(
         AccountBalance(MicroUsd(9_000_000), NOW, MicroUsd(1_000_000), MicroUsd(2_000_000)),
-        CircuitBreaker(state=BreakerState.HALF_OPEN, reason=BreakerReason.FAILING),
+        {
+            "account": CircuitBreaker(state=BreakerState.HALF_OPEN, reason=BreakerReason.FAILING),
+            "model:a/model": CircuitBreaker(state=BreakerState.OPEN, reason=BreakerReason.FAILING),
+        },
         NOW,
         2,
         1,
@@ -297,6 +303,10 @@ def test_gauges() -> None:
     assert shown["gateway_circuit_breaker_state", ("probing",)] == 1
     assert shown["gateway_circuit_breaker_open", ("failing",)] == 1
     assert shown["gateway_circuit_breaker_open", ("account_refused",)] == 0
+    assert shown["gateway_model_circuit_breaker_open", ("a/model",)] == 1
+    assert shown["gateway_jobs_waiting_for", ("balance",)] == 2
+    assert shown["gateway_jobs_waiting_for", ("account",)] == 0
+    assert shown["gateway_account_balance_missing_usd", ()] == 3
     assert shown["gateway_redis_aof_last_write_ok", ()] == 0
 
 
@@ -311,6 +321,31 @@ def test_label_values_are_limited() -> None:
     tenant, call = Label("tenant", max_values=9), Label("call", frozenset({"submit"}))
     assert [limiter.limit(tenant, name) for name in ("a", "b", "c", "a")] == ["a", "b", OTHER, "a"]
     assert [limiter.limit(call, name) for name in ("submit", "dance")] == ["submit", OTHER]
+
+
+def test_ids_of_no_model_take_no_places() -> None:
+    """150 ids of models that do not exist took every label of the metrics."""
+    limiter = LabelLimiter({})
+    model = Label("model", max_values=2, only_confirmed=True)
+    limiter.confirm(model, ["kling", "flux", "wan"])
+    assert {limiter.limit(model, f"junk-{number}") for number in range(150)} == {OTHER}
+    assert [limiter.limit(model, name) for name in ("kling", "flux")] == ["kling", "flux"]
+    assert limiter.limit(model, "wan") == OTHER
+    assert LabelLimiter({}).limit(model, "kling") == "kling"
+
+
+def test_a_model_that_succeeds_is_a_label_from_then_on() -> None:
+    metrics = MetricsRegistry(MetricSource.WORKER, "0", {})
+    metrics.confirm_models(["kling"])
+    ends = ((Trigger.RUN_FAILED, JobState.FAILED), (Trigger.COLLECTED, JobState.SUCCEEDED))
+    for trigger, after in ends:
+        job = ("req_1", "ada", "new/model")
+        metrics(JobTransitioned(*job, trigger, JobState.COLLECTING, after, timedelta(seconds=9)))
+    lines = metrics.render().decode().splitlines()
+    ended = [line for line in lines if line.startswith("gateway_jobs_ended_total")]
+    assert len(ended) == 2
+    assert any('model="other"' in line and "failed" in line for line in ended)
+    assert any('model="new/model"' in line and "succeeded" in line for line in ended)
 
 
 @pytest.mark.parametrize("series", METRICS, ids=lambda series: series.name)

@@ -207,7 +207,7 @@ def test_an_event_is_standard_webhooks_around_the_result() -> None:
 
 def test_the_answer_to_a_submit_of_what_has_ended_is_its_result_with_its_urls() -> None:
     written = submit_result_to_json(JobRecord(DONE, 5, OUTPUT), LINKS)
-    assert orjson.loads(written) == result(DONE, OUTPUT) | URLS
+    assert orjson.loads(written) == result(DONE, OUTPUT, include_cost=True) | URLS
 
 
 def test_a_thin_event_holds_the_id_the_status_and_the_callers_reference() -> None:

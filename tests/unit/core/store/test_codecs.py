@@ -7,7 +7,7 @@ import orjson
 import pytest
 from pydantic import ValidationError
 
-from core.circuit_breaker import BreakerPolicy, CircuitBreaker
+from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.jobs.job import BillingStatus, JobState
 from core.store.codecs import (
     API_KEY_CODEC,
@@ -46,7 +46,10 @@ SAMPLES: tuple[tuple[Codec[Any], Any], ...] = (
     (API_KEY_CODEC, ApiKey("d" * 64, "ada", NOW, frozenset({Scope.READ}), NOW)),
     (API_KEY_CODEC, ApiKey("d" * 64, "ada", NOW, frozenset())),
     (CIRCUIT_BREAKER_CODEC, CircuitBreaker()),
-    (CIRCUIT_BREAKER_CODEC, CircuitBreaker().record_account_refusal("402", NOW, BreakerPolicy())),
+    (
+        CIRCUIT_BREAKER_CODEC,
+        CircuitBreaker().record_refusal(BreakerReason.ACCOUNT_REFUSED, "402", NOW, BreakerPolicy()),
+    ),
     (
         CIRCUIT_BREAKER_CODEC,
         CircuitBreaker().record_throttle(timedelta(seconds=3), NOW, BreakerPolicy()),

@@ -97,9 +97,9 @@ NAMED: Final = compile_script("x", "-- KEYS: job due\n-- ARGV: id note? now ...\
 
 
 def test_a_call_by_name_is_ordered_by_the_header() -> None:
-    assert NAMED.order_keys({"due": "d", "job": "j"}) == ["j", "d"]
-    assert NAMED.order_arguments({"now": 1, "id": "i", "note": "n"}) == ["i", "n", 1]
-    assert NAMED.order_arguments({"now": 1, "id": "i"}) == ["i", "", 1]
+    given = {"due": "d", "job": "j"}
+    assert NAMED.order(given, {"now": 1, "id": "i", "note": "n"}) == (["j", "d"], ["i", "n", 1])
+    assert NAMED.order(given, {"now": 1, "id": "i"}) == (["j", "d"], ["i", "", 1])
 
 
 @pytest.mark.parametrize(
@@ -112,9 +112,9 @@ def test_a_call_by_name_is_ordered_by_the_header() -> None:
 )
 def test_a_wrong_or_missing_name_is_refused(arguments: dict[str, Argument], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        NAMED.order_arguments(arguments)
+        NAMED.order({"due": "d", "job": "j"}, arguments)
     with pytest.raises(ValueError, match=r"missing \['due'\]"):
-        NAMED.order_keys({"job": "j"})
+        NAMED.order({"job": "j"}, {"now": 1, "id": "i"})
 
 
 def test_an_unknown_part_is_an_error_at_once() -> None:

@@ -25,20 +25,21 @@ class UnavailableHeartbeats(MemoryWorkerHeartbeats):
 CHECKS = {"redis": "ok", "worker": "ok", "upstream": "ok"}
 
 
-async def readiness(app: AppHarness) -> tuple[int, dict[str, str]]:
+async def readiness(app: AppHarness, path: str = "/readyz") -> tuple[int, dict[str, str]]:
     async with app.client() as probe:
-        answer = await probe.get("/readyz")
+        answer = await probe.get(path)
     checks: dict[str, str] = orjson.loads(answer.content)["checks"]
     return answer.status_code, checks
 
 
-async def test_ready_needs_a_worker_of_late(app: AppHarness) -> None:
-    assert await readiness(app) == (503, CHECKS | {"worker": "not_seen"})
+async def test_ready_to_submit_needs_a_worker_of_late(app: AppHarness) -> None:
+    path = "/readyz?for=submit"
+    assert await readiness(app, path) == (503, CHECKS | {"worker": "not_seen"})
     await app.stores.heartbeats.record("w1")
     app.clock.move(timedelta(seconds=30))
-    assert await readiness(app) == (200, CHECKS)
+    assert await readiness(app, path) == (200, CHECKS)
     app.clock.move(timedelta(seconds=1))
-    assert await readiness(app) == (503, CHECKS | {"worker": "not_seen"})
+    assert await readiness(app, path) == (503, CHECKS | {"worker": "not_seen"})
 
 
 @pytest.mark.parametrize(
@@ -48,13 +49,38 @@ async def test_ready_needs_a_worker_of_late(app: AppHarness) -> None:
         (BreakerReason.FAILING, 200, "failing"),
     ],
 )
-async def test_only_a_refused_account_makes_unready(
+async def test_only_a_refused_account_makes_unready_to_submit(
     app: AppHarness, reason: BreakerReason, status: int, word: str
 ) -> None:
     await app.stores.heartbeats.record("w1")
-    opened = CircuitBreaker(1, BreakerState.OPEN, reason, retry_at=app.clock.now())
-    await app.stores.circuit_breakers.compare_and_set(CircuitBreaker(), opened)
-    assert await readiness(app) == (status, CHECKS | {"upstream": word})
+    await refuse(app, reason)
+    assert await readiness(app, "/readyz?for=submit") == (status, CHECKS | {"upstream": word})
+    assert await readiness(app) == (200, CHECKS | {"upstream": word})
+
+
+async def refuse(app: AppHarness, reason: BreakerReason) -> None:
+    now = app.clock.now()
+    opened = CircuitBreaker(1, BreakerState.OPEN, reason, opened_at=now, retry_at=now)
+    await app.stores.circuit_breakers.compare_and_set("account", CircuitBreaker(), opened)
+
+
+async def test_reads_need_neither_a_worker_nor_runcomfy(app: AppHarness) -> None:
+    await refuse(app, BreakerReason.ACCOUNT_REFUSED)
+    found = {"redis": "ok", "worker": "not_seen", "upstream": "refused"}
+    for path in ("/readyz", "/readyz?for=reads"):
+        assert await readiness(app, path) == (200, found)
+    async with app.client() as probe:
+        document = (await probe.get("/readyz")).json()
+    assert (document["status"], document["ready_for"]) == (
+        "ready",
+        {"reads": True, "submit": False},
+    )
+
+
+async def test_a_question_that_nobody_knows_is_refused(app: AppHarness) -> None:
+    async with app.client() as probe:
+        answer = await probe.get("/readyz?for=fun")
+    assert answer.status_code == 400
 
 
 async def test_ready_needs_the_store(app: AppHarness) -> None:

@@ -1,5 +1,7 @@
 """Security headers of every response, and imports that must stay out."""
 
+import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -38,6 +40,30 @@ async def test_a_page_says_itself_what_it_may_load(caller: httpx.AsyncClient) ->
     policy = (await caller.get("/docs")).headers["content-security-policy"]
     assert "connect-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+
+
+DOCS: Final = ("/docs", "/openapi.json", "/docs/swagger.js", "/docs/assets/swagger-ui-bundle.js")
+
+
+async def test_the_reference_needs_no_inline_script(caller: httpx.AsyncClient) -> None:
+    page = (await caller.get("/docs")).text
+    assert "<style" not in page
+    assert "style=" not in page
+    assert re.findall(r"<script(?![^>]* src=)", page) == []
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert {(await caller.get(source)).status_code for source in sources} == {200}
+
+
+@pytest.mark.parametrize("path", DOCS)
+async def test_the_reference_can_be_switched_off(app: AppHarness, path: str) -> None:
+    async with app.client() as caller:
+        assert (await caller.get(path)).status_code == 200
+    policy = replace(app.resources.policy, docs=False)
+    app.resources = replace(app.resources, policy=policy)
+    async with app.client() as caller:
+        answer = await caller.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
 
 
 def test_no_middleware_stands_between_the_edge_and_the_routes(app: AppHarness) -> None:

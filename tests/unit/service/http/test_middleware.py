@@ -11,7 +11,11 @@ from starlette.types import Message
 from core.errors import IllegalTransition
 from core.observability.events import OperationalWarning, RequestServed
 from core.transactions.admission import Admission, AdmissionResult
-from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
+from service.api.openapi_document import openapi_document
+from service.app import create_app
+from service.context import KEYED_ROUTES
+from service.http.middleware import is_repeatable
+from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness, open_app
 from tests.support.memory_store.jobs import MemoryJobStore
 
 
@@ -153,8 +157,9 @@ async def test_a_caller_who_leaves_is_counted_and_answered_nothing(
     assert app.events_of(RequestServed)[-1].status == 499
 
 
+@pytest.mark.parametrize("has_key", [True, False])
 async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace(
-    app: AppHarness, key: str
+    app: AppHarness, key: str, *, has_key: bool
 ) -> None:
     sent: list[Message] = []
     asked = asyncio.Event()
@@ -167,16 +172,62 @@ async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace
     async def send(message: Message) -> None:
         sent.append(message)
 
-    call = asyncio.create_task(app.serve(scope_of(key), receive, send))
+    scope = scope_of(key)
+    if has_key:
+        scope["headers"] = [*scope["headers"], (b"idempotency-key", b"one")]
+    call = asyncio.create_task(app.serve(scope, receive, send))
     await asked.wait()
     call.cancel()
     await call
 
     assert sent[0]["status"] == 503
+    # A repeat of a submit without a key could be paid for: nothing invites to it.
+    assert (b"retry-after" in dict(sent[0]["headers"])) is has_key
     problem = orjson.loads(sent[1]["body"])
     assert (problem["code"], problem["billed"], problem["retryable"]) == (
         "cut_off",
         "unknown",
-        False,
+        has_key,
     )
     assert app.events_of(RequestServed)[-1].code == "cut_off"
+
+
+class _Route:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+@pytest.mark.parametrize(
+    ("method", "route", "has_key", "repeatable"),
+    [
+        ("GET", "/v1/requests/{request_id}/result", False, True),
+        ("HEAD", "/v1/requests", False, True),
+        ("DELETE", "/v1/requests/{request_id}", False, True),
+        ("POST", "/v1/requests/{request_id}/cancel", False, True),
+        ("POST", "/v1/batches/{batch_id}/cancel", False, True),
+        ("POST", "/v1/models/{model_id:path}", True, True),
+        ("POST", "/v1/batches", True, True),
+        ("POST", "/v1/models/{model_id:path}", False, False),
+        ("POST", "/v1/batches", False, False),
+        # These do not read the header.
+        ("POST", "/v1/deliveries/{delivery_id}/resend", True, False),
+        ("PATCH", "/v1/webhooks/endpoints/{endpoint_id}", True, False),
+    ],
+)
+def test_what_may_be_sent_again(
+    method: str, route: str, *, has_key: bool, repeatable: bool
+) -> None:
+    headers = [(b"idempotency-key", b"one")] if has_key else []
+    scope = {"method": method, "route": _Route(route), "headers": headers}
+    assert is_repeatable(scope) is repeatable
+
+
+def test_the_routes_that_take_a_key_are_those_that_describe_it() -> None:
+    description = orjson.loads(openapi_document(create_app(open_app()._open).routes))
+    described = {
+        path
+        for path, methods in description["paths"].items()
+        for parameter in methods.get("post", {}).get("parameters", ())
+        if parameter["name"] == "Idempotency-Key"
+    }
+    assert described == {path.replace(":path", "") for path in KEYED_ROUTES}

@@ -40,6 +40,7 @@ def test_every_policy_with_a_quota_has_its_shape() -> None:
         QuotaPolicy.PRIORITY,
         QuotaPolicy.UNKNOWN_PRICE,
         QuotaPolicy.MINIMUM_BALANCE,
+        QuotaPolicy.ACCOUNT_BALANCE,
     }
     assert set(QUOTA_RULES) == set(QuotaPolicy)
     assert {policy for policy, rule in QUOTA_RULES.items() if rule.unit is None} == never
@@ -176,6 +177,19 @@ async def test_an_empty_wallet_refuses_before_anything_queues(
     answer = await caller.post(KLING_PATH, json=KLING_INPUT)
     assert (answer.status_code, answer.json()["violated-policies"]) == (402, ["wallet"])
     assert app.stores.memory.all_jobs() == []
+
+
+async def test_a_price_above_the_known_balance_is_402_and_others_pass(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    short, covered = KLING_INPUT | {"duration": 10}, KLING_INPUT | {"duration": 3}
+    await app.stores.admin.store_balance(AccountBalance(MicroUsd(400_000), app.clock.now()))
+    answer = await caller.post(KLING_PATH, json=short)
+    assert (answer.status_code, answer.json()["violated-policies"]) == (402, ["account-balance"])
+    assert (await caller.post(KLING_PATH, json=covered)).status_code == 202
+    app.clock.move(timedelta(minutes=11))  # by now it may have been topped up
+    await app.stores.heartbeats.record("w1")
+    assert (await caller.post(KLING_PATH, json=short)).status_code == 202
 
 
 # --- use

@@ -55,6 +55,9 @@ class UnreliableCatalogue:
             raise self.error
         return None
 
+    async def model_ids(self) -> frozenset[str]:
+        raise AssertionError("only labels need it")
+
     async def request_sync(self, now: datetime) -> None:
         self.requests.append(now)
 

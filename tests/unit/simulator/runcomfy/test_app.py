@@ -1,4 +1,5 @@
 import httpx
+import pytest
 
 from simulator.runcomfy.state import RunComfyState
 from tests.support.clock import SelfAdvancingClock
@@ -36,7 +37,7 @@ async def test_a_request_lives_and_costs(
     assert done == {
         "request_id": "req-1",
         "model_id": "kling/kling-3.0/standard/image-to-video",
-        "status": "completed",
+        "status": "succeeded",
         "output": {"video": "http://sim.test/media/req-1/output.mp4"},
         "error": None,
         "created_at": "2026-01-02T03:04:05.000Z",
@@ -89,8 +90,11 @@ async def test_cancel_in_queue_and_after(
 ) -> None:
     await client.post(KLING, json=INPUT)
     await client.post(KLING, json=INPUT)
-    first = (await client.post("/v1/requests/req-1/cancel")).json()
-    assert first == {"request_id": "req-1", "status": "cancelled", "outcome": "cancelled"}
+    first = await client.post("/v1/requests/req-1/cancel")
+    assert (first.status_code, first.json()) == (
+        202,
+        {"request_id": "req-1", "status": "cancelled", "outcome": "cancelled"},
+    )
     clock.advance(10)
     second = (await client.post("/v1/requests/req-2/cancel")).json()
     assert second["outcome"] == "not_cancellable"
@@ -100,7 +104,34 @@ async def test_cancel_in_queue_and_after(
     assert (await client.get("/prod/v2/balance")).json() == {
         "balance_usd": 98.74,
         "balance_microdollars": 98_740_000,
+        "currency": "USD",
     }
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        ("documented", ["in_queue", "in_progress", "completed", "succeeded", "cancelled"]),
+        ("alternative", ["pending", "processing", "succeeded", "completed", "canceled"]),
+    ],
+)
+async def test_the_words_can_be_chosen(
+    client: httpx.AsyncClient, clock: SelfAdvancingClock, words: str, read: list[str]
+) -> None:
+    assert (await client.post("/_sim/words", json={"words": words})).json() == {"words": words}
+    for _ in range(2):
+        await client.post(KLING, json=INPUT)
+    cancelled = (await client.post("/v1/requests/req-2/cancel")).json()["status"]
+    statuses = []
+    for seconds in (0, 10, 20):
+        clock.advance(seconds)
+        statuses.append((await client.get("/v1/requests/req-1/status")).json()["status"])
+    result = (await client.get("/v1/requests/req-1/result")).json()["status"]
+    assert [*statuses, result, cancelled] == read
+
+
+async def test_unknown_words_are_refused(client: httpx.AsyncClient) -> None:
+    assert (await client.post("/_sim/words", json={"words": "klingon"})).status_code == 400
 
 
 async def test_refusals_carry_codes_and_spend_nothing(
@@ -141,15 +172,19 @@ async def test_catalogue_is_searched_and_paged(client: httpx.AsyncClient) -> Non
     page = (await client.get("/v1/models?limit=2&offset=4&include_schema=true")).json()
     assert (len(page["models"]), page["limit"], page["offset"]) == (1, 2, 4)
     assert "input_schema" in page["models"][0]
-    assert (await client.get("/v1/models?limit=1000")).json()["limit"] == 100
+    assert (await client.get("/v1/models?limit=1000")).json()["limit"] == 500
     assert (await client.get("/v1/models?search=KLING")).json()["total"] == 1
-    assert (await client.get("/v1/models?kind=image")).json()["total"] == 2
+    assert (await client.get("/v1/models?search=one%20sentence")).json()["total"] == 1
+    assert (await client.get("/v1/models?kind=inference")).json()["total"] == 1
     assert (await client.get("/v1/models?category=text-to-video")).json()["total"] == 1
     categories = (await client.get("/v1/models/categories")).json()["categories"]
     assert "image-to-video" in categories
     kling = (await client.get(KLING)).json()
     assert kling["input_schema"]["properties"]["cfg_scale"]["type"] == "float"
     assert (kling["base_price_usd"], kling["price_unit"]) == (0.126, "second")
+    assert kling["required_inputs"] == ["prompt", "start_image_url"]
+    assert set(kling["required_inputs"]) < set(kling["inputs"])
+    assert kling["model_url"].endswith(kling["model_id"])
     assert (await client.get("/v1/models/no/such")).status_code == 404
 
 

@@ -72,7 +72,7 @@ async def test_a_dose_runs_out(client: httpx.AsyncClient) -> None:
 async def test_rules_match_model_and_request(client: httpx.AsyncClient) -> None:
     for _ in range(2):
         await client.post(KLING, json=INPUT)
-    await script(client, kind="gone", request_id="req-1")
+    await script(client, kind="not_found", request_id="req-1")
     await script(client, call="status", kind="error", status=503, model="fable/fable-1.5")
     assert (await client.get(STATUS)).json()["error_code"] == 404001
     assert (await client.get("/v1/requests/req-2/status")).status_code == 200
@@ -103,7 +103,7 @@ async def test_bodies_that_are_not_what_was_asked(client: httpx.AsyncClient) -> 
 
 
 async def test_an_id_less_acceptance_is_booked(client: httpx.AsyncClient) -> None:
-    await script(client, call="submit", kind="id_less")
+    await script(client, call="submit", kind="missing_id")
     answer = await client.post(KLING, json=INPUT)
     assert (answer.status_code, answer.json()) == (200, {})
     assert await paid(client) == 1
@@ -122,10 +122,10 @@ async def test_slow_answers_late_by_the_clock(
 @pytest.mark.parametrize(
     ("kind", "status", "result", "has_output"),
     [
-        ("failed", "failed", "failed", False),
-        ("completed_without_output", "completed", "completed", False),
+        ("failed", "completed", "failed", False),
+        ("completed_without_output", "completed", "succeeded", False),
         ("status_result_disagree", "completed", "failed", False),
-        ("unknown_word", "completed", "completed", True),
+        ("unknown_word", "completed", "succeeded", True),
     ],
 )
 async def test_an_oddity_at_submit_is_the_requests_own(
@@ -173,7 +173,7 @@ async def test_carried_out_can_be_overruled(client: httpx.AsyncClient) -> None:
         {"kind": "nonsense"},
         {"kind": "429", "call": "nonsense"},
         {"kind": "429", "call": ["submit"]},
-        {"kind": "gone", "call": "submit"},
+        {"kind": "not_found", "call": "submit"},
         {"kind": "429", "rate": 2},
         {"kind": "429", "times": 1.5},
         {"kind": "slow", "seconds": "5"},

@@ -48,7 +48,7 @@ async def test_a_mark_scripts_one_request(
     clock.advance(1)
     assert (await client.get("/v1/requests/req-1/result")).json()["status"] == "failed"
     clock.advance(60)
-    assert (await client.get("/v1/requests/req-2/result")).json()["status"] == "completed"
+    assert (await client.get("/v1/requests/req-2/result")).json()["status"] == "succeeded"
 
 
 async def test_a_counted_mark_runs_out(client: httpx.AsyncClient) -> None:

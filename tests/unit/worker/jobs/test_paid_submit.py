@@ -18,7 +18,14 @@ from core.observability.events import JournalDisconnected, JournalReconnected, S
 from tests.support.records import NOW, POLICY, SECOND, fault, job
 from tests.support.worker import BODY, WorkerHarness
 from worker.jobs.paid_submit import replayed
-from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
+from worker.ports import (
+    Accepted,
+    Indeterminate,
+    NotSent,
+    RefusalScope,
+    Rejected,
+    SubmitAnswer,
+)
 
 S = JobState
 NOT_SENT = NotSent(fault("connect_error", None))
@@ -108,6 +115,20 @@ async def test_a_submit_that_was_not_sent_leaves_again_under_the_next_number(
     await answered(worker, Accepted("up-1"))
     assert outcomes(worker) == [Outcome.NOT_SENT, Outcome.NOT_SENT, Outcome.ACCEPTED]
     assert worker.upstream.sent == 3
+
+
+@pytest.mark.parametrize("scope", [RefusalScope.BALANCE, RefusalScope.ACCOUNT])
+async def test_a_refusal_that_lets_the_job_wait_leaves_again_under_the_next_number(
+    worker: WorkerHarness, scope: RefusalScope
+) -> None:
+    await answered(worker, Rejected(fault("balance_rejected", 402), scope))
+    waiting = worker.now_is()
+    assert waiting is not None
+    assert waiting.waiting_for is not None
+    await worker.advance(waiting)  # it queues for a slot again
+    await answered(worker, Accepted("up-1"))
+    assert worker.upstream.sent == 2
+    assert outcomes(worker) == [Outcome.NOT_SENT, Outcome.ACCEPTED]
 
 
 async def test_an_approved_resend_leaves_once_however_often_the_store_forgets_it(

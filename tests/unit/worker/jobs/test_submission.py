@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.errors import StoreUnavailable
-from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger
+from core.jobs.job import BillingStatus, CancelOutcome, Job, JobState, Trigger, WaitingFor
 from core.observability.events import SubmitAnswered
 from core.transactions.job_update import Change, WriteResult
 from tests.support.clock import run_ready_tasks
@@ -18,6 +18,7 @@ from worker.ports import (
     Accepted,
     Indeterminate,
     NotSent,
+    RefusalScope,
     Rejected,
     SubmitAnswer,
 )
@@ -216,13 +217,51 @@ async def test_an_answer_is_stored_once_though_the_store_fell_silent(
     ],
     ids=["no limit", "start_by", "finish_by", "later", "a resend"],
 )
-async def test_a_closed_gate_puts_the_job_off_without_a_claim(
+async def test_a_closed_gate_lets_the_job_wait_without_a_claim(
     worker: WorkerHarness, record: Job, due: float
 ) -> None:
     worker.gate.reopens_at = at(30)
-    assert await worker.advance(record) == record
+    waiting = await worker.advance(record)
+    assert waiting is not None
+    assert (waiting.state, waiting.waiting_for) == (S.QUEUED, WaitingFor.RUNCOMFY)
     assert worker.jobs.due["req_1"] == at(due)
-    assert (worker.upstream.sent, worker.jobs.changes, worker.jobs.polls) == (0, [], 0)
+    assert (worker.upstream.sent, worker.triggers) == (0, [])
+    assert await worker.advance(waiting) == waiting  # the next check writes nothing
+    assert len(worker.jobs.changes) == 1
+
+
+async def test_a_short_wait_costs_no_write_and_no_slot(worker: WorkerHarness) -> None:
+    worker.gate.reopens_at = at(2)
+    assert await worker.advance(job()) == job()
+    assert (worker.jobs.due["req_1"], worker.jobs.changes) == (at(2), [])
+
+
+async def test_a_job_that_waited_queues_for_a_slot_again(worker: WorkerHarness) -> None:
+    after = await worker.advance(job(waiting_for=WaitingFor.BALANCE, deadline=at(90)))
+    assert after is not None
+    assert (after.waiting_for, after.next_run_at, worker.upstream.sent) == (None, at(90), 0)
+
+
+async def test_an_end_tells_what_the_job_waited_for(worker: WorkerHarness) -> None:
+    ended = await worker.advance(job(waiting_for=WaitingFor.BALANCE, start_deadline=NOW))
+    assert ended is not None
+    assert ended.error is not None
+    assert (ended.state, ended.error.code) == (S.EXPIRED, "start_timeout")
+    assert "the RunComfy balance did not cover its price" in ended.error.message
+
+
+@pytest.mark.parametrize(
+    ("scope", "waiting_for"),
+    [(RefusalScope.BALANCE, WaitingFor.BALANCE), (RefusalScope.ACCOUNT, WaitingFor.ACCOUNT)],
+)
+async def test_a_refusal_that_an_operator_can_end_costs_no_job(
+    worker: WorkerHarness, scope: RefusalScope, waiting_for: WaitingFor
+) -> None:
+    worker.upstream.submits = deque([Rejected(fault(), scope)])
+    after = await worker.advance(job())
+    assert after is not None
+    assert (after.state, after.waiting_for, after.attempts) == (S.QUEUED, waiting_for, 0)
+    assert after.billed is BillingStatus.NO
 
 
 async def test_what_is_over_ends_though_the_gate_is_closed(worker: WorkerHarness) -> None:

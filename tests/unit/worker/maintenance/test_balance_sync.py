@@ -1,18 +1,21 @@
 """The balance is read once a minute by one worker, and emitted by each."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
 from core.billing.balance import AccountBalance
+from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.money import MicroUsd
 from core.observability.events import AccountBalanceRead, Event, OperationalWarning
 from core.settings import JournalSettings
 from tests.support.clock import FakeClock
+from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.partial_stores import partial_stores
 from tests.support.records import MINUTE, fault
+from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.ports import Unreachable
 from worker.settings import RUNCOMFY_ACCOUNT_URL, RUNCOMFY_URL, WorkerSettings
@@ -44,10 +47,27 @@ class BalanceSyncHarness:
     account: StubAccount = field(default_factory=StubAccount)
     clock: FakeClock = field(default_factory=FakeClock)
     events: list[Event] = field(default_factory=list)
+    memory: MemoryStores = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.memory = memory_stores(self.clock)
+
+    async def refuse(self, name: str, reason: BreakerReason, price: int | None = None) -> None:
+        now, amount = self.clock.now(), None if price is None else MicroUsd(price)
+        opened = CircuitBreaker().record_refusal(reason, "words", now, BreakerPolicy(), amount)
+        await self.memory.circuit_breakers.compare_and_set(name, CircuitBreaker(), opened)
+
+    async def probe_at(self, name: str) -> datetime | None:
+        return (await self.memory.circuit_breakers.load_all())[name].retry_at
 
     def watch(self) -> BalanceSync:
-        store = partial_stores(admin=self.account).admin
-        return BalanceSync(self.account, store, self.clock, self.events.append)
+        stores = partial_stores(
+            admin=self.account, circuit_breakers=self.memory.circuit_breakers, jobs=self.memory.jobs
+        )
+        gate = SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, self.clock, BreakerPolicy(), lambda _: None
+        )
+        return BalanceSync(self.account, stores.admin, gate, self.clock, self.events.append)
 
 
 async def test_the_first_look_reads_and_tells() -> None:
@@ -124,3 +144,30 @@ def test_an_account_url_of_no_web_is_refused() -> None:
             runcomfy_token=SecretStr("t"),
             journal=JournalSettings(url="off"),
         )
+
+
+async def test_while_the_balance_is_too_small_the_read_is_the_probe() -> None:
+    rig = BalanceSyncHarness()
+    rig.account.remaining = MicroUsd(400)
+    await rig.refuse("balance", BreakerReason.INSUFFICIENT_BALANCE, price=500)
+    watch = rig.watch()
+    for _ in range(12):
+        await watch.run_once()
+        assert await rig.probe_at("balance") == rig.clock.now() + timedelta(seconds=10)
+        rig.clock.move(timedelta(seconds=5))
+    assert rig.account.reads == 12
+    rig.account.remaining = MicroUsd(500)
+    await watch.run_once()
+    assert await rig.probe_at("balance") == rig.clock.now()
+
+
+@pytest.mark.parametrize(("kind", "postponed"), [("account_rejected", True), ("http_5xx", False)])
+async def test_a_refused_read_postpones_the_probe_of_the_account(
+    kind: str, *, postponed: bool
+) -> None:
+    rig = BalanceSyncHarness()
+    rig.account.remaining = Unreachable(fault(kind, 401))
+    await rig.refuse("account", BreakerReason.ACCOUNT_REFUSED)
+    before = await rig.probe_at("account")
+    await rig.watch().run_once()
+    assert (await rig.probe_at("account") != before) is postponed

@@ -7,8 +7,9 @@ import pytest
 from core.observability.events import Event, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
 from tests.support.clock import FakeClock
+from tests.support.memory_store.stores import memory_stores
 from tests.support.records import HOUR, NOW, at, fault
-from worker.maintenance.catalogue_sync import RETRY_INTERVAL, CatalogueSync
+from worker.maintenance.catalogue_sync import RETRY_INTERVAL, CatalogueSync, ListedModels
 from worker.ports import CatalogueModel, Unreachable
 
 DOWN = Unreachable(fault())
@@ -41,6 +42,9 @@ class StubCatalogue:
 
     async def load(self) -> CatalogueSnapshot:
         return self.stored
+
+    async def model_ids(self) -> frozenset[str]:
+        raise AssertionError("only labels need it")
 
     async def request_sync(self, _: datetime) -> None:
         raise AssertionError("the service asks")
@@ -128,3 +132,17 @@ async def test_a_failed_read_is_not_repeated_at_every_look() -> None:
     await shop.clock.advance(RETRY_INTERVAL)
     await shop.sync.run_once()
     assert shop.reads == 2
+
+
+async def test_the_models_of_each_new_catalogue_are_confirmed_once() -> None:
+    clock = FakeClock()
+    store, confirmed = memory_stores(clock).catalogue, list[frozenset[str]]()
+    listed = ListedModels(store, lambda ids: confirmed.append(frozenset(ids)))
+    await listed.refresh()
+    assert confirmed == []
+    await store.replace(CatalogueSnapshot(NOW, {"a/b": b"{}", "c d": b"{}"}))
+    for _ in range(3):
+        await listed.refresh()
+    await store.replace(CatalogueSnapshot(NOW + HOUR, {"e": b"{}"}))
+    await listed.refresh()
+    assert confirmed == [{"a/b", "c d"}, {"e"}]

@@ -83,9 +83,9 @@ def test_a_subclass_nobody_has_read_is_not_trusted() -> None:
     ("status", "money", "kind"),
     [
         (400, BillingEffect.REJECTED, FaultKind.HTTP_4XX),
-        (401, BillingEffect.ACCOUNT_REJECTED, FaultKind.ACCOUNT_REJECTED),
-        (402, BillingEffect.ACCOUNT_REJECTED, FaultKind.ACCOUNT_REJECTED),
-        (403, BillingEffect.ACCOUNT_REJECTED, FaultKind.ACCOUNT_REJECTED),
+        (401, BillingEffect.REJECTED, FaultKind.ACCOUNT_REJECTED),
+        (402, BillingEffect.REJECTED, FaultKind.BALANCE_REJECTED),
+        (403, BillingEffect.REJECTED, FaultKind.MODEL_REJECTED),
         (404, BillingEffect.REJECTED, FaultKind.HTTP_4XX),
         (413, BillingEffect.REJECTED, FaultKind.HTTP_4XX),
         (422, BillingEffect.REJECTED, FaultKind.HTTP_4XX),
@@ -105,7 +105,8 @@ def test_a_subclass_nobody_has_read_is_not_trusted() -> None:
     ],
 )
 def test_a_status_says_about_money(status: int, money: BillingEffect, kind: FaultKind) -> None:
-    assert errors.classify_status(status, has_retry_after=False) == Classification(money, kind)
+    found = errors.classify_status(status, has_retry_after=False)
+    assert (found.billing_effect, found.kind) == (money, kind)
 
 
 def test_a_status_without_a_row_leaves_the_outcome_unknown() -> None:
@@ -136,10 +137,10 @@ def test_only_503_is_softened_by_retry_after() -> None:
     ("code", "money"),
     [
         ("400001", BillingEffect.REJECTED),
-        ("400002", BillingEffect.ACCOUNT_REJECTED),
-        ("400004", BillingEffect.ACCOUNT_REJECTED),
-        ("401001", BillingEffect.ACCOUNT_REJECTED),
-        ("403001", BillingEffect.ACCOUNT_REJECTED),
+        ("400002", BillingEffect.REJECTED),
+        ("400004", BillingEffect.REJECTED),
+        ("401001", BillingEffect.REJECTED),
+        ("403001", BillingEffect.REJECTED),
         ("404001", BillingEffect.REJECTED),
         ("422001", BillingEffect.REJECTED),
         ("429001", BillingEffect.NOT_SENT),

@@ -5,7 +5,7 @@ import orjson
 import pytest
 
 from core.observability.outcomes import FaultKind
-from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
+from worker.ports import Accepted, Indeterminate, NotSent, RefusalScope, Rejected, SubmitAnswer
 from worker.upstream.error_classification import ResponseTooLarge
 from worker.upstream.faults import Redactor
 from worker.upstream.http_request import HttpResponse
@@ -104,31 +104,55 @@ def _pause(answer: SubmitAnswer) -> timedelta | None:
     return answer.retry_after
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "account_refused"),
-    [
-        (400, {"error_code": 400001}, False),
-        (404, HTML, False),
-        (413, HTML, False),
-        (422, {"detail": [{"loc": ["duration"], "msg": "too long"}]}, False),
-        (403, HTML, False),
-        (200, {"error_code": 422001}, False),
-        (200, {"error_code": "404001"}, False),
-        (401, b"", True),
-        (402, {"message": "no balance"}, True),
-        (403, {"error_code": 403001}, True),
-        (400, {"error_code": 400002}, True),
-        (400, {"error_code": "400004"}, True),
-        (429, {"error_code": "400002"}, True),
-        (200, {"error_code": 400002}, True),
-        (200, {"error_code": 401000}, True),
-    ],
+R = RefusalScope
+SIGNS: tuple[tuple[int, object, RefusalScope], ...] = (
+    # the input: fails its own job, and shows that RunComfy works
+    (400, {"error_code": 400001}, R.INPUT),
+    (404, {"error_code": 404001}, R.INPUT),
+    (413, b"too large", R.INPUT),
+    (422, {"detail": [{"loc": ["duration"], "msg": "too long"}]}, R.INPUT),
+    (422, {"error": "the account of the prompt is long"}, R.INPUT),
+    (200, {"error_code": 422001}, R.INPUT),
+    (200, {"error_code": "404001"}, R.INPUT),
+    # the account: every job waits
+    (401, b"", R.ACCOUNT),
+    (401, {"error_code": 401000}, R.ACCOUNT),
+    (400, {"error_code": "400004"}, R.ACCOUNT),
+    (403, {"error_code": 400004}, R.ACCOUNT),
+    (200, {"error_code": 400004}, R.ACCOUNT),
+    (200, {"error_code": 401000}, R.ACCOUNT),
+    (403, {"error_message": "Your account is inactive"}, R.ACCOUNT),
+    (200, {"error_code": 403001, "error_message": "account suspended"}, R.ACCOUNT),
+    # the balance: what costs as much or more waits
+    (402, {"message": "no balance"}, R.BALANCE),
+    (402, b"", R.BALANCE),
+    (400, {"error_code": 400002}, R.BALANCE),
+    (403, {"error_code": 400002}, R.BALANCE),
+    (429, {"error_code": "400002"}, R.BALANCE),
+    (200, {"error_code": 400002}, R.BALANCE),
+    (200, {"error_code": 402000}, R.BALANCE),
+    # the model or a resource: fails its own job
+    (403, b"", R.MODEL),
+    (403, {"error_code": 403001}, R.MODEL),
+    (400, {"error_code": 403001}, R.MODEL),
+    (200, {"error_code": 403001}, R.MODEL),
+    (200, {"error_code": 403009}, R.MODEL),
+    # a page of something in front: nobody's word
+    (400, HTML, R.NONE),
+    (401, HTML, R.NONE),
+    (402, HTML, R.NONE),
+    (403, HTML, R.NONE),
+    (404, HTML, R.NONE),
+    (451, HTML, R.NONE),
 )
-def test_refusals(status: int, body: object, *, account_refused: bool) -> None:
+
+
+@pytest.mark.parametrize(("status", "body", "scope"), SIGNS)
+def test_each_refusal_has_its_scope(status: int, body: object, scope: RefusalScope) -> None:
     answer = _read(status, body)
 
     assert isinstance(answer, Rejected)
-    assert answer.account_rejected is account_refused
+    assert answer.scope is scope
 
 
 def test_a_refusal_stands_though_its_words_broke_off() -> None:

@@ -369,3 +369,6 @@ async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -
     data = found["https://own.example/hook"]
     assert (data["status"], data["reference"]) == ("completed", "films")
     assert data["counts"] == counted(cancelled=1)
+    async with app.client(key) as caller:
+        items = (await caller.get(data["items_path"])).json()["items"]
+    assert [item["status"] for item in items] == ["cancelled"]

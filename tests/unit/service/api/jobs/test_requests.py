@@ -73,13 +73,13 @@ async def test_a_result_before_the_end_is_the_present_status(
 @pytest.mark.parametrize(
     ("query", "cost"),
     [
-        ("", None),
+        ("", 0.63),
         ("?include_cost=false", None),
         ("?include_cost=true", 0.63),
         ("?include_cost=1", 0.63),
     ],
 )
-async def test_the_cost_is_told_when_asked_for(
+async def test_the_cost_is_in_the_result_unless_left_out(
     app: AppHarness, caller: httpx.AsyncClient, job_id: str, query: str, cost: float | None
 ) -> None:
     await finish_job(app, job_id)

@@ -373,6 +373,7 @@ async def test_a_key_is_forgotten_with_its_job(
     await _post(caller, headers=KEY, params={"cache": "off"})
     await coalescing.finish(_jobs(app)[0])
     await app.clock.advance(RETENTION)
+    await app.stores.heartbeats.record("w1")
     answer = await _post(caller, headers=KEY, params={"cache": "off"})
     assert (answer.status_code, answer.headers["gateway-cache"]) == (202, "off")
 

@@ -39,6 +39,21 @@ def decide(record: Job, answer: ResultAnswer, seconds: float = 1) -> Change | Re
     return decide_result(record, answer, at(seconds), rules())
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        RunCompleted(OUTPUT, COST, TIMES, "succeeded"),
+        RunFailed(FAILED, COST, TIMES, "succeeded"),
+        RunCancelled(FREE, TIMES, "succeeded"),
+    ],
+)
+def test_runcomfys_own_word_for_the_end_is_kept(answer: ResultAnswer) -> None:
+    decided = decide(job(S.COLLECTING, upstream_status="completed"), answer)
+    assert isinstance(decided, Change)
+    assert decided.after.upstream_result_status == "succeeded"
+    assert decided.after.upstream_status == "completed"
+
+
 # The answer -> the state, billed, cost, the error's word, the errand.
 ENDS: dict[
     str, tuple[ResultAnswer, JobState, BillingStatus, int | None, str | None, FollowUp | None]

@@ -98,6 +98,16 @@ def test_nobody_is_promoted_where_money_may_be_gone() -> None:
         assert not (isinstance(decided, Change) and decided.trigger is Trigger.PROMOTED)
 
 
+@pytest.mark.parametrize("state", [S.SUCCEEDED, S.FAILED])
+def test_a_follower_has_the_words_that_runcomfy_used_for_its_leaders_end(state: JobState) -> None:
+    words = {"upstream_status": "succeeded", "upstream_result_status": "completed"}
+    ended = leader(state, billed=BillingStatus.UNKNOWN, **words)
+    decided = decide_follow(follower(), ended, NOW, promote=False)
+    assert isinstance(decided, Change)
+    after = decided.after
+    assert (after.upstream_status, after.upstream_result_status) == ("succeeded", "completed")
+
+
 def test_a_success_is_shared_at_no_cost() -> None:
     paid = leader(S.SUCCEEDED, cost=COST, billed=BillingStatus.YES, upstream_finished_at=at(-5))
     move = decide_follow(follower(leader="req_before"), paid, NOW, promote=False)

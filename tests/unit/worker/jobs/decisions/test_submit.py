@@ -17,7 +17,14 @@ from worker.jobs.decisions.submit import (
     end_before_submit,
     submit_deadline,
 )
-from worker.ports import Accepted, Indeterminate, NotSent, Rejected, SubmitAnswer
+from worker.ports import (
+    Accepted,
+    Indeterminate,
+    NotSent,
+    RefusalScope,
+    Rejected,
+    SubmitAnswer,
+)
 
 S, F = JobState, Trigger
 LATER = at(1)
@@ -141,7 +148,18 @@ ANSWERS: dict[str, tuple[SubmitAnswer, JobState, BillingStatus, str | None]] = {
     "accepted": (Accepted("up-9"), S.RUNNING, BillingStatus.UNKNOWN, None),
     "not sent": (NotSent(BUSY), S.QUEUED, BillingStatus.NO, None),
     "rejected": (REFUSED, S.FAILED, BillingStatus.NO, "upstream_rejected"),
-    "account": (Rejected(fault(), True), S.FAILED, BillingStatus.NO, "upstream_account_refused"),  # noqa: FBT003 - a field
+    "model": (
+        Rejected(fault(), RefusalScope.MODEL),
+        S.FAILED,
+        BillingStatus.NO,
+        "upstream_model_refused",
+    ),
+    "a page": (
+        Rejected(fault(), RefusalScope.NONE),
+        S.FAILED,
+        BillingStatus.NO,
+        "upstream_rejected",
+    ),
     "no answer": (Indeterminate(fault()), S.IN_DOUBT, BillingStatus.UNKNOWN, None),
 }
 
