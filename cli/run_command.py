@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from cli.settings_errors import load_settings
+from cli.store_check import exit_for_store
 from core.clock import SystemClock
-from core.errors import GatewayError, InvalidInput, StoreUnavailable
+from core.errors import GatewayError, InvalidInput, StoreUnavailable, StoreUnsupported
 from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
 from core.store.encryption import SecretCipher
@@ -50,6 +51,8 @@ def run_command(action: Callable[[CommandContext], Coroutine[Any, Any, T]]) -> T
     settings = load_settings(ServiceSettings)
     try:
         return asyncio.run(_run(settings, action))
+    except StoreUnsupported as error:
+        exit_for_store(error)
     except StoreUnavailable as error:
         print(f"gateway: {error.operator_detail}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None

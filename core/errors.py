@@ -10,6 +10,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- StoreUnknown
 |  |- SecretsUnreadable: an encryption key is missing
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
+|  |- StoreUnsupported      |- StoreRefused        |- RecordUnreadable
 |- Defect                    a bug of the gateway: always logged with its traceback
    |- IllegalTransition
 """
@@ -229,6 +230,24 @@ class StoreTimeout(StoreUnavailable):
     """The store did not answer; it is unknown whether it executed the command."""
 
     code = "store_silent"
+
+
+class StoreUnsupported(StoreUnavailable):
+    """The store is not a server that the gateway can use."""
+
+    code = "store_unsupported"
+
+
+class StoreRefused(StoreUnavailable):
+    """The store refused a command; the gateway's log has the reason."""
+
+    code = "store_refused"
+
+
+class RecordUnreadable(Unavailable):
+    """This record was written by another release of the gateway, which can read it."""
+
+    code = "record_unreadable"
 
 
 class SecretsUnreadable(Unavailable):

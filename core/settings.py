@@ -113,9 +113,11 @@ class RedisPolicy:
     url: SecretStr
     sentinels: tuple[tuple[str, int], ...]
     master: str
-    replicas: int
     timeout: timedelta
     connect_timeout: timedelta
+    replicas: int = 0
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
 
 
 class JournalSettings(BaseModel):
@@ -187,6 +189,14 @@ class ProcessSettings(BaseSettings):
         le=9,
         description="How many replicas must have an accepted job before its 202, and a claim "
         "before its submit: all that may be elected master. 0: do not wait for replicas.",
+    )
+    redis_sentinel_username: str | None = Field(
+        None, description="User name for the Sentinels, if they have ACLs."
+    )
+    redis_sentinel_password: SecretStr | None = Field(
+        None,
+        description="Password of the Sentinels. The password in `GATEWAY_REDIS_URL` is the "
+        "master's.",
     )
     redis_timeout: Seconds = Field(timedelta(seconds=3), description="Timeout of a Redis command.")
     redis_connect_timeout: Seconds = Field(
@@ -276,4 +286,6 @@ class ProcessSettings(BaseSettings):
             replicas=self.redis_replicas,
             timeout=self.redis_timeout,
             connect_timeout=self.redis_connect_timeout,
+            sentinel_username=self.redis_sentinel_username,
+            sentinel_password=self.redis_sentinel_password,
         )

@@ -15,7 +15,7 @@ import uvloop
 from arq.connections import ArqRedis
 
 from core.clock import SystemClock
-from core.errors import StoreUnavailable
+from core.errors import RecordUnreadable, StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
 from core.observability.events import (
@@ -193,7 +193,10 @@ def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents)
         )
 
     async def handle(job_id: str, version: int) -> None:
-        record = await components.stores.jobs.load(job_id)
+        try:
+            record = await components.stores.jobs.load(job_id)
+        except RecordUnreadable:  # the loop that claims it sets it aside
+            return
         if record is not None and is_current(version, record.job):
             # Shielded: arq's timeout on the message must not cancel a submit in flight.
             await asyncio.shield(components.job_loop.start(record.job))

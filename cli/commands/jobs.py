@@ -6,9 +6,11 @@ import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
+from core.clock import iso
 from core.representations.jobs import job_page_representation
 from service.admin.jobs import list_jobs
 from service.jobs.list_query import JobListQuery
+from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -23,11 +25,6 @@ _COLUMNS: Final = (
     "cost",
     "billed",
 )
-
-
-@app.callback()
-def job() -> None:
-    """Keep `list` a subcommand: Typer makes a group with a single command that command itself."""
 
 
 @app.command("list")
@@ -64,3 +61,29 @@ def list_all(
     print_table(document["requests"], _COLUMNS, as_json=False)
     if page.cursor is not None:
         print(f"more: --cursor {page.cursor.token}")
+
+
+@app.command("unreadable")
+def list_unreadable(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of jobs.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List jobs whose record this release cannot read, the longest first. No worker has them."""
+    jobs = run_admin(lambda admin: admin.stores.admin.list_unreadable(limit))
+    rows = [{"request_id": job.job_id, "since": iso(job.since)} for job in jobs]
+    print_table(rows, ("request_id", "since"), as_json=as_json)
+
+
+@app.command()
+def requeue(
+    request_ids: Annotated[list[str], typer.Argument(help="Ids of unreadable jobs.")],
+) -> None:
+    """Have workers claim unreadable jobs again, after the newer release is back."""
+
+    async def requeue_all(admin: AdminContext) -> None:
+        for request_id in request_ids:
+            await admin.stores.admin.requeue_unreadable(request_id)
+
+    run_admin(requeue_all)
+    print(f"requeued: {len(request_ids)}")

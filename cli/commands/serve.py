@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from cli.settings_errors import load_settings
+from cli.store_check import exit_if_store_unsupported
 from service.server.process_manager import STARTUP_FAILED
 from service.server.run import run, run_multiprocess
 from service.settings import ServiceSettings
@@ -19,6 +20,7 @@ def serve(
 ) -> None:
     """Run the HTTP service, configured by the environment."""
     settings = load_settings(ServiceSettings)
+    exit_if_store_unsupported(settings.redis)
     if processes == 1:
         run(settings)
         return

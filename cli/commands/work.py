@@ -1,10 +1,13 @@
 """`gateway work`. Apart from `serve`: a worker loads no web framework."""
 
 from cli.settings_errors import load_settings
+from cli.store_check import exit_if_store_unsupported
 from worker.main import run
 from worker.settings import WorkerSettings
 
 
 def work() -> None:
     """Run a worker, configured by the environment."""
-    run(load_settings(WorkerSettings))
+    settings = load_settings(WorkerSettings)
+    exit_if_store_unsupported(settings.redis)
+    run(settings)

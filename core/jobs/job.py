@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -273,6 +273,8 @@ class Job:
     """What the result would have cost if it had been paid for again."""
     batch: str | None = None
     """The batch that it was submitted with."""
+    unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    """What another release has stored; see `core.store.unknown_fields`."""
 
     @property
     def is_final(self) -> bool:

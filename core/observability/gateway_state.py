@@ -80,6 +80,7 @@ class OpenJobsState:
     """Queued jobs that wait for something other than their turn."""
     waiting_price: int = 0
     """Sum of the estimates of the jobs that wait for the balance, in micro-dollars."""
+    unreadable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

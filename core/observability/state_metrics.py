@@ -108,6 +108,11 @@ _JOB_STATE: Final = (
         "Jobs more than 60 s past their due time.",
         lambda state: state.jobs.stuck,
     ),
+    _state(
+        "gateway_unreadable_jobs",
+        "Jobs whose record this release cannot read; no worker processes them.",
+        lambda state: state.jobs.unreadable,
+    ),
     _state_by(
         "gateway_jobs_waiting_for",
         "Queued jobs that wait for something other than their turn, by what they wait for.",

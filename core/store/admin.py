@@ -1,6 +1,8 @@
 """Limits of the whole gateway, pauses, the account balance and the audit log."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from core.admin import AuditEntry, Pause
@@ -9,7 +11,7 @@ from core.clock import Clock, from_ms, to_ms
 from core.money import MicroUsd
 from core.store import keys
 from core.store.client import Argument, RedisClient
-from core.store.codecs import AUDIT_ENTRY_CODEC
+from core.store.codecs import AUDIT_ENTRY_CODEC, decode_readable
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.limits import GlobalLimits
@@ -19,6 +21,14 @@ _MODEL_LIMIT_PREFIX: Final = "model:"
 _GLOBAL_LIMIT_FIELDS: Final = ("running", "submits_per_second", "polls_per_second")
 _BALANCE_FIELDS: Final = ("balance", "read_at", "burn_per_hour")
 _MINIMUM_FIELD: Final = "minimum"
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableJob:
+    """A job whose record this release cannot read, and since when it is set aside."""
+
+    job_id: str
+    since: datetime
 
 
 class AdminStore:
@@ -121,7 +131,7 @@ class AdminStore:
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
         """Return the latest entries, newest first."""
         rows = await self._client.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
-        return [AUDIT_ENTRY_CODEC.decode(fields[1]) for _, fields in rows]
+        return decode_readable(AUDIT_ENTRY_CODEC, [fields[1] for _, fields in rows])
 
     async def _set_balance_fields(self, fields: Mapping[str, int | None]) -> None:
         # The admission script compares fields that exist, so an unknown amount must be absent.
@@ -145,6 +155,17 @@ class AdminStore:
             to_ms(now),
             *dispatch_arguments(now),
         )
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]:
+        """Return jobs that `claim_due` has set aside, the longest first."""
+        flat = await self._client.execute("ZRANGE", keys.UNREADABLE, 0, limit - 1, "WITHSCORES")
+        since = [from_ms(int(float(score))) for score in flat[1::2]]
+        return [UnreadableJob(name.decode(), at) for name, at in zip(flat[::2], since, strict=True)]
+
+    async def requeue_unreadable(self, job_id: str) -> None:
+        """Have a job claimed again; it is set aside again if it is still unreadable."""
+        await self._client.execute("ZADD", keys.DUE, to_ms(self._clock.now()), job_id)
+        await self._client.execute("ZREM", keys.UNREADABLE, job_id)
 
 
 def _parse_rate(text: str | None) -> float | None:

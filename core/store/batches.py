@@ -18,7 +18,7 @@ from core.store.admission import (
     raise_if_rejected,
 )
 from core.store.client import Argument, RedisClient
-from core.store.codecs import BATCH_CODEC, JOB_CODEC
+from core.store.codecs import BATCH_CODEC, JOB_CODEC, decode_readable
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.jobs import credential_keys
 from core.store.refusals import build_limit_error
@@ -123,12 +123,12 @@ class BatchStore:
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
         """Claim finished batches without a completion event, for `lease` each."""
         now = self._clock.now()
-        documents = await self._scripts.call(
+        rows = await self._scripts.call(
             "claim_due",
             [keys.BATCHES, keys.LIMITS, keys.POLL_RATE],
             [keys.BATCH_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
-        return [BATCH_CODEC.decode(document) for document in documents]
+        return decode_readable(BATCH_CODEC, rows[1::2])
 
     async def load(self, batch_id: str) -> BatchSnapshot | None:
         """Return any tenant's batch without its items, for a worker."""

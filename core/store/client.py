@@ -12,18 +12,20 @@ from datetime import timedelta
 from typing import Any, Final, Protocol, Self
 
 import hiredis
-from redis.asyncio import Sentinel, SentinelConnectionPool
+from redis.asyncio import SentinelConnectionPool
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from core.errors import StoreTimeout, StoreUnavailable
+from core.errors import StoreRefused, StoreTimeout, StoreUnavailable, StoreUnsupported
 from core.settings import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
 from core.store.outage import REDIS_URL, describe_outage
+from core.store.sentinel import build_sentinel_pool, watched_master
+from core.store.server_check import UnsupportedServer, connect_to_supported_server
 
 Argument = bytes | str | int | float
 
@@ -68,6 +70,7 @@ def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionP
         "socket_connect_timeout": policy.connect_timeout.total_seconds(),
         "socket_timeout": policy.timeout.total_seconds(),
         "retry": Retry(NoBackoff(), 0),
+        "redis_connect_func": connect_to_supported_server,
     }
     url = policy.url.get_secret_value()
     if url.startswith("rediss://"):
@@ -77,13 +80,7 @@ def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionP
         # An unknown option in the URL must fail at the start, not with every connection.
         pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py 5
         return pool
-    known = ConnectionPool.from_url(url).connection_kwargs
-    login = {k: known[k] for k in ("db", "username", "password") if k in known}
-    sentinel: Any = Sentinel(  # type: ignore[no-untyped-call]  # redis-py 5 leaves it untyped
-        list(policy.sentinels), sentinel_kwargs=options
-    )
-    master: ConnectionPool = sentinel.master_for(policy.master, **options, **login).connection_pool
-    return master
+    return build_sentinel_pool(policy, options)
 
 
 def build_retrying_pool(policy: RedisPolicy, process_name: str) -> ConnectionPool:
@@ -159,7 +156,7 @@ class RedisClient:
     async def execute(self, *command: Argument) -> Any:  # noqa: ANN401 - Redis answers in many types
         """Return the answer to a command, undecoded.
 
-        Raises `StoreUnavailable`, `ScriptMissing`, `ResponseError`.
+        Raises `StoreUnavailable`, `ScriptMissing`.
         """
         if self._closed:
             raise StoreUnavailable("The store's connection was closed.")
@@ -197,7 +194,7 @@ class RedisClient:
         """As `execute`, but None if Redis rejects the command: managed servers disable some."""
         try:
             return await self.execute(*command)
-        except ResponseError:
+        except StoreRefused:
             return None
 
     def _ensure_session(self, _: object = None) -> None:
@@ -220,7 +217,8 @@ class RedisClient:
             self._cancel_if_closed()
             opened = self._connection = RedisConnection(connection, self._observer)
             self._send()
-            why = await opened.closed
+            async with watched_master(self._source, connection, opened.abandon):
+                why = await opened.closed
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - pending commands must fail with it
             why = error
         finally:
@@ -261,7 +259,10 @@ class RedisClient:
         if self._unsent_wait is not None:
             self._unsent.append(self._unsent_wait)
             self._unsent_wait = None
-        for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, StoreUnavailable)):
+        unsent: type[StoreUnavailable] = StoreUnavailable
+        if isinstance(error, UnsupportedServer):
+            unsent, why, operator_detail = StoreUnsupported, str(error), str(error)
+        for waiting, kind in ((unanswered, StoreTimeout), (self._unsent, unsent)):
             for pending in waiting:
                 if not pending.reply.done():
                     pending.reply.set_exception(

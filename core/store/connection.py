@@ -24,7 +24,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.clock import Clock
-from core.errors import StoreUnavailable
+from core.errors import StoreRefused, StoreUnavailable
 from core.observability.events import Emit, RedisAnswered
 
 RETRY_AFTER: Final = timedelta(seconds=2)
@@ -121,6 +121,10 @@ class RedisConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._terminate(exc or RedisConnectionError("Redis closed the connection"))
 
+    async def abandon(self) -> None:
+        """End the connection: its server is no longer the master."""
+        self._terminate(RedisConnectionError("another server is the master now"))
+
     def close(self) -> None:
         """Stop the timer; redis-py closes the connection itself."""
         if self._timer is not None:
@@ -177,9 +181,12 @@ def classify_reply_error(error: Exception) -> Exception:
         case ReadOnlyError():
             return StoreUnavailable("The store is a replica now.", retry_after=RETRY_AFTER)
         case OutOfMemoryError():
-            return StoreUnavailable(f"The store is full ({error}).", retry_after=RETRY_AFTER)
+            return StoreUnavailable("The store is full.", retry_after=RETRY_AFTER)
         case ResponseError() if str(error).startswith(_NOT_WRITABLE_CODES):
             return StoreUnavailable("The store cannot write.", retry_after=RETRY_AFTER)
         case ResponseError():
-            return error
+            # Its text may name scripts and keys, which are no caller's business.
+            refused = StoreRefused(retry_after=RETRY_AFTER, operator_detail=str(error))
+            refused.__cause__ = error
+            return refused
     raise error

@@ -1,10 +1,12 @@
 """Webhook deliveries: claims, attempts, circuit breakers of endpoints, and lists."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, Clock, to_ms
+from core.errors import RecordUnreadable
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds
@@ -13,6 +15,7 @@ from core.store.codecs import (
     DELIVERY_CODEC,
     ENDPOINT_CIRCUIT_CODEC,
     TIMELINE_ENTRY_CODEC,
+    decode_readable,
 )
 from core.store.scripts import LuaScripts
 from core.transactions.job_update import WriteResult
@@ -82,11 +85,14 @@ class DeliveryStore:
                 *(part for pair in (in_flight or {}).items() for part in pair),
             ],
         )
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return [
-            ClaimedDelivery(DELIVERY_CODEC.decode(document), _parse_circuit(held))
-            for document, held in pairs
-        ]
+        claimed = []
+        for document, held in zip(flat[::2], flat[1::2], strict=True):
+            # One that this release cannot read is due again when its lease ends.
+            with suppress(RecordUnreadable):
+                claimed.append(
+                    ClaimedDelivery(DELIVERY_CODEC.decode(document), _parse_circuit(held))
+                )
+        return claimed
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """Store the result of an attempt, unless the delivery has changed since it was claimed.
@@ -173,7 +179,7 @@ class DeliveryStore:
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
         """Return a delivery's attempts, oldest first."""
         rows = await self._client.execute("LRANGE", keys.attempts(delivery_id), 0, -1)
-        return [DELIVERY_ATTEMPT_CODEC.decode(row) for row in rows]
+        return decode_readable(DELIVERY_ATTEMPT_CODEC, rows)
 
     async def list_oldest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int

@@ -3,9 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from redis.exceptions import ResponseError
-
-from core.errors import StoreUnavailable
+from core.errors import StoreRefused, StoreUnavailable
 from core.store import keys
 from core.store.client import RedisClient
 from core.webhooks.endpoint import RedisStream
@@ -42,5 +40,5 @@ class EventStreams:
             await client.execute(
                 "XADD", key, "MAXLEN", "~", self._max_length, "*", EVENT_FIELD, event
             )
-        except ResponseError as error:
+        except StoreRefused as error:
             raise StoreUnavailable("The sink rejects the event.") from error

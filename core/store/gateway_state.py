@@ -26,8 +26,8 @@ from core.observability.gateway_state import (
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
+from core.store.server_check import parse_info
 from core.store.stores import Stores
-from core.store.worker_heartbeats import parse_info
 from core.tenants.limits import UsageWindow, usage_windows_at
 from core.webhooks.endpoint import DisabledReason
 
@@ -82,7 +82,7 @@ class GatewayStateStore:
         )
 
     async def _jobs(self, now: datetime) -> OpenJobsState:
-        counts, unsubmitted, in_doubt, stuck, waiting = await asyncio.gather(
+        counts, unsubmitted, in_doubt, stuck, waiting, unreadable = await asyncio.gather(
             self._client.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
             self._oldest_in(keys.UNSUBMITTED),
             self._oldest_in(keys.IN_DOUBT),
@@ -90,11 +90,20 @@ class GatewayStateStore:
             self._client.execute(
                 "HMGET", keys.WAITING_FOR, *WaitingFor, f"usd:{WaitingFor.BALANCE}"
             ),
+            self._client.execute("ZCARD", keys.UNREADABLE),
         )
         by_state = {state: int(n or 0) for state, n in zip(OPEN_STATES, counts, strict=True)}
         *numbers, price = (int(n or 0) for n in waiting)
         by_reason = dict(zip(WaitingFor, numbers, strict=True))
-        return OpenJobsState(by_state, unsubmitted, in_doubt, int(stuck), by_reason, price)
+        return OpenJobsState(
+            by_state,
+            unsubmitted,
+            in_doubt,
+            int(stuck),
+            waiting_for=by_reason,
+            waiting_price=price,
+            unreadable=int(unreadable),
+        )
 
     async def _concurrency(self) -> ConcurrencyState:
         running, limits, pauses = await asyncio.gather(

@@ -19,6 +19,7 @@ from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.money import MicroUsd
 from core.page import Page
+from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -241,6 +242,10 @@ class AdminRepository(Protocol):
     async def append_audit_entry(self, entry: AuditEntry) -> None: ...
 
     async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]: ...
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]: ...
+
+    async def requeue_unreadable(self, job_id: str) -> None: ...
 
 
 class CircuitBreakerRepository(Protocol):

@@ -17,7 +17,7 @@ from core.page import Page
 from core.store import keys
 from core.store.admission import raise_if_rejected
 from core.store.client import Argument, RedisClient
-from core.store.codecs import JOB_CODEC
+from core.store.codecs import JOB_CODEC, decode_readable
 from core.store.jobs import credential_keys
 from core.store.scripts import LuaScripts
 from core.tenants.api_keys import Credential, Scope
@@ -85,7 +85,7 @@ class JobIndex:
             ],
         )
         raise_if_rejected(answer[0])
-        jobs = (JOB_CODEC.decode(document) for document in answer[1])
+        jobs = decode_readable(JOB_CODEC, answer[1])
         cursor = Cursor(float(answer[3]), answer[2].decode()) if answer[2] else None
         return Page(tuple(job for job in jobs if query.matches(job)), cursor)
 

@@ -10,7 +10,7 @@ from typing import Final
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
-from core.errors import CallerError, NotFound
+from core.errors import CallerError, NotFound, RecordUnreadable
 from core.jobs.job import Job, JobRecord, JobState, Trigger, WaitingFor
 from core.jobs.query import reference_score, score_of
 from core.jobs.run_times import MAX_RUNS, run_time
@@ -33,7 +33,7 @@ from core.store.admission import (
     raise_if_rejected,
 )
 from core.store.client import Argument, RedisClient, ttl_seconds
-from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC, decode_readable
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import (
@@ -140,7 +140,7 @@ class JobStore:
             raise NotFound
         return JobView(
             record=JobRecord(job=job, polls=int(answer[2]), output=answer[3] or None),
-            timeline=tuple(TIMELINE_ENTRY_CODEC.decode(entry) for entry in answer[4]),
+            timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, answer[4])),
             delivery_ids=tuple(name.decode() for name in answer[5]),
         )
 
@@ -161,7 +161,7 @@ class JobStore:
             return None
         return JobView(
             record=record,
-            timeline=tuple(TIMELINE_ENTRY_CODEC.decode(entry) for entry in entries),
+            timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, entries)),
             delivery_ids=tuple(name.decode() for name in names),
         )
 
@@ -236,12 +236,26 @@ class JobStore:
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """Claim due jobs, oldest first; no other worker gets them during `lease`."""
         now = self._clock.now()
-        documents = await self._scripts.call(
+        rows = await self._scripts.call(
             "claim_due",
             [keys.DUE, keys.LIMITS, keys.POLL_RATE],
             [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit, "polls_per_second"],
         )
-        return [JOB_CODEC.decode(document) for document in documents]
+        jobs = []
+        for name, document in zip(rows[::2], rows[1::2], strict=True):
+            try:
+                jobs.append(JOB_CODEC.decode(document))
+            except RecordUnreadable:
+                await self._set_aside(name.decode(), now)
+        return jobs
+
+    async def _set_aside(self, job_id: str, now: datetime) -> None:
+        """Keep a job from being claimed until an operator requeues it.
+
+        One record must not end every worker again and again.
+        """
+        await self._client.execute("ZADD", keys.UNREADABLE, "NX", to_ms(now), job_id)
+        await self._client.execute("ZREM", keys.DUE, job_id)
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """Change only when a job runs next; return False if its version has changed."""
@@ -266,8 +280,10 @@ class JobStore:
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Return jobs in doubt, the longest in doubt first."""
         ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
-        records = await asyncio.gather(*(self.load(name.decode()) for name in ids))
-        return [record.job for record in records if record is not None]
+        rows = await asyncio.gather(
+            *(self._client.execute("HGET", keys.job(name.decode()), "doc") for name in ids)
+        )
+        return decode_readable(JOB_CODEC, filter(None, rows))
 
     def _authentication_arguments(
         self, credential: Credential, scope: Scope | None

@@ -100,6 +100,9 @@ _JOB_SPECS: Final = (
     KeySpec("in_doubt", "gw:in_doubt", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when the doubt is resolved",
         "jobs in doubt by the time they became so (ms)"),
+    KeySpec("unreadable", "gw:unreadable", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway job requeue`, by an operator",
+        "jobs whose record this release cannot read, by the time they were set aside (ms)"),
     KeySpec("unsubmitted", "gw:unsubmitted", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when RunComfy has the job",
         "jobs not yet submitted to RunComfy, by age (ms)"),
@@ -248,6 +251,7 @@ _TwoIds = Callable[[str, str], str]
 DUE: Final = LUA_NAMES["due"]
 STATE_COUNTS: Final = LUA_NAMES["states"]
 IN_DOUBT: Final = LUA_NAMES["in_doubt"]
+UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]

@@ -5,6 +5,7 @@ is therefore notified of every reconnect, and must read again whatever it waits 
 """
 
 from datetime import timedelta
+from functools import partial
 from typing import Final, NoReturn, Protocol
 
 from redis.asyncio.connection import AbstractConnection
@@ -15,6 +16,7 @@ from core.jobs.job import FINAL_STATES
 from core.observability.events import Emit, OperationalWarning
 from core.store import keys
 from core.store.client import STORE_ERRORS, ConnectionSource
+from core.store.sentinel import watched_master
 
 _RECONNECT_DELAY: Final = timedelta(milliseconds=500)
 _PING_INTERVAL: Final = timedelta(seconds=5)
@@ -68,8 +70,9 @@ class JobChangeSubscriber:
             await _request(connection, "SUBSCRIBE", keys.JOB_CHANGES)
             self._disconnected = False
             self._listener.invalidate_all()
-            while True:
-                self._handle_message(await _next_message(connection))
+            async with watched_master(self._source, connection, partial(_disconnect, connection)):
+                while True:
+                    self._handle_message(await _next_message(connection))
         finally:
             await connection.disconnect(nowait=True)
 
@@ -85,6 +88,10 @@ class JobChangeSubscriber:
             self._disconnected = True
             detail = f"{type(error).__name__}: {error}"
             self._emit(OperationalWarning("pubsub_disconnected", detail))
+
+
+async def _disconnect(connection: AbstractConnection) -> None:
+    await connection.disconnect(nowait=True)
 
 
 async def _next_message(connection: AbstractConnection) -> list[bytes]:

@@ -7,7 +7,7 @@ from core.clock import Clock, to_ms
 from core.retention import DELIVERY_RETENTION
 from core.store import keys
 from core.store.client import RedisClient, ttl_seconds
-from core.store.codecs import REPLAY_CODEC
+from core.store.codecs import REPLAY_CODEC, decode_readable
 from core.store.scripts import LuaScripts
 from core.webhooks.replay import Replay
 
@@ -34,7 +34,7 @@ class ReplayStore:
             [keys.REPLAYS, keys.LIMITS, keys.POLL_RATE],
             [keys.REPLAY_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
-        return [REPLAY_CODEC.decode(document) for document in documents]
+        return decode_readable(REPLAY_CODEC, documents)
 
     async def update(self, before: Replay, after: Replay, due_at: datetime) -> bool:
         """Store a replay's progress; its next step is `due_at`. False if it has changed since."""

@@ -7,6 +7,7 @@ from core.clock import Clock, from_ms, to_ms
 from core.retention import HEARTBEAT_RETENTION
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.server_check import parse_info
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,3 @@ class WorkerHeartbeats:
     async def _load_config(self, name: str) -> str | None:
         answer = await self._client.execute_or_none("CONFIG", "GET", name)
         return answer[1].decode() if answer else None
-
-
-def parse_info(text: bytes) -> dict[str, str]:
-    """Parse the answer of Redis's INFO into its fields."""
-    pairs = (line.partition(":") for line in text.decode().splitlines() if ":" in line)
-    return {name: value.strip() for name, _, value in pairs}

@@ -1,10 +1,10 @@
 """The tenant record. Values only."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from core.errors import InvalidInput
 from core.tenants.cache_policy import TenantCachePolicy
@@ -47,6 +47,8 @@ class Tenant:
     version: int = 1
     """Counts the changes of the record."""
     deleted_at: datetime | None = None
+    unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    """What another release has stored; see `core.store.unknown_fields`."""
 
 
 def is_tenant_name(name: str) -> bool:

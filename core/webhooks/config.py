@@ -1,7 +1,8 @@
 """A tenant's webhook configuration: its endpoints and secrets, one versioned record."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from core.errors import Conflict, NotFound
 from core.webhooks.endpoint import (
@@ -23,6 +24,8 @@ class WebhookConfig:
     endpoints: tuple[Endpoint, ...] = ()
     secrets: tuple[Secret, ...] = ()
     signing_keys: tuple[Secret, ...] = ()
+    unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    """What another release has stored; see `core.store.unknown_fields`."""
 
     def get_endpoint(self, endpoint_id: str) -> Endpoint:
         """Return one endpoint. Raises `NotFound`."""

@@ -1,9 +1,9 @@
 """A webhook delivery, one event to one endpoint: the record and its states. Knows no HTTP."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 from core.jobs.job import PublicStatus
 from core.jobs.timeline import TimelineEntry
@@ -78,6 +78,8 @@ class Delivery:
     uncounted_attempts: int = 0
     """Attempts that the retry schedule does not count: those before the last resend, and those that
     failed because of the gateway itself."""
+    unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    """What another release has stored; see `core.store.unknown_fields`."""
 
     @property
     def round_started_at(self) -> datetime:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import Defect, GatewayError, Unauthenticated
+from core.errors import Defect, GatewayError, StoreRefused, Unauthenticated
 from core.observability.events import Emit, OperationalWarning, RequestServed
 from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
@@ -101,7 +101,7 @@ class _ResponseSender:
     async def send_problem(self, error: GatewayError, scope: Scope, receive: Receive) -> None:
         problem = problem_of(error, self._request_context.job_id)
         self._request_context.code = problem.code
-        if isinstance(error, Defect):
+        if isinstance(error, (Defect, StoreRefused)):
             cause = error.__cause__ or error
             self._emit(
                 OperationalWarning(

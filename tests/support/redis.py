@@ -32,7 +32,7 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
 
 def redis_policy(url: str, timeout: timedelta = TIMEOUT) -> RedisPolicy:
     """Settings of a plain connection to `url`."""
-    return RedisPolicy(SecretStr(url), (), "", 0, timeout, timeout)
+    return RedisPolicy(SecretStr(url), (), "", timeout, timeout)
 
 
 def redis_client(url: str, timeout: timedelta = TIMEOUT, replicas: int = 0) -> RedisClient:

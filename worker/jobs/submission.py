@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.errors import StoreTimeout, StoreUnavailable
+from core.errors import StoreTimeout, StoreUnavailable, Unavailable
 from core.jobs.job import Job, JobState
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
@@ -128,7 +128,7 @@ class JobSubmitter:
                 if record is None or not is_same_submit(record.job, claimed):
                     return None
                 return await self._answers.apply(record.job, NotSent(fault))
-            except StoreUnavailable:
+            except Unavailable:
                 await self._clock.sleep(STORE_RETRY_DELAY)
 
     async def _record_answer(self, job: Job, answer: SubmitAnswer) -> Job | None:
@@ -136,7 +136,7 @@ class JobSubmitter:
         while True:
             try:
                 return await self._answers.apply(job, answer)
-            except StoreUnavailable:
+            except Unavailable:
                 await self._clock.sleep(STORE_RETRY_DELAY)
 
     async def declare_lost(self, job: Job) -> Job | None:
@@ -179,7 +179,7 @@ class JobSubmitter:
             await self._clock.sleep(pause)
             try:
                 renewed = await self._renew_lease(job)
-            except StoreUnavailable:
+            except Unavailable:
                 pause = STORE_RETRY_DELAY
                 continue
             if renewed is None:

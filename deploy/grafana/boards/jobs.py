@@ -73,11 +73,13 @@ JOBS = Dashboard(
             runbook="oldest-job",
         ),
         Panel(
-            "In doubt, overdue",
-            "Submits without an answer, and jobs more than 60 s past their due time.",
+            "In doubt, overdue, unreadable",
+            "Submits without an answer, jobs more than 60 s past their due time, and jobs whose "
+            "record this release cannot read.",
             (
                 PromQuery(max_gauge('gateway_jobs{state="in_doubt"}'), "in doubt"),
                 PromQuery(max_gauge("gateway_stuck_jobs"), "overdue"),
+                PromQuery(max_gauge("gateway_unreadable_jobs"), "unreadable"),
             ),
             thresholds=(1,),
             runbook="jobs-in-doubt",

@@ -10,6 +10,7 @@ from core.errors import StoreUnavailable
 from core.settings import ProcessSettings
 from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import private_redis
+from tests.support.processes import run_gateway
 
 
 async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_path: Path) -> None:
@@ -23,3 +24,13 @@ async def test_a_write_to_a_demoted_master_is_an_outage_and_not_a_defect(tmp_pat
                 await wire.execute("SET", "a", 2)
             await admin.execute_command("REPLICAOF", "NO", "ONE")
             assert await wire.execute("SET", "a", 3) == b"OK"
+
+
+@pytest.mark.parametrize("command", [["serve"], ["work"], ["tenant", "list"], ["limits", "show"]])
+def test_a_cluster_is_refused_with_one_sentence(tmp_path: Path, command: list[str]) -> None:
+    with private_redis(directory=tmp_path, options=("--cluster-enabled", "yes")) as server:
+        token = {"GATEWAY_RUNCOMFY_TOKEN": "a-token", "GATEWAY_JOURNAL__URL": "off"}
+        ran = run_gateway(server.url, *command, **token)
+    assert ran.returncode == 2
+    assert ran.stderr.startswith("gateway: Redis Cluster is not supported")
+    assert ran.stderr.count("\n") == 1

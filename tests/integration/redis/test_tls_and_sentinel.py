@@ -1,24 +1,26 @@
 """The Redis client over TLS, and to a Sentinel's master: large answers, many in parallel."""
 
 import asyncio
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+import pytest
 import redis
 from pydantic import SecretStr
 
+from core.errors import StoreUnavailable
 from core.settings import ProcessSettings
 from core.store.client import RedisClient, build_connection_pool
-from simulator.private_redis import find_server, free_port, private_redis
+from simulator.private_redis import private_redis
+from tests.support.sentinel import replicated_redis, sentinel, settings_of
 from tests.support.tls import CertificateAuthority, tls_proxy
 
 LARGE: Final = b"x" * 3_000_000
 SOON: Final = timedelta(seconds=60)
+AT_FAIL_OVER: Final = 50
+AFTER_FAIL_OVER: Final = 200
 
 
 async def exchange_commands(settings: ProcessSettings) -> None:
@@ -46,42 +48,43 @@ async def test_the_wire_speaks_tls(tmp_path: Path) -> None:
         await exchange_commands(ProcessSettings(redis_url=SecretStr(url)))
 
 
-@contextmanager
-def sentinel(folder: Path, master_port: int) -> Iterator[int]:
-    """Run a Sentinel that watches one master, and yield its port."""
-    port, configuration = free_port(), folder / "sentinel.conf"
-    configuration.write_text(
-        f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
-        f"sentinel monitor house 127.0.0.1 {master_port} 1\n",
-        encoding="utf-8",
-    )
-    command = [str(find_server()), str(configuration), "--sentinel"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait(timeout=SOON.total_seconds())
-
-
-def has_master(port: int) -> bool:
-    """Whether the Sentinel at `port` answers."""
-    try:
-        with redis.Redis(port=port) as client:
-            return bool(client.execute_command("SENTINEL", "get-master-addr-by-name", "house"))
-    except redis.ConnectionError:
-        return False
-
-
 async def test_the_wire_asks_a_sentinel_for_its_master(tmp_path: Path) -> None:
     with (
         private_redis(directory=tmp_path / "master") as master,
-        sentinel(tmp_path, master.port) as port,
+        sentinel(tmp_path, master.port) as watcher,
     ):
-        until = time.monotonic() + SOON.total_seconds()
-        while not has_master(port):
-            assert time.monotonic() < until
-            await asyncio.sleep(0.05)
-        await exchange_commands(
-            ProcessSettings(redis_sentinels=(f"127.0.0.1:{port}",), redis_master="house")
-        )
+        watcher.wait_for_replicas(0)
+        await exchange_commands(settings_of(watcher))
+
+
+async def test_sentinels_with_a_password_of_their_own(tmp_path: Path) -> None:
+    with (
+        private_redis(directory=tmp_path / "master") as master,
+        sentinel(tmp_path, master.port, password="sesame") as watcher,
+    ):
+        watcher.wait_for_replicas(0)
+        await exchange_commands(settings_of(watcher, redis_sentinel_password="sesame"))
+        async with RedisClient(build_connection_pool(settings_of(watcher).redis, "test")) as wire:
+            with pytest.raises(StoreUnavailable):
+                await wire.execute("GET", "large")
+
+
+@pytest.mark.parametrize("number", range(3))
+async def test_a_planned_fail_over_loses_no_acknowledged_write(tmp_path: Path, number: int) -> None:
+    """The old master lives on for ten seconds and acknowledges writes that nobody else has."""
+    acknowledged: list[int] = []
+    with replicated_redis(tmp_path) as (old, new, watcher):
+        async with RedisClient(build_connection_pool(settings_of(watcher).redis, "test")) as wire:
+            async with asyncio.timeout(SOON.total_seconds()):
+                while not watcher.is_master(new.port) or acknowledged[-1] < AFTER_FAIL_OVER:
+                    at = len(acknowledged) + 1
+                    if at == AT_FAIL_OVER:
+                        watcher.fail_over()
+                    with suppress(StoreUnavailable):
+                        await wire.execute("SET", f"n:{at}", at)
+                        acknowledged.append(at)
+                    await asyncio.sleep(0.005)
+        with redis.Redis(port=new.port) as client:
+            kept = {int(key.removeprefix(b"n:")) for key in client.keys("n:*")}
+    assert old.port != new.port
+    assert set(acknowledged) <= kept, number

@@ -8,7 +8,7 @@ from typing import Final
 
 from core.billing.settlement import ReservationTotals, settlement_of
 from core.clock import to_ms
-from core.errors import NotFound
+from core.errors import NotFound, RecordUnreadable
 from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
@@ -264,8 +264,14 @@ class MemoryJobStore:
         room = min(limit, len(due_members(memory.due, memory.now, limit)))
         if per_second is not None and room:
             room, memory.poll_rate, _ = allowance(memory.poll_rate, per_second, room, memory.now)
-        rows = _claim(memory, memory.due, memory.jobs, lease, room)
-        return [JOB_CODEC.decode(row.doc) for row in rows]
+        jobs = []
+        for name, row in _claim(memory, memory.due, memory.jobs, lease, room):
+            try:
+                jobs.append(JOB_CODEC.decode(row.doc))
+            except RecordUnreadable:
+                memory.unreadable.setdefault(name, memory.now)
+                del memory.due[name]
+        return jobs
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """See `JobStore.reschedule`."""
@@ -299,15 +305,15 @@ def _claim(
     rows: dict[str, StoredRecord],
     lease: timedelta,
     limit: int,
-) -> list[StoredRecord]:
+) -> list[tuple[str, StoredRecord]]:
     """Lease what is due; remove members without a record."""
     until = to_ms(memory.clock.now() + lease)
-    claimed: list[StoredRecord] = []
+    claimed: list[tuple[str, StoredRecord]] = []
     for name in due_members(index, memory.now, limit):
         row = rows.get(name)
         if row is None or (row.expires_at is not None and row.expires_at <= memory.now):
             del index[name]
             continue
         index[name] = until
-        claimed.append(row)
+        claimed.append((name, row))
     return claimed

@@ -11,6 +11,7 @@ from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
 from core.money import MicroUsd
 from core.retention import DELETED_TENANT_RETENTION
+from core.store.admin import UnreadableJob
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
@@ -163,6 +164,16 @@ class MemoryAdminStore:
     def __init__(self, memory: MemoryState) -> None:
         """Share `memory` with the other stores."""
         self._memory = memory
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]:
+        """See `AdminStore.list_unreadable`."""
+        oldest = sorted((since, name) for name, since in self._memory.unreadable.items())
+        return [UnreadableJob(name, from_ms(since)) for since, name in oldest[:limit]]
+
+    async def requeue_unreadable(self, job_id: str) -> None:
+        """See `AdminStore.requeue_unreadable`."""
+        self._memory.due[job_id] = self._memory.now
+        self._memory.unreadable.pop(job_id, None)
 
     async def load_limits(self) -> GlobalLimits:
         """See `AdminStore.load_limits`."""

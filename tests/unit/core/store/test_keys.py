@@ -29,6 +29,7 @@ BUILT_KEYS = {
     keys.DUE: "sorted set",
     keys.STATE_COUNTS: "hash",
     keys.IN_DOUBT: "sorted set",
+    keys.UNREADABLE: "sorted set",
     keys.UNSUBMITTED: "sorted set",
     keys.OUTBOX: "sorted set",
     keys.tenant_queues("ID"): "sorted set",
