@@ -15,7 +15,7 @@ import uvloop
 from arq.connections import ArqRedis
 
 from core.clock import SystemClock
-from core.errors import RecordUnreadable, StoreUnavailable
+from core.errors import RecordUnreadable, StoreUnavailable, Unavailable
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
 from core.observability.events import (
@@ -134,7 +134,7 @@ async def _run_until(
 ) -> None:
     """Run every loop; an exception in one of them ends the process."""
     # Jobs that are due now need not wait for the first periodic check.
-    with suppress(StoreUnavailable, TimeoutError):
+    with suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(START_CHECK_TIMEOUT.total_seconds()):
             await components.check_store()
     loops = [

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from core.clock import Clock
-from core.errors import StoreUnavailable
+from core.errors import Unavailable
 from core.ids import IdSource
 from core.jobs.job import Job
 from core.jobs.submission import Submission
@@ -177,7 +177,7 @@ class PaidSubmitter:
     async def _guard_allows(self) -> bool:
         try:
             return await self._guard.allows_submit()
-        except StoreUnavailable:
+        except Unavailable:
             return False
 
     async def _open(self, journal: Journal, claimed: Job, submission: Submission) -> SubmitStep:
