@@ -37,10 +37,14 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One action of an operator. `change` is a sentence without secrets."""
+    """One action of an operator or a tenant. `change` is a sentence without secrets.
+
+    `address` is the caller's; '' for a command.
+    """
 
     at: datetime
     actor: str
     action: str
     subject: str
     change: str = ""
+    address: str = ""

@@ -11,6 +11,9 @@ class QuotaPolicy(StrEnum):
     """The limits, by their names in problem documents and in `RateLimit` headers."""
 
     REQUESTS = "requests-per-minute"
+    CALLS = "calls-per-minute"
+    WEBHOOK_ACTIONS = "webhook-actions-per-minute"
+    STORED_BYTES = "stored-bytes"
     WAITING = "waiting"
     JOBS_DAY = "jobs-per-day"
     JOBS_MONTH = "jobs-per-month"
@@ -18,6 +21,9 @@ class QuotaPolicy(StrEnum):
     USD_DAY = "usd-per-day"
     USD_MONTH = "usd-per-month"
     MODELS = "models"
+    KEY_MODELS = "key-models"
+    KEY_USD_DAY = "key-usd-per-day"
+    KEY_USD_MONTH = "key-usd-per-month"
     PRIORITY = "priority"
     UNKNOWN_PRICE = "unknown-price"
     RUNNING = "running"
@@ -25,8 +31,17 @@ class QuotaPolicy(StrEnum):
     ACCOUNT_BALANCE = "account-balance"
 
 
+class CallRate(StrEnum):
+    """The rates of calls that are no submits: a policy each."""
+
+    CALLS = QuotaPolicy.CALLS
+    WEBHOOK_ACTIONS = QuotaPolicy.WEBHOOK_ACTIONS
+    """Calls that each cause many events; they count as calls, too."""
+
+
 REQUESTS: Final = "requests"
 CONCURRENCY: Final = "concurrent-requests"
+BYTES: Final = "content-bytes"
 MONEY: Final = "microdollars"
 """The gateway's own unit: draft-ietf-httpapi-ratelimit-headers has no unit of money."""
 
@@ -48,6 +63,22 @@ class QuotaRule:
 QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
     QuotaPolicy.REQUESTS: QuotaRule(
         "The tenant's submits per minute are used up.", REQUESTS, timedelta(minutes=1)
+    ),
+    QuotaPolicy.CALLS: QuotaRule(
+        "The tenant's calls per minute that are no submits are used up.",
+        REQUESTS,
+        timedelta(minutes=1),
+    ),
+    QuotaPolicy.WEBHOOK_ACTIONS: QuotaRule(
+        "The tenant's test events, resends and replays per minute are used up.",
+        REQUESTS,
+        timedelta(minutes=1),
+    ),
+    QuotaPolicy.STORED_BYTES: QuotaRule(
+        "The tenant's stored inputs and outputs are at their limit (`stored_bytes`); delete "
+        "requests, or wait until some expire.",
+        BYTES,
+        resets=False,
     ),
     QuotaPolicy.WAITING: QuotaRule(
         "The tenant's queue is full (limit: `waiting`).", CONCURRENCY, resets=False
@@ -73,6 +104,13 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
         "The tenant's budget of this month (UTC) does not cover the request.", MONEY
     ),
     QuotaPolicy.MODELS: QuotaRule("The tenant may not use this model."),
+    QuotaPolicy.KEY_MODELS: QuotaRule("This key may not use this model."),
+    QuotaPolicy.KEY_USD_DAY: QuotaRule(
+        "The key's budget of this day (UTC) does not cover the request.", MONEY, timedelta(days=1)
+    ),
+    QuotaPolicy.KEY_USD_MONTH: QuotaRule(
+        "The key's budget of this month (UTC) does not cover the request.", MONEY
+    ),
     QuotaPolicy.PRIORITY: QuotaRule("The tenant may not use so high a priority."),
     QuotaPolicy.UNKNOWN_PRICE: QuotaRule(
         "The request's price is not known, and the tenant's limits of money need one."

@@ -27,6 +27,9 @@ DELIVERY_RETENTION: Final = 2 * RETENTION
 """How long a delivery is kept after its last attempt. Longer than its job, which each attempt keeps
 for at least the grace period: the job's list of deliveries must not name one that is gone."""
 
+EVENT_STREAM_RETENTION: Final = DELIVERY_RETENTION
+"""How long an event stays in a Redis stream, and a stream after its last event."""
+
 MAX_ATTEMPT_INTERVAL: Final = timedelta(hours=32)
 """At least the longest wait between two attempts of a delivery, jitter included."""
 

@@ -134,7 +134,7 @@ class JournalSettings(BaseModel):
 
 
 class MetricsSettings(BaseModel):
-    """Limits on the number of time series."""
+    """Limits on the number of time series, and who may read them."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -150,6 +150,18 @@ class MetricsSettings(BaseModel):
         description="Maximum number of distinct model labels in metrics; further models are "
         "reported as `other`.",
     )
+
+    token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Bearer token that `/metrics` of services and workers then needs; set it when "
+        "their ports are reachable from other machines. `/healthz` there needs none.",
+    )
+
+    @property
+    def token_text(self) -> str | None:
+        """The token; None: none is needed."""
+        return None if self.token is None else self.token.get_secret_value()
 
     @property
     def label_limits(self) -> dict[str, int]:

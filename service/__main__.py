@@ -1,4 +1,4 @@
-"""`python -m service FD SLOT`: one of several service processes, on the socket of its parent."""
+"""`python -m service FD METRICS_FD [ADMIN_FD] SLOT`: a process on its parent's sockets."""
 
 import os
 import signal
@@ -7,6 +7,7 @@ import sys
 import threading
 
 from service.metrics.multiprocess import register_slot
+from service.server.process_manager import SharedSockets
 from service.server.run import run
 from service.settings import ServiceSettings
 
@@ -14,9 +15,9 @@ from service.settings import ServiceSettings
 def main() -> None:
     """Serve until SIGTERM, or until the parent ends."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    descriptor, slot = map(int, sys.argv[1:])
+    *descriptors, slot = map(int, sys.argv[1:])
     register_slot(slot)
-    run(ServiceSettings(), [socket.socket(fileno=descriptor)])
+    run(ServiceSettings(), SharedSockets(*(socket.socket(fileno=each) for each in descriptors)))
 
 
 def _exit_with_parent() -> None:

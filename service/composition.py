@@ -40,6 +40,7 @@ from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
@@ -63,6 +64,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         admin_token=settings.admin_token,
         cache=settings.cache.policy(),
         docs=settings.docs,
+        own_admin_listener=settings.admin_port is not None,
     )
 
 
@@ -131,6 +133,7 @@ def build_app_context(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
         ),
         known_keys=KnownKeys(stores.jobs, clock),
+        failed_authentications=FailedAuthentications(clock, FailurePolicy()),
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),

@@ -24,11 +24,16 @@ from service.parsing.body_budget import BodyBudget
 from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.failed_authentications import FailedAuthentications
 from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
 """Actor in the audit log for actions by HTTP: one token serves all operators."""
+
+
+ADMIN_LISTENER: Final = "admin_listener"
+"""Key in the ASGI state of calls to the admin API's own listener."""
 
 
 DISTRIBUTION: Final = "runcomfy-gateway"
@@ -44,7 +49,7 @@ KEYED_ROUTES: Final = frozenset({SUBMIT_ROUTE, BATCH_ROUTE})
 """The routes whose POST takes an `Idempotency-Key`."""
 
 
-PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,8 @@ class HttpPolicy:
     """None: the admin API is off."""
     cache: CachePolicy = field(default_factory=CachePolicy)
     docs: bool = True
+    own_admin_listener: bool = False
+    """Whether the admin API is served by its own listener only."""
 
 
 class MetricsRenderer(Protocol):
@@ -96,6 +103,7 @@ class AppContext:
     run_times: RunTimeCache
     subscriptions: Subscriptions
     known_keys: KnownKeys
+    failed_authentications: FailedAuthentications
     body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService

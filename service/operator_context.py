@@ -12,7 +12,7 @@ from core.webhooks.url_policy import TargetPolicy
 
 @dataclass(frozen=True, slots=True)
 class AdminContext:
-    """What operators' use cases need. `actor` is the name in the audit log."""
+    """What operators' use cases need. `actor` and `address` are written to the audit log."""
 
     actor: str
     stores: Stores
@@ -20,9 +20,10 @@ class AdminContext:
     ids: IdSource
     target_policy: TargetPolicy
     emit: Emit
+    address: str = ""
 
     async def record_action(self, action: str, subject: str, change: str = "") -> None:
         """Append an action to the audit log and emit it; `change` must hold no secret."""
-        entry = AuditEntry(self.clock.now(), self.actor, action, subject, change)
+        entry = AuditEntry(self.clock.now(), self.actor, action, subject, change, self.address)
         await self.stores.admin.append_audit_entry(entry)
-        self.emit(AdminAction(self.actor, action, subject, change))
+        self.emit(AdminAction(self.actor, action, subject, change, self.address))

@@ -108,10 +108,24 @@ class ServiceSettings(ProcessSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; `0.0.0.0`: all interfaces.")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on; 0: any free port.")
+    service_metrics_host: str = Field(
+        "127.0.0.1", description="Address of the service's `/metrics`."
+    )
+    service_metrics_port: int = Field(
+        9101, ge=0, le=65_535, description="Port of the service's `/metrics`; 0: any free port."
+    )
     trusted_proxies: tuple[str, ...] = Field(
         (),
         description="JSON list of addresses and networks of proxies. From these peers alone "
         "`X-Forwarded-Proto`, `-Host`, `-Prefix` and `-For`, or `Forwarded`, are believed.",
+    )
+    admin_host: str = Field("127.0.0.1", description="Address of the admin API's own listener.")
+    admin_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="Port of a listener of its own for the admin API, which `GATEWAY_PORT` then no "
+        "longer serves; 0: any free port. Unset: `GATEWAY_PORT` serves both.",
     )
     admin_token: SecretStr | None = Field(
         None, min_length=32, description="Token of the admin API; unset: the admin API is off."
@@ -207,8 +221,8 @@ class ServiceSettings(ProcessSettings):
     max_connections_per_address: int | None = Field(
         None,
         gt=0,
-        description="As `GATEWAY_MAX_CONNECTIONS`, for one address. Default: half of all. A "
-        "proxy is one address.",
+        description="As `GATEWAY_MAX_CONNECTIONS`, for one address that is no trusted proxy. "
+        "Default: half of all.",
     )
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open requests after SIGTERM."

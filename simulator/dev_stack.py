@@ -32,6 +32,7 @@ TOKEN_VARIABLES: Final = ("GATEWAY_RUNCOMFY_TOKEN", "RUNCOMFY_API_TOKEN")
 RUNCOMFY_URL_VARIABLE: Final = "GATEWAY_RUNCOMFY_URL"
 PORT: Final = 8000
 METRICS_PORT: Final = 9100
+SERVICE_METRICS_PORT: Final = 9101
 COST_WARNING: Final = (
     "This stack uses the real RunComfy. Every submit COSTS MONEY on the account of the token;\n"
     "the request below about 1.26 USD (10 s of video with audio)."
@@ -68,6 +69,7 @@ def build_plan(
         real_token=token,
         port=port,
         metrics_port=choose_port(METRICS_PORT),
+        service_metrics_port=choose_port(SERVICE_METRICS_PORT),
     )
 
 
@@ -111,7 +113,7 @@ def print_summary(stack: Stack, console: Console) -> None:
         [
             ("API", stack.url, "base URL for a RunComfy client"),
             ("docs", f"{stack.url}/docs", "interactive API documentation"),
-            ("metrics", f"{stack.url}/metrics", f"and {stack.workers[0].url}/metrics"),
+            ("metrics", stack.service_metrics_urls[0], f"and {stack.workers[0].url}/metrics"),
             (
                 "RunComfy",
                 outside,

@@ -148,6 +148,8 @@ class StackPlan:
     """Port of the first service."""
     metrics_port: int | None = None
     """Metrics port of the first worker."""
+    service_metrics_port: int | None = None
+    """Metrics port of the first service."""
     fsync: Fsync = "everysec"
 
 
@@ -177,6 +179,8 @@ class Stack:
     runcomfy: ManagedProcess | None
     receiver: ManagedProcess
     services: list[ManagedProcess] = field(default_factory=list)
+    service_metrics_urls: list[str] = field(default_factory=list)
+    """Where each service's metrics are."""
     workers: list[ManagedProcess] = field(default_factory=list)
 
     @property
@@ -201,19 +205,28 @@ class Stack:
             raise StackFailed("no simulated RunComfy in this stack")
         return self.runcomfy.url
 
+    @property
+    def metrics_urls(self) -> list[str]:
+        """Where the metrics of every service and worker are."""
+        return [*self.service_metrics_urls, *(f"{worker.url}/metrics" for worker in self.workers)]
+
     def webhook_url(self, name: str) -> str:
         """Return the receiver's webhook URL for a name."""
         return f"{self.receiver.url}/hooks/{name}"
 
-    def add_service(self, port: int | None = None) -> ManagedProcess:
+    def add_service(
+        self, port: int | None = None, metrics_port: int | None = None
+    ) -> ManagedProcess:
         """Start one more `gateway serve`, not yet ready."""
-        port = port or free_port()
+        port, metrics_port = port or free_port(), metrics_port or free_port()
+        self.service_metrics_urls.append(f"http://{LOOPBACK}:{metrics_port}/metrics")
         url = f"http://{LOOPBACK}:{port}"
         public = self.services[0].url if self.services else url
         settings = {
             "GATEWAY_HOST": LOOPBACK,
             "GATEWAY_PORT": str(port),
             "GATEWAY_PUBLIC_URL": public,
+            "GATEWAY_SERVICE_METRICS_PORT": str(metrics_port),
         }
         child = self._start_product(
             "service", len(self.services), "serve", settings, url, "/healthz"
@@ -229,7 +242,7 @@ class Stack:
             "GATEWAY_WORKER_METRICS_PORT": str(port),
         }
         url = f"http://{LOOPBACK}:{port}"
-        child = self._start_product("worker", len(self.workers), "work", settings, url, "/metrics")
+        child = self._start_product("worker", len(self.workers), "work", settings, url, "/healthz")
         self.workers.append(child)
         return child
 
@@ -339,7 +352,9 @@ def run_stack(plan: StackPlan) -> Iterator[Stack]:
         for child in stack.processes:
             child.start()
         for index in range(plan.services):
-            stack.add_service(None if index else plan.port)
+            stack.add_service(
+                None if index else plan.port, None if index else plan.service_metrics_port
+            )
         for index in range(plan.workers):
             stack.add_worker(None if index else plan.metrics_port)
         _wait_for_all(stack)

@@ -60,6 +60,8 @@ from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
 
+GIVE_BACK_DELAY = timedelta(seconds=3)
+"""When a job runs again whose tenant or model has its share of this worker in flight."""
 DELIVERY_LEASE = timedelta(seconds=30)
 """Longer than the 20 s that one attempt may take."""
 
@@ -179,11 +181,17 @@ class _Builder:
 
     def _job_loop(self, processor: JobProcessor, context: DecisionContext) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
+
+        async def give_back(job: Job) -> None:
+            await stores.jobs.reschedule(job, clock.now() + GIVE_BACK_DELAY)
+
         source = WorkSource(
             name="job_step",
             claim=lambda limit: stores.jobs.claim_due(context.policy.lease, limit),
             handle=with_log_context(job_log_context, processor.advance),
             id_of=lambda job: job.id,
+            groups_of=lambda job: (f"tenant:{job.tenant}", f"model:{job.model_id}"),
+            give_back=give_back,
         )
         return LeaseLoop(source, _job_loop_policy(self.settings.poll.max_concurrency), clock, emit)
 
@@ -245,7 +253,7 @@ async def _open_event_streams(
         )
         for name, url in settings.sinks.items()
     }
-    return EventStreams(default_client, named, settings.webhooks.max_stream_length)
+    return EventStreams(default_client, named, SystemClock(), settings.webhooks.max_stream_length)
 
 
 def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -16,6 +17,7 @@ from arq.connections import ArqRedis
 
 from core.clock import SystemClock
 from core.errors import RecordUnreadable, StoreUnavailable, Unavailable
+from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
 from core.observability.events import (
@@ -37,7 +39,7 @@ from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
-from worker.metrics_server import serve_metrics
+from worker.metrics_server import metrics_application
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
     CATALOGUE_CHECK_INTERVAL,
@@ -53,7 +55,7 @@ from worker.scheduling.periodic import (
 from worker.settings import WorkerSettings
 
 DISTRIBUTION = "runcomfy-gateway"
-NOISY_LOGGERS = ("arq", "httpx")
+NOISY_LOGGERS = ("arq", "httpx", "uvicorn")
 """Libraries that log each message or request; the gateway's own events have more detail."""
 CANCEL_RETRY_INTERVAL = timedelta(milliseconds=200)
 REPLAY_INTERVAL = timedelta(seconds=1)
@@ -87,18 +89,26 @@ def run(settings: WorkerSettings) -> None:
     metrics = MetricsRegistry(
         MetricSource.WORKER, version(DISTRIBUTION), settings.metrics.label_limits
     )
-    stop_metrics = serve_metrics(
-        settings.worker_metrics_host, settings.worker_metrics_port, metrics
-    )
+    address = ListenAddress(settings.worker_metrics_host, settings.worker_metrics_port)
+    listening = open_listening_socket(address)
     tracing_policy = TracingPolicy(
         settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)
     )
-    try:
-        with open_tracing(tracing_policy, SystemClock(), SystemIds()) as (span_namer, trace):
-            subscribers: list[Emit] = [metrics, log, trace]
-            uvloop.run(_run_worker(settings, metrics, subscribers, span_namer))
-    finally:
-        stop_metrics()
+    with listening, open_tracing(tracing_policy, SystemClock(), SystemIds()) as (span_namer, trace):
+        subscribers: list[Emit] = [metrics, log, trace]
+        uvloop.run(_serve_and_work(settings, metrics, listening, subscribers, span_namer))
+
+
+async def _serve_and_work(
+    settings: WorkerSettings,
+    metrics: MetricsRegistry,
+    listening: socket.socket,
+    subscribers: list[Emit],
+    span_namer: SpanNamer,
+) -> None:
+    exposition = metrics_application(metrics, SystemClock(), settings.metrics.token_text)
+    async with serve_beside(exposition, listening):
+        await _run_worker(settings, metrics, subscribers, span_namer)
 
 
 async def _run_worker(

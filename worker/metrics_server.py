@@ -1,25 +1,16 @@
-"""Serves the worker's metrics on a thread of its own.
+"""Serves the worker's metrics. They are defined in `core.observability.metrics`."""
 
-They are defined in `core.observability.metrics`.
-"""
-
-from collections.abc import Callable
-
-from prometheus_client import start_http_server
-
+from core.clock import Clock
+from core.observability.exposition import MetricsExposition
 from core.observability.prometheus import MetricsRegistry
 
 
-def serve_metrics(host: str, port: int, metrics: MetricsRegistry) -> Callable[[], None]:
-    """Serve `/metrics` on a thread of its own, so that a busy event loop does not delay a scrape.
+def metrics_application(
+    metrics: MetricsRegistry, clock: Clock, token: str | None
+) -> MetricsExposition:
+    """Return the ASGI application that serves this process's metrics."""
 
-    Returns a function that stops it. Raises `OSError` if the port is in use.
-    """
-    server, thread = start_http_server(port, addr=host, registry=metrics.registry)
+    async def render() -> bytes:
+        return metrics.render()
 
-    def stop() -> None:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-    return stop
+    return MetricsExposition(render, clock, token)

@@ -10,6 +10,7 @@ from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.tenants.api_keys import Scope
 from service.admin import representations
+from service.parsing.request_models import parse_model
 from service.tenants import api_keys
 
 MAX_DAYS: Final = 36_500
@@ -26,11 +27,19 @@ def create(
     tenant: TenantArgument,
     *,
     scopes: Annotated[
-        str, typer.Option(help="Comma-separated: submit, read, cancel.")
-    ] = "submit,read,cancel",
+        str, typer.Option(help="Comma-separated: submit, read, cancel, webhooks.")
+    ] = ",".join(Scope),
     expires_in_days: Annotated[
         float | None,
         typer.Option(min=0, max=MAX_DAYS, help="Days until it expires; default: never."),
+    ] = None,
+    addresses: Annotated[
+        str, typer.Option(help="Comma-separated addresses and CIDR blocks that may use it.")
+    ] = "",
+    models: Annotated[str, typer.Option(help="Comma-separated model patterns.")] = "",
+    usd_per_day: Annotated[float | None, typer.Option(help="Its own budget per day (UTC).")] = None,
+    usd_per_month: Annotated[
+        float | None, typer.Option(help="Its own budget per month (UTC).")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,13 +48,27 @@ def create(
     if not names <= set(Scope):
         raise typer.BadParameter(f"must be some of {', '.join(Scope)}", param_hint="--scopes")
     chosen = frozenset(map(Scope, names))
+    given = {
+        "addresses": _split(addresses),
+        "models": _split(models),
+        "usd_per_day": usd_per_day,
+        "usd_per_month": usd_per_month,
+    }
     lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
     new_key = run_admin(
         lambda admin: api_keys.create_key(
-            admin, tenant, chosen, None if lifetime is None else admin.clock.now() + lifetime
+            admin,
+            tenant,
+            chosen,
+            None if lifetime is None else admin.clock.now() + lifetime,
+            parse_model(api_keys.KeySettings, given).limits(),
         )
     )
     print_document(representations.new_key_representation(*new_key), as_json=as_json)
+
+
+def _split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 @app.command("list")

@@ -18,7 +18,7 @@ PauseAction = Callable[[AdminContext, Pause], Coroutine[Any, Any, Sequence[Pause
 AllOption = Annotated[bool, typer.Option("--all", help="Every job.")]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Jobs of this tenant.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Jobs of this model id.")]
-_AUDIT_COLUMNS: Final = ("at", "actor", "action", "subject", "change")
+_AUDIT_COLUMNS: Final = ("at", "actor", "address", "action", "subject", "change")
 
 
 @app.command("show")

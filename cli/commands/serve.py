@@ -21,12 +21,11 @@ def serve(
     """Run the HTTP service, configured by the environment."""
     settings = load_settings(ServiceSettings)
     exit_if_store_unsupported(settings.redis)
-    if processes == 1:
-        run(settings)
-        return
     try:
-        run_multiprocess(settings, processes)
+        if processes == 1:
+            run(settings)
+        else:
+            run_multiprocess(settings, processes)
     except OSError as error:
-        address = f"{settings.host}:{settings.port}"
-        print(f"gateway: cannot listen on {address}: {error.strerror}", file=sys.stderr)
+        print(f"gateway: {error.strerror}", file=sys.stderr)
         raise SystemExit(STARTUP_FAILED) from None

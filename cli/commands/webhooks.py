@@ -13,7 +13,7 @@ from cli.run_command import EXIT_FAILED, CommandContext, run_command
 from core.representations.webhooks import delivery_representation
 from core.webhooks.delivery import DeliveryState
 from service.parsing.request_models import parse_model
-from service.webhooks import admin_webhooks, representations
+from service.webhooks import audited_webhooks, representations
 from service.webhooks.requests import (
     DeliveryQuery,
     EndpointChange,
@@ -78,7 +78,7 @@ def add(
     fields = _without_none(url=url, payload=payload, timeout=timeout)
     fields |= {"events": event} if event else {}
     endpoint = run_command(
-        lambda context: admin_webhooks.add_endpoint(
+        lambda context: audited_webhooks.add_endpoint(
             context.admin, context.webhooks, tenant, parse_model(NewEndpoint, fields)
         )
     )
@@ -103,7 +103,7 @@ def disable(
 
 def _set_enabled(endpoint_ref: tuple[str, str], *, enabled: bool, as_json: bool) -> None:
     endpoint = run_command(
-        lambda context: admin_webhooks.change_endpoint(
+        lambda context: audited_webhooks.change_endpoint(
             context.admin, context.webhooks, endpoint_ref, EndpointChange(enabled=enabled)
         )
     )
@@ -145,7 +145,9 @@ def resend(
 ) -> None:
     """Send one delivery again."""
     delivery = run_command(
-        lambda context: admin_webhooks.resend(context.admin, context.webhooks, tenant, delivery_id)
+        lambda context: audited_webhooks.resend(
+            context.admin, context.webhooks, tenant, delivery_id
+        )
     )
     print_document(delivery_representation(delivery, ()), as_json=as_json)
 
@@ -165,7 +167,7 @@ def replay(
 
     async def run(context: CommandContext) -> dict[str, object]:
         period = parse_model(ReplayRequest, fields).range(context.webhooks.clock.now())
-        queue = await admin_webhooks.replay(context.admin, context.webhooks, tenant, period)
+        queue = await audited_webhooks.replay(context.admin, context.webhooks, tenant, period)
         return {"tenant": tenant, "waiting": len(queue.ranges)}
 
     print_document(run_command(run), as_json=as_json)
@@ -184,7 +186,7 @@ def send_test(
     """Send a test event to each endpoint, and show what became of it. Exit 1: not delivered."""
 
     async def run(context: CommandContext) -> list[dict[str, Any]]:
-        sent = await admin_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
+        sent = await audited_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
         ids = [delivery.id for delivery in sent]
         return await _attempted(context, ids, timedelta(seconds=wait))
 
@@ -233,7 +235,7 @@ def rotate(
 
     async def run(context: CommandContext) -> dict[str, Any]:
         rotation = parse_model(SecretRotation, _without_none(kind=kind, overlap=overlap))
-        secret = await admin_webhooks.rotate_secret(
+        secret = await audited_webhooks.rotate_secret(
             context.admin, context.webhooks, tenant, rotation
         )
         return representations.secret_representation(rotation.kind, secret)

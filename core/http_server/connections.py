@@ -1,10 +1,14 @@
 """The open connections of one listener: how many there may be, and which one gives way."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
+
+
+def _is_never_exempt(_: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +17,7 @@ class ConnectionPolicy:
 
     max_connections: int
     max_per_address: int
-    """A proxy is one address: its connections are all of its callers'."""
+    """A proxy is one address: its connections are all of its callers'. See `is_exempt`."""
     keep_alive_timeout: timedelta
     """How long a connection may be idle after an answer."""
     body_timeout: timedelta
@@ -27,6 +31,8 @@ class ConnectionPolicy:
     min_write_bytes: int = 64 * 1024
     unacknowledged_timeout: timedelta = timedelta(seconds=15)
     """For sent bytes that the caller's host does not acknowledge (`TCP_USER_TIMEOUT`)."""
+    is_exempt: Callable[[str], bool] = _is_never_exempt
+    """Whether `max_per_address` is not applied to an address: to a trusted proxy's."""
 
 
 class Connection(Protocol):
@@ -61,7 +67,7 @@ class Connections:
 
     def admit(self, connection: Connection, address: str) -> bool:
         """Count a new connection, which is idle. False: there are too many."""
-        if self._by_address[address] >= self.policy.max_per_address:
+        if self._has_its_share(address):
             return self._replace_idle(connection, address, self._idle_of(address))
         if len(self._open) >= self.policy.max_connections:
             return self._replace_idle(connection, address, self._idle)
@@ -90,6 +96,10 @@ class Connections:
         """Close every connection whose deadline has passed; `now` is the event loop's time."""
         for connection in list(self._open):
             connection.close_if_overdue(now)
+
+    def _has_its_share(self, address: str) -> bool:
+        is_full = self._by_address[address] >= self.policy.max_per_address
+        return is_full and not self.policy.is_exempt(address)
 
     def _idle_of(self, address: str) -> Iterable[Connection]:
         return (one for one in self._idle if self._open[one] == address)

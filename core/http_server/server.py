@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from math import ceil
 from typing import Any, Final
 
 import uvicorn
@@ -30,7 +31,7 @@ def build_config(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=int(keep_alive.total_seconds()),
+        timeout_keep_alive=ceil(keep_alive.total_seconds()),
         **options,
     )
 

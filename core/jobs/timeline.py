@@ -1,11 +1,12 @@
 """A job's timeline, and the status changes in it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
-from core.jobs.job import PUBLIC_STATUS, JobState, PublicStatus
+from core.jobs.job import PUBLIC_STATUS, JobState, PublicStatus, Trigger
 
 
 class TimelineKind(StrEnum):
@@ -35,6 +36,46 @@ class TimelineEntry:
     count: int | None = None
     status: PublicStatus | None = None
     """The status that callers saw from then on; None: the status of `state`."""
+
+
+JOINED: Final = "joined"
+CACHE_HIT: Final = "cache_hit"
+"""Codes of the first entries of jobs that are not paid for."""
+_CODES_WITH_JOB_ID: Final = frozenset(
+    {
+        JOINED,
+        CACHE_HIT,
+        Trigger.LEADER_SUCCEEDED,
+        Trigger.LEADER_FAILED,
+        Trigger.PROMOTED,
+        Trigger.HANDED_OVER,
+        Trigger.TAKEN_OVER,
+    }
+)
+
+
+def _names_a_job(entry: TimelineEntry) -> bool:
+    return entry.state is JobState.FOLLOWING or entry.code in _CODES_WITH_JOB_ID
+
+
+def named_jobs(timeline: Sequence[TimelineEntry]) -> frozenset[str]:
+    """Return the ids of the other jobs that a timeline names: leaders, followers, successors."""
+    return frozenset(entry.detail for entry in timeline if entry.detail and _names_a_job(entry))
+
+
+def timeline_of_own_jobs(
+    timeline: Sequence[TimelineEntry], own_jobs: Collection[str]
+) -> tuple[TimelineEntry, ...]:
+    """Return a timeline as the job's tenant reads it, with as many entries.
+
+    It names no job but `own_jobs`: results may be shared among tenants.
+    """
+    return tuple(_entry_for_tenant(entry, own_jobs) for entry in timeline)
+
+
+def _entry_for_tenant(entry: TimelineEntry, own_jobs: Collection[str]) -> TimelineEntry:
+    is_foreign = _names_a_job(entry) and entry.detail not in own_jobs
+    return replace(entry, detail=None) if is_foreign else entry
 
 
 @dataclass(frozen=True, slots=True)

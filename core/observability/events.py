@@ -11,6 +11,7 @@ from typing import Final
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.job import JobState, Trigger
+from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheStatus
 from core.webhooks.delivery import DeliveryState
@@ -131,6 +132,16 @@ class CostSettled:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelChanged:
+    """RunComfy changed a model: `core.model_changes.ModelChange` has the fields."""
+
+    model_id: str
+    kind: ModelChangeKind
+    subject: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class SubmitAnswered:
     """A paid submit was answered, or not.
 
@@ -192,7 +203,7 @@ class RequestServed:
     `route` is the template, never the path; `code` is the problem's code. `status` 499 means that
     the caller disconnected before the answer. `duration` includes `wait_duration`, the time that
     the caller chose to wait for the job. `caller_trace` is the `traceparent` that the caller sent,
-    `trace` the one that was passed on.
+    `trace` the one that was passed on. `client` is the caller's address.
     """
 
     request_id: str
@@ -206,6 +217,7 @@ class RequestServed:
     trace: str | None = None
     caller_trace: str | None = None
     wait_duration: timedelta | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,10 +361,12 @@ class AdminAction:
     action: str
     subject: str
     change: str
+    address: str = ""
 
 
 Event = (
     JobAdmitted
+    | ModelChanged
     | CacheLookup
     | CostSaved
     | BatchAdmitted

@@ -11,7 +11,9 @@ from typing import Final
 
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
+from core.errors import Unauthenticated
 from core.jobs.job import FINAL_STATES, JobState, Trigger
+from core.model_changes import ModelChangeKind
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
     WARNING_CODES,
@@ -30,6 +32,7 @@ from core.observability.events import (
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
+    ModelChanged,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -146,6 +149,13 @@ _PROCESS: Final = (
         on(RedisAnswered, value=_duration),
     ),
     _counter(
+        "gateway_model_changes_total",
+        _WORKER,
+        "Changes of models between two syncs of RunComfy's catalogue, by kind.",
+        (closed_label("kind", *ModelChangeKind),),
+        on(ModelChanged, lambda event: (event.kind,)),
+    ),
+    _counter(
         "gateway_warnings_total",
         _BOTH,
         "Operational warnings, by code.",
@@ -160,6 +170,17 @@ _PROCESS: Final = (
 def served_duration(event: RequestServed) -> float:
     """Return the seconds that the gateway itself took: without the wait that the caller chose."""
     return (event.duration - (event.wait_duration or timedelta())).total_seconds()
+
+
+_ADMIN_PREFIX: Final = "/admin/"
+
+
+def _api_of(event: RequestServed) -> LabelValues:
+    return ("admin" if event.route.startswith(_ADMIN_PREFIX) else "tenants",)
+
+
+def _is_unauthenticated(event: RequestServed) -> float | None:
+    return 1 if event.code == Unauthenticated.code else None
 
 
 def _tenant_and_model(event: JobAdmitted | CostSaved) -> LabelValues:
@@ -181,6 +202,13 @@ _API: Final = (
         _HTTP_BUCKETS,
         (_ROUTE,),
         on(RequestServed, lambda event: (event.route,), served_duration),
+    ),
+    _counter(
+        "gateway_authentication_failures_total",
+        _SERVICE,
+        "Requests without a valid key or token, by the API that they called.",
+        (closed_label("api", "admin", "tenants"),),
+        on(RequestServed, _api_of, _is_unauthenticated),
     ),
     _counter(
         "gateway_submissions_total",

@@ -126,11 +126,6 @@ class MetricsRegistry:
         for set_gauge in self._gauge_functions:
             set_gauge()
 
-    @property
-    def registry(self) -> CollectorRegistry:
-        """For the library's own server."""
-        return self._registry
-
 
 Record = Callable[[LabelValues, float], None]
 

@@ -57,7 +57,7 @@ def cloud_event(delivery: Delivery, data: bytes) -> bytes:
 def delivery_representation(
     delivery: Delivery, attempts: Sequence[DeliveryAttempt]
 ) -> dict[str, Any]:
-    """Return a delivery with its attempts, as its tenant reads it."""
+    """Return a delivery with its attempts, as operators read it."""
     return without_none(
         {
             "id": delivery.id,

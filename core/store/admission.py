@@ -23,7 +23,7 @@ from core.errors import (
 )
 from core.jobs.job import FollowUp, JobRecord, JobState, PublicStatus
 from core.jobs.query import reference_score, score_of
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import DAY_USAGE_RETENTION, MONTH_USAGE_RETENTION, RETENTION
@@ -32,6 +32,7 @@ from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheMode, CacheStatus
 from core.tenants.limits import usage_windows_at
@@ -42,14 +43,12 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 
-JOINED: Final = "joined"
-CACHE_HIT: Final = "cache_hit"
-"""Timeline codes of jobs that are not paid for."""
 _LEADER_PLACEHOLDER: Final = "@leader@"
 """Replaced by the script, which alone knows the leader."""
 _PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PLACEHOLDER_TIME_JSON: Final = b"2000-01-01T00:00:00Z"
 _CLOSING_BRACE: Final = -1
+_LIMITED: Final = b"limited "
 
 REJECTION_ERRORS: Final[dict[str, type[GatewayError]]] = {
     "store_unknown": StoreUnknown,
@@ -62,7 +61,13 @@ REJECTION_ERRORS: Final[dict[str, type[GatewayError]]] = {
 
 
 def raise_if_rejected(status: bytes) -> None:
-    """Raise the error that a script's first answer names, if it is a rejection."""
+    """Raise the error that a script's first answer names, if it is a rejection.
+
+    `limited <policy> <ms>` is that of a rate of calls (`lib/authenticate_call.lua`).
+    """
+    if status.startswith(_LIMITED):
+        _, policy, retry_after = status.decode().split()
+        raise build_limit_error(policy, float(retry_after), ())
     error = REJECTION_ERRORS.get(status.decode())
     if error is not None:
         raise error
@@ -104,6 +109,10 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
         keys.tenant(credential.tenant),
         keys.rate(job.tenant),
         *(keys.usage(job.tenant, span.name) for span in usage_windows_at(job.created_at)),
+        *(
+            keys.key_usage(credential.digest, span.name)
+            for span in usage_windows_at(job.created_at)
+        ),
         keys.idempotency(job.tenant, claim.digest if claim else ""),
     ]
 
@@ -115,6 +124,7 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
         to_ms(now),
         first.credential.tenant,
         Scope.SUBMIT,
+        address_bits(first.credential.address),
         int(call.all_or_nothing),
         int(first.dry_run),
         int(claim is not None),

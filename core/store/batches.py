@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
-from core.errors import NotFound
 from core.jobs.job import PublicStatus
 from core.page import Page
 from core.store import keys
@@ -23,6 +22,7 @@ from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.jobs import credential_keys
 from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.transactions.admission import (
@@ -90,21 +90,22 @@ class BatchStore:
         """
         answer = await self._scripts.call(
             "read_batch",
-            [*credential_keys(credential), keys.batch(batch_id), keys.batch_items(batch_id)],
+            [
+                *credential_keys(credential),
+                keys.batch(batch_id),
+                keys.batch_items(batch_id),
+                keys.tenant_batches(credential.tenant),
+            ],
             [
                 *self._authentication_arguments(credential, scope),
                 indexes.start,
                 indexes.stop - 1,
+                batch_id,
             ],
         )
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
-        snapshot = _parse_batch(
-            [doc, finished_at, *counts], _parse_items(indexes.start, rows, docs)
-        )
-        if snapshot.batch.tenant != credential.tenant:
-            raise NotFound
-        return snapshot
+        return _parse_batch([doc, finished_at, *counts], _parse_items(indexes.start, rows, docs))
 
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
@@ -149,7 +150,12 @@ class BatchStore:
     def _authentication_arguments(
         self, credential: Credential, scope: Scope
     ) -> tuple[Argument, ...]:
-        return to_ms(self._clock.now()), credential.tenant, scope
+        return (
+            to_ms(self._clock.now()),
+            credential.tenant,
+            scope,
+            address_bits(credential.address),
+        )
 
 
 def _parse_batch_admission(answers: list[Any]) -> BatchAdmissionResult:

@@ -19,6 +19,7 @@ from core.circuit_breaker import CircuitBreaker
 from core.errors import RecordUnreadable
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
+from core.model_changes import ModelChange
 from core.store.unknown_fields import remove_unknown, restore_unknown
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
@@ -111,3 +112,4 @@ WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
 BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
+MODEL_CHANGE_CODEC: Final = Codec(ModelChange)

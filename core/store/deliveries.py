@@ -176,6 +176,16 @@ class DeliveryStore:
         document = await self._client.execute("HGET", keys.delivery(delivery_id), "doc")
         return None if document is None else DELIVERY_CODEC.decode(document)
 
+    async def load_own(self, tenant: str, delivery_id: str) -> Delivery | None:
+        """Return a tenant's delivery; None if there is none, or it is another tenant's.
+
+        Both take the same path, and with it the same time.
+        """
+        listed = keys.tenant_deliveries(tenant)
+        if await self._client.execute("ZSCORE", listed, delivery_id) is None:
+            return None
+        return await self.load(delivery_id)
+
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
         """Return a delivery's attempts, oldest first."""
         rows = await self._client.execute("LRANGE", keys.attempts(delivery_id), 0, -1)

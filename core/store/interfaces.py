@@ -17,8 +17,10 @@ from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
+from core.model_changes import ModelChange
 from core.money import MicroUsd
 from core.page import Page
+from core.quotas import CallRate
 from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
 from core.store.job_index import DeletionResult
@@ -55,7 +57,12 @@ from core.webhooks.replay import Replay
 class JobRepository(Protocol):
     """Jobs. See `core.store.jobs.JobStore`."""
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None: ...
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None: ...
 
     async def admit(self, admission: Admission) -> AdmissionResult: ...
 
@@ -154,6 +161,8 @@ class DeliveryRepository(Protocol):
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool: ...
 
     async def load(self, delivery_id: str) -> Delivery | None: ...
+
+    async def load_own(self, tenant: str, delivery_id: str) -> Delivery | None: ...
 
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]: ...
 
@@ -270,6 +279,10 @@ class CatalogueRepository(Protocol):
     async def synced_at(self) -> datetime | None: ...
 
     async def model_ids(self) -> frozenset[str]: ...
+
+    async def append_change(self, change: ModelChange) -> None: ...
+
+    async def list_changes(self, limit: int) -> Sequence[ModelChange]: ...
 
     async def request_sync(self, now: datetime) -> None: ...
 

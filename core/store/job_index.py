@@ -20,6 +20,7 @@ from core.store.client import Argument, RedisClient
 from core.store.codecs import JOB_CODEC, decode_readable
 from core.store.jobs import credential_keys
 from core.store.scripts import LuaScripts
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 
 MAX_RECORDS_READ: Final = 1_000
@@ -59,15 +60,16 @@ class JobIndex:
         A page with fewer jobs than the limit may still have a cursor, because a call reads a
         bounded number of records.
         """
-        return await self._list_page(credential_keys(credential), credential.tenant, query)
+        return await self._list_page(credential_keys(credential), credential, query)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
         """Return a page of any tenant's jobs, for an operator."""
-        return await self._list_page(("", keys.tenant(tenant)), tenant, query)
+        return await self._list_page(("", keys.tenant(tenant)), Credential(tenant, ""), query)
 
     async def _list_page(
-        self, credential_keys: tuple[str, str], tenant: str, query: JobQuery
+        self, credential_keys: tuple[str, str], credential: Credential, query: JobQuery
     ) -> Page[Job, Cursor]:
+        tenant = credential.tenant
         index, low, high = _index_range(tenant, query)
         answer = await self._scripts.call(
             "list_jobs",
@@ -76,6 +78,7 @@ class JobIndex:
                 to_ms(self._clock.now()),
                 tenant,
                 Scope.READ,
+                address_bits(credential.address),
                 low,
                 high,
                 *_cursor_position(query),

@@ -1,8 +1,8 @@
 """Jobs: admission, reads, changes, and claims of due jobs."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
@@ -10,13 +10,14 @@ from typing import Final
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
-from core.errors import CallerError, NotFound, RecordUnreadable
+from core.errors import CallerError, RecordUnreadable
 from core.jobs.job import Job, JobRecord, JobState, Trigger, WaitingFor
 from core.jobs.query import reference_score, score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
-from core.jobs.timeline import TimelineEntry
+from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
 from core.money import MicroUsd
+from core.quotas import CallRate
 from core.retention import (
     DAY_USAGE_RETENTION,
     MONTH_USAGE_RETENTION,
@@ -41,6 +42,7 @@ from core.store.wake_queue import (
     dispatch_arguments,
     wake_message,
 )
+from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
@@ -67,6 +69,23 @@ class JobView:
     timeline: tuple[TimelineEntry, ...] = ()
     delivery_ids: tuple[str, ...] = ()
 
+    @property
+    def named_jobs(self) -> frozenset[str]:
+        """The ids of other jobs in it; results may be shared among tenants."""
+        leader = self.record.job.leader
+        return named_jobs(self.timeline) | ({leader} if leader else set())
+
+    def naming_only(self, own_jobs: Collection[str]) -> "JobView":
+        """Return the view for the job's tenant; it names no job but `own_jobs`."""
+        job = self.record.job
+        if job.leader not in own_jobs:
+            job = replace(job, leader=None)
+        return replace(
+            self,
+            record=replace(self.record, job=job),
+            timeline=timeline_of_own_jobs(self.timeline, own_jobs),
+        )
+
 
 class JobStore:
     """Jobs in Redis. Each change is one script, so that no reader sees half of it."""
@@ -77,12 +96,21 @@ class JobStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
-        """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`."""
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
+        """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`.
+
+        The call counts in the tenant's `rate`, unless that is None. Raises
+        `LimitReached` beyond it.
+        """
         status = await self._scripts.call(
             "authenticate",
             credential_keys(credential),
-            self._authentication_arguments(credential, scope),
+            [*self._authentication_arguments(credential, scope), rate or ""],
         )
         raise_if_rejected(status)
 
@@ -131,18 +159,28 @@ class JobStore:
                 keys.job(job_id),
                 keys.timeline(job_id),
                 keys.job_deliveries(job_id),
+                keys.tenant_jobs(credential.tenant),
             ],
-            [*self._authentication_arguments(credential, scope), projection],
+            [*self._authentication_arguments(credential, scope), projection, job_id],
         )
         raise_if_rejected(answer[0])
         job = JOB_CODEC.decode(answer[1])
-        if job.tenant != credential.tenant:
-            raise NotFound
-        return JobView(
+        view = JobView(
             record=JobRecord(job=job, polls=int(answer[2]), output=answer[3] or None),
             timeline=tuple(decode_readable(TIMELINE_ENTRY_CODEC, answer[4])),
             delivery_ids=tuple(name.decode() for name in answer[5]),
         )
+        if projection is not Projection.ALL:
+            return view
+        return view.naming_only(await self._own_jobs(credential.tenant, view.named_jobs))
+
+    async def _own_jobs(self, tenant: str, job_ids: Collection[str]) -> Collection[str]:
+        """Return those of the jobs that are the tenant's, and still stored."""
+        if not job_ids:
+            return ()
+        ids = list(job_ids)
+        scores = await self._client.execute("ZMSCORE", keys.tenant_jobs(tenant), *ids)
+        return {name for name, score in zip(ids, scores, strict=True) if score is not None}
 
     async def load(self, job_id: str) -> JobRecord | None:
         """Return any tenant's job, for a worker or an operator; None if there is none."""
@@ -288,7 +326,12 @@ class JobStore:
     def _authentication_arguments(
         self, credential: Credential, scope: Scope | None
     ) -> tuple[Argument, ...]:
-        return to_ms(self._clock.now()), credential.tenant, scope or ""
+        return (
+            to_ms(self._clock.now()),
+            credential.tenant,
+            scope or "",
+            address_bits(credential.address),
+        )
 
 
 def credential_keys(credential: Credential) -> tuple[str, str]:

@@ -150,7 +150,7 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("replay", "gw:replay:{tenant}", "hash", KeyOwner.TENANT,
         "14 days after its last step", _EXPIRY, "version, doc"),
     KeySpec("event_stream", "gw:events:{tenant}:{stream}", "stream", KeyOwner.TENANT,
-        "bounded in length", "the gateway trims it; its readers may delete it",
+        "each event 14 days; bounded in length", f"{_EXPIRY}; events: the next event",
         "events, as CloudEvents 1.0"),
 )
 _TENANT_SPECS: Final = (
@@ -175,6 +175,15 @@ _TENANT_SPECS: Final = (
     KeySpec("rate", "gw:rate:{tenant}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
         "GCRA: theoretical arrival time of the next submit (ms)"),
+    KeySpec("key_usage", "gw:key_usage:{digest}:{window}", "hash", KeyOwner.TENANT,
+        "a day window 40 days, a month window 400 days", _EXPIRY,
+        "as `gw:usage`, for an API key with a budget of its own"),
+    KeySpec("call_rate", "gw:call_rate:{tenant}:{policy}", "string", KeyOwner.TENANT,
+        "until the rate limit has refilled", _EXPIRY,
+        "GCRA: theoretical arrival time of the next call that is no submit (ms)"),
+    KeySpec("stored_bytes", "gw:stored_bytes:{tenant}", "hash", KeyOwner.TENANT,
+        "as the tenant", f"{_TENANT_DELETION}; fields: {_PRUNING}",
+        "bytes of each job's input and output, and their sum (@total)"),
     KeySpec("usage", "gw:usage:{tenant}:{window}", "hash", KeyOwner.TENANT,
         "a day window 40 days, a month window 400 days", _EXPIRY,
         "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
@@ -223,6 +232,8 @@ _OPERATIONS_SPECS: Final = (
         "until the next sync", "the next sync", "RunComfy's model documents by model id"),
     KeySpec("catalogue_meta", "gw:catalogue:meta", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
+    KeySpec("catalogue_changes", "gw:catalogue:changes", "stream", KeyOwner.GATEWAY,
+        "the last 1,000 entries", "the worker trims it", "changes between two syncs"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
@@ -273,6 +284,7 @@ UPSTREAM_CIRCUITS: Final = LUA_NAMES["upstream_circuits"]
 WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
+CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
@@ -311,4 +323,6 @@ api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
 waiting_jobs: Final[_OneId] = _FORMATS["waiting_jobs"].format
 rate: Final[_OneId] = _FORMATS["rate"].format
+key_usage: Final[_TwoIds] = _FORMATS["key_usage"].format
+stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format

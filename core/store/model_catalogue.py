@@ -1,12 +1,14 @@
 """RunComfy's model catalogue as a worker last fetched it. Documents are stored unparsed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, from_ms, to_ms
+from core.model_changes import MAX_CHANGES, ModelChange
 from core.store import keys
 from core.store.client import Argument, RedisClient
+from core.store.codecs import MODEL_CHANGE_CODEC
 from core.store.scripts import LuaScripts
 
 
@@ -63,6 +65,19 @@ class CatalogueStore:
         """Return the ids of all models."""
         names = await self._client.execute("HKEYS", keys.CATALOGUE_MODELS)
         return frozenset(name.decode() for name in names)
+
+    async def append_change(self, change: ModelChange) -> None:
+        """Append a change; about the last `MAX_CHANGES` are kept."""
+        document = MODEL_CHANGE_CODEC.encode(change)
+        command = ("XADD", keys.CATALOGUE_CHANGES, "MAXLEN", "~", MAX_CHANGES, "*")
+        await self._client.execute(*command, "change", document)
+
+    async def list_changes(self, limit: int) -> Sequence[ModelChange]:
+        """Return the latest changes, newest first."""
+        rows = await self._client.execute(
+            "XREVRANGE", keys.CATALOGUE_CHANGES, "+", "-", "COUNT", limit
+        )
+        return [MODEL_CHANGE_CODEC.decode(fields[1]) for _, fields in rows]
 
     async def load(self) -> CatalogueSnapshot:
         """Return the whole catalogue."""

@@ -12,6 +12,8 @@ BUDGET_POLICIES: Final = frozenset(
         QuotaPolicy.USD_REQUEST,
         QuotaPolicy.USD_DAY,
         QuotaPolicy.USD_MONTH,
+        QuotaPolicy.KEY_USD_DAY,
+        QuotaPolicy.KEY_USD_MONTH,
         QuotaPolicy.UNKNOWN_PRICE,
         QuotaPolicy.MINIMUM_BALANCE,
         QuotaPolicy.ACCOUNT_BALANCE,
@@ -29,7 +31,7 @@ def build_limit_error(policy: str, retry_after_ms: float, quotas: tuple[Quota, .
     name = QuotaPolicy(policy)
     wait = retry_after_ms * MILLISECOND if retry_after_ms >= 0 else None
     message = QUOTA_RULES[name].message
-    if name is QuotaPolicy.MODELS:
+    if name in {QuotaPolicy.MODELS, QuotaPolicy.KEY_MODELS}:
         return ModelNotAllowed(message, policy=name)
     if name is QuotaPolicy.PRIORITY:
         return NotPermitted(message, policy=name)

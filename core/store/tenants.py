@@ -22,7 +22,8 @@ from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
-from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from core.tenants.addresses import network_bits
+from core.tenants.api_keys import ApiKey, ApiKeyUsage, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits, UsageWindow, lua_pattern, usage_windows_at
 from core.tenants.tenant import Tenant
@@ -142,6 +143,7 @@ class TenantStore:
                 MAX_KEYS_PER_TENANT,
                 to_ms(self._clock.now()),
                 keys.api_key(""),
+                *_key_limit_fields(key.limits),
             ],
         )
         return int(added) == 1
@@ -196,6 +198,7 @@ def _tenant_owned_keys(name: str) -> list[str]:
         keys.webhooks(name),
         keys.tenant_jobs(name),
         keys.references(name),
+        keys.stored_bytes(name),
         *(keys.jobs_with_status(name, status) for status in PublicStatus),
     ]
 
@@ -207,6 +210,20 @@ def _key_arguments(key: ApiKey) -> list[Argument]:
         "" if key.expires_at is None else to_ms(key.expires_at),
         API_KEY_CODEC.encode(key),
     ]
+
+
+def _key_limit_fields(limits: KeyLimits) -> list[Argument]:
+    """Return the fields of a key's own limits that scripts read, alternating with their values."""
+    fields: dict[str, Argument] = {}
+    if limits.addresses:
+        fields["addresses"] = " ".join(map(network_bits, limits.addresses))
+    if limits.models:
+        fields["models"] = "\n".join(map(lua_pattern, limits.models))
+    for name in ("usd_per_day", "usd_per_month"):
+        budget = getattr(limits, name)
+        if budget is not None:
+            fields[name] = int(budget)
+    return [part for pair in fields.items() for part in pair]
 
 
 def tenant_fields(tenant: Tenant) -> list[Argument]:
@@ -222,6 +239,7 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
     }
     for name in _SCALAR_LIMIT_FIELDS:
         fields[name] = _scalar_field(getattr(limits, name))
+    fields["calls_per_minute"] = _scalar_field(limits.effective_calls_per_minute)
     fields |= _cache_fields(tenant.cache_policy)
     return [part for pair in fields.items() for part in pair]
 

@@ -14,10 +14,12 @@ from enum import StrEnum
 from typing import Final
 
 from core.errors import Unauthenticated
+from core.money import MicroUsd
 
 # The secret is 32 bytes in base32 without padding, the checksum a CRC-32 in hex.
 _KEY: Final = re.compile(r"rcg_([a-z0-9-]{1,40})_([A-Za-z2-7]{52})([0-9a-f]{8})")
 MAX_API_KEY_LENGTH: Final = 128
+KEY_ID_LENGTH: Final = 16
 
 
 class Scope(StrEnum):
@@ -26,9 +28,32 @@ class Scope(StrEnum):
     SUBMIT = "submit"
     READ = "read"
     CANCEL = "cancel"
+    WEBHOOKS = "webhooks"
+    """Endpoints, secrets, resends, replays and test events: they decide where every later result
+    goes, so that a key which only submits must not have it."""
 
 
 ALL_SCOPES: Final = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLimits:
+    """What one key may do less than its tenant. None, or nothing: as the tenant."""
+
+    addresses: tuple[str, ...] = ()
+    """Addresses and CIDR blocks from which it may be used."""
+    models: tuple[str, ...] = ()
+    """Patterns of model ids, as in `core.tenants.limits.Limits`."""
+    usd_per_day: MicroUsd | None = None
+    usd_per_month: MicroUsd | None = None
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether what is spent with the key is counted."""
+        return self.usd_per_day is not None or self.usd_per_month is not None
+
+
+NO_KEY_LIMITS: Final = KeyLimits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +65,7 @@ class ApiKey:
     created_at: datetime
     scopes: frozenset[Scope] = ALL_SCOPES
     expires_at: datetime | None = None
+    limits: KeyLimits = NO_KEY_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +78,19 @@ class ApiKeyUsage:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A presented key: the tenant that it names, and the digest to look up."""
+    """A presented key: the tenant that it names, and the digest to look up.
+
+    `address` is the caller's; '' if it is not known.
+    """
 
     tenant: str
     digest: str
+    address: str = ""
+
+    @property
+    def key_id(self) -> str:
+        """The id of the key in lists, commands and the audit log."""
+        return self.digest[:KEY_ID_LENGTH]
 
 
 def build_api_key(tenant: str, secret: bytes) -> str:

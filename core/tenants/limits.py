@@ -13,12 +13,18 @@ from typing import Final
 from core.money import MicroUsd
 
 _ZERO: Final = MicroUsd(0)
+DEFAULT_WEBHOOK_ACTIONS: Final = 60
+CALLS_PER_SUBMIT: Final = 60
+MIN_CALLS_PER_MINUTE: Final = 600
 MIN_WEIGHT: Final = 0.001
 MAX_WEIGHT: Final = 1000.0
 MIN_RATE: Final = 0.001
 MAX_RATE: Final = 100_000.0
 _NON_NEGATIVE_FIELDS: Final = (
     "requests_per_minute",
+    "calls_per_minute",
+    "webhook_actions_per_minute",
+    "stored_bytes",
     "running",
     "waiting",
     "jobs_per_day",
@@ -53,6 +59,10 @@ class Limits:
     requests_per_minute: int | None = None
     burst: int | None = None
     """How many submits may arrive together after a pause; None: as many as a minute allows."""
+    calls_per_minute: int | None = None
+    """Calls that are no submits, dry runs included; None: `effective_calls_per_minute`."""
+    webhook_actions_per_minute: int | None = DEFAULT_WEBHOOK_ACTIONS
+    """Calls that each cause many events: test events, resends and replays."""
     running: int | None = None
     waiting: int | None = None
     jobs_per_day: int | None = None
@@ -60,6 +70,8 @@ class Limits:
     usd_per_request: MicroUsd | None = None
     usd_per_day: MicroUsd | None = None
     usd_per_month: MicroUsd | None = None
+    stored_bytes: int | None = None
+    """Inputs and outputs that may be stored together."""
     weight: float = 1.0
     """Its share of the slots while other tenants wait for slots too."""
     models: tuple[str, ...] = ()
@@ -68,6 +80,13 @@ class Limits:
     """The highest priority that the tenant's submits may have."""
     unknown_price: UnknownPrice = UnknownPrice.COUNT
     unknown_price_counts: MicroUsd = _ZERO
+
+    @property
+    def effective_calls_per_minute(self) -> int | None:
+        """The limit of calls: its own, or else in proportion to the limit of submits."""
+        if self.calls_per_minute is not None or self.requests_per_minute is None:
+            return self.calls_per_minute
+        return max(self.requests_per_minute * CALLS_PER_SUBMIT, MIN_CALLS_PER_MINUTE)
 
     @property
     def refuses_unknown_price(self) -> bool:

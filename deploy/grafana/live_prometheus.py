@@ -112,7 +112,10 @@ def run_prometheus(stack: Stack, folder: Path) -> Iterator[Prometheus]:
 
 
 def _build_config(stack: Stack) -> dict[str, Any]:
-    jobs = {"gateway-service": stack.services, "gateway-worker": stack.workers}
+    jobs = {
+        "gateway-service": stack.service_metrics_urls,
+        "gateway-worker": [worker.url for worker in stack.workers],
+    }
     return {
         "global": {
             "scrape_interval": SCRAPE_INTERVAL,
@@ -123,8 +126,8 @@ def _build_config(stack: Stack) -> dict[str, Any]:
         "scrape_configs": [
             {
                 "job_name": job,
-                "static_configs": [{"targets": [urlsplit(child.url).netloc for child in children]}],
+                "static_configs": [{"targets": [urlsplit(url).netloc for url in urls]}],
             }
-            for job, children in jobs.items()
+            for job, urls in jobs.items()
         ],
     }

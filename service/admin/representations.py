@@ -59,6 +59,10 @@ def key_representation(use: ApiKeyUsage) -> JsonObject:
         "created_at": iso(use.api_key.created_at),
         "expires_at": iso(use.api_key.expires_at),
         "last_used_at": iso(use.last_used_at),
+        "addresses": list(use.api_key.limits.addresses),
+        "models": list(use.api_key.limits.models),
+        "usd_per_day": usd_or_none(use.api_key.limits.usd_per_day),
+        "usd_per_month": usd_or_none(use.api_key.limits.usd_per_month),
     }
 
 
@@ -179,6 +183,7 @@ def audit_entry_representation(entry: AuditEntry) -> JsonObject:
     return {
         "at": iso(entry.at),
         "actor": entry.actor,
+        "address": entry.address,
         "action": entry.action,
         "subject": entry.subject,
         "change": entry.change,

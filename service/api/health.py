@@ -1,4 +1,4 @@
-"""Health checks and metrics, for monitoring. No authentication is required."""
+"""Health checks, for orchestrators. No authentication is required."""
 
 import asyncio
 from datetime import timedelta
@@ -13,10 +13,10 @@ from starlette.responses import Response
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
 from core.upstream_circuits import ACCOUNT
-from service.context import AppContext, app_context
+from service.context import AppContext
 from service.http.dependencies import Context
 from service.http.json_response import json_bytes_response, json_response
-from service.http.openapi import Tag, json_content, problem_responses, ref
+from service.http.openapi import Tag, json_content, problem_responses
 from service.http.strict_route import FastRoute, api_router
 from service.parsing.request_models import RequestModel
 
@@ -116,19 +116,3 @@ def _upstream_check(breaker: CircuitBreaker) -> str:
     if breaker.state is BreakerState.CLOSED:
         return OK
     return REFUSED if breaker.reason is BreakerReason.ACCOUNT_REFUSED else FAILING
-
-
-@router.get(
-    "/metrics",
-    responses={
-        200: {
-            "description": "The metrics.",
-            "content": {"text/plain": {"schema": ref("PrometheusText")}},
-        }
-    },
-    openapi_extra=_NO_AUTHENTICATION,
-)
-async def metrics(request: Request) -> Response:
-    """Metrics in Prometheus' text format."""
-    renderer = app_context(request.scope).metrics
-    return Response(await renderer.render(), headers={"content-type": renderer.content_type})

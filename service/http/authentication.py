@@ -1,5 +1,6 @@
 """Authentication by bearer token: the credential of a request."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 from starlette.datastructures import Headers
@@ -10,7 +11,7 @@ from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope, parse_api_key
 from service.context import app_context
 from service.http.request_body import check_content_type, read_body
-from service.http.request_context import build_links, request_context
+from service.http.request_context import build_links, client_address, request_context
 from service.parsing.json_body import BodyLimits, parse_object, reject_duplicate_keys
 
 _SCHEME: Final = "bearer"
@@ -36,9 +37,14 @@ def bearer_token(headers: Headers) -> str | None:
     return token.strip() if scheme.lower() == _SCHEME else None
 
 
+def _credential_of(request: Request) -> Credential:
+    address = client_address(request.scope, app_context(request.scope).policy.links)
+    return replace(bearer_credential(request.headers), address=address)
+
+
 def request_credential(request: Request) -> Credential:
     """Return the request's API key, well-formed but not looked up yet. Raises `Unauthenticated`."""
-    credential = bearer_credential(request.headers)
+    credential = _credential_of(request)
     request_context(request.scope).tenant = credential.tenant
     return credential
 
@@ -48,7 +54,7 @@ async def checked_credential(request: Request, scope: Scope | None) -> Credentia
 
     Called before a body is read. Raises `Unauthenticated`, `NotPermitted`.
     """
-    credential = bearer_credential(request.headers)
+    credential = _credential_of(request)
     await app_context(request.scope).known_keys.check(credential, scope)
     request_context(request.scope).tenant = credential.tenant
     return credential

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Final
 
@@ -11,9 +12,10 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.errors import NotFound, Unauthenticated
+from core.quotas import CallRate
 from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope
-from service.context import AppContext, app_context
+from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.http.authentication import (
     authenticate_tenant,
     bearer_token,
@@ -21,6 +23,7 @@ from service.http.authentication import (
     request_links,
 )
 from service.http.openapi import ADMIN_TOKEN_SCHEME
+from service.http.request_context import client_address
 from service.http.strict_route import KEY_CHECK
 from service.operator_context import AdminContext
 
@@ -47,13 +50,16 @@ async def require_admin(
 ) -> AdminContext:
     """Return the operator's context for the operators' token. Raises as `check_operator`."""
     check_operator(request)
-    return app_context(request.scope).admin
+    context = app_context(request.scope)
+    address = client_address(request.scope, context.policy.links)
+    return replace(context.admin, address=address)
 
 
 def check_operator(request: Request) -> None:
     """Raise `Unauthenticated` without the operators' token, `NotFound` if the admin API is off."""
-    token = app_context(request.scope).policy.admin_token
-    if token is None:
+    policy, state = app_context(request.scope).policy, request.scope["state"]
+    token = policy.admin_token
+    if token is None or (policy.own_admin_listener and ADMIN_LISTENER not in state):
         # Answered as any unknown address: whether the setting is missing concerns no caller.
         raise NotFound("There is nothing at this address.")
     check_token(request.headers, token.get_secret_value())
@@ -71,6 +77,30 @@ def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
 
     async def authenticate(request: Request) -> str:
         return await authenticate_tenant(request, scope)
+
+    return authenticate
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookManager:
+    """The caller of an operation that changes or sends webhooks: its tenant, and the audit log.
+
+    The actor is the tenant's key.
+    """
+
+    tenant: str
+    audit: AdminContext
+
+
+def webhook_manager(rate: CallRate) -> Callable[[Request], Awaitable[WebhookManager]]:
+    """Return a dependency: the caller, if its live key has the scope `webhooks`."""
+
+    async def authenticate(request: Request) -> WebhookManager:
+        credential, context = request_credential(request), app_context(request.scope)
+        await context.stores.jobs.authenticate(credential, Scope.WEBHOOKS, rate)
+        actor = f"{credential.tenant}/{credential.key_id}"
+        audit = replace(context.admin, actor=actor, address=credential.address)
+        return WebhookManager(credential.tenant, audit)
 
     return authenticate
 
@@ -96,7 +126,8 @@ Context = Annotated[AppContext, Depends(_app_context)]
 RequestLinks = Annotated[Links, Depends(_links)]
 Admin = Annotated[AdminContext, Depends(require_admin)]
 Reader = Annotated[str, Depends(tenant_with(Scope.READ))]
-Submitter = Annotated[str, Depends(tenant_with(Scope.SUBMIT))]
+Manager = Annotated[WebhookManager, Depends(webhook_manager(CallRate.CALLS))]
+EventSender = Annotated[WebhookManager, Depends(webhook_manager(CallRate.WEBHOOK_ACTIONS))]
 ReadKey = Annotated[Credential, Depends(key_with(Scope.READ))]
 CancelKey = Annotated[Credential, Depends(key_with(Scope.CANCEL))]
 TenantPath = Annotated[str, Path(description="The tenant's name.")]

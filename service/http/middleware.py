@@ -9,12 +9,12 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from core.errors import Defect, GatewayError, StoreRefused, Unauthenticated
+from core.errors import Defect, GatewayError, StoreRefused, StoreUnavailable, Unauthenticated
 from core.observability.events import Emit, OperationalWarning, RequestServed
 from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
 from service.http.idempotency_header import IDEMPOTENCY_KEY
-from service.http.request_context import RequestContext, open_request_context
+from service.http.request_context import RequestContext, client_address, open_request_context
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
@@ -67,6 +67,10 @@ class GatewayMiddleware:
             error = CutOff(is_repeatable=is_repeatable(scope))
             await sender.send_problem(error, scope, receive)
         except GatewayError as error:
+            if isinstance(error, Unauthenticated):
+                context = app_context(scope)
+                address = client_address(scope, context.policy.links)
+                await context.failed_authentications.record(address)
             await sender.send_problem(error, scope, receive)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is reported and logged
             await sender.send_problem(defect_of(error), scope, receive)
@@ -143,6 +147,12 @@ def problem_response(problem: Problem) -> Response:
     return Response(problem.body, problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
+_UNCHECKED_CODES: Final = frozenset(
+    {Unauthenticated.code, StoreUnavailable.code, CutOff.code, Defect.code}
+)
+"""Codes of requests whose key may be forged: the tenant that it names is not logged."""
+
+
 def _request_served(
     method: str, scope: Scope, request_context: RequestContext, duration: timedelta
 ) -> RequestServed:
@@ -153,9 +163,10 @@ def _request_served(
         status=request_context.status or CLIENT_CLOSED_REQUEST,
         duration=duration,
         code=request_context.code,
-        tenant=None if request_context.code == Unauthenticated.code else request_context.tenant,
+        tenant=None if request_context.code in _UNCHECKED_CODES else request_context.tenant,
         job_id=request_context.job_id,
         trace=request_context.trace,
         caller_trace=request_context.caller_trace,
         wait_duration=request_context.wait_time,
+        client=client_address(scope, app_context(scope).policy.links),
     )

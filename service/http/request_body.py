@@ -53,15 +53,16 @@ async def _read_plain(request: Request, limits: BodyLimits, reservation: BodyRes
 
 
 async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
-    decoder, chunks, size = GzipDecoder(limits.max_bytes), [], 0
+    decoder, pieces, size = GzipDecoder(), [], 0
     async for chunk in request.stream():
+        decoder.feed(chunk)
         # A few bytes may become megabytes, which would stop the event loop for a while.
-        decoded = await asyncio.to_thread(decoder.decode, chunk)
-        size += len(decoded)
-        _check_size(size, limits, reservation)
-        chunks.append(decoded)
+        while piece := await asyncio.to_thread(decoder.take):
+            size += len(piece)
+            _check_size(size, limits, reservation)
+            pieces.append(piece)
     decoder.finish()
-    return b"".join(chunks)
+    return b"".join(pieces)
 
 
 def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> None:

@@ -189,7 +189,12 @@ class ModelRegistry:
     def _near_names(self, model_id: str) -> list[str]:
         if len(model_id) > _MAX_COMPARED_CHARS:
             return []
-        names = {name.casefold(): name for name in self.by_id}
+        maker = model_id.partition("/")[0].casefold()
+        everything = {name.casefold(): name for name in self.by_id}
+        # A maker has a few models; comparing with all of them would stop other calls for a while.
+        names = {
+            folded: name for folded, name in everything.items() if folded.partition("/")[0] == maker
+        } or everything
         near = get_close_matches(model_id.casefold(), names, n=_MAX_NEAR_NAMES, cutoff=0.7)
         return [names[name] for name in near]
 

@@ -10,6 +10,8 @@ IDENTITY: Final = "identity"
 _GZIP_NAMES: Final = frozenset({"gzip", "x-gzip"})
 _GZIP_FORMAT: Final = zlib.MAX_WBITS | 16
 _NOT_GZIP: Final = "The body is not valid gzip."
+MAX_PIECE: Final = 256 * 1024
+"""A piece is checked against the limits before the next one is decoded."""
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -24,30 +26,37 @@ def is_gzip(content_encoding: str) -> bool:
 
 
 class GzipDecoder:
-    """Decodes one body, which may have several members (RFC 1952, 2.2)."""
+    """Decodes one body, which may have several members (RFC 1952, 2.2), in bounded pieces."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """Stop after `max_bytes` decoded bytes and one more."""
-        self._left = max_bytes + 1
+    def __init__(self) -> None:
+        """Start with the first member."""
         self._member = zlib.decompressobj(_GZIP_FORMAT)
         self._is_between_members = False
+        self._fed = b""
 
-    def decode(self, data: bytes) -> bytes:
-        """Return what `data` adds to the body. Raises `MalformedRequest`."""
-        decoded = []
+    def feed(self, data: bytes) -> None:
+        """Add a part of the body; all pieces of the one before have been taken."""
+        self._fed += data
+
+    def take(self) -> bytes:
+        """Return the next piece, of `MAX_PIECE` bytes at most; nothing: more must be fed.
+
+        Raises `MalformedRequest`.
+        """
         try:
-            while data and self._left > 0:
+            while True:
                 if self._is_between_members:
+                    if not self._fed:
+                        return b""
                     self._member = zlib.decompressobj(_GZIP_FORMAT)
-                    self._is_between_members = False
-                piece = self._member.decompress(data, self._left)
-                decoded.append(piece)
-                self._left -= len(piece)
+                piece = self._member.decompress(self._fed, MAX_PIECE)
                 self._is_between_members = self._member.eof
-                data = self._member.unused_data
+                member = self._member
+                self._fed = member.unused_data if member.eof else member.unconsumed_tail
+                if piece or not self._fed:
+                    return piece
         except zlib.error as error:
             raise MalformedRequest(_NOT_GZIP) from error
-        return b"".join(decoded)
 
     def finish(self) -> None:
         """Raise `MalformedRequest` if the body ended too early."""

@@ -1,4 +1,4 @@
-"""Runs several service processes on one socket. Knows processes and signals, no HTTP.
+"""Runs several service processes on the same sockets. Knows processes and signals, no HTTP.
 
 The parent serves no requests: it opens the socket, restarts children that die, and stops them all.
 """
@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from types import FrameType
@@ -129,22 +128,26 @@ class ProcessManager:
 
 
 @dataclass(frozen=True, slots=True)
-class BindAddress:
-    """The address of the shared socket."""
+class SharedSockets:
+    """The sockets on which all children listen."""
 
-    host: str
-    port: int
-    backlog: int
+    api: socket.socket
+    metrics: socket.socket
+    admin: socket.socket | None = None
+    """None: the API's socket serves the admin API too."""
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """The file descriptors of those that are open."""
+        opened = (self.api, self.metrics, self.admin)
+        return tuple(each.fileno() for each in opened if each is not None)
 
 
 def run_process_manager(
-    address: BindAddress, policy: ProcessManagerPolicy, clock: Clock, emit: Emit
+    shared: SharedSockets, policy: ProcessManagerPolicy, clock: Clock, emit: Emit
 ) -> int:
-    """Run children (`python -m service`) until SIGTERM or SIGINT, and return the exit code.
-
-    Raises `OSError` if the address cannot be bound.
-    """
-    with _open_socket(address) as shared, shared_directory(clock.now()) as metrics_directory:
+    """Run children (`python -m service`) until SIGTERM or SIGINT, and return the exit code."""
+    with shared_directory(clock.now()) as metrics_directory:
         manager = ProcessManager(
             lambda slot: _start_process(shared, metrics_directory, slot), policy, clock, emit
         )
@@ -158,20 +161,13 @@ def run_process_manager(
         return manager.run()
 
 
-@contextmanager
-def _open_socket(bind_address: BindAddress) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in bind_address.host else socket.AF_INET
-    address = (bind_address.host, bind_address.port)
-    with socket.create_server(address, family=family, backlog=bind_address.backlog) as shared:
-        yield shared
-
-
-def _start_process(shared: socket.socket, metrics_directory: str, slot: int) -> ChildProcess:
+def _start_process(shared: SharedSockets, metrics_directory: str, slot: int) -> ChildProcess:
+    descriptors = shared.descriptors
     # A child reads its settings from the environment that it inherits. Its stdin is closed when the
     # parent ends, even by SIGKILL: no child outlives its parent.
     return subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "service", str(shared.fileno()), str(slot)],
+        [sys.executable, "-m", "service", *map(str, descriptors), str(slot)],
         env={**os.environ, DIRECTORY_VARIABLE: metrics_directory},  # noqa: TID251 - passed on, not read
         stdin=subprocess.PIPE,
-        pass_fds=(shared.fileno(),),
+        pass_fds=descriptors,
     )

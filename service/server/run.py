@@ -5,6 +5,8 @@ import gc
 import signal
 import socket
 import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from datetime import timedelta
 from functools import partial
 from math import ceil
@@ -16,33 +18,48 @@ import uvicorn
 from core.clock import SystemClock
 from core.http_server.connections import ConnectionPolicy, Connections
 from core.http_server.file_descriptors import RESERVED, available_connections
+from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.http_server.server import LimitedServer, build_config
 from core.observability.events import Emit, OperationalWarning
+from core.observability.exposition import MetricsExposition
 from core.observability.logs import configure_logging
 from service.app import create_app
 from service.composition import open_app_context
+from service.context import AppContext
+from service.parsing.forwarded import TrustedProxies
+from service.server.admin_app import AdminApp
 from service.server.process_manager import (
     STARTUP_FAILED,
-    BindAddress,
     ProcessManagerPolicy,
+    SharedSockets,
     run_process_manager,
 )
 from service.settings import ServiceSettings
 
+ADMIN_POLICY: Final = ConnectionPolicy(
+    max_connections=64,
+    max_per_address=32,
+    keep_alive_timeout=timedelta(seconds=75),
+    body_timeout=timedelta(seconds=30),
+)
+"""For operators: some tools and persons, from few addresses."""
 DRAIN_GRACE: Final = timedelta(seconds=2)
 """Time for closing connections after the last request has ended."""
 
 
-def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -> None:
+def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     """Serve until SIGTERM or SIGINT, finish open requests, and return.
 
-    `sockets` are open sockets to serve on, in place of the settings' address.
+    `shared` are open sockets to serve on, in place of the settings' addresses.
 
-    Raises `SystemExit` if the server cannot start, for example because the port is in use.
+    Raises `OSError` if the metrics' address cannot be bound, and `SystemExit` if the server cannot
+    start, for example because the port is in use.
     """
+    metrics = shared.metrics if shared else open_listening_socket(_metrics_address(settings))
+    admin = shared.admin if shared else _open_admin_socket(settings)
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     stopping = asyncio.Event()
-    app = create_app(partial(open_app_context, settings, log, stopping))
+    app = create_app(partial(_open_context, settings, log, stopping, metrics))
     connections = Connections(_connection_policy(settings, log))
     config = build_config(
         app,
@@ -53,7 +70,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
         backlog=settings.backlog,
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
     )
-    server = _Server(stopping, config, connections)
+    server = _Server(stopping, config, connections, admin)
 
     def stop(_: int, __: FrameType | None) -> None:
         server.should_exit = True
@@ -62,7 +79,7 @@ def run(settings: ServiceSettings, sockets: list[socket.socket] | None = None) -
     # stopped. A clean stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    server.run(sockets)
+    server.run([shared.api] if shared else None)
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
 
@@ -74,10 +91,38 @@ def run_multiprocess(settings: ServiceSettings, processes: int) -> None:
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     policy = ProcessManagerPolicy(processes, settings.shutdown_timeout + DRAIN_GRACE)
-    address = BindAddress(settings.host, settings.port, settings.backlog)
-    code = run_process_manager(address, policy, SystemClock(), log)
+    with (
+        open_listening_socket(ListenAddress(settings.host, settings.port), settings.backlog) as api,
+        open_listening_socket(_metrics_address(settings)) as metrics,
+        _open_admin_socket(settings) or nullcontext() as admin,
+    ):
+        shared = SharedSockets(api, metrics, admin)
+        code = run_process_manager(shared, policy, SystemClock(), log)
     if code:
         raise SystemExit(code)
+
+
+def _open_admin_socket(settings: ServiceSettings) -> socket.socket | None:
+    """Return the socket of the admin API's own listener; None if it has none."""
+    if settings.admin_port is None:
+        return None
+    return open_listening_socket(ListenAddress(settings.admin_host, settings.admin_port))
+
+
+def _metrics_address(settings: ServiceSettings) -> ListenAddress:
+    return ListenAddress(settings.service_metrics_host, settings.service_metrics_port)
+
+
+@asynccontextmanager
+async def _open_context(
+    settings: ServiceSettings, log: Emit, stopping: asyncio.Event, listening: socket.socket
+) -> AsyncIterator[AppContext]:
+    """Open the application's context, and serve its metrics beside it."""
+    async with open_app_context(settings, log, stopping) as context:
+        token = settings.metrics.token_text
+        exposition = MetricsExposition(context.metrics.render, context.clock, token)
+        async with serve_beside(exposition, listening):
+            yield context
 
 
 def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolicy:
@@ -97,20 +142,35 @@ def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolic
         keep_alive_timeout=settings.keep_alive_timeout,
         body_timeout=settings.body_timeout,
         unacknowledged_timeout=settings.heartbeat_interval,
+        is_exempt=TrustedProxies.parse(settings.trusted_proxies).contains,
     )
 
 
 class _Server(LimitedServer):
-    """Sets `stopping` before it waits for open requests: the lifespan ends only after them."""
+    """Sets `stopping` before it waits for open requests: the lifespan ends only after them.
+
+    Serves the admin API on the socket `admin` too, if there is one.
+    """
 
     def __init__(
-        self, stopping: asyncio.Event, config: uvicorn.Config, connections: Connections
+        self,
+        stopping: asyncio.Event,
+        config: uvicorn.Config,
+        connections: Connections,
+        admin: socket.socket | None,
     ) -> None:
         super().__init__(config, connections)
         self._stopping = stopping
+        self._admin = admin
+        self._beside = AsyncExitStack()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        if self._admin is not None and self.started:
+            operators = AdminApp(self.config.loaded_app, self.lifespan.state["resources"])
+            await self._beside.enter_async_context(
+                serve_beside(operators, self._admin, ADMIN_POLICY)
+            )
         # Startup objects live as long as the process. Without freezing, each full collection
         # scans them again, which doubled p99 latency.
         gc.collect()
@@ -118,4 +178,5 @@ class _Server(LimitedServer):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._stopping.set()
+        await self._beside.aclose()
         await super().shutdown(sockets)

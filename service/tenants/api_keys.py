@@ -3,32 +3,76 @@
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import AfterValidator, Field
 
 from core.errors import Conflict, InvalidInput, NotFound, Unauthenticated
+from core.money import from_usd, to_usd
+from core.tenants.addresses import network_bits
 from core.tenants.api_keys import (
+    KEY_ID_LENGTH,
+    NO_KEY_LIMITS,
     ApiKey,
     ApiKeyUsage,
+    KeyLimits,
     Scope,
     api_key_digest,
     build_api_key,
     parse_api_key,
 )
 from service.operator_context import AdminContext
+from service.parsing.fields import InvalidField
+from service.parsing.request_models import RequestModel, Usd
+from service.tenants.settings import MAX_MODEL_PATTERNS, ModelPattern
 from service.tenants.tenants import load_tenant
 
-_ID_LENGTH: Final = 16
+MAX_KEY_ADDRESSES: Final = 100
 # Too short a start could name another key than the operator means, once there are more.
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{4,16}")
 
 
+def _check_network(network: str) -> str:
+    try:
+        network_bits(network)
+    except ValueError as error:
+        raise InvalidField("must be an address or a CIDR block, such as 10.0.0.0/8") from error
+    return network
+
+
+_Network = Annotated[str, Field(strict=True, max_length=64), AfterValidator(_check_network)]
+
+
+class KeySettings(RequestModel):
+    """What a key may do less than its tenant: for the admin API and the command."""
+
+    addresses: Annotated[tuple[_Network, ...], Field(max_length=MAX_KEY_ADDRESSES)] = Field(
+        (), description="Addresses and CIDR blocks that may use it; empty: all."
+    )
+    models: Annotated[tuple[ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
+        (), description="Model ids that it may use, of those of its tenant; empty: all of them."
+    )
+    usd_per_day: Usd | None = Field(None, description="Its own budget per day (UTC), in USD.")
+    usd_per_month: Usd | None = Field(None, description="Its own budget per month (UTC), in USD.")
+
+    def limits(self) -> KeyLimits:
+        """Return the limits that are stored with the key."""
+        return KeyLimits(
+            self.addresses, self.models, from_usd(self.usd_per_day), from_usd(self.usd_per_month)
+        )
+
+
 def key_id(record: ApiKey) -> str:
     """Return the id of a key in lists and commands: the start of its digest."""
-    return record.digest[:_ID_LENGTH]
+    return record.digest[:KEY_ID_LENGTH]
 
 
 async def create_key(
-    admin: AdminContext, tenant: str, scopes: frozenset[Scope], expires_at: datetime | None
+    admin: AdminContext,
+    tenant: str,
+    scopes: frozenset[Scope],
+    expires_at: datetime | None,
+    limits: KeyLimits = NO_KEY_LIMITS,
 ) -> tuple[str, ApiKey]:
     """Create a key, and return its text, which is shown once, with its record.
 
@@ -41,13 +85,21 @@ async def create_key(
         raise InvalidInput("A key needs at least one scope.")
     await load_tenant(admin, tenant)
     text = build_api_key(tenant, admin.ids.secret())
-    record = ApiKey(api_key_digest(text), tenant, now, scopes, expires_at)
+    record = ApiKey(api_key_digest(text), tenant, now, scopes, expires_at, limits)
     if not await admin.stores.tenants.add_key(record):
         raise Conflict(f"The tenant {tenant} has the maximum number of keys; revoke one first.")
     expiry = "never" if expires_at is None else expires_at.isoformat()
-    change = f"scopes {','.join(sorted(scopes))}; expires {expiry}"
+    change = f"scopes {','.join(sorted(scopes))}; expires {expiry}{_limits_text(limits)}"
     await admin.record_action("key.create", f"{tenant}/{key_id(record)}", change)
     return text, record
+
+
+def _limits_text(limits: KeyLimits) -> str:
+    money = {"usd_per_day": limits.usd_per_day, "usd_per_month": limits.usd_per_month}
+    texts = [f"{name} {to_usd(amount)}" for name, amount in money.items() if amount is not None]
+    texts += [f"addresses {','.join(limits.addresses)}"] if limits.addresses else []
+    texts += [f"models {','.join(limits.models)}"] if limits.models else []
+    return "".join(f"; {text}" for text in texts)
 
 
 async def list_keys(admin: AdminContext, tenant: str) -> Sequence[ApiKeyUsage]:

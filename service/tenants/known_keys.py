@@ -31,7 +31,7 @@ class KnownKeys:
         now, known = self._clock.monotonic(), (credential, scope)
         if now < self._known.get(known, timedelta.min):
             return
-        await self._jobs.authenticate(credential, scope)
+        await self._jobs.authenticate(credential, scope, None)
         # The oldest entry is the first: each look-up moves its key to the end.
         self._known.pop(known, None)
         if len(self._known) >= MAX_KNOWN_KEYS:

@@ -11,7 +11,14 @@ from core.model_ids import MODEL_PATTERN
 from core.money import from_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
-from core.tenants.limits import MAX_WEIGHT, MIN_WEIGHT, Limits, Priority, UnknownPrice
+from core.tenants.limits import (
+    DEFAULT_WEBHOOK_ACTIONS,
+    MAX_WEIGHT,
+    MIN_WEIGHT,
+    Limits,
+    Priority,
+    UnknownPrice,
+)
 from core.tenants.tenant import NAME_PATTERN, DoubtPolicy, Tenant
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
@@ -29,6 +36,9 @@ MIN_RESULT_TTL: Final = timedelta(minutes=1)
 _PLAIN_LIMITS: Final = (
     "requests_per_minute",
     "burst",
+    "calls_per_minute",
+    "webhook_actions_per_minute",
+    "stored_bytes",
     "running",
     "waiting",
     "jobs_per_day",
@@ -49,12 +59,13 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
-_ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
+ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
 
 
 class TenantSettings(RequestModel):
-    """All that an operator sets of a tenant; the default is a tenant without limits.
+    """All that an operator sets of a tenant.
 
+    The default is a tenant without limits, but for `webhook_actions_per_minute`.
     Values are those of JSON: money in USD, durations in seconds. null means no limit, or the
     gateway's own setting.
     """
@@ -81,6 +92,18 @@ class TenantSettings(RequestModel):
     burst: _Positive | None = Field(
         None, description="Submits in quick succession after an idle minute; null: one minute's."
     )
+    calls_per_minute: _Positive | None = Field(
+        None,
+        description="Calls per minute that are no submits, dry runs included; null: sixty for each "
+        "of `requests_per_minute`, at least 600; without that limit as many as it likes.",
+    )
+    webhook_actions_per_minute: _Positive | None = Field(
+        DEFAULT_WEBHOOK_ACTIONS,
+        description="Test events, resends and replays per minute.",
+    )
+    stored_bytes: _Positive | None = Field(
+        None, description="Bytes of inputs and outputs that may be stored at one time."
+    )
     running: _Count | None = Field(
         None, description="Jobs that run at RunComfy at the same time; others wait."
     )
@@ -97,7 +120,7 @@ class TenantSettings(RequestModel):
     weight: Annotated[float, Number(MIN_WEIGHT, MAX_WEIGHT)] = Field(
         1.0, description="Share of the capacity relative to other tenants."
     )
-    models: Annotated[tuple[_ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
+    models: Annotated[tuple[ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
         (), description="Model ids that the tenant may use, `*` for any text; empty: all models."
     )
     # Not `low`: submits without a `priority` are `normal`.

@@ -6,11 +6,11 @@ from typing import Any
 from core.clock import iso
 from core.representations.jobs import without_none
 from core.representations.webhooks import delivery_representation
-from core.webhooks.delivery import Delivery, DeliveryAttempt
 from core.webhooks.endpoint import Endpoint
 from core.webhooks.replay import Replay, ReplayRange
 from core.webhooks.secrets import SecretKind
 from core.webhooks.signing_keys import public_key
+from service.webhooks.tenant_view import DeliveryRow, deliveries_for_tenant
 
 JsonObject = dict[str, Any]
 
@@ -38,12 +38,17 @@ def endpoints_representation(endpoints: Sequence[Endpoint]) -> JsonObject:
     return {"endpoints": [endpoint_representation(endpoint) for endpoint in endpoints]}
 
 
-def deliveries_representation(
-    rows: Sequence[tuple[Delivery, Sequence[DeliveryAttempt]]], cursor: str | None = None
-) -> JsonObject:
+def deliveries_representation(rows: Sequence[DeliveryRow], cursor: str | None = None) -> JsonObject:
     """Return a page of deliveries; `cursor` is that of the next page."""
     deliveries = [delivery_representation(delivery, attempts) for delivery, attempts in rows]
     return {"deliveries": deliveries} | ({"next_cursor": cursor} if cursor else {})
+
+
+def tenant_deliveries_representation(
+    rows: Sequence[DeliveryRow], cursor: str | None = None
+) -> JsonObject:
+    """Return a page of deliveries as their tenant reads them."""
+    return deliveries_representation(deliveries_for_tenant(rows), cursor)
 
 
 def secret_representation(kind: SecretKind, secret: str) -> JsonObject:

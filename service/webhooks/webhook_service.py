@@ -66,7 +66,7 @@ class DisabledEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class WebhookService:
-    """The use cases of tenants; `admin_webhooks` adds the audit log for operators."""
+    """The use cases; `audited_webhooks` adds the audit log."""
 
     configs: WebhookConfigRepository
     deliveries: DeliveryRepository
@@ -227,8 +227,9 @@ class WebhookService:
     async def resend(self, tenant: str, delivery_id: str) -> Delivery:
         """Send a delivery again, under the same id. Raises `NotFound`, `Conflict`."""
         for _ in range(_MAX_TRIES):
-            before = await self.deliveries.load(delivery_id) if is_valid_id(delivery_id) else None
-            if before is None or before.tenant != tenant:
+            is_valid = is_valid_id(delivery_id)
+            before = await self.deliveries.load_own(tenant, delivery_id) if is_valid else None
+            if before is None:
                 raise NotFound("There is no such delivery.")
             after = before.resend(self.clock.now())
             if await self.deliveries.enqueue(before, after):

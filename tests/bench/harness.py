@@ -111,7 +111,11 @@ class Bench:
     ) -> Iterator[ManagedProcess]:
         """Start a front end and wait until it is ready."""
         port = free_port()
-        own = {"GATEWAY_HOST": LOOPBACK, "GATEWAY_PORT": str(port)}
+        own = {
+            "GATEWAY_HOST": LOOPBACK,
+            "GATEWAY_PORT": str(port),
+            "GATEWAY_SERVICE_METRICS_PORT": str(free_port()),
+        }
         command = (str(gateway_command()), "serve", "--processes", str(members))
         with self.running(f"service-{port}", command, own, port, cores) as child:
             yield child
@@ -131,7 +135,7 @@ class Bench:
             **settings,
         }
         command = (str(gateway_command()), "work")
-        with self.running(f"worker-{port}", command, own, port, ONE_CORE, "/metrics") as child:
+        with self.running(f"worker-{port}", command, own, port, ONE_CORE, "/healthz") as child:
             yield child
 
     @contextmanager

@@ -8,6 +8,8 @@ import pytest
 from core.billing.settlement import ReservationTotals
 from core.deduplication.coalescing import FOLLOWER_POLL_INTERVAL
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, JobState, Trigger
+from core.store.jobs import JobView, Projection
+from core.tenants.api_keys import Credential, api_key_digest
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.admission import CacheRequest
@@ -296,3 +298,45 @@ async def test_work_that_has_followers_may_not_be_ended(coalescing: CoalescingHa
         next_run_at=now,
     )
     assert await coalescing.stores.jobs.store(Change(held, after)) is WriteResult.HAS_FOLLOWERS
+
+
+def _texts(view: JobView) -> str:
+    return str((view.record.job.leader, [entry.detail for entry in view.timeline]))
+
+
+async def test_a_tenant_reads_no_id_of_another_tenants_request(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    follower = await coalescing.submit_job("cow")
+    own = await coalescing.submit_job("bee")
+    await coalescing.finish(leader)
+    await coalescing.step_follower(follower)
+    hit, own_hit = await coalescing.submit_job("cow"), await coalescing.submit_job("bee")
+    for name, job, is_named in (
+        ("cow", follower, False),
+        ("cow", hit, False),
+        ("bee", own, True),
+        ("bee", own_hit, True),
+    ):
+        credential = Credential(name, api_key_digest(name))
+        view = await coalescing.stores.jobs.read(credential, job.id, Projection.ALL)
+        assert (leader.id in _texts(view)) is is_named
+        unmasked = await coalescing.stores.jobs.load_view(job.id)
+        assert unmasked is not None
+        assert leader.id in _texts(unmasked)
+        assert len(view.timeline) == len(unmasked.timeline)
+
+
+async def test_a_request_that_handed_its_work_to_another_tenant_does_not_name_it(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    follower = await coalescing.submit_job("cow")
+    await coalescing.run(leader)
+    successor = await coalescing.hand_over(leader)
+    assert successor.id == follower.id
+    for name, job, other in (("bee", leader, follower), ("cow", follower, leader)):
+        credential = Credential(name, api_key_digest(name))
+        view = await coalescing.stores.jobs.read(credential, job.id, Projection.ALL)
+        assert other.id not in _texts(view)

@@ -16,6 +16,7 @@ from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store.job_index import PRUNE_BATCH_SIZE, DeletionResult
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, Scope
+from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.tenant import Tenant
 from core.transactions.admission import AdmissionResult, CacheRequest
 from core.transactions.job_update import Change, WriteResult
@@ -348,7 +349,8 @@ async def test_no_end_keeps_an_unwanted_input(
 ) -> None:
     await change_tenant(backend, keep_inputs=kept)
     await apply_triggers(backend, await admit_job(backend), *facts)
-    assert (await backend.jobs.load_input("req_1") is not None) is kept
+    is_unpaid_cancel = facts == (Trigger.CANCEL_REQUESTED,)
+    assert (await backend.jobs.load_input("req_1") is not None) is (kept and not is_unpaid_cancel)
 
 
 async def test_a_shorter_life_begins_with_the_end(backend: StoreBackend) -> None:
@@ -464,3 +466,21 @@ async def test_one_worker_trims_at_a_time(backend: StoreBackend) -> None:
 def test_retention_options_are_off_by_default(backend: StoreBackend) -> None:
     tenant = Tenant("ada", backend.clock.now())
     assert (tenant.keep_inputs, tenant.result_ttl) == (True, None)
+
+
+async def test_a_deleted_request_serves_no_hit(backend: StoreBackend) -> None:
+    statuses, ended = [], new_job(backend.clock.now())
+    for name in ("req_1", "req_2", "req_3"):
+        wish = admission_of(new_job(backend.clock.now(), name))
+        admitted = await backend.jobs.admit(replace(wish, cache=CacheRequest(CacheOption.USE)))
+        statuses.append(admitted.cache_status)
+        if name == "req_1":
+            job = (await backend.job_index.list_page_for_tenant("ada", JobQuery())).items[0]
+            running = await apply_triggers(backend, job, *RUNNING, Trigger.FINISHED)
+            now = backend.clock.now()
+            ended = running.transition(Trigger.COLLECTED, now, next_run_at=None, finished_at=now)
+            change = Change(running, ended, output=b"{}")
+            assert await backend.jobs.store(change) is WriteResult.STORED
+        elif name == "req_2":
+            assert await backend.job_index.delete(ended) is DeletionResult.DELETED
+    assert statuses == [CacheStatus.MISS, CacheStatus.HIT, CacheStatus.MISS]

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
+from core.model_changes import ModelChange, ModelChangeKind
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
@@ -123,6 +124,16 @@ async def test_a_sync_is_requested_until_the_next_one(backend: StoreBackend) -> 
     await catalogue.request_sync(now + 2 * SECOND)
     assert await catalogue.is_sync_requested()
     assert (await catalogue.load()).models == {"a/b": b"{}"}
+
+
+async def test_changes_of_the_catalogue_are_listed_newest_first(backend: StoreBackend) -> None:
+    now, catalogue = backend.clock.now(), backend.catalogue
+    first = ModelChange(now, "a b/c", ModelChangeKind.ADDED)
+    second = ModelChange(now + SECOND, "a b/c", ModelChangeKind.FIELD_NARROWED, "n", "maximum")
+    for change in (first, second):
+        await catalogue.append_change(change)
+    assert await catalogue.list_changes(10) == [second, first]
+    assert await catalogue.list_changes(1) == [second]
 
 
 async def test_one_worker_syncs_on_request(backend: StoreBackend) -> None:

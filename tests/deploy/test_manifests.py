@@ -124,11 +124,15 @@ def test_a_pod_is_given_more_time_than_its_process_takes_to_finish(
 
 def test_ports_are_those_that_the_processes_listen_on(manifests: list[Manifest]) -> None:
     ports = {
-        name: pod["containers"][0]["ports"][0]["containerPort"]
+        name: [port["containerPort"] for port in pod["containers"][0]["ports"]]
         for name, pod in pods(manifests).items()
     }
-    assert ports["gateway-service"] == ServiceSettings.model_fields["port"].default
-    assert ports["gateway-worker"] == WorkerSettings.model_fields["worker_metrics_port"].default
+    service, worker = ServiceSettings.model_fields, WorkerSettings.model_fields
+    assert ports["gateway-service"] == [
+        service["port"].default,
+        service["service_metrics_port"].default,
+    ]
+    assert ports["gateway-worker"] == [worker["worker_metrics_port"].default]
 
 
 def test_every_file_is_part_of_a_kustomization() -> None:

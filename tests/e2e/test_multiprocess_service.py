@@ -39,11 +39,17 @@ class MultiprocessService:
     """The parent process and its children."""
 
     def __init__(
-        self, parent: subprocess.Popen[bytes], port: int, marked: MarkedProcesses, place: Path
+        self,
+        parent: subprocess.Popen[bytes],
+        port: int,
+        metrics_port: int,
+        marked: MarkedProcesses,
+        place: Path,
     ) -> None:
         self.parent = parent
         self.metrics_folder = place
         self.url = f"http://127.0.0.1:{port}"
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self._marked = marked
 
     def child_pids(self) -> set[int]:
@@ -64,6 +70,10 @@ class MultiprocessService:
         """Send a request, which any child may answer."""
         return httpx.get(self.url + path, trust_env=False, timeout=60)
 
+    def scrape(self) -> httpx.Response:
+        """Read the metrics, of which any child may answer with all."""
+        return httpx.get(self.metrics_url, trust_env=False, timeout=60)
+
     def metrics(self) -> Path:
         """The folder of the children's metrics."""
         (folder,) = self.metrics_folder.iterdir()
@@ -71,7 +81,7 @@ class MultiprocessService:
 
     def counted(self) -> float:
         """The number of unmatched requests in the metrics."""
-        found = COUNT.search(self.get("/metrics").text)
+        found = COUNT.search(self.scrape().text)
         return float(found[1]) if found else 0.0
 
 
@@ -80,10 +90,15 @@ def running_multiprocess_service(
     redis_url: str, marked: MarkedProcesses, log: Path
 ) -> Iterator[MultiprocessService]:
     """A service that answers, with all children running."""
-    port = free_port()
+    port, metrics_port = free_port(), free_port()
     place = log.with_name("place")
     place.mkdir()
-    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port), "TMPDIR": str(place)}
+    own = {
+        "GATEWAY_REDIS_URL": redis_url,
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_SERVICE_METRICS_PORT": str(metrics_port),
+        "TMPDIR": str(place),
+    }
     with log.open("wb") as lines:
         parent = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "serve", "--processes", str(CHILDREN)],
@@ -91,7 +106,7 @@ def running_multiprocess_service(
             env={**marked.environment, **own},
             stderr=lines,
         )
-    service = MultiprocessService(parent, port, marked, place)
+    service = MultiprocessService(parent, port, metrics_port, marked, place)
     try:
         wait_for(lambda: is_answering(service.url) or None, SOON, "an answer")
         service.has_all_children()
@@ -120,7 +135,7 @@ def test_gauges_are_not_doubled_and_each_child_has_its_process_metrics(
     service: MultiprocessService,
 ) -> None:
     def all_seats() -> str | None:
-        text = service.get("/metrics").text
+        text = service.scrape().text
         return text if text.count("process_open_fds{") == CHILDREN else None
 
     shown = wait_for(all_seats, SOON, "the metrics of every child")
@@ -138,7 +153,7 @@ def test_gauges_are_not_doubled_and_each_child_has_its_process_metrics(
 def test_promtool_accepts_the_metrics_of_several_processes(service: MultiprocessService) -> None:
     done = subprocess.run(
         [str(shutil.which("promtool")), "check", "metrics"],
-        input=service.get("/metrics").content,
+        input=service.scrape().content,
         capture_output=True,
         check=False,
     )
@@ -160,7 +175,7 @@ def test_waiters_of_all_children_are_counted_in_the_answer_of_any(
         return call.status_code
 
     def counted() -> bool:
-        shown = [WAITERS.search(service.get("/metrics").text) for _ in range(2 * CHILDREN)]
+        shown = [WAITERS.search(service.scrape().text) for _ in range(2 * CHILDREN)]
         return {found and float(found[1]) for found in shown} == {CALLERS}
 
     with ThreadPoolExecutor(CALLERS) as callers:

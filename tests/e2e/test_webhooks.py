@@ -14,7 +14,7 @@ import pytest
 
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
-from simulator.stack import Stack
+from simulator.stack import Stack, StackFailed
 
 SOON: Final = timedelta(seconds=60)
 NAME: Final = "hooked"
@@ -162,3 +162,16 @@ def test_a_redis_stream_is_written_in_place_of_a_call(tenant: WebhookTenant) -> 
         "deliveries"
     ]
     assert [each["id"] for each in listed] == [row["id"]]
+
+
+def test_a_test_event_by_command_shows_its_outcome(tenant: WebhookTenant) -> None:
+    shown = tenant.stack.run_gateway("webhook", "test", NAME)
+    head, row = (line.split() for line in shown.splitlines())
+    assert head[:4] == ["endpoint_id", "status", "outcome", "http_status"]
+    assert row[:4] == ["default", "delivered", "delivered", "200"]
+
+    tenant.behave(status=301)
+    with pytest.raises(StackFailed) as failed:
+        tenant.stack.run_gateway("webhook", "test", NAME)
+    row = failed.value.log[1].split()
+    assert row[:4] == ["default", "pending", "redirect", "301"]

@@ -17,6 +17,7 @@ from core.errors import NotFound, StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable, ObjectInfo
+from core.quotas import CallRate
 from core.store.deliveries import AttemptWriteResult
 from core.store.identity import StorePosition
 from core.store.jobs import JobView, Projection
@@ -203,9 +204,16 @@ class ProcessJobs:
         """See `JobStore.find_replay`."""
         return await self.connection.call(lambda: self.stores.jobs.find_replay(credential, claim))
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
         """See `JobStore.authenticate`."""
-        await self.connection.call(lambda: self.stores.jobs.authenticate(credential, scope))
+        await self.connection.call(
+            lambda: self.stores.jobs.authenticate(credential, scope, rate=rate)
+        )
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ

@@ -40,6 +40,7 @@ from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.subscriptions import Subscriptions
+from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
 from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
@@ -248,6 +249,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
         known_keys=KnownKeys(stores.jobs, clock),
+        failed_authentications=FailedAuthentications(clock, FailurePolicy(burst=50)),
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),

@@ -27,7 +27,11 @@ READY_TIMEOUT = 60.0
 
 def environment(redis_url: str, port: int, **more: str) -> dict[str, str]:
     """The variables of a gateway process, on top of this process's own."""
-    own = {"GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": str(port)}
+    own = {
+        "GATEWAY_REDIS_URL": redis_url,
+        "GATEWAY_PORT": str(port),
+        "GATEWAY_SERVICE_METRICS_PORT": "0",
+    }
     return {**os.environ, **own, **more}
 
 

@@ -1,11 +1,15 @@
 """Copies RunComfy's model catalogue into the store."""
 
+import asyncio
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Final
 
+import orjson
+
 from core.clock import Clock
-from core.observability.events import Emit, OperationalWarning
+from core.model_changes import Entry, compare_catalogues
+from core.observability.events import Emit, ModelChanged, OperationalWarning
 from core.store.interfaces import CatalogueRepository
 from core.store.model_catalogue import CatalogueSnapshot
 from worker.ports import CatalogueSource, Unreachable
@@ -80,12 +84,48 @@ class CatalogueSync:
             )
             self._emit(OperationalWarning(code="catalogue_fetch_failed", detail=detail))
             return
+        before = await self._store.load()
         categories: bytes | Unreachable | None = await self._source.list_categories()
         if isinstance(categories, Unreachable):
-            categories = (await self._store.load()).categories
+            categories = before.categories
         snapshot = CatalogueSnapshot(
             synced_at=self._clock.now(),
             models={model.model_id: model.document for model in models},
             categories=categories,
         )
         await self._store.replace(snapshot)
+        await self._report_changes(before, snapshot)
+
+    async def _report_changes(self, before: CatalogueSnapshot, after: CatalogueSnapshot) -> None:
+        """Record what changed since the last sync; the first catalogue is no change."""
+        if before.synced_at is None or after.synced_at is None:
+            return
+        changes = await asyncio.to_thread(
+            compare_catalogues, *_different_entries(before, after), after.synced_at
+        )
+        for change in changes:
+            await self._store.append_change(change)
+            self._emit(ModelChanged(change.model_id, change.kind, change.subject, change.detail))
+
+
+def _different_entries(
+    before: CatalogueSnapshot, after: CatalogueSnapshot
+) -> tuple[dict[str, Entry], dict[str, Entry]]:
+    """Return the entries of both that differ, parsed; most of a catalogue stays as it is."""
+    old, new = (
+        {
+            name: _parse_entry(document)
+            for name, document in one.models.items()
+            if other.models.get(name) != document
+        }
+        for one, other in ((before, after), (after, before))
+    )
+    return old, new
+
+
+def _parse_entry(document: bytes) -> Entry:
+    try:
+        entry = orjson.loads(document)
+    except orjson.JSONDecodeError:
+        return {}
+    return entry if isinstance(entry, dict) else {}

@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
+from worker.scheduling.fair_share import FairShare
 
 T = TypeVar("T")
 
@@ -24,6 +25,9 @@ class LoopPolicy:
     max_concurrency: int
     poll_interval: timedelta = timedelta(milliseconds=100)
     store_retry_delay: timedelta = timedelta(milliseconds=500)
+    slow_after: timedelta = timedelta(seconds=1)
+    """An item that takes longer moves to a second capacity of the same size, if its groups have
+    their share there: slow answers do not occupy the places of fast ones."""
     min_available: int | None = None
     """Claim before the next interval only if the last claim was full and this many can be taken.
     None: claim whenever an item ends, since due work may have waited for that."""
@@ -37,6 +41,10 @@ class WorkSource(Generic[T]):
     claim: Callable[[int], Awaitable[Sequence[T]]]
     handle: Callable[[T], Awaitable[None]]
     id_of: Callable[[T], str]
+    groups_of: Callable[[T], tuple[str, ...]] = lambda _: ()
+    """Whose share of the capacity an item takes; none: it needs no share."""
+    give_back: Callable[[T], Awaitable[None]] | None = None
+    """Makes an item due a little later, because its groups have their share in flight."""
 
 
 class LeaseLoop(Generic[T]):
@@ -49,6 +57,9 @@ class LeaseLoop(Generic[T]):
         self._clock = clock
         self._emit = emit
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._fast = FairShare(policy.max_concurrency)
+        self._slow = FairShare(policy.max_concurrency)
+        self._shares: dict[str, FairShare] = {}
         self._wake_event = asyncio.Event()
         self._disconnected_at: timedelta | None = None
         self._has_more = False
@@ -74,22 +85,46 @@ class LeaseLoop(Generic[T]):
         if running is not None:
             return running
         task = asyncio.create_task(self._handle_safely(item), name=f"{self._work.name}:{name}")
-        self._tasks[name] = task
-        task.add_done_callback(lambda _: self._on_done(name))
+        self._tasks[name], self._shares[name] = task, self._fast
+        groups = self._work.groups_of(item)
+        self._fast.enter(groups)
+        delay = self._policy.slow_after.total_seconds()
+        timer = asyncio.get_running_loop().call_later(delay, self._make_slow, name, groups)
+
+        def on_done(_: asyncio.Task[None]) -> None:
+            timer.cancel()
+            self._on_done(name, groups)
+
+        task.add_done_callback(on_done)
         return task
+
+    def _make_slow(self, name: str, groups: tuple[str, ...]) -> None:
+        if self._shares.get(name) is self._fast and self._slow.admits(groups):
+            self._fast.leave(groups)
+            self._slow.enter(groups)
+            self._shares[name] = self._slow
+            self._wake_if_available()
 
     async def run(self) -> None:
         """Claim and handle forever. While Redis is unavailable, wait for it."""
         while True:
             claimed = await self._claim()
             for item in claimed:
-                self.start(item)
+                await self._start_or_give_back(item)
             if not claimed:
                 # `wait_for` may swallow a cancellation on Python 3.11; `timeout` does not.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(self._policy.poll_interval.total_seconds()):
                         await self._wake_event.wait()
             self._wake_event.clear()
+
+    async def _start_or_give_back(self, item: T) -> None:
+        give_back = self._work.give_back
+        if give_back is None or self._fast.admits(self._work.groups_of(item)):
+            self.start(item)
+            return
+        with suppress(StoreUnavailable):
+            await give_back(item)
 
     async def drain(self, grace_period: timedelta) -> int:
         """Wait for the items in flight, then cancel the rest. Returns how many were cancelled."""
@@ -103,7 +138,7 @@ class LeaseLoop(Generic[T]):
         return len(late)
 
     async def _claim(self) -> Sequence[T]:
-        available = self._policy.max_concurrency - len(self._tasks)
+        available = self._fast.available
         if available <= 0:
             self._has_more = True
             return ()
@@ -143,9 +178,13 @@ class LeaseLoop(Generic[T]):
                 )
             )
 
-    def _on_done(self, name: str) -> None:
+    def _on_done(self, name: str, groups: tuple[str, ...]) -> None:
         del self._tasks[name]
-        available = self._policy.max_concurrency - len(self._tasks)
+        self._shares.pop(name).leave(groups)
+        self._wake_if_available()
+
+    def _wake_if_available(self) -> None:
+        available = self._fast.available
         enough = self._policy.min_available
         if available > 0 if enough is None else self._has_more and available >= enough:
             self._wake_event.set()

@@ -172,6 +172,14 @@ INFRASTRUCTURE = Dashboard(
             PanelType.STACK,
         ),
         Panel(
+            "Requests without a valid key",
+            "Per second, by the API that they called.",
+            (PromQuery(rate("gateway_authentication_failures_total", "api"), "{{api}}"),),
+            PanelUnit.PER_SECOND,
+            PanelType.STACK,
+            runbook="authentication-failures",
+        ),
+        Panel(
             "HTTP responses by status",
             "Requests per second.",
             (PromQuery(rate("gateway_http_requests_total", "status"), "{{status}}"),),

@@ -47,8 +47,13 @@ async def list_requests(
 async def show_request(
     request: Request, admin: Admin, links: RequestLinks, request_id: str
 ) -> Response:
-    """Show everything about any tenant's request."""
-    return await _detail(request, admin, links, request_id)
+    """Show everything about any tenant's request.
+
+    That it was read is written to the audit log.
+    """
+    detail = await _detail(request, admin, links, request_id)
+    await admin.record_action("request.read", request_id)
+    return detail
 
 
 @router.get("/doubts", response_model=InDoubtList, name="list_doubts")

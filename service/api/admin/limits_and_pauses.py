@@ -8,7 +8,14 @@ from starlette.responses import Response
 from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
-from service.api.admin.schemas import Audit, AuditQuery, Gateway, Paused
+from service.api.admin.schemas import (
+    Audit,
+    AuditQuery,
+    CatalogueChanges,
+    ChangesQuery,
+    Gateway,
+    Paused,
+)
 from service.http.dependencies import Admin
 from service.http.json_response import json_response
 from service.http.openapi import Tag, problem_responses
@@ -60,3 +67,15 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
 async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
     """List what operators did, newest first."""
     return {"entries": await admin.stores.admin.list_audit_entries(query.limit)}
+
+
+@router.get("/catalogue/changes", response_model=CatalogueChanges, responses=problem_responses(400))
+async def list_catalogue_changes(
+    admin: Admin, query: Annotated[ChangesQuery, Query()]
+) -> JsonObject:
+    """List what RunComfy changed in its catalogue, newest first.
+
+    Models that are new, gone or renamed; prices; fields that were added, removed or narrowed, and
+    defaults. A worker compares each catalogue with the one before.
+    """
+    return {"changes": await admin.stores.catalogue.list_changes(query.limit)}

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, model_validator
 from core.admin import AuditEntry
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.in_doubt import Attach, Resolution
+from core.model_changes import MAX_CHANGES, ModelChange
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
@@ -22,6 +23,7 @@ from service.parsing.request_models import (
     WholeNumberOption,
     optional,
 )
+from service.tenants.api_keys import KeySettings
 from service.tenants.apply_file import PlanAction
 from service.tenants.settings import TenantName, TenantSettings
 from service.webhooks.requests import DEFAULT_OVERLAP, MAX_OVERLAP
@@ -103,6 +105,10 @@ class Key(Document):
     created_at: TimeText
     expires_at: TimeText | None
     last_used_at: TimeText | None = Field(description="To the minute.")
+    addresses: list[str]
+    models: list[str]
+    usd_per_day: float | None
+    usd_per_month: float | None
 
 
 class Keys(Document):
@@ -111,7 +117,7 @@ class Keys(Document):
     keys: list[Key]
 
 
-class KeyRequest(RequestModel):
+class KeyRequest(KeySettings):
     """A key to create."""
 
     scopes: Annotated[tuple[Scope, ...], Field(min_length=1)] = tuple(Scope)
@@ -250,6 +256,20 @@ class ResolutionRequest(RequestModel):
         if self.upstream_request_id is not None:
             return Attach(self.upstream_request_id)
         return "lost" if self.resolution == "lost" else "resend"
+
+
+class ChangesQuery(RequestModel):
+    """Options of the list of the catalogue's changes."""
+
+    limit: Annotated[int, WholeNumberOption(1, MAX_CHANGES)] = Field(
+        100, description="Number of changes."
+    )
+
+
+class CatalogueChanges(Document):
+    """What RunComfy changed in its catalogue."""
+
+    changes: Sequence[ModelChange]
 
 
 class Audit(Document):

@@ -10,7 +10,7 @@ from service.api.webhooks.schemas import Deliveries, Delivery, Endpoint, Endpoin
 from service.http.dependencies import Admin, Context, DeliveryId, EndpointId, TenantPath
 from service.http.openapi import Tag, problem_responses
 from service.tenants.tenants import load_tenant
-from service.webhooks import admin_webhooks
+from service.webhooks import audited_webhooks
 from service.webhooks.representations import (
     deliveries_representation,
     endpoint_representation,
@@ -54,7 +54,7 @@ async def create_endpoint(
     admin: Admin, context: Context, tenant: Tenant, new: NewEndpoint
 ) -> JsonObject:
     """Create an endpoint for a tenant."""
-    made = await admin_webhooks.add_endpoint(admin, context.webhooks, tenant, new)
+    made = await audited_webhooks.add_endpoint(admin, context.webhooks, tenant, new)
     return endpoint_representation(made)
 
 
@@ -79,7 +79,7 @@ async def change_endpoint(
 
     An endpoint that is enabled again is sent what it missed, a few events per second.
     """
-    changed = await admin_webhooks.change_endpoint(
+    changed = await audited_webhooks.change_endpoint(
         admin, context.webhooks, (tenant, endpoint_id), change
     )
     return endpoint_representation(changed)
@@ -95,7 +95,7 @@ async def delete_endpoint(
 
     Its pending deliveries are given up.
     """
-    await admin_webhooks.delete_endpoint(admin, context.webhooks, tenant, endpoint_id)
+    await audited_webhooks.delete_endpoint(admin, context.webhooks, tenant, endpoint_id)
 
 
 @router.get(f"{_ROOT}/deliveries", response_model=Deliveries, responses=problem_responses(400))
@@ -117,7 +117,7 @@ async def resend_delivery(
     admin: Admin, context: Context, tenant: Tenant, delivery_id: DeliveryId
 ) -> JsonObject:
     """Send a tenant's delivery again."""
-    delivery = await admin_webhooks.resend(admin, context.webhooks, tenant, delivery_id)
+    delivery = await audited_webhooks.resend(admin, context.webhooks, tenant, delivery_id)
     return delivery_representation(delivery, ())
 
 
@@ -130,7 +130,7 @@ async def replay_deliveries(
     A few per second. Without `status`, those that `failed` or were `held`.
     """
     replay_range = request.range(admin.clock.now())
-    after = await admin_webhooks.replay(admin, context.webhooks, tenant, replay_range)
+    after = await audited_webhooks.replay(admin, context.webhooks, tenant, replay_range)
     return replay_representation(replay_range, after)
 
 
@@ -148,5 +148,5 @@ async def send_test(
 
     To one endpoint, or to all that are enabled.
     """
-    sent = await admin_webhooks.send_test(admin, context.webhooks, tenant, request.endpoint_id)
+    sent = await audited_webhooks.send_test(admin, context.webhooks, tenant, request.endpoint_id)
     return deliveries_representation([(delivery, ()) for delivery in sent])

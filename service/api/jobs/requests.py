@@ -42,6 +42,7 @@ from service.jobs.delete import delete_job
 from service.jobs.list_query import JobListQuery
 from service.parsing.fields import parse_boolean, parse_query, parse_query_fields
 from service.streaming.subscriptions import Subscription
+from service.webhooks.tenant_view import timeline_for_tenant
 
 _PATH: Final = "/v1/requests/{request_id}"
 router = api_router(Tag.REQUESTS, 400, 401, 403, 503)
@@ -101,7 +102,9 @@ async def detail(request: Request) -> Response:
     view = await load_view(request, Projection.ALL)
     links = request_links(request)
     return json_bytes_response(
-        job_details_to_json(view.record, links, view.timeline, view.delivery_ids)
+        job_details_to_json(
+            view.record, links, timeline_for_tenant(view.timeline), view.delivery_ids
+        )
     )
 
 

@@ -1,5 +1,6 @@
 """Submit: one round trip to the store, then 202, or the result if the caller waits for it."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,7 @@ from service.jobs.admission import (
     emit_admitted,
 )
 from service.jobs.submit_options import parse_options
+from service.parsing.body_budget import SMALL_BODY
 from service.rate_limit_headers import rate_limit_headers
 
 CACHE_HEADER: Final = "gateway-cache"
@@ -157,7 +159,12 @@ async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admissi
         await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
         models = await context.model_cache.covering([submit.model_id])
     job_id = context.ids.job_id(now)
-    return build_admission(submit, models, policy.options, policy.cache, job_id, now)
+    build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
+    if len(submit.body) <= SMALL_BODY:
+        return build()
+    # Parsing a large input would block the event loop for other callers.
+    async with context.body_budget.parsing:
+        return await asyncio.to_thread(build)
 
 
 async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:

@@ -9,10 +9,11 @@ from core.representations.webhooks import delivery_representation
 from core.store.jobs import Projection
 from service.api.jobs.lookup import load_view
 from service.api.webhooks.schemas import Deliveries, Delivery, Replay
-from service.http.dependencies import Context, DeliveryId, Reader, RequestId, Submitter
+from service.http.dependencies import Context, DeliveryId, EventSender, Reader, RequestId
 from service.http.openapi import Tag, problem_responses
 from service.http.strict_route import api_router
-from service.webhooks.representations import deliveries_representation, replay_representation
+from service.webhooks import audited_webhooks
+from service.webhooks.representations import replay_representation, tenant_deliveries_representation
 from service.webhooks.requests import DeliveryQuery, ReplayRequest, TestEventRequest
 
 JsonObject = dict[str, Any]
@@ -34,7 +35,7 @@ async def list_request_deliveries(
     """List the deliveries of a request."""
     view = await load_view(request, Projection.ALL)
     found = await context.webhooks.load_deliveries(view.delivery_ids)
-    return deliveries_representation(await context.webhooks.with_attempts(found))
+    return tenant_deliveries_representation(await context.webhooks.with_attempts(found))
 
 
 @router.get("/v1/deliveries", response_model=Deliveries, responses=problem_responses(400))
@@ -47,7 +48,7 @@ async def list_deliveries(
     number of deliveries for one page.
     """
     page = await context.webhooks.list_deliveries(tenant, query)
-    return deliveries_representation(page.items, page.cursor)
+    return tenant_deliveries_representation(page.items, page.cursor)
 
 
 @router.post(
@@ -57,12 +58,13 @@ async def list_deliveries(
     responses=problem_responses(404, 409),
     name="resend_delivery",
 )
-async def resend(tenant: Submitter, context: Context, delivery_id: DeliveryId) -> JsonObject:
+async def resend(sender: EventSender, context: Context, delivery_id: DeliveryId) -> JsonObject:
     """Send a delivery again.
 
     Under its old `webhook-id`, so that a receiver that has it recognises it; attempts start again.
     """
-    return delivery_representation(await context.webhooks.resend(tenant, delivery_id), ())
+    sent = await audited_webhooks.resend(sender.audit, context.webhooks, sender.tenant, delivery_id)
+    return delivery_representation(sent, ())
 
 
 @router.post(
@@ -72,13 +74,15 @@ async def resend(tenant: Submitter, context: Context, delivery_id: DeliveryId) -
     responses=problem_responses(400, 409, 413, 415, 422),
     name="replay_deliveries",
 )
-async def replay(tenant: Submitter, context: Context, request: ReplayRequest) -> JsonObject:
+async def replay(sender: EventSender, context: Context, request: ReplayRequest) -> JsonObject:
     """Send a range of deliveries again.
 
     A few per second. Without `status`, those that `failed` or were `held`.
     """
     replay_range = request.range(context.clock.now())
-    after = await context.webhooks.replay(tenant, replay_range)
+    after = await audited_webhooks.replay(
+        sender.audit, context.webhooks, sender.tenant, replay_range
+    )
     return replay_representation(replay_range, after)
 
 
@@ -90,11 +94,13 @@ async def replay(tenant: Submitter, context: Context, request: ReplayRequest) ->
     name="test_webhook",
 )
 async def send_test(
-    tenant: Submitter, context: Context, request: TestEventRequest = _ALL_ENDPOINTS
+    sender: EventSender, context: Context, request: TestEventRequest = _ALL_ENDPOINTS
 ) -> JsonObject:
     """Send a test event.
 
     To one endpoint, or to all that are enabled.
     """
-    sent = await context.webhooks.send_test_events(tenant, request.endpoint_id)
-    return deliveries_representation([(delivery, ()) for delivery in sent])
+    sent = await audited_webhooks.send_test(
+        sender.audit, context.webhooks, sender.tenant, request.endpoint_id
+    )
+    return tenant_deliveries_representation([(delivery, ()) for delivery in sent])

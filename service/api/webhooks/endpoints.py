@@ -8,9 +8,10 @@ from core.clock import iso
 from core.errors import NotFound
 from core.webhooks.signing_keys import public_key
 from service.api.webhooks.schemas import Endpoint, Endpoints, Secret, WebhookKeys
-from service.http.dependencies import Context, EndpointId, Reader, Submitter, TenantPath
+from service.http.dependencies import Context, EndpointId, Manager, Reader, TenantPath
 from service.http.openapi import Tag, problem_responses
 from service.http.strict_route import api_router
+from service.webhooks import audited_webhooks
 from service.webhooks.representations import (
     endpoint_representation,
     endpoints_representation,
@@ -37,14 +38,16 @@ async def list_endpoints(tenant: Reader, context: Context) -> JsonObject:
 
 @router.post(_ROOT, response_model=Endpoint, status_code=201, responses=_WRITE_PROBLEMS)
 async def create_endpoint(
-    tenant: Submitter, context: Context, response: Response, new: NewEndpoint
+    manager: Manager, context: Context, response: Response, new: NewEndpoint
 ) -> JsonObject:
     """Create an endpoint.
 
     The first is the `default`: a submit's own `webhook` replaces it. The others get the events of
     every request.
     """
-    endpoint = await context.webhooks.create_endpoint(tenant, new)
+    endpoint = await audited_webhooks.add_endpoint(
+        manager.audit, context.webhooks, manager.tenant, new
+    )
     response.headers["location"] = f"{_ROOT}/{endpoint.id}"
     return endpoint_representation(endpoint)
 
@@ -62,7 +65,7 @@ async def show_endpoint(tenant: Reader, context: Context, endpoint_id: EndpointI
     responses={**_WRITE_PROBLEMS, **problem_responses(404)},
 )
 async def change_endpoint(
-    tenant: Submitter,
+    manager: Manager,
     context: Context,
     endpoint_id: EndpointId,
     change: EndpointChange = _NO_CHANGE,
@@ -71,17 +74,21 @@ async def change_endpoint(
 
     An endpoint that is enabled again is sent what it missed, a few events per second.
     """
-    changed = await context.webhooks.change_endpoint(tenant, endpoint_id, change)
+    changed = await audited_webhooks.change_endpoint(
+        manager.audit, context.webhooks, (manager.tenant, endpoint_id), change
+    )
     return endpoint_representation(changed)
 
 
 @router.delete(f"{_ROOT}/{{endpoint_id}}", status_code=204, responses=problem_responses(404, 409))
-async def delete_endpoint(tenant: Submitter, context: Context, endpoint_id: EndpointId) -> None:
+async def delete_endpoint(manager: Manager, context: Context, endpoint_id: EndpointId) -> None:
     """Delete an endpoint.
 
     Its pending deliveries are given up.
     """
-    await context.webhooks.delete_endpoint(tenant, endpoint_id)
+    await audited_webhooks.delete_endpoint(
+        manager.audit, context.webhooks, manager.tenant, endpoint_id
+    )
 
 
 @router.post(
@@ -90,14 +97,16 @@ async def delete_endpoint(tenant: Submitter, context: Context, endpoint_id: Endp
     responses=problem_responses(400, 409, 413, 415, 422),
 )
 async def rotate_secret(
-    tenant: Submitter, context: Context, rotation: SecretRotation = _DEFAULT_ROTATION
+    manager: Manager, context: Context, rotation: SecretRotation = _DEFAULT_ROTATION
 ) -> JsonObject:
     """Create a new secret.
 
     It is shown once. Until `overlap` has passed, webhooks carry the signatures of the old and the
     new one. With `ed25519` the first call turns such signatures (`v1a`) on.
     """
-    new = await context.webhooks.rotate_secret(tenant, rotation)
+    new = await audited_webhooks.rotate_secret(
+        manager.audit, context.webhooks, manager.tenant, rotation
+    )
     secret = secret_representation(rotation.kind, new)
     return {"kind": rotation.kind, **secret, "overlap": rotation.overlap}
 

@@ -28,7 +28,7 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.transactions.job_update import Change, WriteResult
 from tests.bench.concurrency import run_in_batches
 from tests.support.app import KLING_INPUT, KLING_PATH
-from tests.support.processes import run_gateway, running_service
+from tests.support.processes import free_port, run_gateway, running_service
 
 pytestmark = pytest.mark.bench
 
@@ -46,6 +46,7 @@ class WaitersBench:
     """One run: the service, and the instants that were recorded."""
 
     port: int
+    metrics_port: int
     pid: int
     key: str
     wire: RedisClient
@@ -75,7 +76,8 @@ class WaitersBench:
 
     async def waiting(self) -> int:
         """The number of waiters in the service's metrics."""
-        reader, writer = await self.open("GET", "/metrics")
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.metrics_port)
+        writer.write(b"GET /metrics HTTP/1.1\r\nhost: bench\r\n\r\n")
         text = await reader.readexactly(_length(await reader.readuntil(b"\r\n\r\n")))
         writer.close()
         line = next(
@@ -151,12 +153,14 @@ async def end(bench: WaitersBench, job: Job) -> None:
 
 
 @asynccontextmanager
-async def open_bench(redis_url: str, port: int, pid: int, key: str) -> AsyncIterator[WaitersBench]:
-    """A bench with its own store."""
+async def open_bench(
+    redis_url: str, ports: tuple[int, int], pid: int, key: str
+) -> AsyncIterator[WaitersBench]:
+    """A bench with its own store; `ports` are those of the API and of the metrics."""
     settings = ProcessSettings(redis_url=redis_url)  # type: ignore[arg-type]  # pydantic reads it
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
         jobs = JobStore(wire, LuaScripts(wire, load_scripts()), SystemClock())
-        yield WaitersBench(port, pid, key, wire, jobs)
+        yield WaitersBench(*ports, pid, key, wire, jobs)
 
 
 async def start_waiters(bench: WaitersBench, kind: str) -> list[asyncio.Task[None]]:
@@ -225,8 +229,9 @@ async def test_thousands_wait(
 ) -> None:
     made = await asyncio.to_thread(run_gateway, redis_flushed, "tenant", "create", "demo", "--json")
     key = json.loads(made.stdout)["key"]
-    with running_service(redis_flushed, tmp_path / "serve.log") as (process, port):
-        async with open_bench(redis_flushed, port, process.pid, key) as bench:
+    own = {"GATEWAY_SERVICE_METRICS_PORT": str(metrics_port := free_port())}
+    with running_service(redis_flushed, tmp_path / "serve.log", **own) as (process, port):
+        async with open_bench(redis_flushed, (port, metrics_port), process.pid, key) as bench:
             figures = await measure_release(bench, kind, pace)
     print(json.dumps(figures))
     if folder := os.environ.get("BENCH_RESULTS"):

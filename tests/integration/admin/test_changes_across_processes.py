@@ -80,7 +80,7 @@ def test_the_worker_reads_the_balance_and_a_minimum_above_it_refuses(
         return balance
 
     def is_exported() -> bool:
-        text = httpx.get(f"{stack.url}/metrics", trust_env=False).text
+        text = httpx.get(stack.service_metrics_urls[0], trust_env=False).text
         return "\ngateway_account_balance_usd 50.0\n" in text
 
     assert wait_for(read, SOON, "the balance") <= 50

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.app import KLING_INPUT, KLING_PATH
-from tests.support.processes import run_gateway, running_service
+from tests.support.processes import free_port, run_gateway, running_service
 
 STOP_TIMEOUT = 30.0
 """Seconds; the time for a graceful stop is 10."""
@@ -20,7 +20,9 @@ async def test_a_stop_ends_streams_and_answers_long_polls(
 ) -> None:
     made = await asyncio.to_thread(run_gateway, redis_flushed, "tenant", "create", "demo", "--json")
     headers = {"authorization": f"Bearer {json.loads(made.stdout)['key']}"}
-    with running_service(redis_flushed, tmp_path / "serve.log") as (process, port):
+    metrics = free_port()
+    log, own = tmp_path / "serve.log", {"GATEWAY_SERVICE_METRICS_PORT": str(metrics)}
+    with running_service(redis_flushed, log, **own) as (process, port):
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20
         ) as caller:
@@ -31,7 +33,7 @@ async def test_a_stop_ends_streams_and_answers_long_polls(
             async with caller.stream("GET", f"/v1/requests/{job['request_id']}/events") as stream:
                 pieces = stream.aiter_text()
                 text = await anext(pieces)
-                while await subscription_count(caller) < 2:  # noqa: ASYNC110 - another process is looked at
+                while await subscription_count(caller, metrics) < 2:  # noqa: ASYNC110 - another process is looked at
                     await asyncio.sleep(0.05)
                 began = time.monotonic()
                 process.send_signal(signal.SIGTERM)
@@ -51,7 +53,9 @@ async def test_a_submit_that_waits_returns_when_another_call_cancels(
 ) -> None:
     made = await asyncio.to_thread(run_gateway, redis_flushed, "tenant", "create", "demo", "--json")
     headers = {"authorization": f"Bearer {json.loads(made.stdout)['key']}"}
-    with running_service(redis_flushed, tmp_path / "serve.log") as (_, port):
+    metrics = free_port()
+    log, own = tmp_path / "serve.log", {"GATEWAY_SERVICE_METRICS_PORT": str(metrics)}
+    with running_service(redis_flushed, log, **own) as (_, port):
         async with httpx.AsyncClient(
             base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=20
         ) as caller:
@@ -60,7 +64,7 @@ async def test_a_submit_that_waits_returns_when_another_call_cancels(
             waiting = asyncio.create_task(
                 caller.get(f"{root}/result", headers={"prefer": "wait=60"})
             )
-            while await subscription_count(caller) < 1:  # noqa: ASYNC110 - another process is looked at
+            while await subscription_count(caller, metrics) < 1:  # noqa: ASYNC110 - another process is looked at
                 await asyncio.sleep(0.05)
             began = time.monotonic()
             await caller.post(f"{root}/cancel")
@@ -73,8 +77,8 @@ async def test_a_submit_that_waits_returns_when_another_call_cancels(
     assert "event: request.cancelled" in events.text
 
 
-async def subscription_count(caller: httpx.AsyncClient) -> int:
+async def subscription_count(caller: httpx.AsyncClient, port: int) -> int:
     """The number of waiters in the process's metrics."""
-    text = (await caller.get("/metrics")).text
+    text = (await caller.get(f"http://127.0.0.1:{port}/metrics")).text
     line = next(row for row in text.splitlines() if row.startswith("gateway_job_subscriptions "))
     return int(float(line.split()[1]))

@@ -146,7 +146,11 @@ def service(redis_flushed: str, tmp_path: Path) -> Iterator[int]:
     """A service that has seen a worker, and its port."""
     with redis.Redis.from_url(redis_flushed) as admin:
         admin.zadd("gw:workers", {"test:1": int(time.time() * 1000)})
-    more = {"GATEWAY_WORKER_TIMEOUT": "900", "GATEWAY_ADMIN_TOKEN": "t" * 32}
+    more = {
+        "GATEWAY_WORKER_TIMEOUT": "900",
+        "GATEWAY_ADMIN_TOKEN": "t" * 32,
+        "GATEWAY_TRUSTED_PROXIES": '["127.0.0.1"]',
+    }
     with running_service(redis_flushed, tmp_path / "serve.log", **more) as (_, port):
         yield port
 
@@ -166,7 +170,7 @@ def test_calls_pass_and_operators_paths_do_not(
         large = {**KLING_INPUT, "prompt": "x" * 1000}
         submitted = caller.post(KLING_PATH, json=large)
         assert submitted.status_code == 202
-        assert httpx.URL(submitted.json()["status_url"]).host == HOST
+        assert submitted.json()["status_url"].startswith(f"https://{HOST}/v1/requests/")
         root = f"/v1/requests/{submitted.json()['request_id']}"
         waited = caller.get(f"{root}/result", headers={"prefer": "wait=1"})
         assert (waited.status_code, waited.json()["status"]) == (200, "in_queue")
@@ -213,7 +217,8 @@ async def test_a_submit_is_never_sent_to_a_second_front_end(
             statuses = [await asyncio.to_thread(post, url) for _ in range(5)]
 
     assert statuses == [502] * 5
-    assert first.posts + second.posts == 5
+    # nginx sends none to a server that has just failed: fewer than there were, never more.
+    assert 0 < first.posts + second.posts <= 5
 
 
 def seconds(example: Example, directive: str) -> float:

@@ -146,8 +146,8 @@ def test_two_replicas_show_the_same_levels_and_do_not_add_up(monitored: Monitore
 def test_promtool_accepts_the_metrics(monitored: MonitoredStack) -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None
-    for child in (*monitored.stack.services, *monitored.stack.workers):
-        text = httpx.get(f"{child.url}/metrics", trust_env=False).content
+    for url in monitored.stack.metrics_urls:
+        text = httpx.get(url, trust_env=False).content
         done = subprocess.run(
             [promtool, "check", "metrics"], input=text, capture_output=True, check=False
         )
@@ -157,10 +157,7 @@ def test_promtool_accepts_the_metrics(monitored: MonitoredStack) -> None:
 def test_no_secret_is_in_any_log_or_figure(monitored: MonitoredStack) -> None:
     stack = monitored.stack
     told = [path.read_text(errors="replace") for path in Path(stack.plan.folder).glob("*-?.log")]
-    told += [
-        httpx.get(f"{child.url}/metrics", trust_env=False).text
-        for child in (*stack.services, *stack.workers)
-    ]
+    told += [httpx.get(url, trust_env=False).text for url in stack.metrics_urls]
     assert sum(map(len, told)) > 100_000
     found = [secret[:12] for secret in monitored.secrets for text in told if secret in text]
     assert found == []

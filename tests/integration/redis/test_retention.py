@@ -12,20 +12,26 @@ import pytest
 from core.admin import Pause
 from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
+from core.money import MicroUsd
+from core.quotas import CallRate
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
 from core.store.admin import AdminStore
 from core.store.client import RedisClient
+from core.store.event_streams import EventStreams
+from core.store.job_index import DeletionResult
 from core.store.keys import KEY_SPECS, KeyOwner
 from core.store.scripts import LuaScripts, load_scripts
-from core.tenants.api_keys import ApiKey
-from core.tenants.cache_policy import CacheStatus
+from core.tenants.api_keys import ApiKey, Credential, KeyLimits, Scope
+from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits, usage_windows_at
 from core.tenants.tenant import Tenant
 from core.transactions.admission import AdmissionResult, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import RedisStream
+from core.webhooks.replay import ReplayRange
 from tests.support.backends import StoreBackend, redis_backend
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
@@ -46,6 +52,7 @@ from tests.support.store_steps import (
     claim_deliveries,
     delivery_for,
     new_job,
+    tenant_credential,
 )
 from worker.jobs.decisions.after_end import finish_notification
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
@@ -255,19 +262,110 @@ async def test_what_was_shared_is_gone_too(harness: RetentionHarness) -> None:
     assert await harness.is_expired() == {}
 
 
-async def test_a_deleted_tenant_leaves_nothing(harness: RetentionHarness) -> None:
-    subject = harness.subject
-    waits = await harness.admit("ada", reference="x")
-    before = await subject.tenants.load("ada")
+async def paid_job(harness: RetentionHarness, output: bytes) -> Job:
+    """A finished job of `ada` whose result is in the cache, with a delivery that was made."""
+    subject, now = harness.subject, harness.clock.now()
+    job = new_job(now, harness.ids.job_id(now), "ada")
+    wish = admission_of(replace(job, reference="x"))
+    await subject.jobs.admit(
+        replace(
+            wish,
+            cache=CacheRequest(CacheOption.USE),
+            idempotency=IdempotencyClaim("digest-k", "1:f"),
+        )
+    )
+    running = await apply_triggers(subject, await harness.newest(1), *RUNNING, Trigger.FINISHED)
+    ended = running.transition(Trigger.COLLECTED, now, next_run_at=None, finished_at=now)
+    event = replace(delivery_for(job, harness.ids.delivery_id(now)), queue="ada/default")
+    change = Change(running, ended, output=output, deliveries=(event,))
+    assert await subject.jobs.store(change) is WriteResult.STORED
+    (claimed,) = await claim_deliveries(subject, 5)
+    await subject.deliveries.complete_attempt(attempt_completion(claimed))
+    return ended
+
+
+async def test_a_deleted_request_leaves_its_idempotency_key_only(
+    harness: RetentionHarness,
+) -> None:
+    output = b'{"video":"https://media.test/deleted.mp4"}'
+    job = await paid_job(harness, output)
+    await take_messages(harness.wire)
+    assert await harness.subject.job_index.delete(job) is DeletionResult.DELETED
+    for name in await every_key(harness.wire):
+        if pattern_of(name) == "gw:idempotency:{tenant}:{digest}":
+            assert await harness.wire.execute("PTTL", name) > 0
+            continue
+        held = name + await contents_of(harness.wire, name)
+        assert job.id not in held, name
+        assert "deleted.mp4" not in held, name
+    again = await harness.set_cache_policy("ada", "other")
+    assert again.cache_status is CacheStatus.MISS
+
+
+async def use_everything(harness: RetentionHarness) -> None:
+    """Create a key of every kind that a tenant may have."""
+    subject, wire, now = harness.subject, harness.wire, harness.clock.now()
+    await run_jobs(harness, "ada")
+    await paid_job(harness, b"{}")
+    budgeted = ApiKey("digest-budget", "ada", now, limits=KeyLimits(usd_per_day=MicroUsd(10**6)))
+    assert await subject.tenants.add_key(budgeted)
+    job = new_job(now, harness.ids.job_id(now), "ada")
+    wish = replace(admission_of(job), credential=Credential("ada", budgeted.digest))
+    await subject.jobs.admit(wish)
+    await apply_triggers(subject, job, Trigger.CANCEL_REQUESTED)
+    await subject.jobs.authenticate(
+        tenant_credential("ada"), Scope.WEBHOOKS, CallRate.WEBHOOK_ACTIONS
+    )
+    await EventStreams(wire, {}, harness.clock).append("ada", RedisStream("jobs"), b"{}")
+    before = await subject.replays.load("ada")
+    after = before.with_range(ReplayRange(now - DAY, now))
+    assert await subject.replays.update(before, after, now)
+    done = replace(after, version=after.version + 1, ranges=())
+    assert await subject.replays.update(after, done, now)
+
+
+async def delete_tenant(harness: RetentionHarness) -> None:
+    before = await harness.subject.tenants.load("ada")
     assert before is not None
-    after = replace(before, disabled=True, deleted_at=harness.clock.now(), version=2)
-    assert await subject.tenants.delete(before, after)
-    await apply_triggers(subject, waits, *RUNNING, Trigger.RUN_FAILED)
+    now = harness.clock.now()
+    after = replace(before, disabled=True, deleted_at=now, version=before.version + 1)
+    assert await harness.subject.tenants.delete(before, after)
+
+
+async def test_every_key_of_a_deleted_tenant_has_an_end(harness: RetentionHarness) -> None:
+    await use_everything(harness)
+    await take_messages(harness.wire)
+    made = {pattern_of(name) for name in await every_key(harness.wire)}
+    await delete_tenant(harness)
+    endless = {
+        name: await contents_of(harness.wire, name)
+        for name in await every_key(harness.wire)
+        if await harness.wire.execute("PTTL", name) < 0
+    }
+    # What has no end is the gateway's, or the other tenant's; jobs that are open end by themselves.
+    assert {OWNERS[pattern_of(name)] for name in endless if "ada" in name} == set()
+    mentions = {name for name, held in endless.items() if "ada" in held}
+    assert mentions <= {"gw:running", "gw:waiting"}, "counters of open jobs"
+    tenants_patterns = {
+        spec.pattern for spec in KEY_SPECS if spec.owner is KeyOwner.TENANT and "{" in spec.pattern
+    }
+    assert tenants_patterns - made <= {
+        "gw:queue:models:{tenant}",
+        "gw:key:{digest}",
+        "gw:tenant:{name}:keys",
+    }, "a key of each kind was there"
+
+
+async def test_a_deleted_tenant_leaves_nothing(harness: RetentionHarness) -> None:
+    await use_everything(harness)
+    waits = await harness.admit("ada", reference="x")
+    await delete_tenant(harness)
+    await apply_triggers(harness.subject, waits, *RUNNING, Trigger.RUN_FAILED)
     await take_messages(harness.wire)
 
     await pass_time(harness.wire, harness.clock, 401 * DAY)
-    left = [name for name in await every_key(harness.wire) if "ada" in name]
-    assert left == []
+    for name in await every_key(harness.wire):
+        assert "ada" not in name + await contents_of(harness.wire, name), name
     assert await harness.is_expired() == {}
 
 

@@ -148,7 +148,9 @@ async def test_a_second_redis_that_goes_and_comes_back_gets_every_event(
     async with (
         redis_client(redis_flushed, REDIS_TIMEOUT) as own,
         redis_client(other_redis.url, REDIS_TIMEOUT) as other,
-        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+        delivery_worker(
+            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, SystemClock())
+        ) as (
             _,
             loop,
         ),
@@ -195,7 +197,9 @@ async def test_a_second_redis_that_hangs_delays_no_other_delivery(
     async with (
         redis_client(redis_flushed, REDIS_TIMEOUT) as own,
         redis_client(other_redis.url, LONG_REDIS_TIMEOUT) as other,
-        delivery_worker(redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other})) as (
+        delivery_worker(
+            redis_flushed, 20, QUICK, EventStreams(own, {"analytics": other}, SystemClock())
+        ) as (
             _,
             loop,
         ),

@@ -1,5 +1,6 @@
 """The fake of `admit_jobs.lua` for one job."""
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -22,11 +23,13 @@ from core.errors import (
 )
 from core.jobs.job import FollowUp, Job, JobRecord, JobState
 from core.jobs.query import score_of
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
-from core.store.admission import CACHE_HIT, JOINED
+from core.quotas import CallRate, QuotaPolicy
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.refusals import build_limit_error
 from core.store.wake_queue import WAKE_GRACE
+from core.tenants.addresses import address_bits, network_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import usage_windows_at
@@ -43,6 +46,8 @@ KEY_USE_RESOLUTION: Final = timedelta(minutes=1)
 def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
     """Admit a job, or return the job that serves the request."""
     authenticate(memory, admission.credential, Scope.SUBMIT)
+    if admission.dry_run:
+        take_call(memory, admission.credential.tenant, QuotaPolicy.CALLS)
     claim, credential = admission.idempotency, admission.credential
     if claim is None and memory.cache_policy_of(admission.job.tenant).idempotency_required:
         raise IdempotencyKeyMissing
@@ -56,7 +61,11 @@ def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionRes
     policy = memory.cache_policy_of(job.tenant)
     fate = memory.coalescing.decide(admission, policy, memory.now)
     ruling = AdmissionCheck(
-        job, memory.clock.now(), _admission_inputs(memory, job), paid=fate.is_paid
+        job,
+        memory.clock.now(),
+        _admission_inputs(memory, job, admission.credential.digest),
+        paid=fate.is_paid,
+        bytes_to_store=len(fate.cached.output if fate.cached else admission.input),
     )
     ruling.check()
     stored = _apply_decision(memory, job, fate)
@@ -177,7 +186,7 @@ def enter_queue(
         dispatch_slots(memory, MAX_DISPATCHED_PER_ADMISSION)
 
 
-def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
+def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionInputs:
     day, month = usage_windows_at(job.created_at)
     return AdmissionInputs(
         limits=memory.limits_of(job.tenant),
@@ -187,6 +196,10 @@ def _admission_inputs(memory: MemoryState, job: Job) -> AdmissionInputs:
         arrival=memory.rates.get(job.tenant),
         running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
         waiting=memory.waiting_count(job.tenant),
+        key_limits=memory.key_limits(digest),
+        key_day=memory.used_by_key(digest, day),
+        key_month=memory.used_by_key(digest, month),
+        stored_bytes=memory.stored_bytes_of(job.tenant),
         starts_immediately=memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
     )
 
@@ -209,7 +222,14 @@ def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
     memory.states[job.state] += 1
     memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
     spans = frozenset(span.name for span in usage_windows_at(job.created_at))
-    memory.accounts[job.id] = JobCharges(job.tenant, job.model_id, spans, ReservationTotals(amount))
+    digest = admission.credential.digest
+    memory.accounts[job.id] = JobCharges(
+        job.tenant,
+        job.model_id,
+        spans,
+        ReservationTotals(amount),
+        key=digest if memory.key_limits(digest).has_budget else None,
+    )
     set_score(memory.due, job.id, job.next_run_at if job.leader else first_deadline(job))
 
 
@@ -225,10 +245,50 @@ def authenticate(memory: MemoryState, credential: Credential, scope: Scope | Non
     tenant = memory.tenants.get(credential.tenant)
     if tenant is None or tenant.disabled:
         raise Unauthenticated
+    networks = memory.key_limits(credential.digest).addresses
+    bits = address_bits(credential.address)
+    if networks and not any(bits.startswith(network_bits(network)) for network in networks):
+        raise NotPermitted
     if scope is not None and scope not in key.scopes:
         raise NotPermitted
     if memory.now - (key.used or 0) > KEY_USE_RESOLUTION // MILLISECOND:
         key.used = memory.now
+
+
+def authenticate_call(
+    memory: MemoryState,
+    credential: Credential,
+    scope: Scope | None,
+    rate: CallRate | None = CallRate.CALLS,
+) -> None:
+    """As `authenticate`, for a call that is no submit: it counts in the tenant's rates of calls."""
+    authenticate(memory, credential, scope)
+    if rate is None:
+        return
+    take_call(memory, credential.tenant, QuotaPolicy.CALLS)
+    if rate is CallRate.WEBHOOK_ACTIONS:
+        take_call(memory, credential.tenant, QuotaPolicy.WEBHOOK_ACTIONS)
+
+
+def take_call(memory: MemoryState, tenant: str, policy: QuotaPolicy) -> None:
+    """Raise the error of a rate of calls that is used up."""
+    limits = memory.limits_of(tenant)
+    per_minute = {
+        QuotaPolicy.CALLS: limits.effective_calls_per_minute,
+        QuotaPolicy.WEBHOOK_ACTIONS: limits.webhook_actions_per_minute,
+    }[policy]
+    if per_minute is None:
+        return
+    if per_minute <= 0:
+        raise build_limit_error(policy, -1, ())
+    interval, now = 60_000 / per_minute, memory.now
+    arrival = max(memory.call_rates.get((tenant, policy), now), now)
+    if arrival > now + 120_000:
+        arrival = now
+    early = arrival + interval - 60_000 - now
+    if early > min(0.5, interval / 2):
+        raise build_limit_error(policy, math.ceil(early), ())
+    memory.call_rates[tenant, policy] = float(f"{arrival + interval:.3f}")
 
 
 def move_state_count(memory: MemoryState, before: Job, after: Job) -> None:

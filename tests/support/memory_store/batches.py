@@ -27,7 +27,7 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 from core.webhooks.delivery import Delivery
-from tests.support.memory_store.admission import admit_without_key, authenticate
+from tests.support.memory_store.admission import admit_without_key, authenticate, authenticate_call
 from tests.support.memory_store.state import BatchRow, MemoryState, due_members
 from tests.support.memory_store.webhooks import enqueue_delivery
 
@@ -76,7 +76,7 @@ class MemoryBatchStore:
     ) -> BatchSnapshot:
         """See `BatchStore.read`."""
         memory = self._memory
-        authenticate(memory, credential, scope)
+        authenticate_call(memory, credential, scope)
         row = memory.batch(batch_id)
         if row is None or row.batch.tenant != credential.tenant:
             raise NotFound
@@ -88,7 +88,7 @@ class MemoryBatchStore:
     ) -> Page[BatchSnapshot, str]:
         """See `BatchStore.list_page`."""
         memory = self._memory
-        authenticate(memory, credential, Scope.READ)
+        authenticate_call(memory, credential, Scope.READ)
         own = [row for row in memory.batches.values() if row.batch.tenant == credential.tenant]
         own.sort(key=lambda row: (to_ms(row.batch.created_at), row.batch.id), reverse=True)
         names = [row.batch.id for row in own]

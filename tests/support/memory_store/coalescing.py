@@ -106,6 +106,13 @@ class CoalescingState:
             if once.cached is not None and once.cached.expires_at <= now:
                 once.cached = None
 
+    def forget_result(self, job_id: str) -> None:
+        """Remove a deleted job's cached result."""
+        part = self.dedup_keys.get(job_id)
+        once = self.entries.get(part.scope_and_fingerprint) if part is not None else None
+        if once is not None and once.cached is not None and once.cached.source == job_id:
+            once.cached = None
+
     def take_over(self, leader: str, successor: str) -> None:
         """Make `successor` the leader in place of `leader`."""
         del self.leaders[successor]

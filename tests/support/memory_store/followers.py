@@ -118,6 +118,24 @@ def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int
     return unknown or dear or (known and wallet.balance < wallet.minimum)  # type: ignore[operator]  # both are known
 
 
+def _is_over_budget(memory: MemoryState, job: Job, tenant: Limits, amount: int) -> bool:
+    """Whether the budget of the job's tenant, or of its key, does not cover it."""
+    for span, most in zip(
+        usage_windows_at(job.created_at), (tenant.usd_per_day, tenant.usd_per_month), strict=True
+    ):
+        if most is not None and memory.usage_in(job.tenant, span).reservations.used + amount > most:
+            return True
+    digest = memory.accounts[job.id].key
+    if digest is None:
+        return False
+    limits = memory.key_limits(digest)
+    budgets = (limits.usd_per_day, limits.usd_per_month)
+    return any(
+        most is not None and memory.used_by_key(digest, span) + amount > most
+        for span, most in zip(usage_windows_at(job.created_at), budgets, strict=True)
+    )
+
+
 def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResult:
     """Make a follower the leader, as a paid job of its own."""
     job = change.after
@@ -134,11 +152,8 @@ def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResu
     amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
     if _is_over_limit(limits, memory.account_balance, job, amount):
         return WriteResult.OVER_BUDGET
-    for span, most in zip(
-        usage_windows_at(job.created_at), (limits.usd_per_day, limits.usd_per_month), strict=True
-    ):
-        if most is not None and memory.usage_in(job.tenant, span).reservations.used + amount > most:
-            return WriteResult.OVER_BUDGET
+    if _is_over_budget(memory, job, limits, amount):
+        return WriteResult.OVER_BUDGET
     row.version, row.doc = job.version, JOB_CODEC.encode(job)
     _reserve(memory, job.id, amount)
     if change.entry is not None:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from core.billing.settlement import SettlementStatus, settlement_of
 from core.clock import MILLISECOND, to_ms
 from core.jobs.job import Job, JobState
 from core.jobs.query import Cursor, JobQuery, score_fraction_of
@@ -17,7 +18,7 @@ from core.store.job_index import (
 )
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
-from tests.support.memory_store.admission import authenticate
+from tests.support.memory_store.admission import authenticate_call
 from tests.support.memory_store.state import MemoryState, StoredRecord
 
 SENDABLE = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.IN_DOUBT, JobState.FOLLOWING})
@@ -31,7 +32,9 @@ def _tenant(memory: MemoryState, name: str) -> Tenant | None:
 def forget_input(memory: MemoryState, row: StoredRecord, job: Job) -> None:
     """As the part of the Lua scripts with this name."""
     tenant = _tenant(memory, job.tenant)
-    if tenant is not None and not tenant.keep_inputs and job.state not in SENDABLE:
+    unpaid = job.state is JobState.CANCELLED and settlement_of(job).status is SettlementStatus.FREE
+    dropped = tenant is not None and not tenant.keep_inputs and job.state not in SENDABLE
+    if dropped or unpaid:
         row.input = None
 
 
@@ -80,7 +83,7 @@ class MemoryJobIndex:
 
     async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
         """See `JobIndex.list_page`."""
-        authenticate(self._memory, credential, Scope.READ)
+        authenticate_call(self._memory, credential, Scope.READ)
         return await self.list_page_for_tenant(credential.tenant, query)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
@@ -141,6 +144,7 @@ class MemoryJobIndex:
             memory.deliveries.pop(name, None)
             memory.attempts.pop(name, None)
             memory.job_index.get(job.tenant, {}).pop(name, None)
+        memory.coalescing.forget_result(job.id)
         del memory.jobs[job.id]
         memory.timelines.pop(job.id, None)
         del memory.tenant_jobs[job.tenant][job.id]

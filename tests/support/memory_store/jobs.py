@@ -14,6 +14,7 @@ from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
+from core.quotas import CallRate
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
@@ -22,7 +23,13 @@ from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
-from tests.support.memory_store.admission import admit, authenticate, find_replay, move_state_count
+from tests.support.memory_store.admission import (
+    admit,
+    authenticate,
+    authenticate_call,
+    find_replay,
+    move_state_count,
+)
 from tests.support.memory_store.batches import record_end
 from tests.support.memory_store.followers import (
     has_followers,
@@ -54,9 +61,14 @@ class MemoryJobStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
         """See `JobStore.authenticate`."""
-        authenticate(self._memory, credential, scope)
+        authenticate_call(self._memory, credential, scope, rate=rate)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
@@ -73,7 +85,7 @@ class MemoryJobStore:
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
         """See `JobStore.read`."""
-        authenticate(self._memory, credential, scope)
+        authenticate_call(self._memory, credential, scope)
         row = self._memory.job(job_id)
         if row is None or (job := JOB_CODEC.decode(row.doc)).tenant != credential.tenant:
             raise NotFound
@@ -81,7 +93,9 @@ class MemoryJobStore:
         record = JobRecord(job=job, polls=row.polls, output=output)
         if projection is not Projection.ALL:
             return JobView(record=record)
-        return self._with_history(record)
+        view = self._with_history(record)
+        own = self._memory.tenant_jobs.get(credential.tenant, {})
+        return view.naming_only([name for name in view.named_jobs if name in own])
 
     def _with_history(self, record: JobRecord) -> JobView:
         memory, job_id = self._memory, record.job.id

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +13,7 @@ from core.clock import to_ms
 from core.jobs.job import Job
 from core.quotas import Quota, QuotaPolicy
 from core.store.refusals import build_limit_error
+from core.tenants.api_keys import KeyLimits
 from core.tenants.limits import Limits, usage_windows_at
 
 _MS: Final = timedelta(milliseconds=1)
@@ -32,6 +34,10 @@ class AdmissionInputs:
     arrival: float | None
     running: int
     waiting: int
+    stored_bytes: int
+    key_limits: KeyLimits
+    key_day: int
+    key_month: int
     starts_immediately: bool
 
 
@@ -44,6 +50,7 @@ class AdmissionCheck:
     inputs: AdmissionInputs
     paid: bool = True
     """Check a job that another job pays for: it counts as a job, without money or a slot."""
+    bytes_to_store: int = 0
     quotas: list[Quota] = field(default_factory=list)
     arrival: float | None = None
 
@@ -63,13 +70,13 @@ class AdmissionCheck:
             usage_windows_at(self.job.created_at), (self.inputs.day, self.inputs.month), strict=True
         ):
             self._check_window(span.kind.upper(), use, max(span.resets_at - self.now, timedelta()))
+        self._check_key_budget()
+        self._check_stored_bytes()
         self._check_concurrency()
 
     def _check_request(self) -> None:
         limits, job, wallet = self.inputs.limits, self.job, self.inputs.account_balance
-        patterns = [re.escape(pattern).replace(r"\*", ".*") for pattern in limits.models]
-        if patterns and not any(re.fullmatch(pattern, job.model_id) for pattern in patterns):
-            self._refuse(QuotaPolicy.MODELS)
+        self._check_models()
         if job.priority < limits.priority:
             self._refuse(QuotaPolicy.PRIORITY)
         if not self.paid:
@@ -90,6 +97,12 @@ class AdmissionCheck:
             return
         if self.now - wallet.read_at <= _MAX_BALANCE_AGE and price > wallet.balance:
             self._refuse(QuotaPolicy.ACCOUNT_BALANCE)
+
+    def _check_models(self) -> None:
+        if not _is_allowed(self.inputs.limits.models, self.job.model_id):
+            self._refuse(QuotaPolicy.MODELS)
+        if not _is_allowed(self.inputs.key_limits.models, self.job.model_id):
+            self._refuse(QuotaPolicy.KEY_MODELS)
 
     def _check_rate(self) -> None:
         """GCRA: a submit is early when the allowance of a full burst would not cover it."""
@@ -125,6 +138,28 @@ class AdmissionCheck:
             if used + more > limit and (self.paid or unit == "JOBS"):
                 self._refuse(policy, left / _MS)
 
+    def _check_key_budget(self) -> None:
+        at, (day, month) = self.inputs, usage_windows_at(self.job.created_at)
+        for policy, limit, used, span in (
+            (QuotaPolicy.KEY_USD_DAY, at.key_limits.usd_per_day, at.key_day, day),
+            (QuotaPolicy.KEY_USD_MONTH, at.key_limits.usd_per_month, at.key_month, month),
+        ):
+            if limit is None:
+                continue
+            left = max(span.resets_at - self.now, timedelta())
+            self._add_quota(policy, limit, limit - used - self.amount, left)
+            if used + self.amount > limit and self.paid:
+                self._refuse(policy, left / _MS)
+
+    def _check_stored_bytes(self) -> None:
+        most = self.inputs.limits.stored_bytes
+        if most is None:
+            return
+        left = most - self.inputs.stored_bytes - self.bytes_to_store
+        self._add_quota(QuotaPolicy.STORED_BYTES, most, left)
+        if left < 0:
+            self._refuse(QuotaPolicy.STORED_BYTES)
+
     def _check_concurrency(self) -> None:
         limits, at = self.inputs.limits, self.inputs
         runs, waits = self.paid and at.starts_immediately, self.paid and not at.starts_immediately
@@ -143,6 +178,11 @@ class AdmissionCheck:
 
     def _refuse(self, policy: QuotaPolicy, retry_after_ms: float = _NO_WAIT) -> None:
         raise build_limit_error(policy, retry_after_ms, tuple(self.quotas))
+
+
+def _is_allowed(patterns: Sequence[str], model_id: str) -> bool:
+    expressions = [re.escape(pattern).replace(r"\*", ".*") for pattern in patterns]
+    return not expressions or any(re.fullmatch(one, model_id) for one in expressions)
 
 
 def allowance(

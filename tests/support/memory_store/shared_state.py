@@ -1,12 +1,13 @@
 """The fakes of what all processes share: circuit breaker, catalogue, worker heartbeats."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import MILLISECOND, from_ms, to_ms
+from core.model_changes import ModelChange
 from core.retention import HEARTBEAT_RETENTION
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
@@ -78,6 +79,14 @@ class MemoryCatalogueStore:
         """See `CatalogueStore.synced_at`."""
         stored = self._memory.synced_at
         return None if stored is None else from_ms(stored)
+
+    async def append_change(self, change: ModelChange) -> None:
+        """See `CatalogueStore.append_change`."""
+        self._memory.model_changes.append(change)
+
+    async def list_changes(self, limit: int) -> Sequence[ModelChange]:
+        """See `CatalogueStore.list_changes`."""
+        return self._memory.model_changes[::-1][:limit]
 
     async def model_ids(self) -> frozenset[str]:
         """See `CatalogueStore.model_ids`."""

@@ -16,9 +16,11 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
-from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.model_changes import ModelChange
+from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
+from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits, UsageWindow
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -83,6 +85,8 @@ class JobCharges:
     booking: ReservationTotals
     reused: bool = False
     saved: int = 0
+    key: str | None = None
+    """The digest of the API key that submitted it, if that has a budget of its own."""
 
 
 class ChangeListener(Protocol):
@@ -138,11 +142,13 @@ class MemoryState:
     categories: bytes = b""
     synced_at: int | None = None
     sync_requested_at: int | None = None
+    model_changes: list[ModelChange] = field(default_factory=list)
     sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, JobCharges] = field(default_factory=dict)
     rates: dict[str, float] = field(default_factory=dict)
+    call_rates: dict[tuple[str, str], float] = field(default_factory=dict)
     submit_rate: float | None = None
     poll_rate: float | None = None
     account_balance: AccountBalance = field(default_factory=AccountBalance)
@@ -208,6 +214,11 @@ class MemoryState:
         row = self._live(self.tenants, tenant)
         return Limits() if row is None else TENANT_CODEC.decode(row.doc).limits
 
+    def stored_bytes_of(self, tenant: str) -> int:
+        """The size of a tenant's inputs and outputs."""
+        rows = (self.job(job_id) for job_id in self.tenant_jobs.get(tenant, {}))
+        return sum(len(row.input or b"") + len(row.output or b"") for row in rows if row)
+
     def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
         """A tenant's cache policy; the default if the record is missing."""
         row = self._live(self.tenants, tenant)
@@ -218,6 +229,19 @@ class MemoryState:
         elsewhere = (name for waiting in self.waiting_for.values() for name in waiting)
         own = sum(JOB_CODEC.decode(self.jobs[name].doc).tenant == tenant for name in elsewhere)
         return self.fair_queue.waiting_count(tenant) + own
+
+    def used_by_key(self, digest: str, window: UsageWindow) -> int:
+        """What counts against the budget of an API key in a window."""
+        return sum(
+            account.booking.used
+            for account in self.accounts.values()
+            if account.key == digest and window.name in account.windows
+        )
+
+    def key_limits(self, digest: str) -> KeyLimits:
+        """The limits of an API key; none for a revoked one."""
+        row = self.keys.get(digest)
+        return NO_KEY_LIMITS if row is None else API_KEY_CODEC.decode(row.doc).limits
 
     def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
         """A tenant's usage in a window (of one model), summed over all jobs ever admitted."""

@@ -231,6 +231,11 @@ class MemoryDeliveryStore:
         row = self._memory.delivery(delivery_id)
         return None if row is None else DELIVERY_CODEC.decode(row.doc)
 
+    async def load_own(self, tenant: str, delivery_id: str) -> Delivery | None:
+        """See `DeliveryStore.load_own`."""
+        found = await self.load(delivery_id)
+        return found if found is not None and found.tenant == tenant else None
+
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
         """See `DeliveryStore.list_attempts`."""
         return [

@@ -44,7 +44,7 @@ def test_a_port_that_is_none_is_told_of_in_a_sentence(tmp_path: Path) -> None:
 
 def test_a_named_port_is_used_and_a_usual_one_gives_way(tmp_path: Path) -> None:
     plan = build_plan({"GATEWAY_PORT": "8123"}, tmp_path, abs)
-    assert (plan.port, plan.metrics_port) == (8123, 9100)
+    assert (plan.port, plan.metrics_port, plan.service_metrics_port) == (8123, 9100, 9101)
     assert build_plan({}, tmp_path, lambda usual: usual + 1).port == 8001
 
 

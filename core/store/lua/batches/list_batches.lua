@@ -1,10 +1,10 @@
 -- Returns a page of a tenant's batches, newest first, starting after batch `after`:
 -- { 'ok', flat rows of doc, finished_at and counts, cursor } or { the error of the API key }.
--- USES: authenticate
+-- USES: authenticate authenticate_call
 -- KEYS: api_key tenant batch_index
--- ARGV: now tenant_name scope after limit
+-- ARGV: now tenant_name scope address after limit
 
-local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
 if auth_error then return { auth_error } end
 local start = 0
 if after ~= '' then

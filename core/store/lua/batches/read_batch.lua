@@ -1,11 +1,13 @@
 -- Returns a batch with some of its items: { 'ok', doc, finished_at, counts, items, docs of their jobs },
 -- { 'not_found' } or { the error of the API key }. The doc of an expired job is ''.
--- USES: authenticate
--- KEYS: api_key tenant record items
--- ARGV: now tenant_name scope first last
+-- USES: authenticate authenticate_call
+-- A batch of another tenant takes the same path as one that does not exist.
+-- KEYS: api_key tenant record items tenant_batches
+-- ARGV: now tenant_name scope address first last id
 
-local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
 if auth_error then return { auth_error } end
+if not redis.call('ZSCORE', tenant_batches, id) then return { 'not_found' } end
 local stored = redis.call('HMGET', record, 'doc', 'finished_at')
 if not stored[1] then return { 'not_found' } end
 local counts = redis.call('HMGET', record, 'in_queue', 'in_progress', 'completed', 'failed', 'cancelled')

@@ -17,11 +17,11 @@
 --
 -- Guarantees: after a 202 Redis has the job; concurrent requests together pass no limit; of identical
 -- requests in flight at most one is paid for.
--- USES: authenticate replay zadd_batch concurrency quota dedup_index job_indexes
+-- USES: authenticate authenticate_call replay zadd_batch concurrency quota dedup_index job_indexes stored_bytes
 -- LATER: load_fair_queue fair_queue
 -- LATER: load_batch_parts batch create_batch
--- KEYS: api_key tenant rate day month idempotency
--- ARGV: now tenant_name scope all_or_nothing dry_run has_idempotency_key idempotency_fingerprint
+-- KEYS: api_key tenant rate day month key_day key_month idempotency
+-- ARGV: now tenant_name scope address all_or_nothing dry_run has_idempotency_key idempotency_fingerprint
 -- ARGV: idempotency_target
 -- ARGV: message_template message_ttl wake_due_at day_left month_left day_ttl month_ttl
 -- ARGV: batch batch_doc rejected_items batch_ttl unpaid_templates now_text ...
@@ -30,7 +30,9 @@
 -- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference
 
 local policy = read_policy(tenant)
-local auth_error, scopes = authenticate(api_key, policy.disabled, tenant_name, scope, now)
+local auth_error, scopes, key = authenticate(api_key, policy.disabled, tenant_name, scope, now, address)
+auth_error = auth_error
+  or dry_run == '1' and take_call(tenant_name, 'calls-per-minute', policy.calls_per_minute, now)
 if auth_error then return { { auth_error } } end
 local instant = tonumber(now)
 
@@ -50,6 +52,10 @@ end
 local items = read_items()
 local arrival, uses_rate = read_arrival(policy, rate, instant), false
 local today, this_month = read_window(day), read_window(month)
+local has_key_budget = key.usd_per_day or key.usd_per_month
+local key_today, key_month_use = { usd = 0 }, { usd = 0 }
+if has_key_budget then key_today, key_month_use = read_window(key_day), read_window(key_month) end
+local stored = policy.stored_bytes and read_stored_bytes(tenant_name) or 0
 local waiting, account, dedup_entries, batch_leaders = nil, nil, {}, {}
 preload(tenant_name, items[1].model, policy)
 
@@ -92,6 +98,7 @@ local function check_limits(item, rows)
   item.amount = item.paid and amount_of(policy, item.price) or 0
   local counted_amount, rejection, new_arrival = item.paid and item.amount or nil, nil, nil
   if policy.models and not is_model_allowed(policy.models, item.model) then return reject('models') end
+  if key.models and not matches_any_pattern(key.models, item.model) then return reject('key-models') end
   if tonumber(item.priority) < (policy.priority or 0) then return reject('priority') end
   if item.paid then
     account = account or read_account(NAMES.account_balance)
@@ -102,6 +109,10 @@ local function check_limits(item, rows)
   rejection = rejection
     or check_window('day', policy, today, counted_amount, tonumber(day_left), rows)
     or check_window('month', policy, this_month, counted_amount, tonumber(month_left), rows)
+    or check_count('key-usd-per-day', key.usd_per_day, key_today.usd, counted_amount, tonumber(day_left), rows)
+    or check_count('key-usd-per-month', key.usd_per_month, key_month_use.usd, counted_amount,
+      tonumber(month_left), rows)
+    or check_stored_bytes(policy, stored, #(item.output or item.input), rows)
     or check_waiting(item, rows)
   if not rejection and new_arrival then arrival, uses_rate = new_arrival, true end
   return rejection
@@ -109,6 +120,8 @@ end
 
 local function count_admissible(item)
   today.jobs, today.usd = today.jobs + 1, today.usd + item.amount
+  key_today.usd, key_month_use.usd = key_today.usd + item.amount, key_month_use.usd + item.amount
+  stored = stored + #(item.output or item.input)
   this_month.jobs, this_month.usd = this_month.jobs + 1, this_month.usd + item.amount
   if item.cache_status == 'miss' then batch_leaders[item.dedup_key] = item.id end
   if item.starts_now then
@@ -166,6 +179,7 @@ local function write_record(item)
   end
   if item.cache_status == 'joined' then append_pair(fields, 'leader', item.source) end
   if item.starts_now then append_pair(fields, 'slot', '1') end
+  if has_key_budget then append_pair(fields, 'key_windows', key_day .. ' ' .. key_month) end
   append_pair(fields, item.output and 'output' or 'input', item.output or item.input)
   if batch ~= '' then
     append_pair(fields, 'batch', batch)
@@ -176,6 +190,7 @@ local function write_record(item)
   end
   redis.call('HSET', NAMES.job .. item.id, unpack(fields))
   redis.call('RPUSH', NAMES.job .. item.id .. ':timeline', item.entry)
+  set_stored_bytes(tenant_name, item.id, #(item.output or item.input))
 end
 
 -- Changes of shared keys are collected and written together: each command of a script costs time.
@@ -277,6 +292,10 @@ if writes then
   write_collected({ now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
   write_usage(day, day_ttl)
   write_usage(month, month_ttl)
+  if has_key_budget then
+    write_usage(key_day, day_ttl)
+    write_usage(key_month, month_ttl)
+  end
   if batch ~= '' then
     load_batch_parts().write_batch(items, answers, STATUSES, {
       id = batch, doc = batch_doc, rejected = rejected_items, tenant = tenant_name, now = now,

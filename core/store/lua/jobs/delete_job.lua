@@ -1,7 +1,7 @@
--- Deletes a finished job with its deliveries, over the version that was read. Its usage stays counted.
+-- Deletes a finished job with its deliveries and its cached result, over the version that was read. Its usage stays counted.
 -- Returns 'deleted', 'conflict' (it has changed since), 'has_pending_work' (a delivery, its cost, its late result
 -- or a follower still needs it) or 'not_found'.
--- USES: job_indexes retention dedup_index followers
+-- USES: stored_bytes job_indexes retention dedup_index followers
 -- KEYS: job timeline job_deliveries tenant_deliveries
 -- ARGV: expected id tenant_name
 
@@ -16,6 +16,8 @@ for _, delivery in ipairs(redis.call('LRANGE', job_deliveries, 0, -1)) do
   redis.call('DEL', NAMES.delivery .. delivery, NAMES.delivery .. delivery .. ':attempts')
   redis.call('ZREM', tenant_deliveries, delivery)
 end
+local dedup_key = redis.call('HGET', job, 'dedup_key')
+if dedup_key then forget_result(dedup_key, id) end
 redis.call('DEL', job, timeline, job_deliveries)
 remove_from_indexes(tenant_name, id)
 return 'deleted'

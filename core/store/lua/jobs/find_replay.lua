@@ -2,9 +2,9 @@
 -- { 'replayed', id, doc, output }.
 -- USES: authenticate replay
 -- KEYS: api_key tenant idempotency
--- ARGV: now tenant_name scope fingerprint
+-- ARGV: now tenant_name scope address fingerprint
 
 local disabled = redis.call('HGET', tenant, 'disabled')
-local auth_error, scopes = authenticate(api_key, disabled, tenant_name, scope, now)
+local auth_error, scopes = authenticate(api_key, disabled, tenant_name, scope, now, address)
 if auth_error then return { auth_error } end
 return find_replay(idempotency, fingerprint, scopes) or { 'new' }

@@ -3,9 +3,9 @@
 -- `model_part`: the fraction of the scores of jobs that may match; '' for any.
 -- `cursor_score`: the score at which the page continues, after `after_id`; '' for the first page.
 -- Guarantees: a call reads at most `max_read` records and skips at most `max_skipped` entries, however few match.
--- USES: authenticate
+-- USES: authenticate authenticate_call
 -- KEYS: api_key tenant index tenant_jobs
--- ARGV: now tenant_name scope low high cursor_score after_id limit model_part max_read max_skipped ...
+-- ARGV: now tenant_name scope address low high cursor_score after_id limit model_part max_read max_skipped ...
 
 local BATCH = 200
 
@@ -33,7 +33,7 @@ local function matches_query(doc)
 end
 
 if api_key ~= '' then
-  local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+  local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
   if auth_error then return { auth_error } end
 end
 

@@ -12,7 +12,7 @@
 -- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest?
 -- ARGV: ...
 
-local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status', 'stamp')
+local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status', 'stamp', 'key_windows')
 if not stored[1] then return 'not_found' end
 if stored[1] ~= expected or is_rewritten(stored[6], expected_stamp) then return 'conflict' end
 local dedup_key, before = stored[2], stored[3]
@@ -40,9 +40,17 @@ for kind, window in pairs({ day = day, month = month }) do
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
 end
 
+local key_day, key_month = string.match(stored[7] or '', '^(%S+) (%S+)$')
+for kind, window in pairs({ day = key_day, month = key_month }) do
+  -- A key that was revoked meanwhile has no limit left: its jobs go on.
+  local digest = string.match(window, '([^:]+):[^:]+$')
+  local limit = tonumber(redis.call('HGET', NAMES.api_key .. digest, 'usd_per_' .. kind) or '')
+  if limit and read_window(window).usd + amount > limit then return 'over_budget' end
+end
+
 redis.call('HSET', job, 'version', version, 'doc', doc, 'stamp', stamp)
 redis.call('HINCRBY', job, 'reserved', amount)
-for _, window in ipairs({ day, month }) do
+for _, window in ipairs(append_key_windows({ day, month }, stored[7] or nil)) do
   redis.call('HINCRBY', window, 'reserved', amount)
   redis.call('HINCRBY', window, 'reserved|' .. model, amount)
 end

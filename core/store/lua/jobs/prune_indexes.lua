@@ -2,7 +2,7 @@
 -- `created_before` (ms), oldest first, after the first `offset` that still exist.
 -- Returns { number removed, offset of the next step, or '' if all were checked }.
 -- Guarantees: no job stays in an index for ever; each call is short.
--- USES: job_indexes
+-- USES: stored_bytes job_indexes
 -- KEYS: tenant_jobs
 -- ARGV: tenant_name offset created_before batch_size
 

@@ -1,11 +1,13 @@
 -- Returns a job: { 'ok', doc, polls, output, timeline, delivery ids }, { 'not_found' } or { the error of the API
 -- key }. Parts that `depth` (status, result or all) does not include are empty.
--- USES: authenticate
--- KEYS: api_key tenant job timeline job_deliveries
--- ARGV: now tenant_name scope depth
+-- USES: authenticate authenticate_call
+-- A job of another tenant takes the same path as one that does not exist.
+-- KEYS: api_key tenant job timeline job_deliveries tenant_jobs
+-- ARGV: now tenant_name scope address depth id
 
-local auth_error = authenticate(api_key, redis.call('HGET', tenant, 'disabled'), tenant_name, scope, now)
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
 if auth_error then return { auth_error } end
+if not redis.call('ZSCORE', tenant_jobs, id) then return { 'not_found' } end
 local stored = redis.call('HMGET', job, 'doc', 'polls')
 if not stored[1] then return { 'not_found' } end
 local answer = { 'ok', stored[1], stored[2] or '0', '', {}, {} }

@@ -12,7 +12,7 @@
 -- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
--- USES: unsubmitted_index dedup_index followers job_indexes batch retention transfer_work
+-- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
 -- USES: webhook_config_version rewritten count_claim waiting_for
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
@@ -25,6 +25,7 @@
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
+  'key_windows',
 }
 local stored = redis.call('HMGET', job, unpack(FIELDS))
 local dedup_key, leader = stored[3], stored[4]
@@ -53,7 +54,10 @@ if before ~= state then
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
   delete_input(tenant_name, job, state)
+  -- A cancel without a charge would otherwise fill the store for nothing.
+  if state == 'cancelled' and settlement_status == 'free' then redis.call('HDEL', job, 'input') end
 end
+if before ~= state or output ~= '' then count_stored_bytes(tenant_name, id, job) end
 update_status_index(tenant_name, id, index_score, status_before, status)
 publish_change(id, version, state)
 if run_time ~= '' then record_run_time(model, run_time, max_run_times) end
@@ -124,7 +128,7 @@ elseif waiting_before ~= '' and is_final ~= '1' then
 end
 
 if is_final == '1' then
-  settle(job, { day, month }, model, settlement_status, cost)
+  settle(job, append_key_windows({ day, month }, stored[11] or nil), model, settlement_status, cost)
   if stored[2] == '1' then
     redis.call('HDEL', job, 'slot')
     release_slot(tenant_name, model)

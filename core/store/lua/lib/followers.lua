@@ -44,6 +44,12 @@ local function cache_result(dedup_key, id, output, cost, now, until_at)
   if redis.call('HEXISTS', dedup_key, 'leader') == 0 then expire_dedup_entry(dedup_key, until_at, now) end
 end
 
+-- Forgets a deleted job's result, which would otherwise go on serving hits.
+local function forget_result(dedup_key, id)
+  if redis.call('HGET', dedup_key, 'source') ~= id then return end
+  redis.call('HDEL', dedup_key, 'source', 'output', 'cost', 'expires_at')
+end
+
 -- Moves the followers of `before` to `leader`.
 local function move_followers(before, leader)
   local members = redis.call('ZRANGE', NAMES.followers .. before, 0, -1, 'WITHSCORES')

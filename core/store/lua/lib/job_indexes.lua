@@ -30,5 +30,6 @@ end
 local function remove_from_indexes(tenant, id)
   redis.call('ZREM', job_index_of(tenant), id)
   redis.call('ZREM', reference_index_of(tenant), id)
+  set_stored_bytes(tenant, id, 0)
   for status in pairs(INDEXED) do redis.call('ZREM', job_index_of(tenant, status), id) end
 end

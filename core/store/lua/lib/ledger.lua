@@ -1,3 +1,9 @@
+-- Adds the windows of the API key that submitted the job, if it has a budget of its own.
+local function append_key_windows(windows, key_windows)
+  for window in string.gmatch(key_windows or '', '%S+') do windows[#windows + 1] = window end
+  return windows
+end
+
 -- Books a job's settlement in its tenant's usage windows. Only differences are added, so that repeating a step books
 -- nothing twice; reserved = settled + released + held at all times. An expired window is not created again, because
 -- it would get no expiry.

@@ -4,9 +4,9 @@
 local FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',
   'usd_per_day', 'usd_per_month', 'priority', 'unknown_price_counts', 'running', 'weight', 'cache_ms',
-  'models', 'unknown_price', 'cache', 'cache_shared', 'idempotency_required', 'disabled',
+  'calls_per_minute', 'stored_bytes', 'models', 'unknown_price', 'cache', 'cache_shared', 'idempotency_required', 'disabled',
 }
-local NUMBERS = 13
+local NUMBERS = 15
 
 -- Returns the limits that are set. The first `NUMBERS` fields are numbers, the others texts.
 local function read_policy(tenant)
@@ -115,6 +115,19 @@ local function check_rate(policy, before, now, rows)
   add_row(rows, 'requests-per-minute', limit, math.max(available, 0), math.ceil((next_arrival - now) / 1000) * 1000)
   if rejected then return reject('requests-per-minute', early), nil end
   return nil, arrival
+end
+
+-- The bytes of the inputs and outputs that are stored for a tenant (lib/stored_bytes.lua).
+local function read_stored_bytes(tenant_name)
+  return tonumber(redis.call('HGET', NAMES.stored_bytes .. tenant_name, '@total') or 0)
+end
+
+local function check_stored_bytes(policy, stored, bytes, rows)
+  if not policy.stored_bytes then return nil end
+  local left = policy.stored_bytes - stored - bytes
+  add_row(rows, 'stored-bytes', policy.stored_bytes, math.max(left, 0), 0)
+  if left < 0 then return reject('stored-bytes') end
+  return nil
 end
 
 local function read_window(window)

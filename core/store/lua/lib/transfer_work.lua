@@ -7,7 +7,9 @@ local function transfer_work(dedup_key, leader, reserved, successor)
     'doc', successor.doc, 'slot', 1)
   redis.call('HINCRBY', record, 'reserved', reserved)
   delete_input(successor.tenant, record, 'running')
-  for _, window in ipairs(successor.windows) do
+  count_stored_bytes(successor.tenant, successor.id, record)
+  local windows = append_key_windows(successor.windows, redis.call('HGET', record, 'key_windows') or nil)
+  for _, window in ipairs(windows) do
     redis.call('HINCRBY', window, 'reserved', reserved)
     redis.call('HINCRBY', window, 'reserved|' .. successor.model, reserved)
   end

@@ -1,7 +1,6 @@
--- Checks an API key. Returns 'ok', 'unauthenticated' or 'not_permitted'.
--- USES: authenticate
+-- Checks an API key, and counts the call unless `rate` is ''. Returns 'ok', or an error (lib/authenticate_call.lua).
+-- USES: authenticate authenticate_call
 -- KEYS: api_key tenant
--- ARGV: now tenant_name scope
+-- ARGV: now tenant_name scope address rate
 
-local disabled = redis.call('HGET', tenant, 'disabled')
-return authenticate(api_key, disabled, tenant_name, scope, now) or 'ok'
+return authenticate_call(api_key, tenant, tenant_name, scope, now, address, rate) or 'ok'

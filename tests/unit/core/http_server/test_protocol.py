@@ -466,6 +466,19 @@ class FakeSocket:
     getsockname = getpeername
 
 
+async def test_a_trusted_proxy_may_take_all_connections() -> None:
+    class Open:
+        def abort(self) -> None:
+            raise AssertionError
+
+        def close_if_overdue(self, now: float) -> None:
+            raise AssertionError(now)
+
+    policy = ConnectionPolicy(3, 1, KEEP, BODY, is_exempt="proxy".__eq__)
+    connections = Connections(policy)
+    assert [connections.admit(Open(), "proxy") for _ in range(3)] == [True] * 3
+
+
 async def test_the_kernel_ends_a_connection_to_a_host_that_vanished(listener: Listener) -> None:
     protocol, transport = listener.connect()
     found = {"socket": FakeSocket()}

@@ -11,6 +11,7 @@ from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import JobState, Trigger, WaitingFor
+from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.events import (
     BatchAdmitted,
@@ -29,6 +30,7 @@ from core.observability.events import (
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
+    ModelChanged,
     OperationalWarning,
     RedisAnswered,
     RedisDisconnected,
@@ -182,6 +184,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     JournalReconnected(SECOND): [MetricSample("gateway_journal_up", (), 1)],
     JobReconciled("req_1", "restore", ""): [
         MetricSample("gateway_jobs_reconciled_total", ("restore",))
+    ],
+    ModelChanged("a/model", ModelChangeKind.REMOVED, "", ""): [
+        MetricSample("gateway_model_changes_total", ("removed",), 1)
     ],
     OperationalWarning("job_step_failed", ""): [
         MetricSample("gateway_warnings_total", ("job_step_failed",))

@@ -75,6 +75,7 @@ def test_nothing_is_limited_unless_said() -> None:
         "priority",
         "unknown_price",
         "unknown_price_counts",
+        "webhook_actions_per_minute",
     }
     assert limits.priority is Priority.HIGH
 

@@ -7,18 +7,21 @@ from typing import Final
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
 from core.errors import Unauthenticated
 from core.settings import ProcessSettings
 from core.store.client import build_connection_pool, build_retrying_pool
 from service.app import create_app
+from service.context import ADMIN_LISTENER
 from service.http.dependencies import check_token
 from service.http.middleware import GatewayMiddleware
 from service.settings import ServiceSettings
 from tests.support.app import AppHarness
 
-ANYWHERE: Final = ("/healthz", "/metrics", "/docs", "/openapi.json", "/nowhere")
+ANYWHERE: Final = ("/healthz", "/docs", "/openapi.json", "/nowhere")
 PRIVATE: Final = ("/v1/models", "/v1/requests/req_1", "/admin/v1/tenants", "/admin/v1/nowhere")
 
 
@@ -41,6 +44,22 @@ async def test_a_page_says_itself_what_it_may_load(caller: httpx.AsyncClient) ->
     assert "connect-src 'self'" in policy
     assert "frame-ancestors 'none'" in policy
     assert "unsafe" not in policy
+
+
+@pytest.mark.parametrize(("listener", "status"), [(False, 404), (True, 401)])
+async def test_operators_calls_belong_to_their_own_listener(
+    app: AppHarness, *, listener: bool, status: int
+) -> None:
+    policy = replace(app.resources.policy, own_admin_listener=True, admin_token=SecretStr("t" * 32))
+    app.resources = replace(app.resources, policy=policy)
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        state = {"resources": app.resources} | ({ADMIN_LISTENER: True} if listener else {})
+        await create_app(app._open)({**scope, "state": state}, receive, send)
+
+    transport = httpx.ASGITransport(serve)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as caller:
+        assert (await caller.get("/admin/v1/tenants")).status_code == status
 
 
 DOCS: Final = ("/docs", "/openapi.json", "/docs/swagger.js", "/docs/assets/swagger-ui-bundle.js")

@@ -10,12 +10,15 @@ from starlette.types import Message
 
 from core.errors import IllegalTransition
 from core.observability.events import OperationalWarning, RequestServed
+from core.tenants.api_keys import build_api_key
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.openapi_document import openapi_document
 from service.app import create_app
 from service.context import KEYED_ROUTES
 from service.http.middleware import is_repeatable
+from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness, open_app
+from tests.support.clock import run_ready_tasks
 from tests.support.memory_store.jobs import MemoryJobStore
 
 
@@ -190,6 +193,33 @@ async def test_a_call_that_the_end_of_a_drain_cut_off_ended_with_500_and_a_trace
         has_key,
     )
     assert app.events_of(RequestServed)[-1].code == "cut_off"
+
+
+async def test_after_many_wrong_keys_an_address_waits_and_a_valid_key_does_not(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.replace_resources(
+        failed_authentications=FailedAuthentications(app.clock, FailurePolicy(burst=2))
+    )
+    async with app.client("wrong") as stranger:
+        for _ in range(2):
+            assert (await stranger.get("/v1/usage")).status_code == 401
+        slow = asyncio.create_task(stranger.get("/v1/usage"))
+        await run_ready_tasks()
+        assert (await caller.get("/v1/usage")).status_code == 200
+        assert not slow.done()
+        app.clock.move(FailurePolicy().delay)
+        assert (await slow).status_code == 401
+    served = app.events_of(RequestServed)
+    assert {event.client for event in served} == {"127.0.0.1"}
+    assert [event.tenant for event in served if event.status == 401] == [None] * 3
+
+
+@pytest.mark.parametrize("path", ["/v1/batches/x?offset=z", "/v1/requests?limit=x", "/v1/usage"])
+async def test_the_tenant_of_a_forged_key_is_not_logged(app: AppHarness, path: str) -> None:
+    async with app.client(build_api_key("video-team", bytes(32))) as stranger:
+        assert (await stranger.get(path)).status_code == 401
+    assert app.events_of(RequestServed)[-1].tenant is None
 
 
 class _Route:

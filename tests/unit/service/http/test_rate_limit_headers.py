@@ -37,6 +37,7 @@ def members(field: str) -> list[str]:
 def test_every_policy_with_a_quota_has_its_shape() -> None:
     never = {
         QuotaPolicy.MODELS,
+        QuotaPolicy.KEY_MODELS,
         QuotaPolicy.PRIORITY,
         QuotaPolicy.UNKNOWN_PRICE,
         QuotaPolicy.MINIMUM_BALANCE,

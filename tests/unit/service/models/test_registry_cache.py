@@ -1,12 +1,14 @@
 """The model registry follows the catalogue, and an outage is reported once."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import orjson
 import pytest
 
 from core.errors import StoreUnavailable
+from core.model_changes import ModelChange
 from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
 from core.store.model_catalogue import CatalogueSnapshot
 from service.models.registry_cache import ModelRegistryCache
@@ -49,11 +51,18 @@ class UnreliableCatalogue:
     def __init__(self) -> None:
         self.error: Exception | None = None
         self.requests: list[datetime] = []
+        self.changes: list[ModelChange] = []
 
     async def synced_at(self) -> datetime | None:
         if self.error:
             raise self.error
         return None
+
+    async def append_change(self, change: ModelChange) -> None:
+        self.changes.append(change)
+
+    async def list_changes(self, _: int) -> Sequence[ModelChange]:
+        return self.changes
 
     async def model_ids(self) -> frozenset[str]:
         raise AssertionError("only labels need it")

@@ -7,17 +7,18 @@ import pytest
 
 from core.errors import MalformedRequest
 from service.errors import UnsupportedMedia
-from service.parsing.content_coding import GzipDecoder, is_gzip
+from service.parsing.content_coding import MAX_PIECE, GzipDecoder, is_gzip
 
 TEXT = b'{"prompt": "a cat"}' * 100
 MIB = 2**20
 
 
-def decode(data: bytes, piece: int = 7, max_bytes: int = MIB) -> bytes:
-    decoder = GzipDecoder(max_bytes)
-    decoded = b"".join(
-        decoder.decode(data[start : start + piece]) for start in range(0, len(data), piece)
-    )
+def decode(data: bytes, size: int = 7) -> bytes:
+    decoder, decoded = GzipDecoder(), b""
+    for start in range(0, len(data), size):
+        decoder.feed(data[start : start + size])
+        while piece := decoder.take():
+            decoded += piece
     decoder.finish()
     return decoded
 
@@ -37,17 +38,24 @@ def test_what_is_no_gzip_is_malformed(data: bytes) -> None:
         decode(data)
 
 
-def test_a_bomb_is_decoded_to_its_limit_only() -> None:
+def test_a_bomb_is_decoded_piece_by_piece() -> None:
     bomb = gzip.compress(bytes(64 * MIB))
     assert len(bomb) < MIB // 8
     tracemalloc.start()
-    decoder = GzipDecoder(MIB)
-    decoded = decoder.decode(bomb)
+    decoder = GzipDecoder()
+    decoder.feed(bomb)
+    pieces = [len(decoder.take()) for _ in range(100)]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(decoded) == MIB + 1
-    assert decoder.decode(bomb) == b""
-    assert peak < 4 * MIB
+    assert set(pieces) == {MAX_PIECE}
+    assert peak < 2 * MIB
+
+
+@pytest.mark.parametrize("size", [MAX_PIECE - 1, MAX_PIECE, MAX_PIECE + 1, 3 * MAX_PIECE])
+def test_no_byte_is_lost_where_a_piece_ends(size: int) -> None:
+    text = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    assert decode(gzip.compress(text), 1000) == text
+    assert decode(gzip.compress(text) + gzip.compress(b"y"), 10**6) == text + b"y"
 
 
 @pytest.mark.parametrize(

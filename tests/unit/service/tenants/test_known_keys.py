@@ -3,6 +3,7 @@
 import pytest
 
 from core.errors import NotPermitted, Unauthenticated
+from core.quotas import CallRate
 from core.tenants.api_keys import Credential, Scope, parse_api_key
 from service.tenants import known_keys
 from service.tenants.known_keys import KNOWN_FOR, KnownKeys
@@ -16,9 +17,14 @@ class CountingJobs:
         self._jobs = app.stores.jobs
         self.lookups = 0
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
         self.lookups += 1
-        await self._jobs.authenticate(credential, scope)
+        await self._jobs.authenticate(credential, scope, rate)
 
 
 @pytest.fixture

@@ -167,10 +167,10 @@ async def test_an_empty_balance_refuses_only_when_told(client: httpx.AsyncClient
 
 async def test_catalogue_is_searched_and_paged(client: httpx.AsyncClient) -> None:
     everything = (await client.get("/v1/models")).json()
-    assert everything["total"] == len(everything["models"]) == 5
+    assert everything["total"] == len(everything["models"]) == 6
     assert "input_schema" not in everything["models"][0]
-    page = (await client.get("/v1/models?limit=2&offset=4&include_schema=true")).json()
-    assert (len(page["models"]), page["limit"], page["offset"]) == (1, 2, 4)
+    page = (await client.get("/v1/models?limit=2&offset=5&include_schema=true")).json()
+    assert (len(page["models"]), page["limit"], page["offset"]) == (1, 2, 5)
     assert "input_schema" in page["models"][0]
     assert (await client.get("/v1/models?limit=1000")).json()["limit"] == 500
     assert (await client.get("/v1/models?search=KLING")).json()["total"] == 1

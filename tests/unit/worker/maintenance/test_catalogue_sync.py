@@ -1,10 +1,12 @@
 """The catalogue is read when its copy is old; a failure changes nothing."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
 
-from core.observability.events import Event, OperationalWarning
+from core.model_changes import ModelChange, ModelChangeKind
+from core.observability.events import Event, ModelChanged, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
 from tests.support.clock import FakeClock
 from tests.support.memory_store.stores import memory_stores
@@ -25,6 +27,7 @@ class StubCatalogue:
         self.available_categories: bytes | Unreachable = b'["video"]'
         self.reads = 0
         self.is_requested = False
+        self.changes: list[ModelChange] = []
         self.claims = 1
         self.events: list[Event] = []
         self.clock = FakeClock()
@@ -42,6 +45,12 @@ class StubCatalogue:
 
     async def load(self) -> CatalogueSnapshot:
         return self.stored
+
+    async def append_change(self, change: ModelChange) -> None:
+        self.changes.append(change)
+
+    async def list_changes(self, _: int) -> Sequence[ModelChange]:
+        return self.changes
 
     async def model_ids(self) -> frozenset[str]:
         raise AssertionError("only labels need it")
@@ -146,3 +155,29 @@ async def test_the_models_of_each_new_catalogue_are_confirmed_once() -> None:
     await store.replace(CatalogueSnapshot(NOW + HOUR, {"e": b"{}"}))
     await listed.refresh()
     assert confirmed == [{"a/b", "c d"}, {"e"}]
+
+
+async def test_what_changed_since_the_last_sync_is_recorded_and_emitted() -> None:
+    old = {"kling/a": b'{"base_price_usd":1,"price_unit":"second"}', "old/c": b"{}", "odd": b"[]"}
+    shop = StubCatalogue(CatalogueSnapshot(NOW - HOUR, old))
+    shop.available = (
+        CatalogueModel("kling/a", b'{"base_price_usd":2,"price_unit":"second"}'),
+        CatalogueModel("odd", b"[]"),
+    )
+    await shop.sync.run_once()
+    assert shop.changes == [
+        ModelChange(NOW, "old/c", ModelChangeKind.REMOVED),
+        ModelChange(
+            NOW, "kling/a", ModelChangeKind.PRICE, "", "1 USD per second -> 2 USD per second"
+        ),
+    ]
+    assert [event.kind for event in shop.events if isinstance(event, ModelChanged)] == [
+        ModelChangeKind.REMOVED,
+        ModelChangeKind.PRICE,
+    ]
+
+
+async def test_the_first_catalogue_is_no_change() -> None:
+    shop = StubCatalogue()
+    await shop.sync.run_once()
+    assert shop.changes == []

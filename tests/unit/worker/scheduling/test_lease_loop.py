@@ -11,7 +11,7 @@ import pytest
 from core.errors import StoreTimeout, StoreUnavailable
 from core.observability.events import Event, OperationalWarning, RedisDisconnected, RedisReconnected
 from tests.support.clock import FakeClock, run_ready_tasks
-from tests.support.records import HOUR, SECOND
+from tests.support.records import HOUR, MINUTE, SECOND
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 
 
@@ -226,3 +226,40 @@ async def test_in_batches_what_was_left_is_taken_as_soon_as_there_is_room() -> N
         yard.blocked.set()
         await run_ready_tasks()
         assert (yard.due, sum(yard.finished.values())) == ([], 6)
+
+
+async def test_one_group_leaves_places_for_others_and_slow_items_move_apart() -> None:
+    events: list[Event] = []
+    begun, returned, blocked = Counter[str](), list[str](), asyncio.Event()
+    due = [f"big{number}" for number in range(12)]
+
+    async def claim(room: int) -> Sequence[str]:
+        claimed = due[:room]
+        del due[:room]
+        return claimed
+
+    async def handle(item: str) -> None:
+        begun[item[:3]] += 1
+        await blocked.wait()
+
+    async def give_back(item: str) -> None:
+        returned.append(item)
+
+    work = WorkSource("yard", claim, handle, str, lambda item: (item[:3],), give_back)
+    policy = LoopPolicy(8, poll_interval=HOUR, slow_after=SECOND / 100)
+    loop = LeaseLoop(work, policy, FakeClock(), events.append)
+    running = asyncio.create_task(loop.run())
+    await run_ready_tasks()
+    assert (begun["big"], returned) == (6, ["big6", "big7", "big8", "big9", "big10", "big11"])
+    due.append("new")
+    loop.wake()
+    await run_ready_tasks()
+    assert begun["new"] == 1
+    while begun["big"] < 8:  # until the slow ones have moved
+        due.extend(("big12", "big13"))
+        loop.wake()
+        await asyncio.sleep(0.01)
+        await run_ready_tasks()
+    running.cancel()
+    blocked.set()
+    assert await loop.drain(MINUTE) == 0

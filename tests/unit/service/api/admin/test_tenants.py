@@ -9,6 +9,7 @@ import pytest
 
 from core.admin import AuditEntry
 from core.errors import StoreUnavailable
+from core.model_changes import ModelChange, ModelChangeKind
 from core.money import MicroUsd
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
 from tests.support.memory_store.tenants import MemoryAdminStore
@@ -336,6 +337,24 @@ async def test_an_odd_resolution_is_refused(
     assert (await operator.post("/admin/v1/doubts/req_1", json=wish)).status_code == 422
 
 
+async def test_what_runcomfy_changed_is_listed(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    change = ModelChange(app.clock.now(), "a/b", ModelChangeKind.FIELD_REMOVED, "seed")
+    await app.stores.catalogue.append_change(change)
+    answer = await operator.get("/admin/v1/catalogue/changes")
+    assert answer.json()["changes"] == [
+        {
+            "at": "2026-03-01T12:00:00Z",
+            "model_id": "a/b",
+            "kind": "field_removed",
+            "subject": "seed",
+            "detail": "",
+        }
+    ]
+    assert (await operator.get("/admin/v1/catalogue/changes?limit=0")).status_code == 400
+
+
 async def test_every_act_is_in_the_audit_log_without_secrets(operator: httpx.AsyncClient) -> None:
     made = await create(operator, usd_per_day=25)
     await operator.patch("/admin/v1/tenants/ads", json={"usd_per_day": 30})
@@ -407,3 +426,40 @@ async def test_the_bill_of_a_deleted_tenant_can_be_read(
     listed = (await operator.get("/admin/v1/tenants/ads/requests")).json()
     assert len(listed["requests"]) == 1
     assert (await operator.get("/admin/v1/tenants/nobody/usage")).status_code == 404
+
+
+async def test_a_key_may_do_less_than_its_tenant(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    await app.tenant("small")
+    wish = {"addresses": ["192.0.2.0/24"], "models": ["flux/*"], "usd_per_day": 5}
+    made = (await operator.post("/admin/v1/tenants/small/keys", json=wish)).json()
+    assert {name: made[name] for name in wish} == wish
+    async with app.client(made["key"]) as elsewhere:
+        assert (await elsewhere.get("/v1/usage")).status_code == 403
+    (entry, *_) = await app.stores.admin.list_audit_entries(1)
+    assert "usd_per_day 5.0; addresses 192.0.2.0/24; models flux/*" in entry.change
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1/8", "host.example", "", "10.0.0.0/33", 7])
+async def test_what_is_no_network_is_refused(
+    app: AppHarness, operator: httpx.AsyncClient, address: object
+) -> None:
+    await app.tenant("small")
+    answer = await operator.post("/admin/v1/tenants/small/keys", json={"addresses": [address]})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["path"] == "/addresses/0"
+
+
+async def test_the_audit_log_has_addresses_and_what_operators_read(
+    app: AppHarness, operator: httpx.AsyncClient
+) -> None:
+    key = await app.tenant("read")
+    async with app.client(key) as caller:
+        request_id = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
+    assert (await operator.get("/admin/v1/requests/none")).status_code == 404
+    await operator.get(f"/admin/v1/requests/{request_id}")
+    entries = (await operator.get("/admin/v1/audit")).json()["entries"]
+    assert [(one["action"], one["subject"], one["address"]) for one in entries] == [
+        ("request.read", request_id, "127.0.0.1")
+    ]

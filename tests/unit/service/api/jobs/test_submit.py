@@ -14,6 +14,7 @@ from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.money import MicroUsd
 from core.observability.events import JobAdmitted, RequestServed
+from core.quotas import CallRate
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import Credential, Scope, build_api_key
 from core.tenants.limits import Priority
@@ -390,9 +391,14 @@ class CountingJobStore(MemoryJobStore):
 
     calls = 0
 
-    async def authenticate(self, credential: Credential, scope: Scope | None = None) -> None:
+    async def authenticate(
+        self,
+        credential: Credential,
+        scope: Scope | None = None,
+        rate: CallRate | None = CallRate.CALLS,
+    ) -> None:
         self.calls += 1
-        await super().authenticate(credential, scope)
+        await super().authenticate(credential, scope, rate=rate)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         self.calls += 1

@@ -8,7 +8,8 @@ import httpx
 import pytest
 
 from core.store.codecs import DELIVERY_ATTEMPT_CODEC
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Scope, api_key_digest
+from core.tenants.limits import Limits
 from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import MAX_ENDPOINTS, queue_of_endpoint
 from core.webhooks.signing_keys import public_key
@@ -392,9 +393,43 @@ async def test_a_key_is_needed(app: AppHarness, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), CHANGING)
-async def test_a_key_that_only_reads_changes_nothing(
-    app: AppHarness, method: str, path: str
+@pytest.mark.parametrize("scope", sorted(frozenset(Scope) - {Scope.WEBHOOKS}))
+async def test_a_key_without_the_scope_for_webhooks_changes_nothing(
+    app: AppHarness, method: str, path: str, scope: Scope
 ) -> None:
-    key = await app.tenant("reader", scopes=frozenset({Scope.READ}))
-    async with app.client(key) as reader:
-        assert (await reader.request(method, path)).status_code == 403
+    key = await app.tenant("other", scopes=frozenset({scope}))
+    async with app.client(key) as caller:
+        assert (await caller.request(method, path)).status_code == 403
+
+
+async def test_what_a_tenant_does_to_its_webhooks_is_in_the_audit_log(app: AppHarness) -> None:
+    key = await app.tenant("acts")
+    actor = f"acts/{api_key_digest(key)[:16]}"
+    async with app.client(key) as caller:
+        await caller.post(ENDPOINTS, json={"url": URL})
+        await caller.patch(f"{ENDPOINTS}/default", json={"headers": {"x-token": "secret"}})
+        await caller.post("/v1/webhooks/secret/rotate")
+        await caller.post("/v1/webhooks/test")
+        await caller.post("/v1/webhooks/replay", json={"since": NOW.isoformat()})
+        await caller.delete(f"{ENDPOINTS}/default")
+    entries = list(reversed(await app.stores.admin.list_audit_entries(10)))
+    assert [entry.action for entry in entries] == [
+        "webhook.add",
+        "webhook.change",
+        "webhook.rotate",
+        "webhook.test",
+        "webhook.replay",
+        "webhook.remove",
+    ]
+    assert {(entry.actor, entry.subject) for entry in entries} == {(actor, "acts")}
+    assert "secret" not in str(entries[1])
+
+
+async def test_test_events_are_refused_beyond_their_rate(app: AppHarness) -> None:
+    key = await app.tenant("eager", limits=Limits(webhook_actions_per_minute=2))
+    async with app.client(key) as caller:
+        await caller.post(ENDPOINTS, json={"url": URL})
+        sent = [await caller.post("/v1/webhooks/test") for _ in range(3)]
+    assert [answer.status_code for answer in sent] == [202, 202, 429]
+    assert sent[2].json()["violated-policies"] == ["webhook-actions-per-minute"]
+    assert int(sent[2].headers["retry-after"]) > 0

@@ -1,4 +1,4 @@
-"""Operators' use cases of webhooks: those of tenants, with an entry in the audit log."""
+"""Use cases of webhooks with an entry in the audit log, for operators and tenants."""
 
 from core.webhooks.delivery import Delivery
 from core.webhooks.endpoint import Endpoint

@@ -1,0 +1,67 @@
+"""A listener beside a process's main work: for metrics or operators, on the same event loop."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+from core.http_server.connections import ConnectionPolicy, Connections
+from core.http_server.server import LimitedServer, build_config
+
+METRICS_POLICY: Final = ConnectionPolicy(
+    max_connections=32,
+    max_per_address=16,
+    keep_alive_timeout=timedelta(seconds=75),
+    body_timeout=timedelta(seconds=5),
+)
+"""For a few scrapers: the file descriptors come from the margin that the main work leaves free."""
+_BACKLOG: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class ListenAddress:
+    """Where to listen; port 0: any free one."""
+
+    host: str
+    port: int
+
+
+def open_listening_socket(address: ListenAddress, backlog: int = _BACKLOG) -> socket.socket:
+    """Return a socket that listens. Raises `OSError`, whose text names the address."""
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    try:
+        return socket.create_server((address.host, address.port), family=family, backlog=backlog)
+    except OSError as error:
+        reason = f"cannot listen on {address.host}:{address.port}: {error.strerror}"
+        raise OSError(error.errno, reason) from error
+
+
+@asynccontextmanager
+async def serve_beside(
+    app: Callable[..., Any], listening: socket.socket, policy: ConnectionPolicy = METRICS_POLICY
+) -> AsyncIterator[None]:
+    """Serve `app` on `listening` while the body runs, and close the socket.
+
+    Signals are left to the process's main work.
+    """
+    connections = Connections(policy)
+    config = build_config(app, connections, lifespan="off", timeout_graceful_shutdown=1)
+    server = _BesideServer(config, connections)
+    task = asyncio.create_task(server.serve([listening]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+class _BesideServer(LimitedServer):
+    """Leaves signals alone."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Install no handlers."""
+        yield
