@@ -30,6 +30,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.in_doubt:app",
         "List and resolve jobs in doubt: RunComfy may have received and charged them.",
     ),
+    "store": (
+        "cli.commands.store:app",
+        "Show, make and reconcile the store: which Redis this is, and what it has forgotten.",
+    ),
     "circuit": (
         "cli.commands.circuits:app",
         "List and reset the circuit breakers, which stop submits that RunComfy refuses.",

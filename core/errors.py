@@ -7,6 +7,7 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted    |- MalformedId
 |- Unavailable               a dependency is temporarily unavailable
+|  |- StoreUnknown
 |  |- SecretsUnreadable: an encryption key is missing
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |  |- StoreUnsupported      |- StoreRefused        |- RecordUnreadable
@@ -217,6 +218,12 @@ class StoreUnavailable(Unavailable):
         """`operator_detail` names the server and its answer: for logs and commands only."""
         super().__init__(detail, retry_after=retry_after)
         self.operator_detail = operator_detail or self.detail
+
+
+class StoreUnknown(Unavailable):
+    """The store is empty, or not this gateway's: no key can be checked. Try again later."""
+
+    code = "store_unknown"
 
 
 class StoreTimeout(StoreUnavailable):

@@ -115,6 +115,7 @@ class RedisPolicy:
     master: str
     timeout: timedelta
     connect_timeout: timedelta
+    replicas: int = 0
     sentinel_username: str | None = None
     sentinel_password: SecretStr | None = None
 
@@ -194,6 +195,13 @@ class ProcessSettings(BaseSettings):
         (), description='JSON list of Redis Sentinels: `["host:26379"]`. Empty: no Sentinel.'
     )
     redis_master: str = Field("mymaster", description="Name of the master in Sentinel.")
+    redis_replicas: int = Field(
+        0,
+        ge=0,
+        le=9,
+        description="How many replicas must have an accepted job before its 202, and a claim "
+        "before its submit: all that may be elected master. 0: do not wait for replicas.",
+    )
     redis_sentinel_username: str | None = Field(
         None, description="User name for the Sentinels, if they have ACLs."
     )
@@ -287,6 +295,7 @@ class ProcessSettings(BaseSettings):
             url=self.redis_url,
             sentinels=tuple((host, int(port)) for host, _, port in pairs),
             master=self.redis_master,
+            replicas=self.redis_replicas,
             timeout=self.redis_timeout,
             connect_timeout=self.redis_connect_timeout,
             sentinel_username=self.redis_sentinel_username,

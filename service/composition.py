@@ -85,7 +85,7 @@ async def open_app_context(
         span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
         pool = build_connection_pool(settings.redis, "service")
         client = await stack.enter_async_context(
-            RedisClient(pool, RoundTripObserver(clock, registry))
+            RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)
         )
         scripts = LuaScripts(client, load_scripts())
         stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys))

@@ -45,6 +45,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.Unavailable: 503,
     core_errors.SecretsUnreadable: 503,
     core_errors.StoreUnavailable: 503,
+    core_errors.StoreUnknown: 503,
     core_errors.StoreTimeout: 503,
     core_errors.StoreUnsupported: 503,
     core_errors.StoreRefused: 503,

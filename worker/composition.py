@@ -2,10 +2,11 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from random import Random, SystemRandom
 
 from core.backoff import ProportionalInterval
@@ -28,17 +29,19 @@ from core.store.stores import Stores, open_stores
 from core.webhooks.delivery import ClaimedDelivery
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.batches.completion import BatchCompleter
+from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.reconciliation import Reconciler
+from worker.jobs.store_guard import StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
-from worker.ports import Upstream
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
@@ -82,6 +85,9 @@ class WorkerComponents:
     """None where no account API is configured."""
     journal: Journal | None
     paid_submitter: PaidSubmitter
+    store_guard: StoreGuard
+    check_store: Callable[[], Awaitable[None]]
+    """Finds out whether submits may leave; to be called each second."""
 
 
 @asynccontextmanager
@@ -92,7 +98,9 @@ async def open_worker_components(
     clock, limits = SystemClock(), UpstreamLimits()
     async with AsyncExitStack() as stack:
         pool = build_connection_pool(settings.redis, "worker")
-        redis = await stack.enter_async_context(RedisClient(pool, RoundTripObserver(clock, emit)))
+        observer = RoundTripObserver(clock, emit)
+        client = RedisClient(pool, observer, replicas=settings.redis.replicas)
+        redis = await stack.enter_async_context(client)
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         route = _build_upstream_route(settings)
         http = await stack.enter_async_context(open_http_client(access, limits, route, clock, emit))
@@ -134,17 +142,22 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         policy = _build_lifecycle_policy(self.settings)
         context = DecisionContext(worker_id, policy, _build_rng(), run_times.get)
+        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )
         upstream = RunComfyClient(http, limits)
-        paid = PaidSubmitter(upstream, self.journal, clock, self.ids, policy.lease)
+        paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
+        writer = JobWriter(stores, clock, emit)
+        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         return WorkerComponents(
             worker_id=worker_id,
             clock=clock,
             emit=emit,
             stores=stores,
-            job_loop=self._job_loop(upstream, paid, gate, context),
+            job_loop=self._job_loop(
+                JobProcessor(stores, upstream, submitter, writer, clock, context), context
+            ),
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),
@@ -156,19 +169,18 @@ class _Builder:
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             paid_submitter=paid,
+            store_guard=guard,
+            check_store=partial(guard.run_once, self._reconciler(writer, context)),
         )
 
-    def _job_loop(
-        self,
-        upstream: Upstream,
-        paid: PaidSubmitter,
-        gate: SubmitCircuitBreaker,
-        context: DecisionContext,
-    ) -> LeaseLoop[Job]:
+    def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
+        if self.journal is None:
+            return None
+        answers = AnswerWriter(self.stores, writer, self.clock, context)
+        return Reconciler(self.stores, self.journal, answers, self.clock, context.policy.doubt_hold)
+
+    def _job_loop(self, processor: JobProcessor, context: DecisionContext) -> LeaseLoop[Job]:
         stores, clock, emit = self.stores, self.clock, self.emit
-        writer = JobWriter(stores, clock, emit)
-        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
-        processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
 
         async def give_back(job: Job) -> None:
             await stores.jobs.reschedule(job, clock.now() + GIVE_BACK_DELAY)

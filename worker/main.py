@@ -7,6 +7,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
 
@@ -15,7 +16,7 @@ import uvloop
 from arq.connections import ArqRedis
 
 from core.clock import SystemClock
-from core.errors import RecordUnreadable, StoreUnavailable
+from core.errors import RecordUnreadable, StoreUnavailable, Unavailable
 from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES
@@ -47,6 +48,7 @@ from worker.scheduling.periodic import (
     JOURNAL_CHECK_INTERVAL,
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
+    STORE_CHECK_INTERVAL,
     PeriodicTask,
     run_periodically,
 )
@@ -58,6 +60,7 @@ NOISY_LOGGERS = ("arq", "httpx", "uvicorn")
 CANCEL_RETRY_INTERVAL = timedelta(milliseconds=200)
 REPLAY_INTERVAL = timedelta(seconds=1)
 BATCH_COMPLETION_INTERVAL = timedelta(seconds=1)
+START_CHECK_TIMEOUT = timedelta(seconds=1)
 STORE_RETRY_DELAY = timedelta(milliseconds=500)
 JOURNAL_OFF_WARNING = (
     "GATEWAY_JOURNAL__URL is off: a submit that Redis forgets (by a fail-over or a restored "
@@ -140,6 +143,10 @@ async def _run_until(
     emit: Emit,
 ) -> None:
     """Run every loop; an exception in one of them ends the process."""
+    # Jobs that are due now need not wait for the first periodic check.
+    with suppress(Unavailable, TimeoutError):
+        async with asyncio.timeout(START_CHECK_TIMEOUT.total_seconds()):
+            await components.check_store()
     loops = [
         asyncio.create_task(loop, name=name)
         for name, loop in {
@@ -229,6 +236,7 @@ def _build_periodic_tasks(
         ),
         PeriodicTask("index_pruning", PRUNE_INTERVAL, components.index_pruner.run_once),
         PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(components)),
+        PeriodicTask("store_check", STORE_CHECK_INTERVAL, components.check_store),
         PeriodicTask(
             "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
         ),
@@ -240,6 +248,8 @@ def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents
     """Expose how many tasks are in progress, and how many may be."""
     jobs, deliveries = components.job_loop, components.delivery_loop
     has_journal = components.journal is not None
+    guard = components.store_guard
+    metrics.set_gauge_function("gateway_submits_allowed", (), lambda: guard.is_open)
     metrics.set_gauge_function("gateway_journal_enabled", (), lambda: has_journal)
     metrics.set_gauge_function(
         "gateway_worker_tasks_in_progress", ("jobs",), lambda: jobs.in_flight

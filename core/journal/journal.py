@@ -1,31 +1,41 @@
 """The journal of paid submits: entries, and RunComfy's answers beside them."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final, TypeVar
 
 from core.clock import Clock
 from core.jobs.job import Job
-from core.journal.objects import JournalUnavailable, ObjectStorage
+from core.journal.objects import JournalUnavailable, ObjectInfo, ObjectStorage
 from core.journal.records import (
+    POSITION,
     Attempt,
     JournalAnswer,
     JournalEntry,
     Outcome,
     answer_name,
     attempts_prefix,
+    day_prefix,
     decode_answer,
     decode_entry,
+    decode_position,
     encode_answer,
     encode_entry,
+    encode_position,
     entry_name,
     parse_attempts,
+    prefix_of,
 )
 from core.observability.events import Emit, JournalCalled, JournalDisconnected, JournalReconnected
+from core.store.identity import StorePosition
 
 T = TypeVar("T")
-_PROBE_NAME: Final = "store.json"
+MAX_JOB_AGE: Final = timedelta(days=8)
+"""A job older than this when it is submitted is not found by `list_jobs_since`."""
+
+_LIST_RETRIES: Final = 4
+_RETRY_DELAY: Final = timedelta(milliseconds=500)
 
 
 class Journal:
@@ -52,37 +62,81 @@ class Journal:
 
     async def create(self, entry: JournalEntry) -> bool:
         """Create an entry; return False if it exists: then a submit may have been paid."""
-        name, content = entry_name(entry.job, entry.number), encode_entry(entry)
+        name, content = entry_name(attempts_prefix(entry.job), entry.number), encode_entry(entry)
         return await self._call("create", lambda: self._objects.create(name, content))
 
     async def list_attempts(self, job: Job) -> tuple[Attempt, ...]:
         """Return the job's submits, in order."""
         prefix = attempts_prefix(job)
-        found = await self._call("list", lambda: self._objects.list(prefix))
-        return parse_attempts(each.name for each in found)
+        return parse_attempts(each.name for each in await self._list(prefix))
 
-    async def read_entry(self, job: Job, number: int) -> JournalEntry | None:
-        """Return an entry; None if it is incomplete or absent."""
-        content = await self._read(entry_name(job, number))
+    async def read_entry(self, prefix: str, number: int) -> JournalEntry | None:
+        """Return an entry; None if it is incomplete or absent. `prefix`: `attempts_prefix`."""
+        content = await self._read(entry_name(prefix, number))
         return None if content is None else decode_entry(content)
 
-    async def read_answer(self, job: Job, number: int, outcome: Outcome) -> JournalAnswer | None:
+    async def read_answer(self, prefix: str, number: int, outcome: Outcome) -> JournalAnswer | None:
         """Return an answer; None if it is incomplete or absent."""
-        content = await self._read(answer_name(job, number, outcome))
+        content = await self._read(answer_name(prefix, number, outcome))
         return None if content is None else decode_answer(content)
+
+    async def list_jobs_since(self, since: datetime) -> Mapping[str, tuple[Attempt, ...]]:
+        """Return the submits of all jobs that had one written since then, by `attempts_prefix`.
+
+        `since` is by the journal's clock. Jobs that are older than `MAX_JOB_AGE` are left out.
+        """
+        first, last = (since - MAX_JOB_AGE).date(), self._clock.now().date()
+        days = [first + timedelta(days=number) for number in range((last - first).days + 2)]
+        names: dict[str, list[str]] = {}
+        changed: set[str] = set()
+        for day in days:
+            for info in await self._list_again(day_prefix(day)):
+                prefix = prefix_of(info.name)
+                names.setdefault(prefix, []).append(info.name)
+                if info.modified_at >= since:
+                    changed.add(prefix)
+        return {prefix: parse_attempts(names[prefix]) for prefix in sorted(changed)}
+
+    async def load_position(self) -> StorePosition | None:
+        """Return the furthest position of the store that was written; None if none was."""
+        content = await self._read(POSITION)
+        return None if content is None else decode_position(content)
+
+    async def save_position(self, position: StorePosition) -> None:
+        """Write the store's position, unless the journal has a further one of the same store."""
+        held = await self.load_position()
+        if held is not None and held.store_id == position.store_id and position.is_behind(held):
+            return
+        content = encode_position(position)
+        await self._call("position", lambda: self._objects.replace(POSITION, content))
 
     async def answer(self, job: Job, number: int, answer: JournalAnswer) -> None:
         """Write the answer beside an entry. Repeating it changes nothing."""
-        name, content = answer_name(job, number, answer.outcome), encode_answer(answer)
+        name, content = (
+            answer_name(attempts_prefix(job), number, answer.outcome),
+            encode_answer(answer),
+        )
         await self._call("answer", lambda: self._objects.create(name, content))
 
     async def probe(self) -> None:
         """Find out whether the journal answers."""
-        await self._read(_PROBE_NAME)
+        await self._read(POSITION)
 
     async def close(self) -> None:
         """Free everything."""
         await self._objects.close()
+
+    async def _list(self, prefix: str) -> Sequence[ObjectInfo]:
+        return await self._call("list", lambda: self._objects.list(prefix))
+
+    async def _list_again(self, prefix: str) -> Sequence[ObjectInfo]:
+        """As `_list`, but repeat a call that fails: one of many must not cost all the others."""
+        for _ in range(_LIST_RETRIES):
+            try:
+                return await self._list(prefix)
+            except JournalUnavailable:
+                await self._clock.sleep(_RETRY_DELAY)
+        return await self._list(prefix)
 
     async def _read(self, name: str) -> bytes | None:
         return await self._call("read", lambda: self._objects.read(name))

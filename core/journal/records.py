@@ -21,8 +21,11 @@ from core.jobs.job import Job
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
 from core.store.codecs import JOB_CODEC
+from core.store.identity import StorePosition
 
 ENTRIES: Final = "entries/"
+POSITION: Final = "store.json"
+"""The furthest position of the store that the journal belongs to."""
 _ENTRY: Final = "entry"
 _FORMAT: Final = 1
 
@@ -73,6 +76,7 @@ class JournalAnswer:
 
 
 _ANSWERS: Final = TypeAdapter(JournalAnswer)
+_POSITIONS: Final = TypeAdapter(StorePosition)
 
 
 def day_prefix(day: date) -> str:
@@ -90,19 +94,25 @@ def attempts_prefix(job: Job) -> str:
     return f"{day_prefix(job.created_at.date())}{shard}/{job.id}."
 
 
-def entry_name(job: Job, number: int) -> str:
-    """Return the name of an entry."""
-    return f"{attempts_prefix(job)}{number}.{_ENTRY}"
+def entry_name(prefix: str, number: int) -> str:
+    """Return the name of an entry. `prefix`: `attempts_prefix` of its job."""
+    return f"{prefix}{number}.{_ENTRY}"
 
 
-def answer_name(job: Job, number: int, outcome: Outcome) -> str:
+def answer_name(prefix: str, number: int, outcome: Outcome) -> str:
     """Return the name of the answer beside an entry."""
-    return f"{attempts_prefix(job)}{number}.{outcome}"
+    return f"{prefix}{number}.{outcome}"
 
 
-def job_id_of(name: str) -> str:
-    """Return the id of the job of an entry or answer."""
-    return name.rpartition("/")[2].partition(".")[0]
+def prefix_of(name: str) -> str:
+    """Return the `attempts_prefix` of the job of an entry or answer."""
+    folder, _, file = name.rpartition("/")
+    return f"{folder}/{file.partition('.')[0]}."
+
+
+def job_id_of(prefix: str) -> str:
+    """Return the id of the job with this `attempts_prefix`."""
+    return prefix.rpartition("/")[2].removesuffix(".")
 
 
 def parse_attempts(names: Iterable[str]) -> tuple[Attempt, ...]:
@@ -163,3 +173,13 @@ def decode_answer(content: bytes) -> JournalAnswer | None:
         return _ANSWERS.validate_json(content)
     except ValueError:
         return None
+
+
+def encode_position(position: StorePosition) -> bytes:
+    """Return a position as JSON."""
+    return _POSITIONS.dump_json(position, exclude_defaults=True)
+
+
+def decode_position(content: bytes) -> StorePosition:
+    """Parse a position. Raises pydantic's `ValidationError`."""
+    return _POSITIONS.validate_json(content)

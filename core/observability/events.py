@@ -265,6 +265,28 @@ class JournalReconnected:
     downtime: timedelta
 
 
+@dataclass(frozen=True, slots=True)
+class SubmitsStopped:
+    """The store is not the known one, or went back: no submit leaves. `status` is the reason."""
+
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitsResumed:
+    """The journal was compared with the store, and submits may leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobReconciled:
+    """The store learnt from the journal what it lacked of a job."""
+
+    job_id: str
+    difference: str
+    detail: str
+
+
 WARNING_CODES: Final = frozenset(
     {
         "balance_fetch_failed",
@@ -292,6 +314,7 @@ WARNING_CODES: Final = frozenset(
         "run_times_invalid",
         "run_times_refresh_failed",
         "second_acceptance",
+        "store_check_failed",
     }
 )
 
@@ -366,6 +389,9 @@ Event = (
     | JournalCalled
     | JournalDisconnected
     | JournalReconnected
+    | SubmitsStopped
+    | SubmitsResumed
+    | JobReconciled
     | OperationalWarning
 )
 Emit = Callable[[Event], None]

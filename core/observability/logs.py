@@ -26,6 +26,7 @@ from core.observability.events import (
     Event,
     JobAdmitted,
     JobPolled,
+    JobReconciled,
     JournalCalled,
     JournalDisconnected,
     JournalReconnected,
@@ -33,6 +34,7 @@ from core.observability.events import (
     RedisAnswered,
     RedisDisconnected,
     RedisReconnected,
+    SubmitsStopped,
     UpstreamCalled,
 )
 from core.observability.log_context import current_log_context
@@ -55,6 +57,8 @@ _LEVELS_OF: Final[Mapping[type[Event], int]] = {
     JournalCalled: _NEVER,
     JournalDisconnected: _E,
     JournalReconnected: _W,
+    SubmitsStopped: _E,
+    JobReconciled: _W,
     RedisAnswered: _NEVER,
     RedisReconnected: _W,
     RedisDisconnected: _E,

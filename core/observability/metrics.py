@@ -27,6 +27,7 @@ from core.observability.events import (
     EndpointDisabled,
     JobAdmitted,
     JobPolled,
+    JobReconciled,
     JobTransitioned,
     JournalCalled,
     JournalDisconnected,
@@ -424,7 +425,7 @@ _UPSTREAM: Final = (
 
 # --------------------------------------------------------------------------------------- journal
 
-JOURNAL_OPERATIONS: Final = ("create", "answer", "list", "read")
+JOURNAL_OPERATIONS: Final = ("create", "answer", "list", "read", "position")
 
 _JOURNAL: Final = (
     _gauge(
@@ -440,6 +441,19 @@ _JOURNAL: Final = (
         (),
         on(JournalDisconnected, value=lambda _: 0),
         on(JournalReconnected),
+    ),
+    _gauge(
+        "gateway_submits_allowed",
+        _WORKER,
+        "1 while Redis is the known store and has forgotten nothing, else 0: no submit leaves.",
+        (),
+    ),
+    _counter(
+        "gateway_jobs_reconciled_total",
+        _WORKER,
+        "Jobs of which Redis lacked something that the journal knows.",
+        (closed_label("difference", "attach", "second_acceptance", "restore"),),
+        on(JobReconciled, lambda event: (event.difference,)),
     ),
     _histogram(
         "gateway_journal_call_duration_seconds",

@@ -12,11 +12,13 @@ from core.clock import MILLISECOND, to_ms
 from core.deduplication.coalescing import COST_SOURCE_CACHE, first_deadline, next_follower_poll_at
 from core.errors import (
     CallerError,
+    GatewayError,
     IdempotencyKeyMissing,
     IdempotencyMismatch,
     NotFound,
     NotPermitted,
     RequestDeleted,
+    StoreUnknown,
     Unauthenticated,
 )
 from core.jobs.job import FollowUp, JobRecord, JobState, PublicStatus
@@ -48,7 +50,8 @@ _PLACEHOLDER_TIME_JSON: Final = b"2000-01-01T00:00:00Z"
 _CLOSING_BRACE: Final = -1
 _LIMITED: Final = b"limited "
 
-REJECTION_ERRORS: Final[dict[str, type[CallerError]]] = {
+REJECTION_ERRORS: Final[dict[str, type[GatewayError]]] = {
+    "store_unknown": StoreUnknown,
     "unauthenticated": Unauthenticated,
     "not_permitted": NotPermitted,
     "not_found": NotFound,

@@ -55,7 +55,9 @@ class BatchStore:
         all_or_nothing = admission.batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
         call = AdmissionScriptCall(admission.admissions, all_or_nothing, admission)
         arguments = admission_arguments(call, self._clock.now())
-        answers = await self._scripts.call("admit_jobs", admission_keys(call), arguments)
+        answers = await self._scripts.call(
+            "admit_jobs", admission_keys(call), arguments, replicated=True
+        )
         status = answers[0][0]
         raise_if_rejected(status)
         if status == b"replayed":

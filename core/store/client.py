@@ -33,6 +33,20 @@ STORE_ERRORS: Final = (RedisError, OSError, TimeoutError, EOFError)
 """What redis-py raises when Redis is unavailable; for code that gives redis-py to a library."""
 
 
+REPLICATION_TIMEOUT: Final = timedelta(milliseconds=500)
+"""How long a write waits for its replicas. Commands behind it on the connection wait too."""
+
+
+def _ms(span: timedelta) -> int:
+    return span // timedelta(milliseconds=1)
+
+
+def _retrieve_exception(reply: asyncio.Future[Any]) -> None:
+    """Keep asyncio from logging an exception that no caller was left to get."""
+    if not reply.cancelled():
+        reply.exception()
+
+
 def ttl_seconds(span: timedelta) -> int:
     """Return a span in whole seconds, as Redis's EXPIRE takes it."""
     return int(span.total_seconds())
@@ -104,13 +118,17 @@ class RedisClient:
         source: ConnectionSource,
         observer: RoundTripObserver | None = None,
         setting: str = REDIS_URL,
+        replicas: int = 0,
     ) -> None:
         """Take connections from `source`; `observer` gets the duration of each round trip.
 
-        `setting` is the one that names the server, for operators.
+        `setting` is the one that names the server, for operators. `replicas`: how many must have
+        a write of `execute_replicated`.
         """
         self._source = source
         self._setting = setting
+        self._replicas = replicas
+        self._unsent_wait: PendingCommand | None = None
         self._observer = observer
         self._unsent: deque[PendingCommand] = deque()
         self._connection: RedisConnection | None = None
@@ -151,6 +169,26 @@ class RedisClient:
             self._send_scheduled = True
             loop.call_soon(self._send)
         return await pending.reply
+
+    async def execute_replicated(self, *command: Argument) -> Any:  # noqa: ANN401 - as `execute`
+        """As `execute`, and return only once `replicas` replicas have what the command wrote.
+
+        Raises `StoreTimeout` if they do not have it in time: a fail-over may lose it. All such
+        commands of one write share one WAIT, which follows them on the same connection: on another
+        one it could ask another server.
+        """
+        if not self._replicas:
+            return await self.execute(*command)
+        if self._unsent_wait is None:
+            wait = _pack_command(("WAIT", self._replicas, _ms(REPLICATION_TIMEOUT)))
+            self._unsent_wait = PendingCommand(wait, asyncio.get_running_loop().create_future())
+            # It has no waiter if the command itself fails.
+            self._unsent_wait.reply.add_done_callback(_retrieve_exception)
+        acknowledged = self._unsent_wait.reply
+        answer = await self.execute(*command)
+        if await asyncio.shield(acknowledged) < self._replicas:
+            raise StoreTimeout("Too few replicas of the store have it.", retry_after=RETRY_AFTER)
+        return answer
 
     async def execute_or_none(self, *command: Argument) -> Any | None:  # noqa: ANN401 - as `execute`
         """As `execute`, but None if Redis rejects the command: managed servers disable some."""
@@ -205,6 +243,9 @@ class RedisClient:
             return
         batch = [pending for pending in self._unsent if not pending.reply.done()]
         self._unsent.clear()
+        if batch and self._unsent_wait is not None:
+            batch.append(self._unsent_wait)
+        self._unsent_wait = None
         if batch:
             self.round_trips += 1
             self.commands += len(batch)
@@ -215,6 +256,9 @@ class RedisClient:
     ) -> None:
         cancelled = isinstance(error, asyncio.CancelledError)
         why = None if cancelled else f"The store does not answer ({type(error).__name__})."
+        if self._unsent_wait is not None:
+            self._unsent.append(self._unsent_wait)
+            self._unsent_wait = None
         unsent: type[StoreUnavailable] = StoreUnavailable
         if isinstance(error, UnsupportedServer):
             unsent, why, operator_detail = StoreUnsupported, str(error), str(error)

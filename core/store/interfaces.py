@@ -39,6 +39,7 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
 from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
@@ -82,6 +83,8 @@ class JobRepository(Protocol):
     async def load_submission(self, job: Job) -> Submission | None: ...
 
     async def store(self, change: Change) -> WriteResult: ...
+
+    async def restore(self, restoration: Restoration) -> bool: ...
 
     async def load_successor(self, job_id: str) -> Job | None: ...
 

@@ -11,14 +11,19 @@ from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.errors import CallerError, RecordUnreadable
-from core.jobs.job import Job, JobRecord, JobState, WaitingFor
-from core.jobs.query import score_of
+from core.jobs.job import Job, JobRecord, JobState, Trigger, WaitingFor
+from core.jobs.query import reference_score, score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
 from core.money import MicroUsd
 from core.quotas import CallRate
-from core.retention import RESULT_GRACE_PERIOD, RETENTION
+from core.retention import (
+    DAY_USAGE_RETENTION,
+    MONTH_USAGE_RETENTION,
+    RESULT_GRACE_PERIOD,
+    RETENTION,
+)
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
@@ -42,6 +47,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
+from core.transactions.restoration import Restoration
 
 _RESULT_TTL: Final = ttl_seconds(RETENTION)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -118,7 +124,9 @@ class JobStore:
         call = AdmissionScriptCall((admission,))
         arguments = admission_arguments(call, self._clock.now())
         (admitted,) = parse_admission_answer(
-            await self._scripts.call("admit_jobs", admission_keys(call), arguments)
+            await self._scripts.call(
+                "admit_jobs", admission_keys(call), arguments, replicated=not admission.dry_run
+            )
         )
         if isinstance(admitted, CallerError):
             raise admitted
@@ -229,6 +237,8 @@ class JobStore:
             _update_arguments(change, message, now),
             new_delivery_keys(change.deliveries),
             new_delivery_arguments(change.deliveries, now),
+            # What a claim allows costs money: a fail-over must not forget the claim.
+            replicated=change.trigger is Trigger.CLAIMED,
         )
         return WriteResult(result.decode())
 
@@ -241,6 +251,15 @@ class JobStore:
             new_delivery_arguments(change.deliveries, now),
         )
         return WriteResult(result.decode())
+
+    async def restore(self, restoration: Restoration) -> bool:
+        """Store a job again that the store has forgotten; return False if it is there."""
+        result = await self._scripts.call_by_name(
+            "restore_job",
+            _restoration_keys(restoration),
+            _restoration_arguments(restoration, self._clock.now()),
+        )
+        return WriteResult(result.decode()) is WriteResult.STORED
 
     async def load_successor(self, job_id: str) -> Job | None:
         """Return the follower with the latest deadline; None if the job has no followers."""
@@ -345,7 +364,11 @@ def _common_keys(job: Job) -> dict[str, str]:
 
 def _stamp_of(job: Job) -> int:
     """Return when the record was made, in microseconds: it distinguishes equal versions."""
-    return (job.updated_at - _EPOCH) // timedelta(microseconds=1)
+    return _stamp(job.updated_at)
+
+
+def _stamp(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)
 
 
 def _usage_keys(job: Job) -> list[str]:
@@ -478,3 +501,44 @@ def _next_run_argument(before: Job, after: Job) -> Argument:
     if after.next_run_at is None:
         return ""
     return "keep" if after.next_run_at == before.next_run_at else to_ms(after.next_run_at)
+
+
+def _restoration_keys(restoration: Restoration) -> dict[str, str]:
+    job, used = restoration.job, restoration.submission.idempotency
+    day, month = _usage_keys(job)
+    return {
+        "job": keys.job(job.id),
+        "timeline": keys.timeline(job.id),
+        "due": keys.DUE,
+        "states": keys.STATE_COUNTS,
+        "in_doubt": keys.IN_DOUBT,
+        "day": day,
+        "month": month,
+        "idempotency": keys.STORE if used is None else keys.idempotency(job.tenant, used.digest),
+    }
+
+
+def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str, Argument]:
+    job, submission = restoration.job, restoration.submission
+    used = submission.idempotency
+    return {
+        "id": job.id,
+        "version": job.version,
+        "stamp": _stamp_of(job),
+        "claimed_stamp": _stamp(job.sent_at or job.created_at),
+        "doc": JOB_CODEC.encode(job),
+        "entry": TIMELINE_ENTRY_CODEC.encode(restoration.entry),
+        "state": job.state,
+        "now": to_ms(now),
+        "due_at": to_ms(job.next_run_at or now),
+        "input": submission.input,
+        "reserved": int(submission.reserved),
+        "tenant_name": job.tenant,
+        "model": job.model_id,
+        "index_score": score_of(job),
+        "reference": "" if job.reference is None else reference_score(job.reference),
+        "status": job.status,
+        "day_ttl": ttl_seconds(DAY_USAGE_RETENTION),
+        "month_ttl": ttl_seconds(MONTH_USAGE_RETENTION),
+        "idempotency_value": "" if used is None else f"{used.fingerprint} {job.id}",
+    }

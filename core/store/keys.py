@@ -239,6 +239,12 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: any worker's heartbeat, an hour later",
         "worker processes by last heartbeat (ms)"),
+    KeySpec("store", "gw:store", "hash", KeyOwner.GATEWAY,
+        _FOREVER, _FIXED_SIZE,
+        "identity and epoch of this store, number of claims of submits, and since when it must be "
+        "compared with the journal, if it went back (ms)"),
+    KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
+        "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
 )
@@ -281,6 +287,8 @@ CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
+STORE: Final = LUA_NAMES["store"]
+STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]

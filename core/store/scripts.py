@@ -147,22 +147,36 @@ class LuaScripts:
         self._client = client
         self._scripts = scripts
 
-    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:  # noqa: ANN401 - Redis answers in many types
+    async def call(
+        self,
+        name: str,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        replicated: bool = False,
+    ) -> Any:  # noqa: ANN401 - Redis answers in many types
         """Run a script, with keys and arguments in its header's order.
 
         A script that Redis lacks has not run, so that sending its text then cannot run it twice.
+        `replicated`: see `RedisClient.execute_replicated`.
         """
         script = self._scripts[name]
         script.check_call(keys, arguments)
-        return await self._run(script, keys, arguments)
+        return await self._run(script, keys, arguments, replicated=replicated)
 
     async def _run(
-        self, script: LuaScript, keys: Sequence[str], arguments: Sequence[Argument]
+        self,
+        script: LuaScript,
+        keys: Sequence[str],
+        arguments: Sequence[Argument],
+        *,
+        replicated: bool,
     ) -> Any:  # noqa: ANN401 - as `call`
+        execute = self._client.execute_replicated if replicated else self._client.execute
         try:
-            return await self._client.execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
+            return await execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except ScriptMissing:
-            return await self._client.execute("EVAL", script.text, len(keys), *keys, *arguments)
+            return await execute("EVAL", script.text, len(keys), *keys, *arguments)
 
     async def call_by_name(
         self,
@@ -171,12 +185,17 @@ class LuaScripts:
         arguments: Mapping[str, Argument],
         more_keys: Sequence[str] = (),
         more_arguments: Sequence[Argument] = (),
+        *,
+        replicated: bool = False,
     ) -> Any:  # noqa: ANN401 - as `call`
         """Run a script with many arguments, given by the header's names; the `more` ones follow."""
         script = self._scripts[name]
         ordered_keys, ordered_arguments = script.order(keys, arguments)
         return await self._run(
-            script, [*ordered_keys, *more_keys], [*ordered_arguments, *more_arguments]
+            script,
+            [*ordered_keys, *more_keys],
+            [*ordered_arguments, *more_arguments],
+            replicated=replicated,
         )
 
     async def load(self) -> None:

@@ -9,6 +9,7 @@ from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.encryption import SecretCipher
+from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
     BatchRepository,
@@ -50,6 +51,7 @@ class Stores:
     catalogue: CatalogueRepository
     run_times: RunTimeRepository
     heartbeats: HeartbeatRepository
+    identity: StoreIdentityRepository
 
 
 def open_stores(
@@ -72,4 +74,5 @@ def open_stores(
         catalogue=CatalogueStore(client, scripts),
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
+        identity=StoreIdentity(client, scripts),
     )

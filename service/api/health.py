@@ -26,7 +26,9 @@ NOT_SEEN: Final = "not_seen"
 UNCHECKED: Final = "unchecked"
 REFUSED: Final = "refused"
 FAILING: Final = "failing"
-UNREADY_TO_SUBMIT: Final = frozenset({NO_ANSWER, NOT_SEEN, REFUSED})
+UNKNOWN: Final = "unknown"
+"""Redis is empty: it has neither an identity nor a tenant."""
+UNREADY_TO_SUBMIT: Final = frozenset({NO_ANSWER, UNKNOWN, NOT_SEEN, REFUSED})
 PATIENCE: Final = timedelta(seconds=2)
 """How long Redis may take: a load balancer gives up soon."""
 _ALIVE: Final = orjson.dumps({"status": OK})
@@ -93,9 +95,13 @@ async def readyz(context: Context, query: Annotated[ReadinessQuery, Query()]) ->
 async def _checks(context: AppContext) -> dict[str, str]:
     try:
         async with asyncio.timeout(PATIENCE.total_seconds()):
-            seen, breakers = await asyncio.gather(
-                context.stores.heartbeats.last_seen(), context.stores.circuit_breakers.load_all()
+            seen, breakers, position = await asyncio.gather(
+                context.stores.heartbeats.last_seen(),
+                context.stores.circuit_breakers.load_all(),
+                context.stores.identity.load(),
             )
+            if position is None and not await context.stores.tenants.list_names():
+                return {"redis": UNKNOWN, "worker": UNCHECKED, "upstream": UNCHECKED}
     except (StoreUnavailable, TimeoutError):
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = context.clock.now() - context.policy.worker_timeout

@@ -4,18 +4,22 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final
+from random import Random
+from typing import Any, Final
 
 from core.clock import Clock
-from core.jobs.job import TRANSITIONS, CancelOutcome, Job, JobState
+from core.jobs.job import TRANSITIONS, CancelOutcome, Job, JobState, Trigger
 from core.observability.events import Event
 from core.store.codecs import JOB_CODEC
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
 from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.memory_store.snapshots import restore_snapshot, take_snapshot
 from tests.support.memory_store.state import MemoryState
 
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
+HISTORY: Final = 40
+"""How many changes a store may forget that goes back."""
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
 
 
@@ -44,6 +48,10 @@ class SimulationLog:
     cancels: dict[str, list[CancelOutcome]] = field(default_factory=dict)
     """Outcomes that callers' cancels returned, by job."""
 
+    approvals: Counter[str] = field(default_factory=Counter)
+    """How many resends were approved, by job, whatever the store forgot of them."""
+    rewinds: int = 0
+
     def note(self, where: str, what: object, job_id: str | None = None) -> None:
         """Add a line."""
         self.entries.append(LogEntry(self.clock.monotonic(), where, what, job_id))
@@ -65,14 +73,34 @@ class SimulationLog:
 class CheckedJobStore(MemoryJobStore):
     """Checks that each stored change is a legal transition from the record it replaces."""
 
-    def __init__(self, memory: MemoryState, log: SimulationLog) -> None:
-        """Violations are added to `log`."""
+    def __init__(
+        self, memory: MemoryState, log: SimulationLog, *, keeps_history: bool = False
+    ) -> None:
+        """Violations are added to `log`. `keeps_history`: the store can go back."""
         super().__init__(memory)
         self._log = log
+        self._keeps_history = keeps_history
+        self._history: list[dict[str, Any]] = []
         self._given_up: set[str] = set()
+
+    def go_back(self, rng: Random) -> None:
+        """Forget any number of the last changes."""
+        if not self._history:
+            return
+        steps = min(len(self._history), rng.choice((1, 2, 3, 5, 10, HISTORY)))
+        restore_snapshot(self._memory, self._history[-steps])
+        del self._history[-steps + 1 :]
+        self._log.rewinds += 1
+        self._log.note("store", f"goes back by {steps} changes")
+
+    def _remember_state(self) -> None:
+        if self._keeps_history:
+            self._history.append(take_snapshot(self._memory))
+            del self._history[:-HISTORY]
 
     async def admit(self, admission: Admission) -> AdmissionResult:
         """See `JobStore.admit`."""
+        self._remember_state()
         admitted = await super().admit(admission)
         self._log.note("store", f"admitted {admitted.cache_status}", admission.job.id)
         self._check_coalescing()
@@ -83,11 +111,14 @@ class CheckedJobStore(MemoryJobStore):
         before, after = change.before, change.after
         held, leader = self._current(after.id), self._leader_of(after.id)
         successor = None if change.successor is None else self._current(change.successor.after.id)
+        self._remember_state()
         outcome = await super().store(change)
         what = f"{before.state} v{before.version} -> {after.state} v{after.version}: {outcome} "
         if (entry := change.entry) is not None:
             what += f"[{entry.code} {entry.detail or ''}]"
         self._log.note("store", what, after.id)
+        if outcome is WriteResult.STORED and change.trigger is Trigger.RESEND_APPROVED:
+            self._log.approvals[after.id] += 1
         if outcome is WriteResult.STORED and held is not None:
             self._check_transition(held, before, after)
         if outcome is WriteResult.STORED and successor is not None and change.successor is not None:

@@ -18,6 +18,7 @@ from tests.simulation.worker import SimulatedWorker, SimulationContext
 from tests.support.memory_store.state import MemoryState
 from tests.support.upstream import LedgerEntry
 from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.reconciliation import RESTORED
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request.cancelled"})
@@ -29,7 +30,9 @@ def all_ended(around: SimulationContext, workers: Sequence[SimulatedWorker]) -> 
     if (
         memory.due
         or memory.outbox
-        or any(worker.lifetime.alive and worker.is_busy for worker in workers)
+        or any(
+            worker.lifetime.alive and (worker.is_busy or not worker.is_calm) for worker in workers
+        )
     ):
         return False
     return all(job.is_final for job in memory.all_jobs())
@@ -50,6 +53,8 @@ def violations_of(
     found += _counters_match_records(memory)
     found += _totals_match_ledger(memory)
     found += _no_unexpected_errors(around)
+    found += _no_paid_job_is_lost(around)
+    found += _ends_have_one_id(around)
     found += _no_acceptance_lost(around, workers)
     if plan.die_at is None and not plan.faults & IN_DOUBT_FAULTS:
         found += _no_doubt_without_cause(memory)
@@ -59,8 +64,9 @@ def violations_of(
 def _paid_once(around: SimulationContext, job: Job) -> Iterator[str]:
     """A job has at most one paid submit, plus one for each approved resend."""
     taken = len(around.runcomfy.entries_of_job(job.id))
-    if taken > 1 + job.resends_approved:
-        yield f"{taken} paid submits, {job.resends_approved} resends approved"
+    approved = around.log.approvals[job.id]
+    if taken > 1 + approved:
+        yield f"{taken} paid submits, {approved} resends approved"
 
 
 def _is_final(_: SimulationContext, job: Job) -> Iterator[str]:
@@ -79,6 +85,8 @@ def _has_no_follow_up(_: SimulationContext, job: Job) -> Iterator[str]:
 def _resends_were_approved(around: SimulationContext, job: Job) -> Iterator[str]:
     """Each resend has its own timeline entry; a tenant's policy resends a job only once."""
     lines = [TIMELINE_ENTRY_CODEC.decode(entry) for entry in around.stores.memory.timelines[job.id]]
+    if any(line.code == RESTORED for line in lines):
+        return  # with a new timeline
     approved = [line.detail or "" for line in lines if line.code == Trigger.RESEND_APPROVED]
     if len(approved) != job.resends_approved:
         yield f"{job.resends_approved} resends counted, approved were {approved}"
@@ -87,7 +95,12 @@ def _resends_were_approved(around: SimulationContext, job: Job) -> Iterator[str]
 
 
 def _cancel_answer_was_true(around: SimulationContext, job: Job) -> Iterator[str]:
-    """A cancel that returned `cancelled` was effective, and the record agrees."""
+    """A cancel that returned `cancelled` was effective, and the record agrees.
+
+    Not so if the store forgot it: it went back.
+    """
+    if around.log.rewinds:
+        return
     told = around.log.cancels.get(job.id, ())
     if CancelOutcome.CANCELLED in told and job.state is not JobState.CANCELLED:
         yield f"a caller was told that it is cancelled, and it is {job.state}"
@@ -245,6 +258,22 @@ def _totals_match_ledger(memory: MemoryState) -> Iterator[str]:
             yield f"{job.id}: cost {job.cost}, settled {booking.settled}"
 
 
+def _no_paid_job_is_lost(around: SimulationContext) -> Iterator[str]:
+    """Each job that RunComfy has is in the store, whatever that forgot meanwhile."""
+    for entry in around.runcomfy.ledger:
+        if around.stores.memory.job(entry.job_id) is None:
+            yield f"{entry.job_id}: RunComfy has {entry.upstream_id}, the store has no job"
+
+
+def _ends_have_one_id(around: SimulationContext) -> Iterator[str]:
+    """An end that is sent again, because the store went back, has the same webhook id."""
+    ids: dict[tuple[str, str, str], set[str]] = {}
+    for one in around.receivers.received:
+        if one.event in FINAL_EVENTS:
+            ids.setdefault((one.job_id, one.event, one.url), set()).add(one.webhook_id)
+    yield from (f"{end} was sent under {found}" for end, found in ids.items() if len(found) > 1)
+
+
 def _no_unexpected_errors(around: SimulationContext) -> Iterator[str]:
     """No step and no delivery ended in an unexpected exception."""
     for process, event in around.log.events:
@@ -255,14 +284,20 @@ def _no_unexpected_errors(around: SimulationContext) -> Iterator[str]:
 def _no_acceptance_lost(
     around: SimulationContext, workers: Sequence[SimulatedWorker]
 ) -> Iterator[str]:
-    """An acceptance that a process received is on record, unless the process died then."""
+    """An acceptance that a process received is on record, unless the process died then.
+
+    A store that went back before the journal took the answer has the job in doubt.
+    """
+    if around.log.rewinds:
+        return
     survivors = {worker.lifetime.name for worker in workers if worker.lifetime.alive}
     timelines = around.stores.memory.timelines
     for process, event in around.log.events:
         if not isinstance(event, SubmitAnswered) or event.upstream_id is None:
             continue
         words = (
-            TIMELINE_ENTRY_CODEC.decode(entry).detail or "" for entry in timelines[event.job_id]
+            TIMELINE_ENTRY_CODEC.decode(entry).detail or ""
+            for entry in timelines.get(event.job_id, ())
         )
         known = any(event.upstream_id in detail.split() for detail in words)
         if process in survivors and not known:

@@ -23,6 +23,8 @@ class Fault(StrEnum):
     """The journal refuses a call."""
     JOURNAL_ANSWER_LOST = auto()
     """The journal carries out a call, and its answer is lost."""
+    STORE_REWINDS = auto()
+    """The store goes back by any number of changes."""
     WAKE_MESSAGES = auto()
     """Wake-up messages are lost, repeated or late."""
     LOST_BEFORE = auto()
@@ -83,6 +85,7 @@ IN_DOUBT_FAULTS: Final = frozenset(
         Fault.STORE_UNAVAILABLE,
         Fault.STORE_PARTITIONED,
         Fault.STORE_LATE,
+        Fault.STORE_REWINDS,
         Fault.LOST_BEFORE,
         Fault.LOST_AFTER,
     }

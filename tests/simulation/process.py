@@ -5,6 +5,7 @@ All that a process awaits passes through here: after its death nothing of it has
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -12,18 +13,20 @@ from typing import Final, TypeVar
 
 from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
-from core.errors import StoreTimeout, StoreUnavailable
+from core.errors import NotFound, StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable, ObjectInfo
 from core.quotas import CallRate
 from core.store.deliveries import AttemptWriteResult
+from core.store.identity import StorePosition
 from core.store.jobs import JobView, Projection
 from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
 from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
@@ -93,6 +96,8 @@ class StoreAvailability:
         self._clock = clock
         self._chance = chance
         self._active = active
+        self.go_back: Callable[[Random], None] = lambda _: None
+        """Lets the store forget its last changes."""
         self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
 
     def is_down(self, process: str) -> bool:
@@ -133,6 +138,8 @@ class StoreConnection:
         if self._chance.occurs(Fault.STORE_LATE, self._rng, factor=0.2):
             self._later(command)
             raise StoreTimeout
+        if self._chance.occurs(Fault.STORE_REWINDS, self._rng, factor=0.03):
+            self._availability.go_back(self._rng)
         answer = await command()
         await self._life.checkpoint()
         if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=0.4):
@@ -151,7 +158,8 @@ class StoreConnection:
 
     def _later(self, command: Callable[[], Awaitable[T]]) -> None:
         async def carry_out() -> None:
-            await command()
+            with suppress(NotFound):  # of a job that a store which went back has forgotten
+                await command()
 
         loop = asyncio.get_running_loop()
         delay = self._rng.choice((0.1, 1.0, 6.0, 20.0)) * self._rng.random()
@@ -230,6 +238,10 @@ class ProcessJobs:
     async def load_submission(self, job: Job) -> Submission | None:
         """See `JobStore.load_submission`."""
         return await self.connection.call(lambda: self.stores.jobs.load_submission(job))
+
+    async def restore(self, restoration: Restoration) -> bool:
+        """See `JobStore.restore`."""
+        return await self.connection.call(lambda: self.stores.jobs.restore(restoration))
 
     async def load_leader(self, job: Job) -> JobRecord | None:
         """See `JobStore.load_leader`."""
@@ -362,6 +374,34 @@ class ProcessWebhooks:
     async def update(self, update: WebhookConfigUpdate) -> bool:
         """See `WebhookConfigStore.update`."""
         return await self.connection.call(lambda: self.stores.webhook_configs.update(update))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessIdentity:
+    """The store's identity, over the connection of one process."""
+
+    connection: StoreConnection
+    stores: MemoryStores
+
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None:
+        """See `StoreIdentity.load`."""
+        return await self.connection.call(lambda: self.stores.identity.load(known))
+
+    async def create(self, position: StorePosition) -> bool:
+        """See `StoreIdentity.create`."""
+        return await self.connection.call(lambda: self.stores.identity.create(position))
+
+    async def list_claims(self) -> Sequence[str]:
+        """See `StoreIdentity.list_claims`."""
+        return await self.connection.call(self.stores.identity.list_claims)
+
+    async def mark_went_back(self, compare_since: datetime) -> None:
+        """See `StoreIdentity.mark_went_back`."""
+        await self.connection.call(lambda: self.stores.identity.mark_went_back(compare_since))
+
+    async def settle(self, before: StorePosition, after: StorePosition) -> bool:
+        """See `StoreIdentity.settle`."""
+        return await self.connection.call(lambda: self.stores.identity.settle(before, after))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,16 @@ def plan_of(seed: int) -> Plan:
         seed=seed,
         workers=rng.randint(1, 3),
         jobs=rng.randint(1, 4),
-        faults=frozenset(fault for fault in Fault if rng.random() < share) - spared,
+        faults=_compatible(frozenset(fault for fault in Fault if rng.random() < share) - spared),
         intensity=rng.choice((0.1, 0.3, 0.6)),
     )
+
+
+def _compatible(faults: frozenset[Fault]) -> frozenset[Fault]:
+    """Return faults of which none makes another's invariants impossible to keep."""
+    if Fault.STORE_REWINDS in faults:
+        return faults - {Fault.IDENTICAL_REQUESTS}
+    return faults
 
 
 def main(arguments: list[str]) -> int:

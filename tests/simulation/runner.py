@@ -109,11 +109,15 @@ class SimulationRun:
         clock, chance = self._clock, self.randomness
         stores = memory_stores(clock)
         stores.memory.on_wake = self._on_wake
+        can_go_back = Fault.STORE_REWINDS in self._plan.faults
+        jobs = CheckedJobStore(stores.memory, self.log, keeps_history=can_go_back)
+        availability = StoreAvailability(clock, chance, self._active)
+        availability.go_back = jobs.go_back
         return SimulationContext(
             clock=clock,
             randomness=chance,
-            store_availability=StoreAvailability(clock, chance, self._active),
-            stores=replace(stores, jobs=CheckedJobStore(stores.memory, self.log)),
+            store_availability=availability,
+            stores=replace(stores, jobs=jobs),
             runcomfy=FakeRunComfy(clock, RandomUpstreamBehavior(chance, clock, self._active)),
             receivers=SimulatedReceivers(chance, clock, chance.stream("receivers")),
             log=self.log,

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import inf
@@ -20,6 +21,7 @@ from tests.simulation.plan import SeededRandomness
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
+    ProcessIdentity,
     ProcessJobs,
     ProcessLifetime,
     ProcessObjects,
@@ -38,11 +40,14 @@ from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.partial_stores import partial_stores
 from tests.support.upstream import FakeRunComfy
+from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.reconciliation import Reconciler
+from worker.jobs.store_guard import StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
@@ -53,6 +58,8 @@ from worker.webhooks.transport import DeliveryTransport
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
+MIN_CALM_CHECKS: Final = 3
+IDLE_TICK: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +137,14 @@ class SimulatedWorker:
         self._watcher = self._loop_of_steps(line)
         self._courier = self._loop_of_deliveries()
         self._tasks: list[asyncio.Task[None]] = []
+        self._calm_checks = 0
 
     def start(self) -> None:
         """Watch and deliver in the background."""
         self._tasks = [
             asyncio.create_task(self._watcher.run()),
             asyncio.create_task(self._courier.run()),
+            asyncio.create_task(self._check_store()),
         ]
 
     async def wake(self, job_id: str, version: int) -> None:
@@ -152,10 +161,25 @@ class SimulatedWorker:
         """The number of steps and deliveries in progress."""
         return self._watcher.in_flight + self._courier.in_flight
 
+    @property
+    def is_calm(self) -> bool:
+        """Whether it found the store current after the last fault."""
+        return self._calm_checks >= MIN_CALM_CHECKS
+
     def stop(self) -> None:
         """Stop the loops of a dead worker."""
         for task in self._tasks:
             task.cancel()
+
+    async def _check_store(self) -> None:
+        """Check the store each second, until it was found current a few times without faults."""
+        chance = self._context.randomness
+        while True:
+            with suppress(StoreUnavailable):
+                await self._paid.write_answers()
+                await self._guard.run_once(self._reconciler)
+                self._calm_checks += chance.faults_ended and self._guard.is_open
+            await self._clock.sleep(IDLE_TICK if self.is_calm else TICK)
 
     async def _claim_jobs(self, room: int) -> Sequence[Job]:
         await self._context.due.wait(self._context.stores.memory.due)
@@ -187,8 +211,20 @@ class SimulatedWorker:
             self._emit,
             JOURNAL_TIMEOUT,
         )
-        paid = PaidSubmitter(upstream, journal, clock, ids, self._policy.lease)
+        guard = StoreGuard(ProcessIdentity(line, around.stores), journal, clock, ids, self._emit)
+        paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
+        self._paid = paid
         submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)
+        self._guard, self._reconciler = (
+            guard,
+            Reconciler(
+                stores,
+                journal,
+                AnswerWriter(stores, writer, clock, rules),
+                clock,
+                self._policy.doubt_hold,
+            ),
+        )
         lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)

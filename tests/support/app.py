@@ -21,6 +21,7 @@ from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
+from core.store.identity import StorePosition
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.cache_policy import CacheMode, CacheRule
@@ -236,6 +237,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     """An API over empty stores."""
     clock = FakeClock()
     stores = memory_stores(clock)
+    stores.memory.position = StorePosition("store")
     events: list[Event] = []
     waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS)
     stores.memory.on_job_change = waiters.job_changed

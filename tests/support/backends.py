@@ -66,6 +66,10 @@ class StoreProbe(Protocol):
         """Remove the record and its timeline, as their expiry does, and no index entry."""
         ...
 
+    async def forget_tenants(self) -> None:
+        """Remove all names of tenants."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class StoreBackend(Stores):
@@ -147,6 +151,10 @@ class MemoryProbe:
         del self._memory.jobs[job_id]
         del self._memory.timelines[job_id]
 
+    async def forget_tenants(self) -> None:
+        """See `StoreProbe`."""
+        self._memory.tenants.clear()
+
     def _ttl(self, expires_at: int | None) -> timedelta | None:
         return None if expires_at is None else timedelta(milliseconds=expires_at - self._memory.now)
 
@@ -214,6 +222,10 @@ class RedisProbe:
     async def forget_job(self, job_id: str) -> None:
         """See `StoreProbe`."""
         await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))
+
+    async def forget_tenants(self) -> None:
+        """See `StoreProbe`."""
+        await self._wire.execute("DEL", keys.TENANTS)
 
     async def _scores(self, key: str) -> dict[str, int]:
         flat = await self._wire.execute("ZRANGE", key, 0, -1, "WITHSCORES")

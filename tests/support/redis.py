@@ -35,9 +35,10 @@ def redis_policy(url: str, timeout: timedelta = TIMEOUT) -> RedisPolicy:
     return RedisPolicy(SecretStr(url), (), "", timeout, timeout)
 
 
-def redis_client(url: str, timeout: timedelta = TIMEOUT) -> RedisClient:
+def redis_client(url: str, timeout: timedelta = TIMEOUT, replicas: int = 0) -> RedisClient:
     """The product's own client, to be entered with `async with`."""
-    return RedisClient(build_connection_pool(redis_policy(url, timeout), "test"))
+    pool = build_connection_pool(redis_policy(url, timeout), "test")
+    return RedisClient(pool, replicas=replicas)
 
 
 async def every_key(wire: RedisClient) -> list[str]:

@@ -24,7 +24,7 @@ from core.upstream_circuits import SubmitBlock
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
-from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
+from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects, StubGuard
 from tests.support.partial_stores import partial_stores
 from tests.support.records import POLICY, MidpointRandom, tenant, webhook_config
 from worker.jobs.decisions.transition import DecisionContext, Reschedule
@@ -213,6 +213,7 @@ class WorkerHarness:
     webhook_configs: StubWebhookConfigs = field(default_factory=StubWebhookConfigs)
     clock: FakeClock = field(default_factory=FakeClock)
     events: list[Event] = field(default_factory=list)
+    guard: StubGuard = field(default_factory=StubGuard)
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     """What the journal holds."""
 
@@ -224,7 +225,9 @@ class WorkerHarness:
         ids = SeededIds(Random(1))
         writer = JobWriter(stores, self.clock, self.events.append)
         self.journal = Journal(self.objects, self.clock, self._emit_rare, JOURNAL_TIMEOUT)
-        self.paid = PaidSubmitter(self.upstream, self.journal, self.clock, ids, self.policy.lease)
+        self.paid = PaidSubmitter(
+            self.upstream, self.journal, self.clock, ids, self.guard, self.policy.lease
+        )
         submitter = JobSubmitter(stores, self.paid, self.gate, writer, self.clock, context)
         self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
 

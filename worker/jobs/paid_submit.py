@@ -6,16 +6,17 @@ What the journal's entries mean is decided in `core.journal.decisions`.
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from core.clock import Clock
+from core.errors import Unavailable
 from core.ids import IdSource
 from core.jobs.job import Job
 from core.jobs.submission import Submission
 from core.journal.decisions import InDoubt, Replay, Send, SubmitStep, next_submit_step
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
-from core.journal.records import JournalAnswer, JournalEntry, Outcome
+from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix
 from worker.jobs.decisions.submit import WAITING_BY_SCOPE
 from worker.ports import (
     Accepted,
@@ -46,6 +47,12 @@ _WORKER_LOST: Final = Fault(
 _WORKER_LOST_BEFORE: Final = Fault(
     "worker_lost", "The worker stopped before it sent the submit; the journal has no entry of it."
 )
+_STORE_WENT_BACK: Final = Fault(
+    "store_went_back", "Redis went back to an earlier state, or is another one; nothing was sent."
+)
+_INPUT_LOST: Final = Fault(
+    "input_lost", "Redis lost the job, and the journal may not keep its input; nothing was sent."
+)
 _TOO_LATE: Final = Fault(
     "claim_expired", "The claim of the submit ran out before it was sent; nothing was sent."
 )
@@ -61,6 +68,15 @@ class SentSubmit:
     """Nothing was sent now: this is what the journal knows of an earlier submit."""
 
 
+class SubmitGuard(Protocol):
+    """Whether the store can be trusted. See `worker.jobs.store_guard.StoreGuard`."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    async def allows_submit(self) -> bool: ...
+
+
 class PaidSubmitter:
     """Sends a submit after its entry was created, and writes the answer beside it.
 
@@ -73,6 +89,7 @@ class PaidSubmitter:
         journal: Journal | None,
         clock: Clock,
         ids: IdSource,
+        guard: SubmitGuard,
         lease: timedelta,
     ) -> None:
         """A submit that could not be sent within `lease` after its claim is not sent."""
@@ -80,34 +97,45 @@ class PaidSubmitter:
         self._journal = journal
         self._clock = clock
         self._ids = ids
+        self._guard = guard
         self._lease = lease
         self._unwritten: dict[tuple[str, int], tuple[Job, JournalAnswer]] = {}
 
     @property
     def is_blocked(self) -> bool:
-        """Whether no submit can leave now, because the journal has just failed to answer."""
+        """Whether no submit can leave now: the journal has failed, or the store went back."""
+        if not self._guard.is_open:
+            return True
         return self._journal is not None and self._journal.failed_within(JOURNAL_CHECK_DELAY)
 
     async def send(self, claimed: Job, submission: Submission) -> SentSubmit:
         """Return RunComfy's answer to a claimed submit, or what the journal knows of it."""
         started = self._clock.monotonic()
+        if not await self._guard_allows():
+            return SentSubmit(NotSent(_STORE_WENT_BACK), is_replayed=True)
         if self._journal is None:
             return SentSubmit(await self._upstream.submit(claimed.model_id, submission.input))
         step = await self._open(self._journal, claimed, submission)
-        match step:
-            case InDoubt():
-                return SentSubmit(Indeterminate(_ENTRY_EXISTS), is_replayed=True)
-            case Replay(number, outcome):
-                found = await self._replay(self._journal, claimed, number, outcome)
-                return SentSubmit(found, is_replayed=True)
-            case Send(number):
-                # A process that was frozen must not spend money on a job that has moved on.
-                if self._clock.monotonic() - started >= self._lease:
-                    return await self._free(self._journal, claimed, number, NotSent(_TOO_LATE))
-                answer = await self._upstream.submit(claimed.model_id, submission.input)
-                if may_be_sent_again(answer):
-                    return await self._free(self._journal, claimed, number, answer)
-                return SentSubmit(answer, number)
+        if isinstance(step, Send):
+            is_late = self._clock.monotonic() - started >= self._lease
+            return await self._send(claimed, submission, step.number, is_late=is_late)
+        answer: SubmitAnswer = Indeterminate(_ENTRY_EXISTS)
+        if isinstance(step, Replay):
+            answer = await self._replay(self._journal, claimed, step.number, step.outcome)
+        return SentSubmit(answer, is_replayed=True)
+
+    async def _send(
+        self, claimed: Job, submission: Submission, number: int, *, is_late: bool
+    ) -> SentSubmit:
+        if not submission.input:
+            return SentSubmit(Rejected(_INPUT_LOST), is_replayed=True)
+        # A process that was frozen must not spend money on a job that has moved on.
+        if is_late:
+            return await self._free(claimed, number, NotSent(_TOO_LATE))
+        answer = await self._upstream.submit(claimed.model_id, submission.input)
+        if may_be_sent_again(answer):
+            return await self._free(claimed, number, answer)
+        return SentSubmit(answer, number)
 
     async def record(self, claimed: Job, sent: SentSubmit) -> None:
         """Write the answer beside its entry, or keep it for later while the journal is away."""
@@ -129,7 +157,7 @@ class PaidSubmitter:
         step = next_submit_step(await self._journal.list_attempts(job), job.resends_approved)
         match step:
             case Replay(number, outcome):
-                answer = await self._journal.read_answer(job, number, outcome)
+                answer = await self._journal.read_answer(attempts_prefix(job), number, outcome)
                 return Indeterminate(_WORKER_LOST) if answer is None else replayed(answer)
             case InDoubt():
                 return Indeterminate(_WORKER_LOST)
@@ -146,6 +174,12 @@ class PaidSubmitter:
                 del self._unwritten[key]
             await self._journal.probe()
 
+    async def _guard_allows(self) -> bool:
+        try:
+            return await self._guard.allows_submit()
+        except Unavailable:
+            return False
+
     async def _open(self, journal: Journal, claimed: Job, submission: Submission) -> SubmitStep:
         """Create the entry. While the journal is away, wait: nothing has been sent."""
         entry = JournalEntry(claimed, 1, submission, self._ids.secret().hex())
@@ -160,20 +194,18 @@ class PaidSubmitter:
     ) -> SubmitAnswer:
         while True:
             try:
-                answer = await journal.read_answer(claimed, number, outcome)
+                answer = await journal.read_answer(attempts_prefix(claimed), number, outcome)
             except JournalUnavailable:
                 await self._clock.sleep(JOURNAL_RETRY_DELAY)
             else:
                 return Indeterminate(_ANSWER_UNREADABLE) if answer is None else replayed(answer)
 
-    async def _free(
-        self, journal: Journal, claimed: Job, number: int, answer: SubmitAnswer
-    ) -> SentSubmit:
+    async def _free(self, claimed: Job, number: int, answer: SubmitAnswer) -> SentSubmit:
         """Write that a submit started no work: the job's record may state it only after that."""
         recorded = recorded_answer(answer, self._clock.now())
-        while recorded is not None:
+        while self._journal is not None and recorded is not None:
             try:
-                await journal.answer(claimed, number, recorded)
+                await self._journal.answer(claimed, number, recorded)
             except JournalUnavailable:
                 await self._clock.sleep(JOURNAL_RETRY_DELAY)
             else:
@@ -189,7 +221,7 @@ async def _try_to_open(journal: Journal, first: JournalEntry) -> SubmitStep:
             return step
         following = next_submit_step(await journal.list_attempts(job), job.resends_approved)
         if isinstance(following, InDoubt):
-            entry = await journal.read_entry(job, following.number)
+            entry = await journal.read_entry(attempts_prefix(job), following.number)
             # A create whose answer was lost may have been done.
             is_own = entry is not None and entry.claim == first.claim
             return Send(following.number) if is_own else following

@@ -14,17 +14,15 @@ from core.errors import StoreTimeout, StoreUnavailable, Unavailable
 from core.jobs.job import Job, JobState
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
-from core.observability.events import OperationalWarning, SubmitAnswered
+from core.observability.events import SubmitAnswered
 from core.store.stores import Stores
-from core.tenants.tenant import DoubtPolicy
-from core.transactions.job_update import Change
-from worker.jobs.decisions import after_end, submit
+from worker.jobs.answer_writer import AnswerWriter, accepted_id_of, is_same_submit
+from worker.jobs.decisions import submit
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import JOURNAL_CHECK_DELAY, PaidSubmitter
 from worker.ports import (
     Accepted,
-    Indeterminate,
     NotSent,
     SubmitAnswer,
     SubmitGate,
@@ -50,10 +48,10 @@ class JobSubmitter:
     ) -> None:
         """At most `max_concurrent_submits` paid calls of this process are in flight."""
         self._jobs = stores.jobs
-        self._tenants = stores.tenants
         self._paid = paid
         self._gate = gate
         self._writer = writer
+        self._answers = AnswerWriter(stores, writer, clock, context)
         self._clock = clock
         self._context = context
         self._policy = context.policy
@@ -127,9 +125,9 @@ class JobSubmitter:
         while True:
             try:
                 record = await self._jobs.load(claimed.id)
-                if record is None or not _is_same_submit(record.job, claimed):
+                if record is None or not is_same_submit(record.job, claimed):
                     return None
-                return await self._apply_answer(record.job, NotSent(fault))
+                return await self._answers.apply(record.job, NotSent(fault))
             except Unavailable:
                 await self._clock.sleep(STORE_RETRY_DELAY)
 
@@ -137,42 +135,9 @@ class JobSubmitter:
         """Store a submit's answer, however long that takes: it is the only trace of money spent."""
         while True:
             try:
-                return await self._apply_answer(job, answer)
+                return await self._answers.apply(job, answer)
             except Unavailable:
                 await self._clock.sleep(STORE_RETRY_DELAY)
-
-    async def _apply_answer(self, submitted: Job, answer: SubmitAnswer) -> Job | None:
-        """Apply the answer to the job's current record: the lease may have been lost meanwhile."""
-        job = submitted
-        while True:
-            change = await self._decide(submitted, job, answer)
-            if change is None:
-                return None
-            stored = await self._writer.apply(change)
-            if stored is not None:
-                return stored
-            record = await self._jobs.load(job.id)
-            if record is None:
-                self._warn(job, "job_record_missing", _upstream_id(answer))
-                return None
-            job = record.job
-
-    async def _decide(self, submitted: Job, job: Job, answer: SubmitAnswer) -> Change | None:
-        """Decide what the answer to the submit of `submitted` means for `job`, the current record.
-
-        Only an acceptance counts beyond its own submit; other answers mean nothing for a resend.
-        """
-        is_relevant = isinstance(answer, Accepted) or _is_same_submit(submitted, job)
-        if is_relevant and job.can(submit.SUBMIT_TRIGGERS[type(answer)]):
-            policy = self._policy.doubt_policy
-            if isinstance(answer, Indeterminate):
-                policy = await self._doubt_policy(job)
-            return submit.decide_submit(job, answer, policy, self._clock.now(), self._context)
-        upstream_id = _upstream_id(answer)
-        if upstream_id is None or upstream_id == job.upstream_id:
-            return None
-        self._warn(job, "second_acceptance", upstream_id)
-        return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
 
     async def declare_lost(self, job: Job) -> Job | None:
         """Decide for a submit whose lease ran out, from the journal: its worker has died."""
@@ -181,18 +146,23 @@ class JobSubmitter:
         except JournalUnavailable:
             await self._jobs.reschedule(job, self._clock.now() + JOURNAL_CHECK_DELAY)
             return None
-        change = await self._decide(job, job, answer)
+        change = await self._answers.decide(job, job, answer)
         return None if change is None else await self._writer.apply(change)
 
     async def expire_doubt_hold(self, job: Job) -> Job | None:
-        """Apply the doubt policy to a job that no operator resolved in time."""
-        policy = await self._doubt_policy(job)
-        return await self._writer.apply(submit.decide_expired_hold(job, policy, self._clock.now()))
+        """Apply the doubt policy to a job that no operator resolved in time.
 
-    async def _doubt_policy(self, job: Job) -> DoubtPolicy:
-        tenant = await self._tenants.load(job.tenant)
-        own = tenant.doubt if tenant is not None else None
-        return own or self._policy.doubt_policy
+        The journal may have the answer: the store forgets one if it goes back.
+        """
+        try:
+            answer = await self._paid.find_answer(job)
+        except JournalUnavailable:
+            await self._jobs.reschedule(job, self._clock.now() + JOURNAL_CHECK_DELAY)
+            return None
+        if isinstance(answer, Accepted):
+            return await self._answers.apply(job, answer)
+        policy = await self._answers.doubt_policy(job)
+        return await self._writer.apply(submit.decide_expired_hold(job, policy, self._clock.now()))
 
     @asynccontextmanager
     async def _hold_lease(self, job: Job) -> AsyncIterator[None]:
@@ -225,17 +195,12 @@ class JobSubmitter:
         if await self._jobs.reschedule(job, until):
             return job
         record = await self._jobs.load(job.id)
-        if record is None or not _is_same_submit(record.job, job):
+        if record is None or not is_same_submit(record.job, job):
             return None
         if record.job.state is not JobState.SUBMITTING:
             return None
         await self._jobs.reschedule(record.job, until)
         return record.job
-
-    def _warn(self, job: Job, code: str, upstream_id: str | None) -> None:
-        self._writer.emit(
-            OperationalWarning(code=code, detail=f"upstream id {upstream_id}", job_id=job.id)
-        )
 
 
 def _submit_answered_event(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
@@ -245,19 +210,6 @@ def _submit_answered_event(job: Job, answer: SubmitAnswer) -> SubmitAnswered:
         tenant=job.tenant,
         model_id=job.model_id,
         outcome=submit.SUBMIT_TRIGGERS[type(answer)],
-        upstream_id=_upstream_id(answer),
+        upstream_id=accepted_id_of(answer),
         detail=None if fault is None else f"{fault.kind}: {fault.message}",
-    )
-
-
-def _upstream_id(answer: SubmitAnswer) -> str | None:
-    return answer.upstream_id if isinstance(answer, Accepted) else None
-
-
-def _is_same_submit(one: Job, other: Job) -> bool:
-    """Return whether two records of a job are of the same submit; each claim begins another."""
-    return (one.lease_holder, one.sent_at, one.attempts) == (
-        other.lease_holder,
-        other.sent_at,
-        other.attempts,
     )

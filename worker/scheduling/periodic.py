@@ -23,6 +23,7 @@ SYNC_CHECK_INTERVAL: Final = timedelta(seconds=15)
 CATALOGUE_CHECK_INTERVAL: Final = timedelta(seconds=2)
 """How soon a requested sync begins."""
 RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)
+STORE_CHECK_INTERVAL: Final = timedelta(seconds=1)
 JOURNAL_CHECK_INTERVAL: Final = timedelta(seconds=2)
 DISPATCH_INTERVAL: Final = timedelta(seconds=3)
 PRUNE_INTERVAL: Final = timedelta(seconds=20)

@@ -6,7 +6,7 @@ from random import Random
 from typing import Final
 
 from core.ids import IdSource
-from core.jobs.job import JobRecord
+from core.jobs.job import FINAL_STATES, PUBLIC_STATUS, JobRecord
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import DeliveryAttempted
 from core.observability.outcomes import FailureKind
@@ -16,6 +16,7 @@ from core.transactions.notifications import ENDPOINT_DISABLED, endpoint_disabled
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
+    STATUS_OF_EVENT,
     CircuitUpdate,
     Delivery,
     DeliveryAttempt,
@@ -54,6 +55,9 @@ _CONNECTION_FAILURES: Final = frozenset(
         FailureKind.RESET,
     }
 )
+
+
+_END_STATUSES: Final = frozenset(PUBLIC_STATUS[state] for state in FINAL_STATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,16 @@ class DeliveryContext:
         if endpoint_id is None or self.config is None:
             return None
         return self.config.find_endpoint(endpoint_id)
+
+
+def is_ahead_of_its_job(context: DeliveryContext) -> bool:
+    """Return whether the delivery is of an end that the job's record does not have.
+
+    That is so after Redis went back: job and delivery are forgotten together.
+    """
+    record = context.job_record
+    is_end = STATUS_OF_EVENT.get(context.delivery.event) in _END_STATUSES
+    return is_end and record is not None and not record.job.is_final
 
 
 def decide_action(

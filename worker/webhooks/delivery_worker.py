@@ -26,6 +26,7 @@ from worker.webhooks.decisions import (
     disable_endpoint,
     disable_reason,
     hold_for_endpoint,
+    is_ahead_of_its_job,
     skip_update,
 )
 from worker.webhooks.outcomes import AttemptResult
@@ -59,6 +60,8 @@ class DeliveryWorker:
     async def deliver(self, claimed: ClaimedDelivery) -> None:
         """Make the next attempt, or end or hold a delivery that cannot be sent."""
         context = await self._load_context(claimed)
+        if is_ahead_of_its_job(context):
+            return
         action = decide_action(context, self._clock.now(), self._rules.schedule)
         if isinstance(action, SkipDelivery):
             skipped = skip_update(context, action, self._clock.now())

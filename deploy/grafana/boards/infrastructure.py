@@ -106,6 +106,19 @@ INFRASTRUCTURE = Dashboard(
             runbook="journal-away",
         ),
         Panel(
+            "Submits allowed",
+            "1: Redis is the known store and has forgotten nothing. 0: no submit leaves.",
+            (
+                PromQuery("gateway_submits_allowed", "{{instance}}"),
+                PromQuery(
+                    increase("gateway_jobs_reconciled_total", "difference"), "{{difference}}"
+                ),
+            ),
+            thresholds=(1,),
+            lower_is_worse=True,
+            runbook="store-went-back",
+        ),
+        Panel(
             "Journal latency",
             "p99 of calls of the journal, by operation.",
             (

@@ -19,6 +19,7 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from core.tenants.api_keys import Credential, api_key_digest
 from tests.support.ids import SeededIds
+from tests.support.journal import StubGuard
 from tests.support.memory_store.webhooks import MemoryEventStreams
 from tests.support.records import MidpointRandom, delivery_to
 from tests.support.redis import redis_client
@@ -117,7 +118,7 @@ class CostMeter:
         )
         ids = SeededIds(Random(3))
         writer = JobWriter(stores, clock, lambda _: None)
-        paid = PaidSubmitter(self.upstream, None, clock, ids, context.policy.lease)
+        paid = PaidSubmitter(self.upstream, None, clock, ids, StubGuard(), context.policy.lease)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
         return JobProcessor(stores, self.upstream, submitter, writer, clock, context)
 

@@ -18,6 +18,7 @@ from core.errors import (
     IdempotencyMismatch,
     NotPermitted,
     RequestDeleted,
+    StoreUnknown,
     Unauthenticated,
 )
 from core.jobs.job import FollowUp, Job, JobRecord, JobState
@@ -235,6 +236,8 @@ def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
 def authenticate(memory: MemoryState, credential: Credential, scope: Scope | None) -> None:
     """Raise the error with which the key is refused, if any."""
     key = memory.keys.get(credential.digest)
+    if key is None and not memory.tenants and memory.position is None:
+        raise StoreUnknown
     if key is None or key.tenant != credential.tenant:
         raise Unauthenticated
     if key.expires_at is not None and key.expires_at <= memory.now:

@@ -6,10 +6,11 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.billing.settlement import settlement_of
+from core.billing.settlement import ReservationTotals, settlement_of
 from core.clock import to_ms
 from core.errors import NotFound, RecordUnreadable
 from core.jobs.job import Job, JobRecord, JobState, WaitingFor
+from core.jobs.query import score_of
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
@@ -18,8 +19,10 @@ from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
+from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
 from tests.support.memory_store.admission import (
     admit,
     authenticate,
@@ -37,7 +40,13 @@ from tests.support.memory_store.followers import (
 from tests.support.memory_store.job_index import forget_input, start_retention
 from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.settlement import totals_of
-from tests.support.memory_store.state import MemoryState, StoredRecord, due_members, set_score
+from tests.support.memory_store.state import (
+    JobCharges,
+    MemoryState,
+    StoredRecord,
+    due_members,
+    set_score,
+)
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
 
@@ -163,6 +172,8 @@ class MemoryJobStore:
     def _carry_out(self, row: StoredRecord, change: Change) -> WriteResult:
         memory, before, after = self._memory, change.before, change.after
         row.version, row.doc = after.version, JOB_CODEC.encode(after)
+        if after.state is JobState.SUBMITTING and before.state is not after.state:
+            memory.count_claim(after)
         row.output = change.output or row.output
         move_state_count(memory, before, after)
         if before.state is not after.state:
@@ -184,6 +195,31 @@ class MemoryJobStore:
         memory.on_job_change(after.id, after.version, ended=after.is_final)
         memory.on_due_change()
         return WriteResult.STORED
+
+    async def restore(self, restoration: Restoration) -> bool:
+        """See `JobStore.restore`."""
+        memory, job, submission = self._memory, restoration.job, restoration.submission
+        if memory.job(job.id) is not None:
+            return False
+        memory.jobs[job.id] = StoredRecord(
+            job.version, JOB_CODEC.encode(job), input=submission.input
+        )
+        memory.timelines[job.id] = [TIMELINE_ENTRY_CODEC.encode(restoration.entry)]
+        memory.states[job.state] += 1
+        if job.state is JobState.IN_DOUBT:
+            memory.in_doubt[job.id] = memory.now
+        memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
+        spans = frozenset(span.name for span in usage_windows_at(job.created_at))
+        totals = ReservationTotals(submission.reserved)
+        memory.accounts[job.id] = JobCharges(job.tenant, job.model_id, spans, totals)
+        memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
+        set_score(memory.due, job.id, job.next_run_at)
+        if (used := submission.idempotency) is not None:
+            key = (job.tenant, used.digest)
+            memory.idempotency.setdefault(key, (used.fingerprint, job.id))
+        memory.count_claim(job)
+        memory.on_due_change()
+        return True
 
     def _move_between_queues(self, before: Job, after: Job) -> None:
         """Let a job begin or end to wait for something other than its turn."""

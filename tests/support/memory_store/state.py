@@ -5,7 +5,7 @@ Instants are milliseconds, as in Redis; records are the bytes of the real codecs
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
@@ -18,6 +18,7 @@ from core.clock import Clock, to_ms
 from core.jobs.job import Job
 from core.model_changes import ModelChange
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
+from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
 from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
@@ -163,6 +164,8 @@ class MemoryState:
     completed_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
+    position: StorePosition | None = None
+    claim_log: list[str] = field(default_factory=list)
     _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last instant of the clock and its milliseconds, cached: it is read at every step."""
 
@@ -177,6 +180,14 @@ class MemoryState:
         if instant is not self._last_reading[0]:
             self._last_reading = (instant, to_ms(instant))
         return self._last_reading[1]
+
+    def count_claim(self, job: Job) -> None:
+        """Move the store's position, as each claim of a submit and each restored job does."""
+        at = job.sent_at or job.created_at
+        self.claim_log.append(f"{job.id} {at.timestamp() * 1_000_000:.0f}")
+        held = self.position
+        if held is not None:
+            self.position = replace(held, claims=held.claims + 1)
 
     def job(self, job_id: str) -> StoredRecord | None:
         """A job's row; None if expired or missing."""

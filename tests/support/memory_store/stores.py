@@ -11,6 +11,7 @@ from core.clock import Clock
 from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
 from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.identity import MemoryStoreIdentity
 from tests.support.memory_store.job_index import MemoryJobIndex
 from tests.support.memory_store.jobs import MemoryJobStore
 from tests.support.memory_store.shared_state import (
@@ -75,4 +76,5 @@ def memory_stores(clock: Clock) -> MemoryStores:
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         heartbeats=MemoryWorkerHeartbeats(memory),
+        identity=MemoryStoreIdentity(memory),
     )

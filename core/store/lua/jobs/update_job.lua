@@ -13,7 +13,7 @@
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
--- USES: webhook_config_version rewritten waiting_for
+-- USES: webhook_config_version rewritten count_claim waiting_for
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
@@ -50,6 +50,7 @@ if before ~= state then
   redis.call('HINCRBY', states, before, -1)
   redis.call('HINCRBY', states, state, 1)
   update_unsubmitted(id, before, state, now)
+  if state == 'submitting' then count_claim(id .. ' ' .. stamp) end
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
   delete_input(tenant_name, job, state)

@@ -25,6 +25,7 @@ from core.observability.events import (
     Event,
     JobAdmitted,
     JobPolled,
+    JobReconciled,
     JobTransitioned,
     JournalCalled,
     JournalDisconnected,
@@ -181,6 +182,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     ],
     JournalDisconnected("create", "away"): [MetricSample("gateway_journal_up", (), 0)],
     JournalReconnected(SECOND): [MetricSample("gateway_journal_up", (), 1)],
+    JobReconciled("req_1", "restore", ""): [
+        MetricSample("gateway_jobs_reconciled_total", ("restore",))
+    ],
     ModelChanged("a/model", ModelChangeKind.REMOVED, "", ""): [
         MetricSample("gateway_model_changes_total", ("removed",), 1)
     ],
@@ -237,6 +241,8 @@ def test_what_an_event_records(event: Event) -> None:
 def test_every_event_is_counted_or_left_out_on_purpose() -> None:
     counted = {type(event) for event in SAMPLES_OF}
     assert {kind.__name__ for kind in get_args(Event)} - {k.__name__ for k in counted} == {
+        "SubmitsResumed",  # the gauge `gateway_submits_allowed` has it
+        "SubmitsStopped",
         "AdminAction",  # the audit log has it
         "JobDeleted",  # its HTTP request is counted, and its log line has the id
         "AccountBalanceRead",  # read from Redis with the other gauges
@@ -281,6 +287,7 @@ def test_every_metric_has_a_source_or_is_recorded_by_name() -> None:
         "gateway_build_info",
         "gateway_job_subscriptions",
         "gateway_journal_enabled",
+        "gateway_submits_allowed",
         "gateway_submission_duration_seconds",
         "gateway_submissions_total",
         "gateway_worker_tasks_in_progress",

@@ -52,6 +52,8 @@ BUILT_KEYS = {
     keys.waiting_jobs("ID"): "sorted set",
     keys.WAKE_QUEUE: "sorted set",
     keys.PRUNE_LOCK: "string",
+    keys.STORE: "hash",
+    keys.STORE_CLAIMS: "list",
     keys.tenant_keys("ID"): "set",
     keys.rate("ID"): "string",
     keys.POLL_RATE: "string",

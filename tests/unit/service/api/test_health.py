@@ -87,3 +87,18 @@ async def test_ready_needs_the_store(app: AppHarness) -> None:
     app.replace_stores(heartbeats=UnavailableHeartbeats(app.stores.memory))
     unknown = {"redis": "no_answer", "worker": "unchecked", "upstream": "unchecked"}
     assert await readiness(app) == (503, unknown)
+
+
+async def test_an_empty_store_is_not_ready_and_refuses_no_key(app: AppHarness, key: str) -> None:
+    await app.stores.heartbeats.record("w1")
+    app.stores.memory.tenants.clear()
+    app.stores.memory.keys.clear()
+    app.stores.memory.position = None
+    status, checks = await readiness(app)
+    assert (status, checks["redis"]) == (503, "unknown")
+    async with app.client() as probe:
+        answer = await probe.get("/v1/requests", headers={"Authorization": f"Bearer {key}"})
+    assert answer.status_code == 503
+    assert answer.json()["code"] == "store_unknown"
+    assert answer.json()["retryable"] is True
+    assert "retry-after" in answer.headers

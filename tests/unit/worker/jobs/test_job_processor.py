@@ -8,7 +8,7 @@ import pytest
 
 from core.billing.settlement import SettlementStatus
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobState, Trigger
-from core.journal.records import entry_name
+from core.journal.records import attempts_prefix, entry_name
 from core.money import MicroUsd
 from core.observability.events import CostSettled, JobPolled, JobTransitioned, SubmitAnswered
 from core.tenants.tenant import DoubtPolicy
@@ -232,7 +232,7 @@ async def test_out_of_time_and_cancelled_in_time_is_over(
 
 
 async def test_a_submit_that_nobody_renewed_is_in_doubt(worker: WorkerHarness) -> None:
-    worker.objects.put(entry_name(job(), 1), b"")
+    worker.objects.put(entry_name(attempts_prefix(job()), 1), b"")
     after = await worker.advance(job(S.SUBMITTING))
     assert after is not None
     assert (after.state, after.next_run_at) == (S.IN_DOUBT, NOW + POLICY.doubt_hold)

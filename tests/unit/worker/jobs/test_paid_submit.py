@@ -6,7 +6,14 @@ from dataclasses import replace
 import pytest
 
 from core.jobs.job import JobState
-from core.journal.records import JournalAnswer, Outcome, encode_answer, entry_name, parse_attempts
+from core.journal.records import (
+    JournalAnswer,
+    Outcome,
+    attempts_prefix,
+    encode_answer,
+    entry_name,
+    parse_attempts,
+)
 from core.observability.events import JournalDisconnected, JournalReconnected, SubmitAnswered
 from tests.support.records import NOW, POLICY, SECOND, fault, job
 from tests.support.worker import BODY, WorkerHarness
@@ -49,7 +56,7 @@ def forget(worker: WorkerHarness) -> None:
 async def test_the_entry_is_there_before_the_submit_leaves(worker: WorkerHarness) -> None:
     async def look() -> None:
         assert outcomes(worker) == [None]
-        entry = await worker.journal.read_entry(job(), 1)
+        entry = await worker.journal.read_entry(attempts_prefix(job()), 1)
         assert entry is not None
         assert entry.submission.input == BODY
         assert entry.job == worker.jobs.job()
@@ -201,7 +208,7 @@ async def test_a_process_that_was_frozen_after_its_claim_sends_nothing(
 
 
 async def test_an_entry_that_cannot_be_read_leaves_the_job_in_doubt(worker: WorkerHarness) -> None:
-    worker.objects.put(entry_name(job(), 1), b'{"fo')
+    worker.objects.put(entry_name(attempts_prefix(job()), 1), b'{"fo')
     after = await worker.advance(job())
     assert after is not None
     assert (after.state, worker.upstream.sent) == (S.IN_DOUBT, 0)
@@ -214,10 +221,12 @@ async def died(worker: WorkerHarness, outcome: Outcome | None, *, sent: bool = T
     """Let the lease of a submit run out that has this in the journal; return the job's state."""
     claimed = job(S.SUBMITTING, lease_holder="worker-b", sent_at=NOW, attempts=1)
     if sent:
-        worker.objects.put(entry_name(claimed, 1), b"")
+        worker.objects.put(entry_name(attempts_prefix(claimed), 1), b"")
     if outcome is not None:
         content = encode_answer(JournalAnswer(outcome, NOW, "up-1"))
-        worker.objects.put(entry_name(claimed, 1).replace("entry", outcome), content)
+        worker.objects.put(
+            entry_name(attempts_prefix(claimed), 1).replace("entry", outcome), content
+        )
     await worker.lifecycle.advance(worker.jobs.add(claimed))
     return worker.jobs.job().state
 

@@ -288,6 +288,14 @@ async def test_the_event_is_the_deliverys_own(event: WebhookEventType) -> None:
     assert orjson.loads(desk.sent[0].body)["type"] == event.value
 
 
+async def test_an_end_that_the_store_has_forgotten_is_not_sent() -> None:
+    desk = DeliveryHarness(deque([OK]))
+    desk.jobs.records[DONE.id] = JobRecord(replace(DONE, state=JobState.RUNNING))
+    due = delivery(event=WebhookEventType.COMPLETED)
+    await desk.courier.deliver(ClaimedDelivery(due, EndpointCircuit()))
+    assert (desk.sent, desk.rows) == ([], [])
+
+
 def test_a_failure_keeps_the_attempts_that_went_before() -> None:
     after = delivery_after(delivery(attempts=4, version=5), BROKEN, at(5), NOW)
     assert (after.attempts, after.version, after.next_attempt_at) == (5, 6, at(5))

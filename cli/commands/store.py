@@ -1,0 +1,73 @@
+"""`gateway store …`: which Redis this is, and what it may have forgotten."""
+
+from typing import Annotated, Final
+
+import typer
+
+from cli.output import JsonOption, print_document, print_table
+from cli.run_store_command import run_store_command
+from core.clock import iso
+from core.store.identity import StorePosition
+from service.parsing.fields import parse_timestamp
+from worker.jobs.reconciliation import Finding
+
+app = typer.Typer(no_args_is_help=True, add_completion=False)
+_COLUMNS: Final = ("request_id", "difference", "detail")
+SinceOption = Annotated[
+    str | None, typer.Option(metavar="TIME", help="Compare what was submitted since then.")
+]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")]
+
+
+@app.command()
+def show(*, as_json: JsonOption = False) -> None:
+    """Show the identity and the position of Redis, and of the journal."""
+    here, journal = run_store_command(lambda store: store.positions())
+    document = {"redis": _document(here), "journal": _document(journal)}
+    print_document(document, as_json=as_json)
+
+
+@app.command()
+def init(
+    *,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="The store that the journal belongs to is lost.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an empty Redis the store of this gateway. Does nothing if it is one already."""
+    position = run_store_command(lambda store: store.init(replace=replace))
+    print_document(_document(position), as_json=as_json)
+
+
+@app.command()
+def reconcile(
+    *, since: SinceOption = None, dry_run: DryRunOption = False, as_json: JsonOption = False
+) -> None:
+    """Compare the journal with Redis, and restore what Redis has forgotten.
+
+    Workers do so by themselves when Redis went back.
+    """
+    start = None if since is None else parse_timestamp(since)
+    found = run_store_command(lambda store: store.reconcile(start, dry_run=dry_run))
+    print_table([_row(finding) for finding in found], _COLUMNS, as_json=as_json)
+
+
+def _row(finding: Finding) -> dict[str, object]:
+    return {
+        "request_id": finding.job_id,
+        "difference": finding.difference,
+        "detail": finding.detail,
+    }
+
+
+def _document(position: StorePosition | None) -> dict[str, object]:
+    if position is None:
+        return {"store_id": None}
+    return {
+        "store_id": position.store_id,
+        "epoch": position.epoch,
+        "claims": position.claims,
+        "claimed_at": iso(position.claimed_at),
+        "compare_since": iso(position.compare_since),
+    }

@@ -1,0 +1,61 @@
+"""Runs an operator's command about the store: with the journal, and what it is compared by."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, TypeVar
+
+from cli.run_command import EXIT_FAILED, audit_actor
+from cli.settings_errors import load_settings
+from core.clock import SystemClock
+from core.errors import GatewayError
+from core.ids import SystemIds
+from core.journal.objects import JournalUnavailable
+from core.journal.open import open_journal
+from core.observability.events import Event
+from core.store.client import RedisClient, build_connection_pool
+from core.store.scripts import LuaScripts, load_scripts
+from core.store.stores import open_stores
+from service.settings import ServiceSettings
+from worker.jobs.answer_writer import AnswerWriter
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_writer import JobWriter
+from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.reconciliation import Reconciler
+from worker.jobs.store_commands import StoreCommands
+
+T = TypeVar("T")
+
+
+def run_store_command(action: Callable[[StoreCommands], Coroutine[Any, Any, T]]) -> T:
+    """Return what `action` returns. An error ends the process with one line on stderr."""
+    settings = load_settings(ServiceSettings)
+    try:
+        return asyncio.run(_run(settings, action))
+    except (GatewayError, JournalUnavailable) as error:
+        print(f"gateway: {error}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
+
+
+async def _run(
+    settings: ServiceSettings, action: Callable[[StoreCommands], Coroutine[Any, Any, T]]
+) -> T:
+    clock, ids = SystemClock(), SystemIds()
+    async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
+        stores = open_stores(client, LuaScripts(client, load_scripts()), clock)
+        journal = open_journal(settings.journal, clock, _discard_event)
+        if journal is None:
+            return await action(StoreCommands(stores.identity, clock, ids))
+        context = DecisionContext(audit_actor(), LifecyclePolicy(), Random())  # noqa: S311 - spreads delays
+        writer = JobWriter(stores, clock, _discard_event)
+        answers = AnswerWriter(stores, writer, clock, context)
+        reconciler = Reconciler(stores, journal, answers, clock, context.policy.doubt_hold)
+        try:
+            return await action(StoreCommands(stores.identity, clock, ids, journal, reconciler))
+        finally:
+            await journal.close()
+
+
+def _discard_event(_: Event) -> None:
+    """Ignore an event: a command has no log beside its own output."""

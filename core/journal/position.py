@@ -1,0 +1,59 @@
+"""Decides from the store's position whether submits may leave. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+from core.store.identity import StorePosition, claim_time
+
+CLOCK_MARGIN: Final = timedelta(minutes=2)
+"""How much the clocks of workers and journal may differ."""
+MAX_LOOKBACK: Final = timedelta(days=30)
+"""How far back the journal is compared with a store that has no claim in common with it."""
+
+
+class StoreStatus(StrEnum):
+    """What a store is to a process that knows a position of it."""
+
+    NEW = "new"
+    """Neither this store nor the journal has an identity: both are used for the first time."""
+    CURRENT = "current"
+    UNKNOWN = "unknown"
+    """It has no identity, and there should be one: it is empty, or another store altogether."""
+    OTHER = "other"
+    """It is another store than the one that the journal belongs to."""
+    WENT_BACK = "went_back"
+    """It has forgotten something that was known of it."""
+
+
+def status_of(position: StorePosition | None, known: StorePosition | None) -> StoreStatus:
+    """Return the status of a store at `position`, of which `known` is the furthest one seen."""
+    if position is None:
+        return StoreStatus.NEW if known is None else StoreStatus.UNKNOWN
+    if known is not None and known.store_id != position.store_id:
+        return StoreStatus.OTHER
+    if position.compare_since is not None or (known is not None and position.is_behind(known)):
+        return StoreStatus.WENT_BACK
+    return StoreStatus.CURRENT
+
+
+def after_reconciliation(position: StorePosition, known: StorePosition | None) -> StorePosition:
+    """Return the position of a reconciled store: behind none that was seen, in a new epoch."""
+    epoch = max(position.epoch, known.epoch if known else 0) + 1
+    claims = max(position.claims, known.claims if known else 0)
+    return replace(position, epoch=epoch, claims=claims, compare_since=None, has_known=True)
+
+
+def compare_since(claims: Sequence[str], known: StorePosition | None, now: datetime) -> datetime:
+    """Return since when a store with these last claims may lack entries of the journal.
+
+    Claims after the last known one do not count: they may be of a store that had gone back already.
+    """
+    last = None if known is None else known.claimed_at
+    if last is None and known is not None:
+        return now - MAX_LOOKBACK
+    times = [claim_time(claim) for claim in claims]
+    common = [at for at in times if last is None or at <= last]
+    return max(common) - CLOCK_MARGIN if common else now - MAX_LOOKBACK

@@ -1,0 +1,124 @@
+"""The identity of the store, and its position: how far it has come.
+
+The position moves with each claim of a submit, in the claim's own script. A store whose position
+is behind one that was seen before has forgotten what happened since: it went back.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from core.clock import from_ms, to_ms
+from core.store import keys
+from core.store.client import RedisClient
+from core.store.scripts import LuaScripts
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class StorePosition:
+    """Which store this is, and how far it has come.
+
+    `claims` counts the claims of submits, and the jobs that were restored. `epoch` counts how often
+    the store went back and was reconciled.
+    """
+
+    store_id: str
+    epoch: int = 1
+    claims: int = 0
+    last_claim: str = ""
+    """The last claim: job, and time in microseconds."""
+    has_known: bool = True
+    """Whether the store still has the last claim of the position that the reader knew."""
+    compare_since: datetime | None = None
+    """The store is known to have gone back: no submit leaves until it was compared with what the
+    journal has since then."""
+
+    @property
+    def claimed_at(self) -> datetime | None:
+        """When the last submit was claimed."""
+        return None if not self.last_claim else claim_time(self.last_claim)
+
+    def is_behind(self, other: "StorePosition") -> bool:
+        """Return whether this store has forgotten something that `other`, the same store, knew."""
+        return not self.has_known or (self.epoch, self.claims) < (other.epoch, other.claims)
+
+
+def claim_time(claim: str) -> datetime:
+    """Return when a submit was claimed."""
+    return _EPOCH + timedelta(microseconds=int(claim.rpartition(" ")[2]))
+
+
+class StoreIdentityRepository(Protocol):
+    """The identity of the store. See `StoreIdentity`."""
+
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None: ...
+
+    async def list_claims(self) -> Sequence[str]: ...
+
+    async def create(self, position: StorePosition) -> bool: ...
+
+    async def mark_went_back(self, compare_since: datetime) -> None: ...
+
+    async def settle(self, before: StorePosition, after: StorePosition) -> bool: ...
+
+
+class StoreIdentity:
+    """The identity of the store, in Redis. The claims are counted by the jobs' scripts."""
+
+    def __init__(self, client: RedisClient, scripts: LuaScripts) -> None:
+        """Send commands through `client`."""
+        self._client = client
+        self._scripts = scripts
+
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None:
+        """Return the position; None if the store has no identity: it is new, or lost everything.
+
+        `known` is the furthest position that the caller has seen.
+        """
+        held = ("", "", "") if known is None else (known.epoch, known.claims, known.last_claim)
+        found = await self._scripts.call("read_position", [keys.STORE, keys.STORE_CLAIMS], held)
+        if not found:
+            return None
+        name, epoch, claims, compare_since, last_claim, has_known = found
+        return StorePosition(
+            name.decode(),
+            int(epoch),
+            int(claims),
+            last_claim.decode(),
+            bool(has_known),
+            from_ms(int(compare_since)) if compare_since else None,
+        )
+
+    async def list_claims(self) -> Sequence[str]:
+        """Return the last 1,000 claims, oldest first."""
+        found = await self._client.execute("LRANGE", keys.STORE_CLAIMS, 0, -1)
+        return [claim.decode() for claim in found]
+
+    async def create(self, position: StorePosition) -> bool:
+        """Give the store an identity; return False if it has one."""
+        created = await self._client.execute("HSETNX", keys.STORE, "id", position.store_id)
+        if created:
+            await self._client.execute(
+                "HSET", keys.STORE, "epoch", position.epoch, "claims", position.claims
+            )
+        return bool(created)
+
+    async def mark_went_back(self, compare_since: datetime) -> None:
+        """Stop the submits of all workers until `settle`. The earliest time of several counts."""
+        await self._scripts.call("mark_went_back", [keys.STORE], [to_ms(compare_since)])
+
+    async def settle(self, before: StorePosition, after: StorePosition) -> bool:
+        """Let submits leave again at the position `after`, which is behind none that was seen.
+
+        Returns False, and changes nothing, if the position is no longer `before`.
+        """
+        since = "" if before.compare_since is None else to_ms(before.compare_since)
+        settled = await self._scripts.call(
+            "settle_position",
+            [keys.STORE, keys.STORE_CLAIMS],
+            [before.epoch, before.claims, before.last_claim, since, after.epoch, after.claims],
+        )
+        return bool(settled)

@@ -1,0 +1,36 @@
+-- Stores a job again that Redis has forgotten, from the journal of paid submits. It takes the slot that it had
+-- when it was claimed, whatever the limits are now, and reserves again what it had reserved.
+-- Returns 'stored', or 'conflict' if the job is there.
+-- `idempotency_value` is '' for a job without an idempotency key; a key that was used again since stays.
+-- USES: zadd_batch concurrency publish_change unsubmitted_index job_indexes count_claim
+-- KEYS: job timeline due states in_doubt day month idempotency
+-- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
+-- ARGV: day_ttl month_ttl idempotency_value claimed_stamp
+
+if redis.call('EXISTS', job) == 1 then return 'conflict' end
+redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
+redis.call('RPUSH', timeline, entry)
+redis.call('HINCRBY', states, state, 1)
+redis.call('ZADD', due, due_at, id)
+update_unsubmitted(id, '', state, now)
+if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
+take_slots(tenant_name, model, 1)
+
+redis.call('ZADD', job_index_of(tenant_name), index_score, id)
+if reference ~= '' then redis.call('ZADD', reference_index_of(tenant_name), reference, id) end
+update_status_index(tenant_name, id, index_score, '', status)
+
+for window, ttl in pairs({ [day] = day_ttl, [month] = month_ttl }) do
+  for _, ending in ipairs({ '', '|' .. model }) do
+    redis.call('HINCRBY', window, 'jobs' .. ending, 1)
+    redis.call('HINCRBY', window, 'reserved' .. ending, reserved)
+  end
+  if redis.call('TTL', window) < 0 then redis.call('EXPIRE', window, ttl) end
+end
+if idempotency_value ~= '' and redis.call('SET', idempotency, idempotency_value, 'NX') then
+  redis.call('HSET', job, 'idempotency', idempotency)
+end
+-- Its first claim is long past: the time of the last one bounds what is compared.
+count_claim(id .. ' ' .. claimed_stamp)
+publish_change(id, version, state)
+return 'stored'

@@ -1,0 +1,224 @@
+"""The position of the store: it moves with each claim, and shows what was forgotten."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.errors import StoreUnknown, Unauthenticated
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
+from core.jobs.submission import IdempotencyRecord, Submission
+from core.money import MicroUsd
+from core.store.identity import StorePosition
+from core.tenants.limits import Limits
+from core.transactions.admission import IdempotencyClaim
+from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
+from tests.support.backends import StoreBackend
+from tests.support.store_steps import (
+    BODY,
+    SECOND,
+    admission_of,
+    admit_job,
+    apply_triggers,
+    new_job,
+    tenant_credential,
+    timeline_entry,
+)
+
+STORE = StorePosition("store-1")
+
+
+async def claim(backend: StoreBackend, job_id: str) -> Job:
+    backend.clock.move(SECOND)
+    return await apply_triggers(backend, await admit_job(backend, job_id), Trigger.CLAIMED)
+
+
+async def test_a_store_gets_one_identity(backend: StoreBackend) -> None:
+    assert await backend.identity.load() is None
+    assert await backend.identity.create(STORE)
+    assert not await backend.identity.create(StorePosition("store-2"))
+    assert await backend.identity.load() == STORE
+
+
+async def test_each_claim_moves_the_position(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    before = await backend.identity.load()
+    await claim(backend, "req_1")
+    job = await claim(backend, "req_2")
+    after = await backend.identity.load(before)
+    assert after is not None
+    assert (after.epoch, after.claims, after.has_known) == (1, 2, True)
+    assert after.claimed_at == backend.clock.now()
+    assert after.last_claim.startswith("req_2 ")
+    await apply_triggers(backend, job, Trigger.ACCEPTED)
+    assert await backend.identity.load() == after
+
+
+async def test_a_store_with_other_claims_than_known_went_back(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await claim(backend, "req_1")
+    known = await backend.identity.load()
+    assert known is not None
+    await claim(backend, "req_2")
+    now = await backend.identity.load(known)
+    assert now is not None
+    assert now.has_known
+    assert not now.is_behind(known)
+    forgotten = replace(known, last_claim="req_0 1")
+    now = await backend.identity.load(forgotten)
+    assert now is not None
+    assert now.is_behind(forgotten)
+    ahead = replace(known, claims=7)
+    now = await backend.identity.load(ahead)
+    assert now is not None
+    assert now.is_behind(ahead)
+
+
+async def test_a_settled_store_is_in_a_new_epoch(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await claim(backend, "req_1")
+    at = backend.clock.now()
+    await backend.identity.mark_went_back(at)
+    await backend.identity.mark_went_back(at - SECOND)
+    await backend.identity.mark_went_back(at + SECOND)
+    marked = await backend.identity.load()
+    assert marked is not None
+    assert marked.compare_since == at - SECOND
+    assert await backend.identity.settle(marked, replace(marked, epoch=2, claims=9))
+    settled = await backend.identity.load(marked)
+    assert settled is not None
+    assert (settled.epoch, settled.claims, settled.compare_since) == (2, 9, None)
+    assert settled.has_known
+    await claim(backend, "req_2")
+    later = await backend.identity.load(settled)
+    assert later is not None
+    assert (later.claims, later.has_known) == (10, True)
+
+
+async def test_a_position_that_has_moved_is_not_settled(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await backend.identity.mark_went_back(backend.clock.now())
+    before = await backend.identity.load()
+    assert before is not None
+    await claim(backend, "req_1")
+    assert not await backend.identity.settle(before, replace(before, epoch=2))
+    moved = await backend.identity.load()
+    assert moved is not None
+    assert moved.compare_since == before.compare_since
+    await backend.identity.mark_went_back(backend.clock.now() - 60 * SECOND)
+    assert not await backend.identity.settle(moved, replace(moved, epoch=2))
+
+
+async def test_a_restored_job_moves_the_position(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await backend.jobs.restore(restoration_of(running_job(backend)))
+    after = await backend.identity.load()
+    assert after is not None
+    assert after.claims == 1
+    assert [one.partition(" ")[0] for one in await backend.identity.list_claims()] == ["req_1"]
+
+
+# --- jobs that the store has forgotten
+
+
+def restoration_of(job: Job, **changes: object) -> Restoration:
+    submission = Submission(BODY, MicroUsd(500), idempotency=IdempotencyRecord("d", "fp"))
+    line = timeline_entry(job.updated_at, "restored", job.state)
+    return Restoration(job, line, replace(submission, **changes))  # type: ignore[arg-type]  # its fields
+
+
+def running_job(backend: StoreBackend, job_id: str = "req_1") -> Job:
+    now = backend.clock.now()
+    job = replace(new_job(now, job_id), state=JobState.SUBMITTING, reference="a", version=2)
+    return job.accept("up-1", now, now)
+
+
+async def test_a_restored_job_is_all_there(backend: StoreBackend) -> None:
+    job = running_job(backend)
+    assert await backend.jobs.restore(restoration_of(job))
+    view = await backend.jobs.load_view(job.id)
+    assert view is not None
+    assert view.record.job == job
+    assert [line.code for line in view.timeline] == ["restored"]
+    assert await backend.jobs.load_input(job.id) == BODY
+    assert await backend.probe.states() == {"running": 1}
+    assert list(await backend.probe.due()) == [job.id]
+    assert list(await backend.probe.tenant_jobs("ada")) == [job.id]
+    found = await backend.jobs.load_submission(job)
+    assert found is not None
+    assert (found.reserved, found.idempotency) == (500, IdempotencyRecord("d", "fp"))
+
+
+async def test_a_restored_job_reserves_and_settles_as_any(backend: StoreBackend) -> None:
+    job = running_job(backend)
+    await backend.jobs.restore(restoration_of(job))
+    usage = await backend.tenants.read_usage("ada", Limits(), backend.clock.now())
+    assert [window.total.reservations.reserved for window in usage.windows] == [500, 500]
+    collecting = await apply_triggers(backend, job, Trigger.FINISHED)
+    now = backend.clock.now()
+    ended = collecting.transition(
+        Trigger.COLLECTED,
+        now,
+        next_run_at=None,
+        finished_at=now,
+        billed=BillingStatus.YES,
+        cost=MicroUsd(300),
+    )
+    assert await backend.jobs.store(Change(collecting, ended)) is WriteResult.STORED
+    usage = await backend.tenants.read_usage("ada", Limits(), now)
+    totals = usage.windows[0].total.reservations
+    assert (totals.reserved, totals.settled, totals.released) == (500, 300, 200)
+
+
+async def test_a_restored_job_in_doubt_is_listed(backend: StoreBackend) -> None:
+    now = backend.clock.now()
+    job = replace(new_job(now), state=JobState.IN_DOUBT, in_doubt_since=now, next_run_at=now)
+    await backend.jobs.restore(restoration_of(job))
+    assert [each.id for each in await backend.jobs.list_in_doubt(9)] == [job.id]
+
+
+async def test_a_job_that_is_there_is_not_restored(backend: StoreBackend) -> None:
+    job = await admit_job(backend)
+    assert not await backend.jobs.restore(restoration_of(running_job(backend)))
+    record = await backend.jobs.load(job.id)
+    assert record is not None
+    assert record.job == job
+
+
+async def test_an_idempotency_key_that_was_used_again_stays(backend: StoreBackend) -> None:
+    other = new_job(backend.clock.now(), "req_2")
+    await backend.jobs.admit(replace(admission_of(other), idempotency=IdempotencyClaim("d", "fp")))
+    job = running_job(backend)
+    assert await backend.jobs.restore(restoration_of(job))
+    kept, lost = (
+        await backend.jobs.load_submission(other),
+        await backend.jobs.load_submission(job),
+    )
+    assert kept is not None
+    assert kept.idempotency is not None
+    assert lost is not None
+    assert lost.idempotency is None
+
+
+async def test_its_key_finds_a_restored_job(backend: StoreBackend) -> None:
+    job = running_job(backend)
+    await backend.jobs.restore(restoration_of(job))
+    again = replace(new_job(backend.clock.now(), "req_9"), fingerprint=job.fingerprint)
+    admitted = await backend.jobs.admit(
+        replace(admission_of(again), idempotency=IdempotencyClaim("d", "fp"))
+    )
+    assert admitted.record is not None
+    assert admitted.record.job.id == job.id
+    assert tenant_credential().tenant == job.tenant
+
+
+async def test_an_empty_store_refuses_no_key(backend: StoreBackend) -> None:
+    credential = tenant_credential("nobody")
+    with pytest.raises(Unauthenticated):
+        await backend.jobs.authenticate(credential)
+    await backend.probe.forget_tenants()
+    with pytest.raises(StoreUnknown):
+        await backend.jobs.authenticate(credential)
+    await backend.identity.create(STORE)
+    with pytest.raises(Unauthenticated):
+        await backend.jobs.authenticate(credential)

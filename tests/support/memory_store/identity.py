@@ -1,0 +1,56 @@
+"""The fake of the store's identity; see `tests.support.memory_store.stores`."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from core.store.identity import StorePosition
+from tests.support.memory_store.state import MemoryState
+
+
+class MemoryStoreIdentity:
+    """Fake of `core.store.identity.StoreIdentity`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Share `memory` with the other stores."""
+        self._memory = memory
+
+    async def load(self, known: StorePosition | None = None) -> StorePosition | None:
+        """See `StoreIdentity.load`."""
+        held, log = self._memory.position, self._memory.claim_log
+        if held is None:
+            return None
+        has_known = True
+        if known is not None and known.last_claim and known.epoch == held.epoch:
+            later = held.claims - known.claims
+            if 0 <= later < len(log):
+                has_known = log[-1 - later] == known.last_claim
+        return replace(held, last_claim=log[-1] if log else "", has_known=has_known)
+
+    async def list_claims(self) -> Sequence[str]:
+        """See `StoreIdentity.list_claims`."""
+        return tuple(self._memory.claim_log)
+
+    async def create(self, position: StorePosition) -> bool:
+        """See `StoreIdentity.create`."""
+        if self._memory.position is not None:
+            return False
+        self._memory.position = position
+        return True
+
+    async def mark_went_back(self, compare_since: datetime) -> None:
+        """See `StoreIdentity.mark_went_back`."""
+        held = self._memory.position
+        if held is not None:
+            since = min(compare_since, held.compare_since or compare_since)
+            self._memory.position = replace(held, compare_since=since)
+
+    async def settle(self, before: StorePosition, after: StorePosition) -> bool:
+        """See `StoreIdentity.settle`."""
+        now = await self.load()
+        if now is None or now != replace(before, has_known=True):
+            return False
+        self._memory.position = replace(
+            now, epoch=after.epoch, claims=after.claims, compare_since=None
+        )
+        return True

@@ -1,0 +1,350 @@
+"""Submits leave only while the store is the known one; a store that went back is reconciled first.
+
+Over the in-memory stores, which go back by snapshots.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from core.errors import Conflict
+from core.jobs.job import Job, JobState
+from core.jobs.submission import Submission
+from core.journal.journal import Journal
+from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
+from core.money import MicroUsd
+from core.observability.events import Event, JobReconciled, SubmitsResumed, SubmitsStopped
+from core.store.identity import StorePosition
+from core.tenants.api_keys import ApiKey, Credential
+from core.tenants.tenant import Tenant
+from core.transactions.admission import Admission
+from tests.support.clock import FakeClock
+from tests.support.ids import SeededIds
+from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
+from tests.support.memory_store.snapshots import restore_snapshot, take_snapshot
+from tests.support.memory_store.stores import MemoryStores, memory_stores
+from tests.support.records import POLICY, SECOND, MidpointRandom, job
+from tests.support.store_steps import timeline_entry
+from worker.jobs.answer_writer import AnswerWriter
+from worker.jobs.decisions.submit import accept, cancel_unsubmitted, claim_submit
+from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.job_writer import JobWriter
+from worker.jobs.reconciliation import Reconciler
+from worker.jobs.store_commands import StoreCommands
+from worker.jobs.store_guard import StoreGuard
+
+S = JobState
+BODY = b'{"prompt": "a cat"}'
+CREDENTIAL = Credential("video-team", "digest")
+
+
+@dataclass
+class GuardHarness:
+    """One store and one journal, with a guard for each worker."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    events: list[Event] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.stores: MemoryStores = memory_stores(self.clock)
+        self.objects = MemoryObjects(self.clock)
+        self.journal = Journal(self.objects, self.clock, lambda _: None, JOURNAL_TIMEOUT)
+        self.ids = SeededIds(Random(1))
+        self.context = DecisionContext("worker-a", POLICY, MidpointRandom())
+        writer = JobWriter(self.stores, self.clock, lambda _: None)
+        answers = AnswerWriter(self.stores, writer, self.clock, self.context)
+        self.reconciler = Reconciler(
+            self.stores, self.journal, answers, self.clock, POLICY.doubt_hold
+        )
+
+    def guard(self) -> StoreGuard:
+        return StoreGuard(
+            self.stores.identity, self.journal, self.clock, self.ids, self.events.append
+        )
+
+    async def started(self) -> StoreGuard:
+        guard = self.guard()
+        await guard.run_once(self.reconciler)
+        assert guard.is_open
+        return guard
+
+    def commands(self) -> StoreCommands:
+        return StoreCommands(
+            self.stores.identity, self.clock, self.ids, self.journal, self.reconciler
+        )
+
+    async def admit(self, job_id: str = "req_1") -> Job:
+        if "video-team" not in self.stores.memory.tenants:
+            now = self.clock.now()
+            key = ApiKey(CREDENTIAL.digest, "video-team", now)
+            await self.stores.tenants.create(Tenant("video-team", now), key)
+        now = self.clock.now()
+        new = job(id=job_id, created_at=now, updated_at=now, estimate=MicroUsd(500))
+        line = timeline_entry(now, "admitted", S.QUEUED)
+        await self.stores.jobs.admit(Admission(CREDENTIAL, new, BODY, line))
+        return new
+
+    async def claim(self, queued: Job) -> Job:
+        await self.clock.advance(SECOND)
+        change = claim_submit(queued, self.clock.now(), self.context)
+        await self.stores.jobs.store(change)
+        submission = Submission(BODY, MicroUsd(500))
+        await self.journal.create(JournalEntry(change.after, 1, submission, "c"))
+        return change.after
+
+    async def accepted(self, claimed: Job, upstream_id: str = "up-1") -> Job:
+        answer = JournalAnswer(Outcome.ACCEPTED, self.clock.now(), upstream_id)
+        await self.journal.answer(claimed, 1, answer)
+        change = accept(claimed, upstream_id, self.clock.now(), self.context)
+        await self.stores.jobs.store(change)
+        return change.after
+
+    def snapshot(self) -> Mapping[str, Any]:
+        return take_snapshot(self.stores.memory)
+
+    def go_back_to(self, snapshot: Mapping[str, Any]) -> None:
+        restore_snapshot(self.stores.memory, dict(snapshot))
+
+    async def state_of(self, job_id: str = "req_1") -> tuple[JobState, str | None]:
+        record = await self.stores.jobs.load(job_id)
+        assert record is not None
+        return record.job.state, record.job.upstream_id
+
+    @property
+    def differences(self) -> list[str]:
+        return [event.difference for event in self.events if isinstance(event, JobReconciled)]
+
+    @property
+    def stops(self) -> list[str]:
+        return [event.status for event in self.events if isinstance(event, SubmitsStopped)]
+
+
+@pytest.fixture
+def gateway() -> GuardHarness:
+    return GuardHarness()
+
+
+async def test_nothing_leaves_before_the_first_check(gateway: GuardHarness) -> None:
+    guard = gateway.guard()
+    assert not guard.is_open
+    assert not await guard.allows_submit()
+
+
+async def test_a_new_store_and_a_new_journal_belong_together(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    assert await guard.allows_submit()
+    here, known = await gateway.commands().positions()
+    assert here is not None
+    assert known is not None
+    assert here.store_id == known.store_id
+    assert gateway.stops == []
+
+
+@pytest.mark.parametrize("fails", [1, 2, 3])
+async def test_while_the_journal_is_away_nothing_leaves(gateway: GuardHarness, fails: int) -> None:
+    gateway.objects.failures = 20 * fails
+    guard = gateway.guard()
+    await guard.run_once(gateway.reconciler)
+    assert not guard.is_open
+    gateway.objects.failures = 0
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+
+
+async def test_a_forgotten_job_comes_back_running_before_anything_leaves(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    assert await guard.allows_submit()
+    gateway.go_back_to(before)
+    assert not await guard.allows_submit()
+    assert gateway.stops == ["went_back"]
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+    assert gateway.differences == ["restore"]
+    assert await guard.allows_submit()
+    assert isinstance(gateway.events[-1], SubmitsResumed)
+    booking = gateway.stores.memory.accounts["req_1"].booking
+    assert booking.reserved == 500
+
+
+async def test_a_forgotten_acceptance_is_attached(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    queued = await gateway.admit()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(queued))
+    await guard.allows_submit()
+    gateway.go_back_to(before)
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+    assert gateway.differences == ["attach"]
+
+
+async def test_a_forgotten_submit_without_an_answer_is_in_doubt(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.claim(await gateway.admit())
+    await guard.allows_submit()
+    gateway.go_back_to(before)
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+
+
+async def test_a_cancelled_job_that_runcomfy_has_is_watched(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    queued = await gateway.admit()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(queued))
+    await guard.allows_submit()
+    gateway.go_back_to(before)
+    await gateway.stores.jobs.store(cancel_unsubmitted(queued, gateway.clock.now()))
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.CANCELLED, "up-1")
+    assert gateway.differences == ["second_acceptance"]
+    gateway.events.clear()
+    await gateway.guard().run_once(gateway.reconciler)
+    assert gateway.differences == [], "it is noted once"
+
+
+async def test_as_many_claims_as_were_forgotten_do_not_hide_it(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.allows_submit()
+    gateway.go_back_to(before)
+    await gateway.claim(await gateway.admit("req_2"))
+    assert not await guard.allows_submit()
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+
+
+async def test_a_worker_that_claims_first_hides_nothing_from_the_comparison(
+    gateway: GuardHarness,
+) -> None:
+    """Its claim is new; the forgotten ones are ten minutes older."""
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.allows_submit()
+    await gateway.clock.advance(600 * SECOND)
+    gateway.go_back_to(before)
+    await gateway.claim(await gateway.admit("req_2"))
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+
+
+async def test_one_worker_stops_all(gateway: GuardHarness) -> None:
+    first, second = await gateway.started(), await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await first.allows_submit()
+    gateway.go_back_to(before)
+    assert not await first.allows_submit()
+    assert not await second.allows_submit()
+    await second.run_once(gateway.reconciler)
+    assert await second.allows_submit()
+    await first.run_once(gateway.reconciler)
+    assert await first.allows_submit()
+
+
+async def test_a_worker_without_a_memory_knows_it_from_the_journal(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.run_once(gateway.reconciler)
+    gateway.go_back_to(before)
+    fresh = await gateway.started()
+    assert gateway.stops == ["went_back"]
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+    assert await fresh.allows_submit()
+
+
+async def test_an_empty_store_is_not_used(gateway: GuardHarness) -> None:
+    empty = gateway.snapshot()
+    guard = await gateway.started()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.run_once(gateway.reconciler)
+    gateway.go_back_to(empty)
+    await guard.run_once(gateway.reconciler)
+    assert (guard.is_open, gateway.stops) == (False, ["unknown"])
+    fresh = gateway.guard()
+    await fresh.run_once(gateway.reconciler)
+    assert not fresh.is_open
+
+
+async def test_an_operator_may_replace_a_lost_store(gateway: GuardHarness) -> None:
+    empty = gateway.snapshot()
+    guard = await gateway.started()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.run_once(gateway.reconciler)
+    gateway.go_back_to(empty)
+    with pytest.raises(Conflict, match="--replace"):
+        await gateway.commands().init(replace=False)
+    await gateway.commands().init(replace=True)
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+    assert await guard.allows_submit()
+
+
+async def test_a_store_of_another_journal_is_not_used(gateway: GuardHarness) -> None:
+    await gateway.started()
+    other = GuardHarness()
+    other.journal, other.objects = gateway.journal, gateway.objects
+    await other.stores.identity.create(StorePosition("another"))
+    guard = other.guard()
+    await guard.run_once(gateway.reconciler)
+    assert (guard.is_open, other.stops) == (False, ["other"])
+    with pytest.raises(Conflict):
+        await other.commands().init(replace=True)
+    with pytest.raises(Conflict):
+        await other.commands().reconcile(None, dry_run=True)
+
+
+# --- the commands
+
+
+async def test_init_is_done_once(gateway: GuardHarness) -> None:
+    first = await gateway.commands().init(replace=False)
+    assert await gateway.commands().init(replace=False) == first
+    guard = await gateway.started()
+    assert await guard.allows_submit()
+
+
+async def test_a_dry_run_changes_nothing(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.run_once(gateway.reconciler)
+    gateway.go_back_to(before)
+    found = await gateway.commands().reconcile(None, dry_run=True)
+    assert [(each.job_id, each.difference, each.detail) for each in found] == [
+        ("req_1", "restore", "running")
+    ]
+    assert await gateway.stores.jobs.load("req_1") is None
+    await gateway.commands().reconcile(None, dry_run=False)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+    assert await gateway.commands().reconcile(None, dry_run=True) == []
+
+
+async def test_without_a_journal_nothing_can_be_compared(gateway: GuardHarness) -> None:
+    commands = replace(gateway.commands(), journal=None, reconciler=None)
+    with pytest.raises(Conflict, match="no journal"):
+        await commands.reconcile(None, dry_run=True)
+
+
+async def test_an_entry_that_cannot_be_read_is_reported(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    claimed = await gateway.claim(await gateway.admit())
+    await guard.allows_submit()
+    gateway.objects.put(entry_name(attempts_prefix(claimed), 1), b'{"form')
+    gateway.go_back_to(before)
+    await guard.run_once(gateway.reconciler)
+    assert gateway.differences == ["restore"]
+    assert await gateway.stores.jobs.load("req_1") is None
+    assert await guard.allows_submit()

@@ -1,0 +1,153 @@
+"""Teaches a store that went back what the journal knows, job by job.
+
+What a job's entries mean is decided in `core.journal.reconciliation`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from core.clock import Clock
+from core.jobs.job import BillingStatus, JobState
+from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.journal.journal import Journal
+from core.journal.reconciliation import Difference, compare, last_accepted
+from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, job_id_of
+from core.store.stores import Stores
+from core.transactions.restoration import Restoration
+from worker.jobs.answer_writer import AnswerWriter
+from worker.jobs.decisions.transition import cap_at_deadline
+from worker.ports import Accepted
+
+RESTORED: Final = "restored"
+"""The timeline's word for a job that was stored again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What the store lacked of one job, or lacks still after a dry run."""
+
+    job_id: str
+    difference: Difference
+    detail: str
+    is_resolved: bool = True
+    """False: nothing can be done, because the entry cannot be read."""
+
+
+class Reconciler:
+    """Compares the journal with the store. Repeating it changes nothing."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        journal: Journal,
+        answers: AnswerWriter,
+        clock: Clock,
+        doubt_hold: timedelta,
+    ) -> None:
+        """`answers` applies the answers that the journal has.
+
+        A restored job in doubt waits for an operator for `doubt_hold`.
+        """
+        self._jobs = stores.jobs
+        self._journal = journal
+        self._answers = answers
+        self._clock = clock
+        self._doubt_hold = doubt_hold
+
+    async def run(self, since: datetime, *, dry_run: bool = False) -> Sequence[Finding]:
+        """Compare all entries that were written since then. Returns what the store lacked.
+
+        Raises `JournalUnavailable` and `StoreUnavailable`; then some jobs were not compared.
+        """
+        found = []
+        for prefix, attempts in (await self._journal.list_jobs_since(since)).items():
+            finding = await self._reconcile(prefix, attempts, dry_run=dry_run)
+            if finding is not None:
+                found.append(finding)
+        return found
+
+    async def _reconcile(
+        self, prefix: str, attempts: Sequence[Attempt], *, dry_run: bool
+    ) -> Finding | None:
+        job_id = job_id_of(prefix)
+        record, answer = await self._jobs.load(job_id), await self._accepted(prefix, attempts)
+        accepted_id = None if answer is None else answer.upstream_id
+        difference = compare(None if record is None else record.job, attempts, accepted_id)
+        match difference:
+            case Difference.AGREES:
+                return None
+            case Difference.RESTORE:
+                return await self._restore(prefix, attempts, accepted_id, dry_run=dry_run)
+            case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
+                return None
+        if record is not None and accepted_id is not None and not dry_run:
+            await self._answers.apply(record.job, Accepted(accepted_id))
+        return Finding(job_id, difference, accepted_id or "")
+
+    async def _accepted(self, prefix: str, attempts: Sequence[Attempt]) -> JournalAnswer | None:
+        number = last_accepted(attempts)
+        if number is None:
+            return None
+        return await self._journal.read_answer(prefix, number, Outcome.ACCEPTED)
+
+    async def _is_noted(self, job_id: str, upstream_id: str | None) -> bool:
+        """Return whether the job's timeline has the id already."""
+        view = await self._jobs.load_view(job_id)
+        lines = () if view is None else view.timeline
+        return any(upstream_id in (line.detail or "").split() for line in lines)
+
+    async def _restore(
+        self, prefix: str, attempts: Sequence[Attempt], accepted_id: str | None, *, dry_run: bool
+    ) -> Finding:
+        job_id = job_id_of(prefix)
+        entry = await self._journal.read_entry(prefix, attempts[-1].number)
+        if entry is None:
+            return Finding(
+                job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
+            )
+        restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
+        if not dry_run:
+            await self._jobs.restore(restoration)
+        return Finding(job_id, Difference.RESTORE, restoration.job.state)
+
+
+def restored(
+    entry: JournalEntry,
+    attempts: Sequence[Attempt],
+    accepted_id: str | None,
+    now: datetime,
+    doubt_hold: timedelta,
+) -> Restoration:
+    """Return the job of an entry as the store gets it again.
+
+    Accepted: it is polled. Without an answer: it is in doubt. Otherwise it is queued: its claim
+    finds RunComfy's refusal in the journal, or sends it again.
+    """
+    claimed = entry.job
+    if accepted_id is not None:
+        job = claimed.accept(accepted_id, now, now)
+    elif any(attempt.outcome is None for attempt in attempts):
+        job = claimed.evolve(
+            now,
+            state=JobState.IN_DOUBT,
+            in_doubt_since=now,
+            next_run_at=cap_at_deadline(claimed, now + doubt_hold),
+            billed=BillingStatus.UNKNOWN,
+        )
+    else:
+        job = claimed.evolve(
+            now, state=JobState.QUEUED, attempts=claimed.attempts - 1, sent_at=None, next_run_at=now
+        )
+    # What shared its result, or counted it, is forgotten: a leader, followers, its batch.
+    job = replace(job, leader=None, batch=None)
+    line = TimelineEntry(
+        at=now,
+        kind=TimelineKind.TRANSITION,
+        code=RESTORED,
+        state=job.state,
+        detail=accepted_id,
+        status=job.status_override,
+    )
+    return Restoration(job, line, entry.submission)

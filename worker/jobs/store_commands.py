@@ -1,0 +1,75 @@
+"""Operators' commands about the store: make one, compare it with the journal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.clock import Clock
+from core.errors import Conflict
+from core.ids import IdSource
+from core.journal.journal import Journal
+from core.journal.position import (
+    StoreStatus,
+    after_reconciliation,
+    compare_since,
+    status_of,
+)
+from core.store.identity import StoreIdentityRepository, StorePosition
+from worker.jobs.reconciliation import Finding, Reconciler
+
+
+@dataclass(frozen=True, slots=True)
+class StoreCommands:
+    """What the commands work with. Without a journal both of the last are None."""
+
+    identity: StoreIdentityRepository
+    clock: Clock
+    ids: IdSource
+    journal: Journal | None = None
+    reconciler: Reconciler | None = None
+
+    async def positions(self) -> tuple[StorePosition | None, StorePosition | None]:
+        """Return the position of the store, and the furthest one that the journal knows."""
+        known = None if self.journal is None else await self.journal.load_position()
+        return await self.identity.load(known), known
+
+    async def init(self, *, replace: bool) -> StorePosition:
+        """Make an empty store this gateway's; do nothing if it is one already.
+
+        Raises `Conflict` if the journal belongs to another store, unless that one is lost and
+        `replace` is given: then its identity goes over to this store, which workers reconcile.
+        """
+        position, known = await self.positions()
+        if position is not None and (known is None or known.store_id == position.store_id):
+            return position
+        if known is not None and not replace:
+            raise Conflict(
+                f"The journal belongs to store {known.store_id}. If that store is lost, use "
+                "--replace; workers then restore its jobs from the journal."
+            )
+        if position is not None:
+            raise Conflict(f"This is store {position.store_id}, of another journal.")
+        fresh = StorePosition(self.ids.secret().hex()[:32] if known is None else known.store_id)
+        await self.identity.create(fresh)
+        if self.journal is not None and known is None:
+            await self.journal.save_position(fresh)
+        return fresh
+
+    async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Sequence[Finding]:
+        """Compare the journal with the store; return what the store lacked, or lacks.
+
+        Submits that had stopped because the store went back leave again. Raises `Conflict`.
+        """
+        if self.reconciler is None:
+            raise Conflict("There is no journal: set GATEWAY_JOURNAL__URL as the workers have it.")
+        position, known = await self.positions()
+        status = status_of(position, known)
+        if position is None or status not in {StoreStatus.CURRENT, StoreStatus.WENT_BACK}:
+            raise Conflict("This is not the store of the journal; see `gateway store show`.")
+        claims = await self.identity.list_claims()
+        start = since or position.compare_since or compare_since(claims, known, self.clock.now())
+        found = await self.reconciler.run(start, dry_run=dry_run)
+        if status is StoreStatus.WENT_BACK and not dry_run:
+            position = await self.identity.load(known) or position
+            await self.identity.settle(position, after_reconciliation(position, known))
+        return found

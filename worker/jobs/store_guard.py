@@ -1,0 +1,126 @@
+"""Lets submits leave only while the store is the known one and has forgotten nothing.
+
+At a worker's start, and when the store went back, the journal is compared with the store first.
+"""
+
+from contextlib import suppress
+from datetime import datetime
+
+from core.clock import Clock
+from core.ids import IdSource
+from core.journal.journal import Journal
+from core.journal.objects import JournalUnavailable
+from core.journal.position import (
+    StoreStatus,
+    after_reconciliation,
+    compare_since,
+    status_of,
+)
+from core.observability.events import Emit, JobReconciled, SubmitsResumed, SubmitsStopped
+from core.store.identity import StoreIdentityRepository, StorePosition
+from worker.jobs.reconciliation import Reconciler
+
+
+class StoreGuard:
+    """Watches the position of the store. All workers with one store stop and resume together."""
+
+    def __init__(
+        self,
+        identity: StoreIdentityRepository,
+        journal: Journal | None,
+        clock: Clock,
+        ids: IdSource,
+        emit: Emit,
+    ) -> None:
+        """No submit may leave before the first `run_once`.
+
+        Without a journal nothing is compared, and only positions that this process has seen are
+        known.
+        """
+        self._identity = identity
+        self._journal = journal
+        self._clock = clock
+        self._ids = ids
+        self._emit = emit
+        self._known: StorePosition | None = None
+        self._saved: StorePosition | None = None
+        self._status: StoreStatus | None = None
+        self.is_open = False
+        """Whether submits may leave, as far as this process knows."""
+
+    async def allows_submit(self) -> bool:
+        """Return whether the submit that was just claimed may leave.
+
+        Raises `StoreUnavailable`.
+        """
+        return await self._check() is StoreStatus.CURRENT and self.is_open
+
+    async def run_once(self, reconciler: Reconciler | None) -> None:
+        """Read the position, and do what its status needs. Raises `StoreUnavailable`."""
+        with suppress(JournalUnavailable):
+            if self._known is None and self._journal is not None:
+                self._known = await self._journal.load_position()
+            status = await self._check()
+            if status is StoreStatus.NEW:
+                await self._identity.create(StorePosition(self._ids.secret().hex()[:32]))
+                status = await self._check()
+            if status is StoreStatus.WENT_BACK or (
+                status is StoreStatus.CURRENT and not self.is_open
+            ):
+                await self._reconcile(reconciler)
+            await self._save()
+
+    async def _check(self) -> StoreStatus:
+        position = await self._identity.load(self._known)
+        status = status_of(position, self._known)
+        if status is StoreStatus.CURRENT:
+            self._known = position
+        else:
+            self.is_open = False
+        if status not in {self._status, StoreStatus.CURRENT, StoreStatus.NEW}:
+            self._emit(SubmitsStopped(status, f"{position}, known: {self._known}"))
+        self._status = status
+        known = self._known
+        if position is not None and known is not None and position.is_behind(known):
+            await self._identity.mark_went_back(await self._compare_since())
+        return status
+
+    async def _reconcile(self, reconciler: Reconciler | None) -> None:
+        """Compare the journal with the store until they agree, then let submits leave.
+
+        The store may go back again meanwhile: then its position is another one.
+        """
+        while True:
+            before = await self._identity.load(self._known)
+            if before is None or await self._compare(reconciler, before.compare_since) == 0:
+                break
+        if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
+            after = after_reconciliation(before, self._known)
+            if not await self._identity.settle(before, after):
+                return
+            self._known = after
+        if await self._check() is StoreStatus.CURRENT:
+            self.is_open = True
+            self._emit(SubmitsResumed())
+
+    async def _compare(self, reconciler: Reconciler | None, marked: datetime | None) -> int:
+        """Return of how many jobs the store lacked something."""
+        if reconciler is None:
+            return 0
+        since = await self._compare_since()
+        found = await reconciler.run(since if marked is None else min(since, marked))
+        for each in found:
+            self._emit(JobReconciled(each.job_id, each.difference, each.detail))
+        return sum(each.is_resolved for each in found)
+
+    async def _compare_since(self) -> datetime:
+        claims = await self._identity.list_claims()
+        return compare_since(claims, self._known, self._clock.now())
+
+    async def _save(self) -> None:
+        """Write the position to the journal, for workers that start without a memory."""
+        known = self._known
+        if self._journal is None or not self.is_open or known is None or known == self._saved:
+            return
+        await self._journal.save_position(known)
+        self._saved = known
