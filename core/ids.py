@@ -26,7 +26,8 @@ _FRACTION_STEPS: Final = 4096
 """12 bits: the part of a millisecond in a UUID."""
 SECRET_BYTES = 32
 # RunComfy's own limit on its ids; the gateway's are shorter.
-_ID_PATTERN: Final = re.compile(r"[A-Za-z0-9_-]{1,128}")
+ID_PATTERN: Final = "^[A-Za-z0-9_-]{1,128}$"
+_ID: Final = re.compile(ID_PATTERN)
 
 
 class IdSource(Protocol):
@@ -82,7 +83,7 @@ def is_valid_id(text: str) -> bool:
 
     Check it before a text from outside becomes part of the name of a Redis key.
     """
-    return _ID_PATTERN.fullmatch(text) is not None
+    return _ID.fullmatch(text) is not None
 
 
 def uuid7(now: datetime, random_bits: int) -> str:

@@ -133,7 +133,9 @@ def build_app_context(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
         ),
         known_keys=KnownKeys(stores.jobs, clock),
-        failed_authentications=FailedAuthentications(clock, FailurePolicy()),
+        failed_authentications=FailedAuthentications(
+            clock, FailurePolicy(delay=settings.failed_authentication_delay)
+        ),
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),

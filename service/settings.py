@@ -212,6 +212,11 @@ class ServiceSettings(ProcessSettings):
     max_subscriptions_per_tenant: int = Field(
         5_000, ge=0, description="As `GATEWAY_MAX_SUBSCRIPTIONS`, for one tenant."
     )
+    failed_authentication_delay: Seconds = Field(
+        timedelta(seconds=1),
+        description="How long the answer to a wrong key waits once an address has sent twenty of "
+        "them; 0: no wait.",
+    )
     max_connections: int = Field(
         12_000,
         gt=0,

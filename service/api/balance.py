@@ -21,7 +21,11 @@ class Balance(Document):
     currency: Literal["USD"]
 
 
-@router.get("/prod/v2/balance", response_model=Balance, responses=problem_responses(401, 403, 503))
+@router.get(
+    "/prod/v2/balance",
+    response_model=Balance,
+    responses=problem_responses(401, 403, 429, 503),
+)
 async def balance(reader: Reader, context: Context) -> Balance:
     """Show what the tenant can still spend.
 

@@ -12,7 +12,7 @@ from service.http.openapi import Tag, json_content, problem_responses
 from service.http.strict_route import api_router
 from service.models import ModelQuery
 
-router = api_router(Tag.MODELS, 401, 403, 503)
+router = api_router(Tag.MODELS, 401, 403, 429, 503)
 
 
 @router.get(

@@ -77,7 +77,7 @@ class Usage(Document):
 router = api_router(Tag.USAGE)
 
 
-@router.get("/v1/usage", response_model=Usage, responses=problem_responses(401, 403, 503))
+@router.get("/v1/usage", response_model=Usage, responses=problem_responses(401, 403, 429, 503))
 async def usage(reader: Reader, context: Context) -> dict[str, Any]:
     """Show what the tenant used.
 

@@ -120,6 +120,7 @@ UPSTREAM = Dashboard(
             "1 while the circuit breaker of a model stops its submits.",
             (PromQuery(max_gauge("gateway_model_circuit_breaker_open", "model"), "{{model}}"),),
             runbook="circuit-breaker-open",
+            empty_reason="No model is stopped.",
         ),
         Panel(
             "Catalogue age",

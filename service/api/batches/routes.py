@@ -54,7 +54,7 @@ from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import emit_admitted
 from service.rate_limit_headers import rate_limit_headers
 
-router = api_router(Tag.BATCHES, 401, 403, 503)
+router = api_router(Tag.BATCHES, 401, 403, 429, 503)
 fast_router = api_router(
     Tag.BATCHES, 400, 401, 402, 403, 408, 413, 415, 422, 429, 503, route=FastRoute
 )

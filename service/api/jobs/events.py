@@ -39,7 +39,7 @@ _MAX_UNREAD_HEARTBEATS: Final = 2
 """A caller who reads nothing for so many heartbeats is disconnected."""
 
 
-router = api_router(Tag.REQUESTS, 401, 403, 404, 503, route=FastRoute)
+router = api_router(Tag.REQUESTS, 400, 401, 403, 404, 429, 503, route=FastRoute)
 _STREAM: Final = {"text/event-stream": {"schema": ref("ServerSentEvent")}}
 
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from core.ids import ID_PATTERN
 from service.http.openapi import json_content, parameter
 from service.jobs.submit_options import SUBMIT_OPTIONS
 
@@ -17,7 +18,12 @@ MODEL_ID: Final = parameter(
 )
 
 
-JOB_ID: Final = parameter("request_id", "The id that the submit returned.", _TEXT, "path")
+JOB_ID: Final = parameter(
+    "request_id",
+    "The id that the submit returned.",
+    {**_TEXT, "pattern": ID_PATTERN},
+    "path",
+)
 
 
 TENANT: Final = parameter("tenant", "The tenant's name.", _TEXT, "path")

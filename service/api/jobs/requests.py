@@ -45,8 +45,8 @@ from service.streaming.subscriptions import Subscription
 from service.webhooks.tenant_view import timeline_for_tenant
 
 _PATH: Final = "/v1/requests/{request_id}"
-router = api_router(Tag.REQUESTS, 400, 401, 403, 503)
-fast_router = api_router(Tag.REQUESTS, 401, 403, 404, 503, route=FastRoute)
+router = api_router(Tag.REQUESTS, 400, 401, 403, 429, 503)
+fast_router = api_router(Tag.REQUESTS, 400, 401, 403, 404, 429, 503, route=FastRoute)
 
 
 @fast_router.get(

@@ -17,7 +17,7 @@ from service.webhooks.representations import replay_representation, tenant_deliv
 from service.webhooks.requests import DeliveryQuery, ReplayRequest, TestEventRequest
 
 JsonObject = dict[str, Any]
-router = api_router(Tag.WEBHOOKS, 401, 403, 503)
+router = api_router(Tag.WEBHOOKS, 401, 403, 429, 503)
 _ALL_ENDPOINTS: Final = TestEventRequest()
 
 

@@ -23,7 +23,7 @@ JsonObject = dict[str, Any]
 _ROOT: Final = "/v1/webhooks/endpoints"
 _WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 
-router = api_router(Tag.WEBHOOKS, 401, 403, 503)
+router = api_router(Tag.WEBHOOKS, 401, 403, 429, 503)
 # What an omitted body means.
 _NO_CHANGE: Final = EndpointChange()
 _DEFAULT_ROTATION: Final = SecretRotation()

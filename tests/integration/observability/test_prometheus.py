@@ -96,6 +96,7 @@ def test_a_panel_has_something_to_show(panel: Panel, monitored: MonitoredStack) 
 def test_few_panels_may_be_empty() -> None:
     assert {panel.title for _, panel in PANELS if panel.empty_reason} == {
         "Balance lasts",
+        "Models that are stopped",
         "Warnings",
     }
 
@@ -114,6 +115,7 @@ def selectors(expr: Any) -> Iterator[str]:  # noqa: ANN401 - the parser's many k
 # Selectors that match nothing after half a minute of work, with the reason.
 ABSENT: Final = {
     "gateway_account_spend_usd_per_hour": "known after two readings, a minute apart",
+    "gateway_model_circuit_breaker_open": "only a stopped model has a series",
 }
 
 

@@ -33,7 +33,7 @@ from tests.support.redis import redis_policy
 from tests.support.store_steps import SECOND, admit_job, apply_triggers, enqueue_jobless_delivery
 
 F: Final = Trigger
-BUDGET: Final = Limits(running=4, usd_per_day=MicroUsd(5_000_000))
+BUDGET: Final = Limits(running=4, usd_per_day=MicroUsd(5_000_000), unknown_price_counts=MicroUsd(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,5 +195,5 @@ async def test_the_figures_show_it(harness: StateHarness) -> None:
     metrics = ServiceMetrics(figures, "/submit", harness.gateway_state.read, clock)
     text = (await metrics.render()).decode()
     assert 'gateway_jobs{state="queued"} 1.0' in text
-    assert 'gateway_tenant_budget_remaining_usd{tenant="ada",window="day"} 5.0' in text
+    assert 'gateway_tenant_budget_remaining_usd{tenant="ada",window="day"} 4.999999' in text
     assert "gateway_redis_aof_enabled" in text

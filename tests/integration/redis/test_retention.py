@@ -296,7 +296,9 @@ async def test_a_deleted_request_leaves_its_idempotency_key_only(
             assert await harness.wire.execute("PTTL", name) > 0
             continue
         held = name + await contents_of(harness.wire, name)
-        assert job.id not in held, name
+        # The log of claims holds ids and times of the last 1,000, without which a store that went
+        # back could not be recognized.
+        assert job.id not in held or name == keys.STORE_CLAIMS, name
         assert "deleted.mp4" not in held, name
     again = await harness.set_cache_policy("ada", "other")
     assert again.cache_status is CacheStatus.MISS
