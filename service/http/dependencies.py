@@ -12,6 +12,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.errors import NotFound, Unauthenticated
+from core.ids import ID_PATTERN
 from core.quotas import CallRate
 from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope
@@ -131,7 +132,10 @@ EventSender = Annotated[WebhookManager, Depends(webhook_manager(CallRate.WEBHOOK
 ReadKey = Annotated[Credential, Depends(key_with(Scope.READ))]
 CancelKey = Annotated[Credential, Depends(key_with(Scope.CANCEL))]
 TenantPath = Annotated[str, Path(description="The tenant's name.")]
-RequestId = Annotated[str, Path(description="The id that the submit returned.")]
+RequestId = Annotated[
+    str,
+    Path(description="The id that the submit returned.", json_schema_extra={"pattern": ID_PATTERN}),
+]
 BatchId = Annotated[str, Path(description="The id that the batch was given.")]
 EndpointId = Annotated[str, Path(description="`default`, or `ep_…`.")]
 DeliveryId = Annotated[str, Path(description="The `webhook-id` of its attempts.")]

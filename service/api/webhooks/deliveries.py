@@ -24,7 +24,7 @@ _ALL_ENDPOINTS: Final = TestEventRequest()
 @router.get(
     "/v1/requests/{request_id}/deliveries",
     response_model=Deliveries,
-    responses=problem_responses(404),
+    responses=problem_responses(400, 404),
     name="request_deliveries",
 )
 async def list_request_deliveries(

@@ -29,8 +29,9 @@ _FIGURES: Final = re.compile(r"(\d+) generated")
 def stack(tmp_path: Path) -> Iterator[Stack]:
     """Jobs end soon, so that the fuzzer reads every kind of answer."""
     pace = runcomfy_pace("0..0.1", "0.1..0.3")
-    immediate = {"GATEWAY_FAILED_AUTHENTICATION_DELAY": "0"}  # the fuzzer sends many wrong keys
-    with running_stack(tmp_path, immediate, runcomfy_options=pace) as stack:
+    # The fuzzer sends many wrong keys, pauses everything, and then waits for jobs.
+    hasty = {"GATEWAY_FAILED_AUTHENTICATION_DELAY": "0", "GATEWAY_MAX_WAIT": "1"}
+    with running_stack(tmp_path, hasty, runcomfy_options=pace) as stack:
         yield stack
 
 
