@@ -309,6 +309,7 @@ async def test_limits_lowered_under_what_runs_stop_nothing_that_was_admitted(
 
 async def test_the_jobs_of_a_deleted_tenant_run_to_their_end(harness: StoreHarness) -> None:
     await harness.tenant("ape", Limits(running=1))
+    await harness.tenant("elk")  # without any tenant the store would be an unknown one
     running, waiting = [await harness.submit("ape") for _ in range(2)]
     assert await harness.delete_tenant("ape")
     with pytest.raises(CallerError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
@@ -80,3 +80,6 @@ class StubGuard:
 
     async def allows_submit(self) -> bool:
         return self.is_open
+
+    async def report_missing(self, claimed_at: datetime) -> None:
+        """Record nothing."""

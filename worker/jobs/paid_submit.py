@@ -76,6 +76,8 @@ class SubmitGuard(Protocol):
 
     async def allows_submit(self) -> bool: ...
 
+    async def report_missing(self, claimed_at: datetime) -> None: ...
+
 
 class PaidSubmitter:
     """Sends a submit after its entry was created, and writes the answer beside it.
@@ -136,6 +138,10 @@ class PaidSubmitter:
         if may_be_sent_again(answer):
             return await self._free(claimed, number, answer)
         return SentSubmit(answer, number)
+
+    async def report_missing(self, claimed: Job) -> None:
+        """Have a job rebuilt that the store lost during its submit. Raises `StoreUnavailable`."""
+        await self._guard.report_missing(claimed.sent_at or self._clock.now())
 
     async def record(self, claimed: Job, sent: SentSubmit) -> None:
         """Write the answer beside its entry, or keep it for later while the journal is away."""

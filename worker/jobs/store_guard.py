@@ -11,6 +11,7 @@ from core.ids import IdSource
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 from core.journal.position import (
+    CLOCK_MARGIN,
     StoreStatus,
     after_reconciliation,
     compare_since,
@@ -54,6 +55,15 @@ class StoreGuard:
         Raises `StoreUnavailable`.
         """
         return await self._check() is StoreStatus.CURRENT and self.is_open
+
+    async def report_missing(self, claimed_at: datetime) -> None:
+        """Have the journal compared with the store again, from a claim that the store lost.
+
+        A submit that was in flight while the store went back may reach the journal after the
+        comparison. Raises `StoreUnavailable`.
+        """
+        self.is_open = False
+        await self._identity.mark_went_back(claimed_at - CLOCK_MARGIN)
 
     async def run_once(self, reconciler: Reconciler | None) -> None:
         """Read the position, and do what its status needs. Raises `StoreUnavailable`."""

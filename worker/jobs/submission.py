@@ -113,7 +113,20 @@ class JobSubmitter:
                 self._record_gate_answer(claimed, sent.answer),
                 self._paid.record(claimed, sent),
             )
+        if following is None and isinstance(sent.answer, Accepted):
+            await self._report_if_missing(claimed)
         return following
+
+    async def _report_if_missing(self, claimed: Job) -> None:
+        """Have the job rebuilt from the journal if the store lost it meanwhile."""
+        while True:
+            try:
+                if await self._jobs.load(claimed.id) is None:
+                    await self._paid.report_missing(claimed)
+            except Unavailable:
+                await self._clock.sleep(STORE_RETRY_DELAY)
+            else:
+                return
 
     async def _record_gate_answer(self, job: Job, answer: SubmitAnswer) -> None:
         with suppress(StoreUnavailable):
