@@ -142,7 +142,7 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         policy = _build_lifecycle_policy(self.settings)
         context = DecisionContext(worker_id, policy, _build_rng(), run_times.get)
-        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit)
+        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, policy.lease)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )

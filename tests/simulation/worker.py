@@ -211,7 +211,8 @@ class SimulatedWorker:
             self._emit,
             JOURNAL_TIMEOUT,
         )
-        guard = StoreGuard(ProcessIdentity(line, around.stores), journal, clock, ids, self._emit)
+        identity, lease = ProcessIdentity(line, around.stores), self._policy.lease
+        guard = StoreGuard(identity, journal, clock, ids, self._emit, lease)
         paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
         self._paid = paid
         submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)

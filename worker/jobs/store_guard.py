@@ -4,7 +4,7 @@ At a worker's start, and when the store went back, the journal is compared with 
 """
 
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from core.clock import Clock
 from core.ids import IdSource
@@ -32,8 +32,13 @@ class StoreGuard:
         clock: Clock,
         ids: IdSource,
         emit: Emit,
+        settle_delay: timedelta = timedelta(0),
     ) -> None:
         """No submit may leave before the first `run_once`.
+
+        A submit that was claimed before the store went back may reach the journal until
+        `settle_delay` after that was noticed, the lease of a submit: the last comparison comes
+        after it.
 
         Without a journal nothing is compared, and only positions that this process has seen are
         known.
@@ -46,6 +51,8 @@ class StoreGuard:
         self._known: StorePosition | None = None
         self._saved: StorePosition | None = None
         self._status: StoreStatus | None = None
+        self._settle_delay = settle_delay
+        self._went_back_at: timedelta | None = None
         self.is_open = False
         """Whether submits may leave, as far as this process knows."""
 
@@ -84,9 +91,11 @@ class StoreGuard:
         position = await self._identity.load(self._known)
         status = status_of(position, self._known)
         if status is StoreStatus.CURRENT:
-            self._known = position
+            self._known, self._went_back_at = position, None
         else:
             self.is_open = False
+        if status is StoreStatus.WENT_BACK and self._went_back_at is None:
+            self._went_back_at = self._clock.monotonic()
         if status not in {self._status, StoreStatus.CURRENT, StoreStatus.NEW}:
             self._emit(SubmitsStopped(status, f"{position}, known: {self._known}"))
         self._status = status
@@ -100,11 +109,14 @@ class StoreGuard:
 
         The store may go back again meanwhile: then its position is another one.
         """
+        started = self._clock.monotonic()
         while True:
             before = await self._identity.load(self._known)
             if before is None or await self._compare(reconciler, before.compare_since) == 0:
                 break
         if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
+            if self._may_submits_arrive(started):
+                return
             after = after_reconciliation(before, self._known)
             if not await self._identity.settle(before, after):
                 return
@@ -112,6 +124,11 @@ class StoreGuard:
         if await self._check() is StoreStatus.CURRENT:
             self.is_open = True
             self._emit(SubmitsResumed())
+
+    def _may_submits_arrive(self, comparison_started: timedelta) -> bool:
+        """Return whether the journal may get entries that the comparison has not seen."""
+        noticed = self._went_back_at
+        return noticed is None or comparison_started < noticed + self._settle_delay
 
     async def _compare(self, reconciler: Reconciler | None, marked: datetime | None) -> int:
         """Return of how many jobs the store lacked something."""

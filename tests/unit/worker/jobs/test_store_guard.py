@@ -5,6 +5,7 @@ Over the in-memory stores, which go back by snapshots.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -60,9 +61,14 @@ class GuardHarness:
             self.stores, self.journal, answers, self.clock, POLICY.doubt_hold
         )
 
-    def guard(self) -> StoreGuard:
+    def guard(self, settle_delay: timedelta = timedelta(0)) -> StoreGuard:
         return StoreGuard(
-            self.stores.identity, self.journal, self.clock, self.ids, self.events.append
+            self.stores.identity,
+            self.journal,
+            self.clock,
+            self.ids,
+            self.events.append,
+            settle_delay,
         )
 
     async def started(self) -> StoreGuard:
@@ -171,6 +177,39 @@ async def test_a_forgotten_job_comes_back_running_before_anything_leaves(
     assert isinstance(gateway.events[-1], SubmitsResumed)
     booking = gateway.stores.memory.accounts["req_1"].booking
     assert booking.reserved == 500
+
+
+async def test_a_submit_in_flight_while_the_store_went_back_is_restored(
+    gateway: GuardHarness,
+) -> None:
+    """Found by simulation: its entry came after the comparison, and the paid job was lost."""
+    guard = gateway.guard(POLICY.lease)
+    await guard.run_once(gateway.reconciler)
+    before = gateway.snapshot()
+    claimed = await gateway.claim(await gateway.admit())
+    assert await guard.allows_submit()
+    gateway.go_back_to(before)
+    await guard.run_once(gateway.reconciler)
+    await gateway.accepted(claimed)
+    assert not guard.is_open
+    await gateway.clock.advance(POLICY.lease)
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+    assert guard.is_open
+
+
+async def test_a_job_that_its_worker_misses_has_the_journal_compared_again(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    claimed = await gateway.claim(await gateway.admit())
+    gateway.go_back_to(before)
+    await gateway.accepted(claimed)
+    await guard.report_missing(gateway.clock.now())
+    assert not guard.is_open
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
 
 
 async def test_a_forgotten_acceptance_is_attached(gateway: GuardHarness) -> None:
