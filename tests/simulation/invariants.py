@@ -25,11 +25,13 @@ FINAL_EVENTS: Final = frozenset({"request.completed", "request.failed", "request
 
 
 def all_ended(around: SimulationContext, workers: Sequence[SimulatedWorker]) -> bool:
-    """Whether no work is left."""
+    """Whether no work is left: a store that went back lacks some until a worker has compared it."""
     memory = around.stores.memory
     if (
         memory.due
         or memory.outbox
+        or (memory.position is not None and memory.position.compare_since is not None)
+        or not any(worker.lifetime.alive for worker in workers)
         or any(
             worker.lifetime.alive and (worker.is_busy or not worker.is_calm) for worker in workers
         )
