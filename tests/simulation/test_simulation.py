@@ -126,7 +126,7 @@ def _holds(report: SimulationReport) -> None:
     phases=(Phase.generate, Phase.shrink),
 )
 @given(PLANS)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_every_run_keeps_the_invariants(plan: Plan) -> None:
     _holds(run(plan))
 
@@ -140,7 +140,7 @@ def test_every_run_keeps_the_invariants(plan: Plan) -> None:
     phases=(Phase.generate, Phase.shrink),
 )
 @given(REWIND_PLANS)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_store_that_goes_back_loses_and_pays_twice_for_nothing(plan: Plan) -> None:
     _holds(run(plan))
 
@@ -153,7 +153,7 @@ def test_a_store_that_goes_back_loses_and_pays_twice_for_nothing(plan: Plan) -> 
     phases=(Phase.generate, Phase.shrink),
 )
 @given(SAME_PLANS)
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_every_run_of_identical_requests_keeps_the_invariants(plan: Plan) -> None:
     _holds(run(plan))
 
