@@ -137,11 +137,9 @@ class _Builder:
     ) -> WorkerComponents:
         """All of them; `http` calls RunComfy, `transport` the receivers of webhooks."""
         stores, clock, emit = self.stores, self.clock, self.emit
-        # Unique also where containers share host names and process ids.
-        worker_id = f"{socket.gethostname()}:{os.getpid()}:{self.ids.secret().hex()[:8]}"
         run_times = RunTimeCache(stores.run_times, clock, emit)
-        policy = _build_lifecycle_policy(self.settings)
-        context = DecisionContext(worker_id, policy, _build_rng(), run_times.get)
+        context = self._decision_context(run_times)
+        worker_id, policy = context.worker_id, context.policy
         guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, policy.lease)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
@@ -163,15 +161,23 @@ class _Builder:
             batch_completer=BatchCompleter(stores, clock, emit),
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
-            index_pruner=IndexPruner(
-                worker_id, stores.job_index, stores.tenants, clock, PrunePolicy()
-            ),
+            index_pruner=self._index_pruner(worker_id),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             paid_submitter=paid,
             store_guard=guard,
             check_store=partial(guard.run_once, self._reconciler(writer, context)),
         )
+
+    def _decision_context(self, run_times: RunTimeCache) -> DecisionContext:
+        # Unique also where containers share host names and process ids.
+        worker_id = f"{socket.gethostname()}:{os.getpid()}:{self.ids.secret().hex()[:8]}"
+        policy = _build_lifecycle_policy(self.settings)
+        return DecisionContext(worker_id, policy, _build_rng(), run_times.get)
+
+    def _index_pruner(self, worker_id: str) -> IndexPruner:
+        stores = self.stores
+        return IndexPruner(worker_id, stores.job_index, stores.tenants, self.clock, PrunePolicy())
 
     def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:
