@@ -130,6 +130,10 @@ class SeededRandomness:
         """A new generator at the stream's beginning."""
         return Random(f"{self._plan.seed}:{name}")
 
+    def may_occur(self, fault: Fault) -> bool:
+        """Return whether the plan enables the fault."""
+        return fault in self._plan.faults
+
     def occurs(self, fault: Fault, rng: Random, *, factor: float = 1.0) -> bool:
         """Draw whether the fault occurs at this point."""
         if self.faults_ended or fault not in self._plan.faults:

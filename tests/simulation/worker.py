@@ -17,7 +17,7 @@ from core.store.wake_queue import is_current
 from core.webhooks.delivery import ClaimedDelivery
 from tests.simulation.event_log import SimulationLog
 from tests.simulation.faults import SimulatedReceivers
-from tests.simulation.plan import SeededRandomness
+from tests.simulation.plan import Fault, SeededRandomness
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
@@ -59,6 +59,8 @@ from worker.webhooks.transport import DeliveryTransport
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
 MIN_CALM_CHECKS: Final = 3
+SLOW_TICK: Final = timedelta(seconds=15)
+"""Where the store never goes back: seldom enough that most awaits of a run are those of jobs."""
 IDLE_TICK: Final = timedelta(hours=1)
 
 
@@ -172,14 +174,15 @@ class SimulatedWorker:
             task.cancel()
 
     async def _check_store(self) -> None:
-        """Check the store each second, until it was found current a few times without faults."""
+        """Check the store until it was found current a few times without faults."""
         chance = self._context.randomness
+        tick = TICK if chance.may_occur(Fault.STORE_REWINDS) else SLOW_TICK
         while True:
             with suppress(StoreUnavailable):
                 await self._paid.write_answers()
                 await self._guard.run_once(self._reconciler)
                 self._calm_checks += chance.faults_ended and self._guard.is_open
-            await self._clock.sleep(IDLE_TICK if self.is_calm else TICK)
+            await self._clock.sleep(IDLE_TICK if self.is_calm else tick)
 
     async def _claim_jobs(self, room: int) -> Sequence[Job]:
         await self._context.due.wait(self._context.stores.memory.due)
