@@ -13,13 +13,14 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
-from core.admin import AuditEntry
+from core.audit import AuditEntry
 from core.batches import Batch
 from core.circuit_breaker import CircuitBreaker
 from core.errors import RecordUnreadable
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.model_changes import ModelChange
+from core.operators import Operator
 from core.store.unknown_fields import remove_unknown, restore_unknown
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
@@ -112,4 +113,5 @@ WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
 BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
+OPERATOR_CODEC: Final = Codec(Operator)
 MODEL_CHANGE_CODEC: Final = Codec(ModelChange)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.clock import Clock
 from core.store.admin import AdminStore
+from core.store.audit import AuditLogStore
 from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
@@ -12,6 +13,7 @@ from core.store.encryption import SecretCipher
 from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
+    AuditLogRepository,
     BatchRepository,
     CatalogueRepository,
     CircuitBreakerRepository,
@@ -19,6 +21,7 @@ from core.store.interfaces import (
     HeartbeatRepository,
     JobIndexRepository,
     JobRepository,
+    OperatorRepository,
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
@@ -27,6 +30,7 @@ from core.store.interfaces import (
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
+from core.store.operators import OperatorStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
@@ -47,6 +51,8 @@ class Stores:
     replays: ReplayRepository
     tenants: TenantRepository
     admin: AdminRepository
+    audit: AuditLogRepository
+    operators: OperatorRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
     run_times: RunTimeRepository
@@ -70,6 +76,8 @@ def open_stores(
         replays=ReplayStore(client, scripts, clock),
         tenants=TenantStore(client, scripts, clock, cipher),
         admin=AdminStore(client, scripts, clock),
+        audit=AuditLogStore(client, scripts, clock),
+        operators=OperatorStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
         run_times=RunTimeStore(client),

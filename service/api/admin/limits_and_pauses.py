@@ -1,4 +1,4 @@
-"""Operators: limits of the whole gateway, the minimum account balance, pauses, the audit log."""
+"""Operators: limits of the whole gateway, the minimum account balance, pauses."""
 
 from typing import Annotated, Any, Final
 
@@ -9,8 +9,6 @@ from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import (
-    Audit,
-    AuditQuery,
     CatalogueChanges,
     ChangesQuery,
     Gateway,
@@ -61,12 +59,6 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
     """Resume what was paused."""
     pauses = await limits_and_pauses.resume(admin, target.pause())
     return {"paused": representations.pauses_representation(pauses)}
-
-
-@router.get("/audit", response_model=Audit, responses=problem_responses(400), name="audit")
-async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
-    """List what operators did, newest first."""
-    return {"entries": await admin.stores.admin.list_audit_entries(query.limit)}
 
 
 @router.get("/catalogue/changes", response_model=CatalogueChanges, responses=problem_responses(400))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from core.admin import AuditEntry, Pause
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
@@ -225,11 +225,3 @@ class MemoryAdminStore:
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
         """See `AdminStore.set_minimum_balance`."""
         self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)
-
-    async def append_audit_entry(self, entry: AuditEntry) -> None:
-        """See `AdminStore.append_audit_entry`."""
-        self._memory.audit.append(entry)
-
-    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-        """See `AdminStore.list_audit_entries`."""
-        return self._memory.audit[::-1][:limit]
