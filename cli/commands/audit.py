@@ -1,6 +1,7 @@
 """`gateway audit …`: the audit log."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -8,6 +9,7 @@ import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import EXIT_FAILED, run_admin
+from core.audit import AuditEntry
 from core.errors import InvalidInput
 from service.admin import representations
 from service.admin.audit import Verification, check_log_name, export_log, parse_export, verify_log
@@ -29,8 +31,12 @@ def list_all(
     as_json: JsonOption = False,
 ) -> None:
     """List the newest entries."""
-    check_log_name(tenant)
-    entries = run_admin(lambda admin: admin.stores.audit.list_entries(limit, tenant))
+
+    async def read(admin: AdminContext) -> Sequence[AuditEntry]:
+        check_log_name(tenant)
+        return await admin.stores.audit.list_entries(limit, tenant)
+
+    entries = run_admin(read)
     rows = [representations.audit_entry_representation(entry) for entry in entries]
     print_table(rows, _COLUMNS, as_json=as_json)
 

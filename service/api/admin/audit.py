@@ -14,10 +14,13 @@ from service.http.openapi import Responses, Tag, problem_responses
 
 router = admin_router(Tag.ADMIN_OPERATORS)
 _JSON_LINES: Final = "application/jsonl"
+_EXAMPLE_LINE: Final = (
+    '{"entry":{"at":"2025-11-22T14:58:34Z","actor":"operator:ada",…},"previous":"","digest":"9f…"}'
+)
 _EXPORT: Final[Responses] = {
     200: {
         "description": "One record per line, oldest first.",
-        "content": {_JSON_LINES: {"schema": {"type": "string"}}},
+        "content": {_JSON_LINES: {"schema": {"type": "string"}, "example": _EXAMPLE_LINE}},
     }
 }
 
@@ -32,7 +35,11 @@ async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]
     return {"entries": await admin.stores.audit.list_entries(query.limit, query.tenant)}
 
 
-@router.get("/audit/export", responses={**_EXPORT, **problem_responses(400)})
+@router.get(
+    "/audit/export",
+    response_class=StreamingResponse,
+    responses={**_EXPORT, **problem_responses(400)},
+)
 async def export_audit(admin: Admin, query: Annotated[AuditLogQuery, Query()]) -> Response:
     """Export the audit log.
 

@@ -1,7 +1,6 @@
 """What the operations of the admin API share."""
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from fastapi import APIRouter
 from fastapi.routing import APIRoute
@@ -20,14 +19,13 @@ WRITE_PROBLEMS: Final = problem_responses(400, 409, 413, 415, 422)
 class AdminRoute(StrictRoute):
     """A route that reads a body only if the caller is an operator whose roles allow the call."""
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's
-        """Add the role of the operation to its description. Raises `KeyError` if it has none."""
-        super().__init__(path, endpoint, **options)
-        role = ROLE_OF_OPERATION[self.name]
-        self.description = f"{self.description} Role: `{role}`.".lstrip()
-
     max_body_bytes = 2**20
     """A file of tenants may be large."""
+
+    @staticmethod
+    def who_may_call(operation: str) -> str:
+        """Return the role that the operation needs. Raises `KeyError` if it has none."""
+        return f"Role: `{ROLE_OF_OPERATION[operation]}`."
 
     @staticmethod
     async def check_caller(request: Request) -> None:

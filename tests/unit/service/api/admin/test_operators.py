@@ -152,7 +152,7 @@ async def test_what_an_operator_read_is_in_the_audit_log(app: AppHarness) -> Non
 
 
 async def test_the_log_is_exported_as_it_is_stored(
-    app: AppHarness, operator: httpx.AsyncClient
+    operator: httpx.AsyncClient,
 ) -> None:
     for name in ("a", "b"):
         await operator.post("/admin/v1/pause", json={"model": f"x/{name}"})
