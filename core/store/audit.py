@@ -27,7 +27,7 @@ class AuditLogStore:
     """The log of operators' acts and failed log-ins (`tenant` None), or of a tenant's own acts."""
 
     def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Send commands through `client`; `clock` says which entries are too old."""
+        """Send commands through `client`; `clock` decides which entries are too old."""
         self._client = client
         self._scripts = scripts
         self._clock = clock

@@ -18,7 +18,7 @@ class OperatorStore:
     """Operators in Redis."""
 
     def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
-        """Send commands through `client`; `clock` says when a token was used."""
+        """Send commands through `client`; `clock` gives the time at which a token was used."""
         self._client = client
         self._scripts = scripts
         self._clock = clock
@@ -33,7 +33,7 @@ class OperatorStore:
         return int(added) == 1
 
     async def find(self, name: str, digest: str) -> Operator | None:
-        """Return the operator if the token with this digest is theirs; it counts as used now."""
+        """Return the operator if the token has this digest; it counts as used now."""
         document = await self._scripts.call(
             "find_operator", [keys.operator(name)], [digest, to_ms(self._clock.now())]
         )

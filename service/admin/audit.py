@@ -68,8 +68,8 @@ async def verify_log(
 ) -> Verification:
     """Check a log record by record, and that it goes on from the end of `export`, if there is one.
 
-    A chain that somebody has computed anew from its beginning fits in itself: only an export that
-    was kept elsewhere shows that.
+    A new chain, which a process that can write to Redis has computed from its beginning, fits in
+    itself: only an export that was kept elsewhere shows that.
     """
     broken, previous, count = find_break(export), None, 0
     wanted = export[-1].digest if export else None

@@ -1,4 +1,4 @@
-"""Lists failed log-ins and forbidden calls in the audit log, so few that nobody can fill it."""
+"""Lists failed log-ins and forbidden calls in the audit log, in bounded number."""
 
 from datetime import timedelta
 from typing import Final
@@ -13,9 +13,9 @@ _INTERVAL: Final = timedelta(minutes=10)
 
 
 class RefusedCalls:
-    """Appends to the audit log: 20 entries at once, then one each 10 minutes, by each process.
+    """Appends to the audit log: 20 entries together, then one each 10 minutes, by each process.
 
-    An entry says how many were left out before it; the log and the metrics have all of them.
+    An entry has the number of those left out before it; the log and the metrics have all of them.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -25,7 +25,7 @@ class RefusedCalls:
         self._left_out = 0
 
     async def failed_log_in(self, admin: AdminContext, token: str) -> None:
-        """Record that `token` is nobody's. What it names is a claim, not an actor."""
+        """Record that `token` is of no operator. What it names is a claim, not an actor."""
         claimed = operator_named_by(token) or "-"
         await self._record(admin, "log-in.fail", claimed)
 

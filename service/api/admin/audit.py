@@ -55,7 +55,7 @@ async def verify_audit(admin: Admin, query: Annotated[AuditLogQuery, Query()]) -
     """Find out whether the audit log was changed.
 
     Every record holds the digest of the one before. Keep an export elsewhere and compare it with
-    `gateway audit verify --export FILE`: who can write to Redis can compute a whole chain anew.
+    `gateway audit verify --export FILE`: who can write to Redis can compute a whole new chain.
     """
     check_log_name(query.tenant)
     return verification_representation(await verify_log(admin, query.tenant))

@@ -1,4 +1,4 @@
--- Returns the record of an operator if the token with this digest is theirs, else nil. Records the token's last use,
+-- Returns an operator's record if the operator's token has this digest, else nil. Records the token's last use,
 -- to the minute.
 -- KEYS: operator
 -- ARGV: digest now
