@@ -65,6 +65,7 @@ ACTS: Final = (
     Act(Role.ALL, "", "encryption rewrite"),
     Act(Role.ALL, "", "store show"),
     Act(Role.ALL, "", "store init"),
+    Act(Role.ALL, "", "store adopt"),
     Act(Role.ALL, "", "store reconcile"),
 )
 
