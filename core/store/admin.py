@@ -83,7 +83,10 @@ class AdminStore:
         await self._set_pause(pause, "0")
 
     async def dispatch(self) -> int:
-        """Dispatch waiting jobs to free slots; return how many slots are in use."""
+        """Dispatch waiting jobs to free slots; return how many slots are in use.
+
+        It also ends the pauses of deleted tenants of which no job waits any more.
+        """
         in_use = await self._scripts.call("dispatch", [keys.RUNNING], self._dispatch_arguments())
         return int(in_use)
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import pytest
 
 from core.admin import Pause
+from core.audit import AuditEntry
 from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
 from core.money import MicroUsd
@@ -319,6 +320,8 @@ async def use_everything(harness: RetentionHarness) -> None:
         tenant_credential("ada"), Scope.WEBHOOKS, CallRate.WEBHOOK_ACTIONS
     )
     await EventStreams(wire, {}, harness.clock).append("ada", RedisStream("jobs"), b"{}")
+    await subject.audit.append(AuditEntry(now, "ada/key", "webhook.test", "ada"), "ada")
+    await subject.admin.pause(Pause.tenant("ada"))
     before = await subject.replays.load("ada")
     after = before.with_range(ReplayRange(now - DAY, now))
     assert await subject.replays.update(before, after, now)

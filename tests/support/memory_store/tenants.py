@@ -90,6 +90,7 @@ class MemoryTenantStore:
         memory.keys = {d: row for d, row in memory.keys.items() if row.tenant != after.name}
         if not memory.fair_queue.waiting_count(after.name):
             memory.fair_queue.tags.pop(after.name, None)
+            memory.fair_queue.pauses.discard(f"tenant:{after.name}")
         return True
 
     async def add_key(self, key: ApiKey) -> bool:
@@ -209,6 +210,11 @@ class MemoryAdminStore:
 
     async def dispatch(self) -> int:
         """See `AdminStore.dispatch`."""
+        live = await MemoryTenantStore(self._memory).list_names()
+        turns = self._memory.fair_queue
+        for name in {pause.partition(":")[2] for pause in turns.pauses} - live:
+            if not turns.waiting_count(name):
+                turns.pauses.discard(f"tenant:{name}")
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
         return len(self._memory.fair_queue.slots)
 

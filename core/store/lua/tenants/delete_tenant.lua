@@ -1,6 +1,7 @@
 -- Deletes a tenant: its API keys now, its record (which its open jobs and their deliveries need) after
 -- `ttl_seconds`. Returns the number of revoked keys, or -1 if the record has changed since.
 -- Further KEYS expire with the record. Further ARGV: the tenant's fields and values.
+-- USES: forget_pause
 -- KEYS: tenant tenants tenant_keys queue_tags waiting ...
 -- ARGV: expected name api_key_prefix ttl_seconds ...
 
@@ -9,6 +10,7 @@ local digests = redis.call('SMEMBERS', tenant_keys)
 for _, digest in ipairs(digests) do redis.call('DEL', api_key_prefix .. digest) end
 redis.call('DEL', tenant_keys)
 redis.call('SREM', tenants, name)
+forget_pause(name)
 if redis.call('HEXISTS', waiting, name) == 0 then redis.call('HDEL', queue_tags, name) end
 redis.call('HSET', tenant, unpack(ARGV, FIXED_ARGUMENTS + 1))
 redis.call('EXPIRE', tenant, ttl_seconds)
