@@ -39,17 +39,19 @@ class Codec(Generic[T]):
 
     def __init__(self, value_type: type[T]) -> None:
         """`value_type` is a frozen dataclass."""
-        self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
-        self._strict = SchemaValidator(_without_extra_fields(self._adapter.core_schema))
+        adapter: TypeAdapter[T] = TypeAdapter(value_type)
+        self._to_json = adapter.serializer.to_json
+        self._strict = SchemaValidator(_without_extra_fields(adapter.core_schema))
         self._keeps_unknown = any(f.name == UNKNOWN_FIELDS for f in fields(value_type))  # type: ignore[arg-type]  # see `__init__`
 
     def encode(self, value: T) -> bytes:
         """Return a record as JSON, with the unknown fields that it was read with."""
-        text = self._adapter.dump_json(value, exclude_defaults=True, exclude={UNKNOWN_FIELDS})
         unknown = getattr(value, UNKNOWN_FIELDS, ())
         if not unknown:
-            return text
-        document = orjson.loads(text)
+            return self._to_json(value, exclude_defaults=True)
+        document = orjson.loads(
+            self._to_json(value, exclude_defaults=True, exclude={UNKNOWN_FIELDS})
+        )
         restore_unknown(document, unknown)
         return orjson.dumps(document)
 

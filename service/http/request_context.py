@@ -29,6 +29,8 @@ class RequestContext:
 
     request_id: str
     forwarded: ForwardedRequest
+    client: str
+    """The address of the caller, or of the untrusted proxy in front; "" if it has none."""
     tenant: str | None = None
     job_id: str | None = None
     code: str | None = None
@@ -42,11 +44,6 @@ class RequestContext:
     """How long the request waited because the caller had requested it (`Prefer: wait`)."""
     body: BodyReservation | None = None
     """The bytes of its body that count as in flight."""
-
-    @property
-    def client(self) -> str:
-        """The address of the caller, or of the untrusted proxy in front; "" if it has none."""
-        return self.forwarded.client or ""
 
     def release_body(self) -> None:
         """Count the body as in flight no longer: what was in it is stored, or refused."""
@@ -63,11 +60,16 @@ def open_request_context(
     text = headers.get(b"x-request-id", b"").decode("latin-1")
     is_valid = _VALID_ID.fullmatch(text) is not None
     request_id = text if is_valid else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
+    forwarded = forwarded_request(scope, proxies)
+    trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
     opened = RequestContext(
-        request_id, forwarded_request(scope, proxies), is_head=scope["method"] == "HEAD"
+        request_id,
+        forwarded,
+        client=forwarded.client or "",
+        trace=span_of(trace),
+        caller_trace=trace,
+        is_head=scope["method"] == "HEAD",
     )
-    opened.caller_trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
-    opened.trace = span_of(opened.caller_trace)
     scope[_SCOPE_KEY] = opened
     return opened
 
@@ -76,6 +78,12 @@ def request_context(scope: Scope) -> RequestContext:
     """Return the context of the request that `scope` belongs to."""
     opened: RequestContext = scope[_SCOPE_KEY]
     return opened
+
+
+def query_text(scope: Scope) -> str:
+    """Return the query as it was sent. Starlette's `url` fails on one that is not UTF-8."""
+    text: str = scope["query_string"].decode("latin-1")
+    return text
 
 
 def build_links(scope: Scope, forwarded: ForwardedRequest, public_url: str | None) -> Links:
@@ -90,6 +98,8 @@ def build_links(scope: Scope, forwarded: ForwardedRequest, public_url: str | Non
 def forwarded_request(scope: Scope, proxies: TrustedProxies) -> ForwardedRequest:
     """Return what trusted proxies report of a request; without any, its peer is the caller."""
     address, _ = scope.get("client") or (None, None)
+    if not proxies.networks:
+        return ForwardedRequest(address)
     return parse_forwarded(Headers(scope=scope), address, proxies)
 
 

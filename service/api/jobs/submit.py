@@ -33,7 +33,7 @@ from service.http.json_response import json_bytes_response
 from service.http.openapi import Tag, json_content
 from service.http.prefer_header import PREFER, parse_wait_preference, preference_applied_header
 from service.http.request_body import read_body
-from service.http.request_context import RequestContext, request_context
+from service.http.request_context import RequestContext, query_text, request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import (
     ParsedSubmit,
@@ -139,7 +139,7 @@ async def _parse_submit(
 ) -> ParsedSubmit:
     headers, policy = request.headers, context.policy
     key = parse_idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
-    options = parse_options(request.scope["query_string"].decode("latin-1"), policy.options)
+    options = parse_options(query_text(request.scope), policy.options)
     if options.cache is None and CACHE_CONTROL in headers:
         options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
     return ParsedSubmit(
