@@ -49,7 +49,7 @@ class _Pool:
         """Take back what `add` counted."""
         self.used -= size
         for owner in owners:
-            share = self.by_owner.pop(owner) - size
+            share = self.by_owner.pop(owner, 0) - size
             if share:
                 self.by_owner[owner] = share
 
