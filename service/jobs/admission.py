@@ -69,7 +69,7 @@ def build_admission(
     job = _build_job(submit, deadlines, price, identity, job_id, now)
     return Admission(
         credential=submit.credential,
-        job=replace(job, model_id=model_id),
+        job=replace(job, model_id=model_id, model_alias=models.alias_in(submit.model_id)),
         input=submit.body,
         entry=TimelineEntry(now, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED),
         cache=CacheRequest(submit.options.cache, rule),
