@@ -36,7 +36,6 @@ from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
-from service.models.tenant_aliases import TenantAliases
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
@@ -127,13 +126,10 @@ def build_app_context(
     registry = ModelRegistry.build(
         load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
     )
-    aliases = TenantAliases(stores.tenants, clock)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        model_cache=ModelRegistryCache(
-            registry, stores.catalogue, clock, emit, aliases, confirm_models
-        ),
+        model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant

@@ -18,6 +18,7 @@ from core.jobs.query import Cursor, JobQuery
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
@@ -291,6 +292,16 @@ class CatalogueRepository(Protocol):
     async def claim_requested_sync(self, interval: timedelta) -> bool: ...
 
     async def load(self) -> CatalogueSnapshot: ...
+
+
+class ModelPinRepository(Protocol):
+    """Pins of models. See `core.store.model_pins.ModelPinStore`."""
+
+    async def put(self, pin: ModelPin) -> None: ...
+
+    async def remove(self, tenant: str, model_id: str) -> bool: ...
+
+    async def list_all(self) -> Sequence[ModelPin]: ...
 
 
 class RunTimeRepository(Protocol):

@@ -234,6 +234,9 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
     KeySpec("catalogue_changes", "gw:catalogue:changes", "stream", KeyOwner.GATEWAY,
         "the last 1,000 entries", "the worker trims it", "changes between two syncs"),
+    KeySpec("model_pins", "gw:model_pins", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: an operator removes a pin, or deletes its tenant; at most 1,000",
+        "pins of models by tenant (none: all) and model id"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
@@ -285,6 +288,7 @@ WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
+MODEL_PINS: Final = LUA_NAMES["model_pins"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]

@@ -53,12 +53,13 @@ def build_admission(
 ) -> Admission:
     """Return what the store is to admit: the job, checked and priced.
 
-    Raises `UnknownModel`, `InvalidInput`, `MalformedRequest`, `CostAboveLimit`.
+    Raises `UnknownModel`, `InvalidInput`, `PinnedModelChanged`, `MalformedRequest`,
+    `CostAboveLimit`.
     """
     model_id = models.resolve(submit.model_id)
     card = models.lookup(model_id, now)
     value = parse_object(submit.body)
-    validate_input(card, value)
+    validate_input(card, value, models.pin_conflict(submit.credential.tenant, model_id))
     # After the schema: it bounds the depth that this second parser recurses to.
     reject_duplicate_keys(submit.body)
     price = estimate_cost(card, value)

@@ -15,8 +15,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import MalformedRequest, UnknownModel
 from core.model_ids import is_model_id
+from core.model_pins import ModelPin, changes_since, schema_digest
 from service.models.card import ModelCard
 from service.models.catalogue_entry import parse_catalogue_card
+from service.models.pins import PinConflict
 from service.parsing.fields import UNREADABLE_OPTION, InvalidField
 from service.parsing.request_models import FlagOption, RequestModel, WholeNumberOption
 
@@ -95,6 +97,9 @@ class ModelRegistry:
     unlisted: UnlistedPolicy = UnlistedPolicy.REFUSE
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Model ids by alias. An alias counts before a model of the same id."""
+    pins: tuple[ModelPin, ...] = ()
+    pin_conflicts: Mapping[tuple[str, str], PinConflict | None] = field(default_factory=dict)
+    """By tenant ('': all) and model id, for every pin; None where nothing has changed."""
 
     @classmethod
     def build(
@@ -132,7 +137,7 @@ class ModelRegistry:
             unlisted=self.unlisted,
             aliases=self.aliases,
             known_cards=self.cards_by_document,
-        )
+        ).with_pins(self.pins, synced_at)
 
     def with_aliases(self, own: Mapping[str, str]) -> "ModelRegistry":
         """Return the registry as a tenant sees it that has `own` aliases.
@@ -143,6 +148,24 @@ class ModelRegistry:
             return self
         resolved = {alias: self.aliases.get(name, name) for alias, name in own.items()}
         return replace(self, aliases={**self.aliases, **resolved})
+
+    def with_pins(self, pins: Iterable[ModelPin], now: datetime) -> "ModelRegistry":
+        """Return the registry with these pins in place of its own."""
+        kept = tuple(pins)
+        conflicts = {(pin.tenant, pin.model_id): self._conflict_with(pin, now) for pin in kept}
+        return replace(self, pins=kept, pin_conflicts=conflicts)
+
+    def _conflict_with(self, pin: ModelPin, now: datetime) -> PinConflict | None:
+        card = self.by_id.get(pin.model_id)
+        changes = changes_since(pin, card.source_document if card else None, now)
+        return PinConflict(pin, changes) if changes else None
+
+    def pin_conflict(self, tenant: str, model_id: str) -> PinConflict | None:
+        """Return what has changed since the pin of a model; a tenant's own pin counts first."""
+        if not self.pin_conflicts:
+            return None
+        own = (tenant, model_id)
+        return self.pin_conflicts.get(own if own in self.pin_conflicts else ("", model_id))
 
     @property
     def unreadable_count(self) -> int:
@@ -207,6 +230,8 @@ class ModelRegistry:
         """Return RunComfy's entry of a model with what the gateway knows of it."""
         names = sorted(alias for alias, target in self.aliases.items() if target == card.model_id)
         own: dict[str, object] = {"aliases": names} if names else {}
+        if include_schema:
+            own["schema_digest"] = schema_digest(card.source_document)
         return card.representation(include_schema=include_schema) | own
 
     def _unknown_model(self, model_id: str, now: datetime) -> UnknownModel:

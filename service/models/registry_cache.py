@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
-from core.store.interfaces import CatalogueRepository
+from core.store.stores import Stores
 from service.models import ModelRegistry
 from service.models.tenant_aliases import TenantAliases
 
@@ -22,21 +22,22 @@ class ModelRegistryCache:
     def __init__(
         self,
         registry: ModelRegistry,
-        catalogue: CatalogueRepository,
+        stores: Stores,
         clock: Clock,
         emit: Emit,
-        aliases: TenantAliases,
         on_refresh: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
-        """Start with `registry`; newer models come from `catalogue`, tenants' own from `aliases`.
+        """Start with `registry`; newer models, pins and tenants' aliases come from `stores`.
 
         `on_refresh` is called with the ids of each new registry.
         """
         self.registry = registry
-        self._catalogue = catalogue
+        self._catalogue = stores.catalogue
         self._clock = clock
         self._emit = emit
-        self._aliases = aliases
+        self._pins = stores.model_pins
+        self._aliases = TenantAliases(stores.tenants, clock)
+        self._reported_conflicts: set[str] = set()
         self._on_refresh = on_refresh
         self._disconnected_at: timedelta | None = None
         self._missed_at: timedelta | None = None
@@ -65,7 +66,23 @@ class ModelRegistryCache:
         return models
 
     async def refresh(self) -> None:
-        """Load the catalogue if it was synced since. Raises `StoreUnavailable`."""
+        """Load the pins, and the catalogue if it was synced since. Raises `StoreUnavailable`."""
+        await self._refresh_catalogue()
+        pins = tuple(await self._pins.list_all())
+        if pins != self.registry.pins:
+            self.registry = self.registry.with_pins(pins, self._clock.now())
+        self._report_conflicts()
+
+    def _report_conflicts(self) -> None:
+        """Warn of each pinned model that RunComfy has changed, once."""
+        found = {
+            conflict.describe() for conflict in self.registry.pin_conflicts.values() if conflict
+        }
+        for text in sorted(found - self._reported_conflicts):
+            self._emit(OperationalWarning("pinned_model_changed", text))
+        self._reported_conflicts = found
+
+    async def _refresh_catalogue(self) -> None:
         synced_at = await self._catalogue.synced_at()
         if synced_at is None or synced_at == self.registry.synced_at:
             return

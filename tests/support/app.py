@@ -36,7 +36,6 @@ from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, UnlistedPolicy, load_cards
 from service.models.registry_cache import ModelRegistryCache
-from service.models.tenant_aliases import TenantAliases
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
@@ -246,9 +245,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     resources = AppContext(
         stores=stores,
         admin=_admin_context(stores, clock, emit),
-        model_cache=ModelRegistryCache(
-            _models(), stores.catalogue, clock, emit, TenantAliases(stores.tenants, clock)
-        ),
+        model_cache=ModelRegistryCache(_models(), stores, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
         known_keys=KnownKeys(stores.jobs, clock),

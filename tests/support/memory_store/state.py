@@ -17,6 +17,7 @@ from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
@@ -143,6 +144,7 @@ class MemoryState:
     synced_at: int | None = None
     sync_requested_at: int | None = None
     model_changes: list[ModelChange] = field(default_factory=list)
+    model_pins: dict[tuple[str, str], ModelPin] = field(default_factory=dict)
     sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)

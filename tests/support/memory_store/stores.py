@@ -17,6 +17,7 @@ from tests.support.memory_store.jobs import MemoryJobStore
 from tests.support.memory_store.shared_state import (
     MemoryCatalogueStore,
     MemoryCircuitBreakerStore,
+    MemoryModelPinStore,
     MemoryWorkerHeartbeats,
 )
 from tests.support.memory_store.state import MemoryState
@@ -75,6 +76,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         admin=MemoryAdminStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
+        model_pins=MemoryModelPinStore(memory),
         heartbeats=MemoryWorkerHeartbeats(memory),
         identity=MemoryStoreIdentity(memory),
     )
