@@ -1,7 +1,7 @@
 """Whether a JSON Schema allows less than an earlier one. Pure.
 
 Keywords are compared one by one. One that is not understood counts as narrower if it changed: what
-that means for inputs is not known, and who pins a schema wants to be asked.
+that means for inputs is not known.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +16,7 @@ _ANNOTATIONS: Final = frozenset(
         *("writeOnly", "$schema", "$id", "$comment", "order", "placeholder", "label", "ui"),
     }
 )
-"""Keywords that say nothing about which inputs are valid."""
+"""Keywords without effect on which inputs are valid."""
 
 
 def narrowings(before: Schema, after: Schema, depth: int = 0) -> Iterator[str]:

@@ -46,6 +46,7 @@ BUILT_KEYS = {
     keys.CATALOGUE_META: "hash",
     keys.CATALOGUE_CLAIM: "string",
     keys.CATALOGUE_CHANGES: "stream",
+    keys.MODEL_PINS: "hash",
     keys.WORKERS: "sorted set",
     keys.UPSTREAM_CIRCUITS: "hash",
     keys.WAITING_FOR: "hash",
