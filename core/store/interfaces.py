@@ -15,6 +15,7 @@ from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
+from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.model_changes import ModelChange
@@ -308,6 +309,8 @@ class RunTimeRepository(Protocol):
     """Run times of finished jobs. See `core.store.run_times.RunTimeStore`."""
 
     async def load_counts(self) -> Mapping[str, int]: ...
+
+    async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]: ...
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]: ...
 

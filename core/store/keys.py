@@ -110,6 +110,9 @@ _JOB_SPECS: Final = (
         _FOREVER, "`update_job` trims it", "the model's last 200 run times (ms), newest first"),
     KeySpec("run_counts", "gw:runs", "hash", KeyOwner.MODEL,
         _FOREVER, _FIXED_SIZE, "number of finished runs of each model"),
+    KeySpec("refusal_costs", "gw:refusals", "hash", KeyOwner.MODEL,
+        _FOREVER, _FIXED_SIZE,
+        "number of failed runs of each model that were charged, and that were free"),
     KeySpec("changes", "gw:changes", "channel", KeyOwner.GATEWAY,
         "not stored", "nothing is stored", "pub/sub: id, version and state of each changed job"),
     KeySpec("wake", "gw:wake", "sorted set", KeyOwner.JOB,
@@ -268,6 +271,7 @@ IN_DOUBT: Final = LUA_NAMES["in_doubt"]
 UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
+REFUSAL_COSTS: Final = LUA_NAMES["refusal_costs"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]
 JOB_CHANGES: Final = LUA_NAMES["changes"]
 WAKE_QUEUE: Final = LUA_NAMES["wake"]

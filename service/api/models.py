@@ -23,7 +23,8 @@ async def list_models(
     tenant: Reader, context: Context, query: Annotated[ModelQuery, Query()]
 ) -> Response:
     """List models."""
-    page = (await context.model_cache.for_tenant(tenant)).page(query)
+    models = await context.model_cache.for_tenant(tenant)
+    page = models.page(query, context.run_times.refusal_costs)
     return json_response(page.representation())
 
 
@@ -50,4 +51,5 @@ async def show_model(
 ) -> Response:
     """Show a model with its schemas; by an alias too."""
     models = await context.model_cache.covering([model_id], tenant)
-    return json_response(models.model_representation(model_id, context.clock.now()))
+    costs = context.run_times.refusal_costs
+    return json_response(models.model_representation(model_id, context.clock.now(), costs))

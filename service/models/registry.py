@@ -14,6 +14,7 @@ from typing import Annotated, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import MalformedRequest, UnknownModel
+from core.jobs.refusal_costs import NO_REFUSALS, RefusalCosts
 from core.model_ids import is_model_id
 from core.model_pins import ModelPin, changes_since, schema_digest
 from service.models.card import ModelCard
@@ -25,6 +26,7 @@ from service.parsing.request_models import FlagOption, RequestModel, WholeNumber
 MAX_PAGE_SIZE: Final = 500
 """RunComfy's own limit."""
 MAX_OFFSET: Final = 999_999_999
+NO_REFUSAL_COSTS: Final[Mapping[str, RefusalCosts]] = MappingProxyType({})
 NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
 _MAX_NEAR_NAMES: Final = 3
 _MAX_COMPARED_CHARS: Final = 100
@@ -222,16 +224,24 @@ class ModelRegistry:
             raise self._unknown_model(model_id, now)
         return self.by_id[model_id]
 
-    def model_representation(self, written: str, now: datetime) -> dict[str, object]:
+    def model_representation(
+        self, written: str, now: datetime, refusal_costs: Mapping[str, RefusalCosts]
+    ) -> dict[str, object]:
         """Return the response of `GET /v1/models/{model_id}`. Raises `UnknownModel`."""
-        return self._entry(self.card(self.resolve(written), now), include_schema=True)
+        card = self.card(self.resolve(written), now)
+        return self._entry(card, refusal_costs, include_schema=True)
 
-    def _entry(self, card: ModelCard, *, include_schema: bool) -> dict[str, object]:
+    def _entry(
+        self, card: ModelCard, refusal_costs: Mapping[str, RefusalCosts], *, include_schema: bool
+    ) -> dict[str, object]:
         """Return RunComfy's entry of a model with what the gateway knows of it."""
         names = sorted(alias for alias, target in self.aliases.items() if target == card.model_id)
         own: dict[str, object] = {"aliases": names} if names else {}
         if include_schema:
             own["schema_digest"] = schema_digest(card.source_document)
+        costs = refusal_costs.get(card.model_id, NO_REFUSALS)
+        own["charges_on_refusal"] = costs.charges
+        own["refusals"] = {"charged": costs.charged, "free": costs.free}
         return card.representation(include_schema=include_schema) | own
 
     def _unknown_model(self, model_id: str, now: datetime) -> UnknownModel:
@@ -259,11 +269,13 @@ class ModelRegistry:
         near = get_close_matches(model_id.casefold(), names, n=_MAX_NEAR_NAMES, cutoff=0.7)
         return [names[name] for name in near]
 
-    def page(self, query: ModelQuery) -> ModelPage:
+    def page(
+        self, query: ModelQuery, refusal_costs: Mapping[str, RefusalCosts] = NO_REFUSAL_COSTS
+    ) -> ModelPage:
         """Return a page of the matching models, by id."""
         found = [card for card in self.by_id.values() if _matches(card, query)]
         entries = (
-            self._entry(card, include_schema=query.include_schema)
+            self._entry(card, refusal_costs, include_schema=query.include_schema)
             for card in found[query.offset : query.offset + query.limit]
         )
         return ModelPage(tuple(entries), len(found), query)

@@ -76,6 +76,7 @@ BUILT_KEYS = {
     keys.LUA_NAMES["queue_jobs"] + "ID:ID": "sorted set",
     keys.run_times("ID"): "list",
     keys.RUN_COUNTS: "hash",
+    keys.REFUSAL_COSTS: "hash",
     keys.JOB_CHANGES: "channel",
 }
 
