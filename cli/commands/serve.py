@@ -23,7 +23,7 @@ def serve(
     """Run the HTTP service, configured by the environment."""
     use_env_file(env_file)
     settings = load_settings(ServiceSettings)
-    exit_if_store_unsupported(settings.redis)
+    exit_if_store_unsupported(settings.own_redis)
     try:
         if processes == 1:
             run(settings)

@@ -11,5 +11,5 @@ def work(*, env_file: EnvFileOption = None) -> None:
     """Run a worker, configured by the environment."""
     use_env_file(env_file)
     settings = load_settings(WorkerSettings)
-    exit_if_store_unsupported(settings.redis)
+    exit_if_store_unsupported(settings.own_redis)
     run(settings)

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from cli.doctor.check import Check, fail, ok, warn
+from core.runcomfy_account import account_issue
 from core.settings import RedisPolicy
 from core.store.identity import StorePosition
 from core.store.server_facts import ServerFacts
@@ -126,6 +127,14 @@ def check_position(here: StorePosition | None, journal: StorePosition | None) ->
         fix = "run `gateway store reconcile`; workers do so too"
         return fail(name, "it went back: submits wait until it was compared", fix)
     return ok(name, f"{here.store_id}, {here.claims} submits claimed")
+
+
+def check_account(held: str, own: str) -> Check:
+    """Return whether the store is of the RunComfy account, or the simulator, of these settings."""
+    issue = account_issue(held, own)
+    if issue is not None:
+        return fail("store account", issue, "see docs/operations.md")
+    return ok("store account", held or "none yet: the first process sets it")
 
 
 def check_workers(last_seen: datetime | None, now: datetime, timeout: timedelta) -> Check:

@@ -14,6 +14,7 @@ from cli.doctor.outside_checks import (
     check_webhook_proxy,
 )
 from cli.doctor.redis_checks import (
+    check_account,
     check_durability,
     check_position,
     check_server,
@@ -55,6 +56,8 @@ async def run_checks(clock: Clock, ids: IdSource) -> list[Check]:
     async with RedisClient(build_connection_pool(service.redis, "cli")) as client:
         stores = open_stores(client, LuaScripts(client, load_scripts()), clock)
         redis_checks, position = await _check_redis(service, client, stores, clock)
+        if position is not None:
+            redis_checks.append(check_account(position.account, (worker or service).account))
         checks += redis_checks
         checks += await _check_journal(service.journal, position, clock, ids)
         if worker is not None:

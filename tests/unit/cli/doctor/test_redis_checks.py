@@ -9,6 +9,7 @@ from pydantic import SecretStr
 
 from cli.doctor.check import Status
 from cli.doctor.redis_checks import (
+    check_account,
     check_durability,
     check_position,
     check_server,
@@ -109,6 +110,14 @@ def test_the_store_must_be_the_journal_s_and_complete(
     here: StorePosition | None, journal: StorePosition | None, status: Status
 ) -> None:
     assert check_position(here, journal).status is status
+
+
+@pytest.mark.parametrize(
+    ("held", "status"),
+    [("", Status.OK), ("real", Status.OK), ("simulated", Status.FAIL)],
+)
+def test_the_store_must_be_of_the_same_account(held: str, status: Status) -> None:
+    assert check_account(held, "real").status is status
 
 
 @pytest.mark.parametrize(
