@@ -104,6 +104,12 @@ class TenantSettings(RequestModel):
     stored_bytes: _Positive | None = Field(
         None, description="Bytes of inputs and outputs that may be stored at one time."
     )
+    storage_bytes: _Positive | None = Field(
+        None, description="Bytes of uploaded files that may be stored at one time."
+    )
+    upload_bytes_per_day: _Positive | None = Field(
+        None, description="Bytes of uploaded files per day (UTC)."
+    )
     running: _Count | None = Field(
         None, description="Jobs that run at RunComfy at the same time; others wait."
     )

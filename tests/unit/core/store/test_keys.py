@@ -76,6 +76,12 @@ BUILT_KEYS = {
     keys.run_times("ID"): "list",
     keys.RUN_COUNTS: "hash",
     keys.JOB_CHANGES: "channel",
+    keys.FILES: "sorted set",
+    keys.file("ID"): "hash",
+    keys.file_users("ID"): "set",
+    keys.tenant_files("ID"): "sorted set",
+    keys.file_contents("ID"): "hash",
+    keys.file_usage("ID"): "hash",
 }
 
 
