@@ -29,6 +29,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.NotFound: 404,
     core_errors.UnknownModel: 404,
     core_errors.ObjectMissing: 404,
+    service_errors.FilesOff: 404,
     service_errors.MethodNotAllowed: 405,
     service_errors.BodyTooSlow: 408,
     core_errors.Conflict: 409,
@@ -39,6 +40,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.RequestDeleted: 410,
     core_errors.BodyTooLarge: 413,
     service_errors.UnsupportedMedia: 415,
+    service_errors.UnsupportedFile: 415,
     core_errors.InvalidInput: 422,
     core_errors.IdempotencyMismatch: 422,
     core_errors.LimitReached: 429,
@@ -57,6 +59,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     service_errors.TooManyWaiters: 503,
     service_errors.SubmitsStopped: 503,
     service_errors.TooManyBodies: 503,
+    service_errors.TooManyUploads: 503,
     service_errors.CutOff: 503,
 }
 """A row for every class of the error tree; a test checks it."""

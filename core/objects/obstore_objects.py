@@ -9,7 +9,7 @@ from contextlib import suppress
 from datetime import timedelta
 from io import RawIOBase
 from os import SEEK_SET
-from typing import BinaryIO, Final, TypeVar, cast
+from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar, cast
 
 import obstore
 from obstore.exceptions import BaseError, NotFoundError
@@ -17,6 +17,9 @@ from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from core.errors import ObjectMissing, ObjectsUnavailable
 from core.objects.object_store import StoredObject
+
+if TYPE_CHECKING:  # obstore has this name for type checkers only
+    from obstore import BytesStream, GetOptions
 
 T = TypeVar("T")
 _BUCKET_PART_BYTES: Final = 5 * 2**20
@@ -67,8 +70,8 @@ class ObstoreObjects:
         """See `ObjectStore.read`."""
         if end is not None and end <= start:
             return _nothing()
-        bounds = (start, end) if end is not None else {"offset": start}
-        found = await _answer(obstore.get_async(self._store, name, options={"range": bounds}))
+        options: GetOptions = {"range": {"offset": start} if end is None else (start, end)}
+        found = await _answer(obstore.get_async(self._store, name, options=options))
         return _chunks(found.stream(min_chunk_size=_READ_BYTES))
 
     def open(self, name: str, size: int) -> BinaryIO:
@@ -101,7 +104,7 @@ class ObstoreObjects:
         return await _answer(obstore.sign_async(self._store, "GET", name, lifetime))
 
 
-class _Stopped(Exception):  # noqa: N818 - not an error: it ends an upload
+class _Stopped(Exception):
     """The upload is not to be completed."""
 
 
@@ -109,7 +112,7 @@ class _Stream:
     """The stream that obstore reads: one chunk at a time, as they are sent."""
 
     def __init__(self) -> None:
-        self._chunks: asyncio.Queue[bytes | None | _Stopped] = asyncio.Queue(maxsize=1)
+        self._chunks: asyncio.Queue[bytes | _Stopped | None] = asyncio.Queue(maxsize=1)
 
     def __aiter__(self) -> "_Stream":
         return self
@@ -122,8 +125,8 @@ class _Stream:
             raise chunk
         return chunk
 
-    async def send(self, chunk: bytes | None | _Stopped, writing: asyncio.Future[T]) -> bool:
-        """Hand a chunk over; return False, and do nothing, if the upload has ended (by an error)."""
+    async def send(self, chunk: bytes | _Stopped | None, writing: asyncio.Future[T]) -> bool:
+        """Hand a chunk over; return False, and do nothing, if the upload has failed."""
         sending = asyncio.ensure_future(self._chunks.put(chunk))
         try:
             await asyncio.wait((sending, writing), return_when=asyncio.FIRST_COMPLETED)
@@ -186,11 +189,12 @@ class _RangeFile(RawIOBase):
 
 
 async def _nothing() -> AsyncIterator[bytes]:
-    for chunk in ():
+    no_chunks: tuple[bytes, ...] = ()
+    for chunk in no_chunks:
         yield chunk
 
 
-async def _chunks(stream: AsyncIterator[obstore.Bytes]) -> AsyncIterator[bytes]:
+async def _chunks(stream: "BytesStream") -> AsyncIterator[bytes]:
     try:
         async for chunk in stream:
             yield bytes(chunk)

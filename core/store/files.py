@@ -10,7 +10,7 @@ from core.errors import CallerError, Unauthenticated
 from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, StoredFile
 from core.page import Page
 from core.store import keys
-from core.store.client import RedisClient
+from core.store.client import Argument, RedisClient
 from core.store.codecs import FILE_CODEC
 from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
@@ -96,7 +96,7 @@ class FileStore:
         The job need not exist yet: it has `FILE_CHECK_INTERVAL` to be admitted.
         """
         kept_until = self._clock.now() + FILE_CHECK_INTERVAL
-        arguments = [tenant, job_id, to_ms(kept_until), *file_ids]
+        arguments: list[Argument] = [tenant, job_id, to_ms(kept_until), *file_ids]
         return bool(await self._scripts.call("use_files", [keys.FILES], arguments))
 
     async def remove(self, tenant: str, file_id: str) -> str:
