@@ -22,7 +22,7 @@ class ObjectStore(Protocol):
     """
 
     async def write(self, name: str, chunks: AsyncIterator[bytes]) -> None:
-        """Write an object from a stream with bounded memory; nobody sees it before it is complete.
+        """Write an object from a stream, with bounded memory; no reader sees a part of it.
 
         An error of `chunks`, or a cancellation, is raised after what was written is removed.
         """

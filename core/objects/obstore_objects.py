@@ -135,7 +135,7 @@ class _Stream:
             sending.cancel()
 
     async def finish(self, writing: asyncio.Future[T]) -> None:
-        """Say that the object is complete."""
+        """End the upload: the object is complete."""
         await self.send(None, writing)
         await asyncio.wait((writing,))
 
@@ -162,9 +162,6 @@ class _RangeFile(RawIOBase):
 
     def readable(self) -> bool:
         return True
-
-    def tell(self) -> int:
-        return self._position
 
     def seek(self, offset: int, whence: int = SEEK_SET) -> int:
         origin = (0, self._position, self._size)[whence]

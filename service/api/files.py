@@ -202,7 +202,12 @@ async def delete_file(request: Request) -> Response:
     responses={
         200: {
             "description": "The content.",
-            "content": {"application/octet-stream": {"schema": {"type": "string"}}},
+            "content": {
+                "application/octet-stream": {
+                    "schema": {"type": "string", "format": "binary"},
+                    "example": "the bytes of the file",
+                }
+            },
         },
         206: {"description": "The range that was requested."},
         302: {"description": "Where the storage serves the content."},

@@ -89,7 +89,7 @@ def _detect_type(head: bytes) -> str:
         found = puremagic.magic_string(head[:_MAGIC_BYTES])
     except (puremagic.PureError, ValueError):
         return ""
-    # Ordered by confidence: of the most confident ones one may be a type of ours.
+    # Ordered by confidence: of the most confident ones one may be a media type.
     best = [each for each in found if each.confidence == found[0].confidence]
     types = [_ALIASES.get(each.mime_type, each.mime_type) for each in best]
     return next((each for each in types if each in MEDIA_TYPES), "")

@@ -22,7 +22,7 @@ _UNSATISFIABLE: Final = 416
 
 @dataclass(frozen=True, slots=True)
 class ObjectContent:
-    """What a response says of an object. `file_name` is the gateway's, never a caller's."""
+    """What a response needs of an object. `file_name` is the gateway's, never a caller's."""
 
     name: str
     size: int

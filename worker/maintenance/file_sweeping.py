@@ -30,7 +30,7 @@ class SweepPolicy:
 
 
 class FileSweeper:
-    """Deletes what nobody needs any more. Any number of workers may do it at the same time."""
+    """Deletes what no request needs any more. Any number of workers may do it at the same time."""
 
     def __init__(
         self,

@@ -140,5 +140,5 @@ def test_the_folder_of_the_settings_is_created_for_its_owner_alone(tmp_path: Pat
 
 def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(ValueError, match="[Nn]ot a directory|File exists"):
+    with pytest.raises(ValueError, match=r"[Nn]ot a directory|File exists"):
         open_objects(ObjectSettings(url=f"file://{tmp_path}/file/objects"))
