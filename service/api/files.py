@@ -43,6 +43,12 @@ UPLOAD_TIMEOUT: Final = timedelta(minutes=15)
 """Of a whole upload: 100 MiB at 1 Mbit/s."""
 _FORM_OVERHEAD: Final = 64 * 1024
 _PATH: Final = "/v1/files/{file_id}"
+_CONTENT: Final = {
+    "application/octet-stream": {
+        "schema": {"type": "string", "format": "binary"},
+        "example": "the bytes of the file",
+    }
+}
 _FILE_ID: Final = parameter(
     "file_id", "The file's id.", {"type": "string", "pattern": ID_PATTERN}, "path"
 )
@@ -200,16 +206,8 @@ async def delete_file(request: Request) -> Response:
 @fast_router.get(
     f"{_PATH}/content",
     responses={
-        200: {
-            "description": "The content.",
-            "content": {
-                "application/octet-stream": {
-                    "schema": {"type": "string", "format": "binary"},
-                    "example": "the bytes of the file",
-                }
-            },
-        },
-        206: {"description": "The range that was requested."},
+        200: {"description": "The content.", "content": _CONTENT},
+        206: {"description": "The range that was requested.", "content": _CONTENT},
         302: {"description": "Where the storage serves the content."},
         304: {"description": "The caller has it (`If-None-Match`)."},
         416: {"description": "The file is shorter than the range that was requested."},

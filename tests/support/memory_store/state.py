@@ -175,6 +175,8 @@ class MemoryState:
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     position: StorePosition | None = None
+    account: str = ""
+    disconnects: int = 0
     claim_log: list[str] = field(default_factory=list)
     files: dict[str, FileRow] = field(default_factory=dict)
     uploaded_bytes: dict[tuple[str, str], int] = field(default_factory=dict)
