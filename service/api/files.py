@@ -111,13 +111,14 @@ fast_router = api_router(Tag.FILES, 401, 403, 404, 429, 503, route=FastRoute)
         "requestBody": {
             "required": True,
             "content": {
-                "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+                **_CONTENT,
                 FORM_TYPE: {
+                    "example": {"file": "the bytes of the file"},
                     "schema": {
                         "type": "object",
                         "properties": {"file": {"type": "string", "format": "binary"}},
                         "required": ["file"],
-                    }
+                    },
                 },
             },
         }
