@@ -310,6 +310,7 @@ WARNING_CODES: Final = frozenset(
         "journal_off",
         "listed_models_refresh_failed",
         "orphan_check_failed",
+        "pinned_model_changed",
         "pubsub_disconnected",
         "redis_not_durable",
         "replay_failed",
