@@ -16,6 +16,7 @@ from core.store.run_times import RunTimeCache
 from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
 from service.admin.refused_calls import RefusedCalls
+from service.files.file_service import FileService
 from service.jobs.cancel import JobCanceller
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import OptionPolicy
@@ -116,6 +117,7 @@ class AppContext:
     body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
+    files: FileService
     submit_availability: SubmitAvailability
     clock: Clock
     ids: IdSource

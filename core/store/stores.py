@@ -10,6 +10,7 @@ from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.encryption import SecretCipher
+from core.store.files import FileStore
 from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
@@ -18,9 +19,11 @@ from core.store.interfaces import (
     CatalogueRepository,
     CircuitBreakerRepository,
     DeliveryRepository,
+    FileRepository,
     HeartbeatRepository,
     JobIndexRepository,
     JobRepository,
+    ModelPinRepository,
     OperatorRepository,
     ReplayRepository,
     RunTimeRepository,
@@ -30,6 +33,7 @@ from core.store.interfaces import (
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
+from core.store.model_pins import ModelPinStore
 from core.store.operators import OperatorStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
@@ -55,9 +59,11 @@ class Stores:
     operators: OperatorRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
+    model_pins: ModelPinRepository
     run_times: RunTimeRepository
     heartbeats: HeartbeatRepository
     identity: StoreIdentityRepository
+    files: FileRepository
 
 
 def open_stores(
@@ -80,7 +86,9 @@ def open_stores(
         operators=OperatorStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
+        model_pins=ModelPinStore(client),
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
         identity=StoreIdentity(client, scripts),
+        files=FileStore(client, scripts, clock),
     )

@@ -31,7 +31,8 @@ ACTS: Final = (
     Act(Role.READ, "show_limits", "limits show"),
     Act(Role.READ, "list_circuits", "circuit list"),
     Act(Role.READ, "list_doubts", "doubt list"),
-    Act(Role.READ, "list_catalogue_changes"),
+    Act(Role.READ, "list_catalogue_changes", "model changes"),
+    Act(Role.READ, "list_model_pins", "model pins"),
     Act(Role.READ, "list_operators", "operator list"),
     Act(Role.READ, "audit", "audit list"),
     Act(Role.READ, "export_audit", "audit export"),
@@ -59,6 +60,8 @@ ACTS: Final = (
     Act(Role.MONEY, "apply_tenants", "tenant apply"),
     Act(Role.MONEY, "", "tenant enable"),
     Act(Role.MONEY, "change_limits", "limits set"),
+    Act(Role.MONEY, "pin_model", "model pin"),
+    Act(Role.MONEY, "unpin_model", "model unpin"),
     Act(Role.MONEY, "resolve_doubt", "doubt resolve"),
     Act(Role.ALL, "create_operator", "operator create"),
     Act(Role.ALL, "revoke_operator", "operator revoke"),
@@ -73,5 +76,7 @@ ROLE_OF_OPERATION: Final[Mapping[str, Role]] = {
     act.operation: act.role for act in ACTS if act.operation
 }
 ROLE_OF_COMMAND: Final[Mapping[str, Role]] = {act.command: act.role for act in ACTS if act.command}
-COMMANDS_WITHOUT_ROLE: Final = frozenset({"serve", "work", "encryption new-key"})
+COMMANDS_WITHOUT_ROLE: Final = frozenset(
+    {"serve", "work", "settings", "doctor", "encryption new-key"}
+)
 """They read and change nothing in the store for an operator."""

@@ -13,7 +13,7 @@ from service.admin.refused_calls import UNKNOWN_ACTOR
 from service.admin.roles import ROLE_OF_OPERATION
 from service.context import ADMIN_API_ACTOR, ADMIN_LISTENER, AppContext, app_context
 from service.http.authentication import bearer_token
-from service.http.request_context import client_address
+from service.http.request_context import request_context
 from service.operator_context import AdminContext
 
 _CONTEXT: Final = "gateway.operator"
@@ -37,7 +37,7 @@ async def _check_operator(request: Request) -> AdminContext:
     if not context.policy.admin_api or _is_elsewhere(request, context):
         # Answered as any unknown address: whether the setting is missing concerns no caller.
         raise NotFound("There is nothing at this address.")
-    address = client_address(request.scope, context.policy.links)
+    address = request_context(request.scope).client
     token = bearer_token(request.headers) or ""
     try:
         login = await _log_in(context, token)

@@ -2,7 +2,7 @@
 -- limit, reserves the money, and writes records, indexes and messages; or it writes nothing.
 --
 -- Returns { { 'unauthenticated' | 'not_permitted' | 'key_missing' | 'key_reused' } },
--- or { { 'replayed', id, doc, output } } or { { 'limited …' } } for a repeated idempotency key,
+-- or { { 'replayed', id, doc, output } } or { { 'limited ...' } } for a repeated idempotency key,
 -- or one answer for each job, and last the quotas as flat rows of { policy, limit, remaining, reset (ms) }:
 --   { 'admitted', has slot, reserved, cache status, doc, output }
 --   { 'refused', policy, retry after (ms, or -1) }

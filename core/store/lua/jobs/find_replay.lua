@@ -1,4 +1,4 @@
--- Looks up an idempotency key. Returns { the error of the API key, or 'limited …' }, { 'new' }, { 'key_reused' } or
+-- Looks up an idempotency key. Returns { the error of the API key, or 'limited ...' }, { 'new' }, { 'key_reused' } or
 -- { 'replayed', id, doc, output }.
 -- USES: authenticate authenticate_call replay
 -- KEYS: api_key tenant idempotency

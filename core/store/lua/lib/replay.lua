@@ -1,5 +1,5 @@
 -- A repeated idempotency key: returns nil if it is new, { 'key_reused' }, or { 'replayed', id, doc, output } of its job.
--- It is a call that is no submit: { 'limited …' } (lib/authenticate_call.lua) beyond `calls_per_minute`.
+-- It is a call that is no submit: { 'limited ...' } (lib/authenticate_call.lua) beyond `calls_per_minute`.
 -- `doc` is '' for a batch, or a job that was deleted; `output` for an API key without the scope `read`.
 local function find_replay(idempotency, fingerprint, scopes, tenant_name, calls_per_minute, now)
   local stored_admission = redis.call('GET', idempotency)
