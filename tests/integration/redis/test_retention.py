@@ -266,7 +266,7 @@ async def test_what_was_shared_is_gone_too(harness: RetentionHarness) -> None:
 async def paid_job(harness: RetentionHarness, output: bytes) -> Job:
     """A finished job of `ada` whose result is in the cache, with a delivery that was made."""
     subject, now = harness.subject, harness.clock.now()
-    job = new_job(now, harness.ids.job_id(now), "ada")
+    job = replace(new_job(now, harness.ids.job_id(now), "ada"), estimate=MicroUsd(1))
     wish = admission_of(replace(job, reference="x"))
     await subject.jobs.admit(
         replace(
@@ -312,7 +312,7 @@ async def use_everything(harness: RetentionHarness) -> None:
     await paid_job(harness, b"{}")
     budgeted = ApiKey("digest-budget", "ada", now, limits=KeyLimits(usd_per_day=MicroUsd(10**6)))
     assert await subject.tenants.add_key(budgeted)
-    job = new_job(now, harness.ids.job_id(now), "ada")
+    job = replace(new_job(now, harness.ids.job_id(now), "ada"), estimate=MicroUsd(1))
     wish = replace(admission_of(job), credential=Credential("ada", budgeted.digest))
     await subject.jobs.admit(wish)
     await apply_triggers(subject, job, Trigger.CANCEL_REQUESTED)

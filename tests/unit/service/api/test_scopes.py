@@ -17,6 +17,7 @@ NOWHERE = {
     "batch_id": "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R",
     "endpoint_id": "default",
     "delivery_id": "msg_1",
+    "file_id": "file_01KAP7ZJ5V9GQH6MTB2X0C4E8R",
     "tenant": "video-team",
 }
 
