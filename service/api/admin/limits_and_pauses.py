@@ -1,22 +1,19 @@
 """Operators: limits of the whole gateway, the minimum account balance, pauses."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Query
 from starlette.responses import Response
 
 from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import (
-    CatalogueChanges,
-    ChangesQuery,
     Gateway,
     Paused,
 )
 from service.http.dependencies import Admin
 from service.http.json_response import json_response
-from service.http.openapi import Tag, problem_responses
+from service.http.openapi import Tag
 from service.operator_context import AdminContext
 
 JsonObject = dict[str, Any]
@@ -59,15 +56,3 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
     """Resume what was paused."""
     pauses = await limits_and_pauses.resume(admin, target.pause())
     return {"paused": representations.pauses_representation(pauses)}
-
-
-@router.get("/catalogue/changes", response_model=CatalogueChanges, responses=problem_responses(400))
-async def list_catalogue_changes(
-    admin: Admin, query: Annotated[ChangesQuery, Query()]
-) -> JsonObject:
-    """List what RunComfy changed in its catalogue, newest first.
-
-    Models that are new, gone or renamed; prices; fields that were added, removed or narrowed, and
-    defaults. A worker compares each catalogue with the one before.
-    """
-    return {"changes": await admin.stores.catalogue.list_changes(query.limit)}
