@@ -140,18 +140,24 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
-        submit_availability=SubmitAvailability(
-            stores.heartbeats,
-            stores.circuit_breakers,
-            clock,
-            settings.worker_timeout,
-            settings.max_submit_outage,
-        ),
+        submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
         span_of=span_of,
+    )
+
+
+def _build_submit_availability(
+    settings: ServiceSettings, stores: Stores, clock: Clock
+) -> SubmitAvailability:
+    return SubmitAvailability(
+        stores.heartbeats,
+        stores.circuit_breakers,
+        clock,
+        settings.worker_timeout,
+        settings.max_submit_outage,
     )
 
 

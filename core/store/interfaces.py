@@ -22,11 +22,10 @@ from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
-from core.store.deliveries import AttemptWriteResult, DeliveryRange
+from core.store.deliveries import AttemptWriteResult
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
 from core.store.model_catalogue import CatalogueSnapshot
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.store.worker_heartbeats import Durability
 from core.tenants.api_keys import ApiKey, ApiKeyUsage, Credential, Scope
 from core.tenants.limits import GlobalLimits, Limits
@@ -40,6 +39,7 @@ from core.transactions.admission import (
 )
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
@@ -48,6 +48,7 @@ from core.webhooks.delivery import (
     ClaimedDelivery,
     Delivery,
     DeliveryAttempt,
+    DeliveryRange,
     DeliveryUpdate,
 )
 from core.webhooks.endpoint import RedisStream

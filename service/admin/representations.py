@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.admin import AuditEntry, Pause
 from core.billing.balance import AccountBalance
@@ -11,13 +11,15 @@ from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import usd_or_none
-from core.store.jobs import JobView
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
 from service.tenants.tenants import NewTenant, TenantDetails
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.jobs import JobView
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -87,7 +89,7 @@ def difference_representation(difference: Difference) -> JsonObject:
     return {"field": difference.field, "from": difference.before, "to": difference.after}
 
 
-def in_doubt_representation(view: JobView) -> JsonObject:
+def in_doubt_representation(view: "JobView") -> JsonObject:
     """Return a job in doubt. At `held_until` the tenant's policy applies."""
     job = view.record.job
     return {

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.store.deliveries import DeliveryRange
 from core.store.interfaces import DeliveryRepository, ReplayRepository
+from core.webhooks.delivery import DeliveryRange
 from core.webhooks.replay import Replay, ReplayRange
 
 _MAX_TRIES: Final = 5
