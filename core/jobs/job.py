@@ -234,6 +234,8 @@ class Job:
     next_run_at: datetime | None = None
     start_deadline: datetime | None = None
     deadline: datetime | None = None
+    model_alias: str | None = None
+    """The alias by which the caller named the model."""
     reference: str | None = None
     webhook: str | None = None
     webhook_intermediate: bool = False

@@ -84,6 +84,7 @@ def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> 
         "request_id": job.id,
         "status": status,
         "model_id": job.model_id,
+        "model_alias": job.model_alias,
         "created_at": iso(job.created_at),
         "reference": job.reference,
     }
@@ -98,6 +99,7 @@ def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
+            "model_alias": job.model_alias,
             "reference": job.reference,
             "created_at": iso(job.created_at),
             "finished_at": iso(job.finished_at),
@@ -181,6 +183,7 @@ def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
+            "model_alias": job.model_alias,
             "output": orjson.Fragment(record.output) if record.output else None,
             "error": _error(job),
             "created_at": iso(job.created_at),

@@ -20,6 +20,7 @@ from core.errors import RecordUnreadable
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.store.unknown_fields import remove_unknown, restore_unknown
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
@@ -115,3 +116,4 @@ BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
 MODEL_CHANGE_CODEC: Final = Codec(ModelChange)
+MODEL_PIN_CODEC: Final = Codec(ModelPin)

@@ -53,7 +53,8 @@ def build_admission(
 ) -> Admission:
     """Return what the store is to admit: the job, checked and priced.
 
-    Raises `UnknownModel`, `InvalidInput`, `MalformedRequest`, `CostAboveLimit`.
+    Raises `UnknownModel`, `InvalidInput`, `PinnedModelChanged`, `MalformedRequest`,
+    `CostAboveLimit`.
     """
     checked = _check_input(submit, models, now)
     _check_cost(submit.options.max_cost, checked.estimate)
@@ -74,6 +75,7 @@ class _CheckedInput:
     """What was found out about a valid input, whose value is needed no more."""
 
     model_id: str
+    model_alias: str | None
     fingerprint: str
     estimate: MicroUsd | None
     pins_seed: bool
@@ -84,12 +86,13 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
     model_id = models.resolve(submit.model_id)
     card = models.lookup(model_id, now)
     value = parse_object(submit.body)
-    validate_input(card, value)
+    validate_input(card, value, models.pin_conflict(submit.credential.tenant, model_id))
     # After the schema: it bounds the depth that this second parser recurses to.
     reject_duplicate_keys(submit.body)
     digest = submit.idempotency_digest
     return _CheckedInput(
         model_id,
+        models.alias_in(submit.model_id),
         fingerprint(model_id, value, card.defaults if card else NO_DEFAULTS),
         estimate_cost(card, value),
         pins_seed(card, value),
@@ -152,6 +155,7 @@ def _build_job(
         id=job_id,
         tenant=submit.credential.tenant,
         model_id=checked.model_id,
+        model_alias=checked.model_alias,
         fingerprint=checked.fingerprint,
         created_at=now,
         updated_at=now,

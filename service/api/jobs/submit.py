@@ -153,10 +153,11 @@ async def _parse_submit(
 
 
 async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admission:
-    models, policy, now = context.model_cache.registry, context.policy, context.clock.now()
+    tenant, policy, now = submit.credential.tenant, context.policy, context.clock.now()
+    models = await context.model_cache.for_tenant(tenant)
     if not models.lists(submit.model_id):
         await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
-        models = await context.model_cache.covering([submit.model_id])
+        models = await context.model_cache.covering([submit.model_id], tenant)
     job_id = context.ids.job_id(now)
     build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
     if len(submit.body) <= SMALL_BODY:
