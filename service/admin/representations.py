@@ -14,7 +14,6 @@ from core.model_changes import ModelChange
 from core.money import usd_or_none
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
-from service.admin.model_pins import PinState
 from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
@@ -22,6 +21,7 @@ from service.tenants.tenants import NewTenant, TenantDetails
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
     from core.store.jobs import JobView
+    from service.admin.model_pins import PinState
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -188,7 +188,7 @@ def model_change_representation(change: ModelChange) -> JsonObject:
     }
 
 
-def model_pins_representation(found: Sequence[PinState]) -> JsonObject:
+def model_pins_representation(found: Sequence["PinState"]) -> JsonObject:
     """Return the pins of models, each with what has changed since."""
     return {
         "pins": [
