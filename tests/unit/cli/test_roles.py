@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from cli.commands import limits
 from cli.main import COMMANDS, LazyCommand, app
-from cli.run_command import running_command
+from cli.command_session import running_command
 from service.admin.roles import ACTS, COMMANDS_WITHOUT_ROLE, ROLE_OF_COMMAND
 
 
