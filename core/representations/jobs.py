@@ -46,8 +46,8 @@ def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """Return the answer to a submit and to a status request."""
-    words = _runcomfy_words(job, status_word(job))
-    return orjson.dumps(_status_fields(job, links) | words | _estimate_fields(estimate))
+    fields = _status_fields(job, links) | _runcomfy_words(job, status_word(job))
+    return orjson.dumps(fields if estimate is None else fields | _estimate_fields(estimate))
 
 
 def cancellation_to_json(job: Job, outcome: CancelOutcome) -> bytes:
@@ -153,12 +153,12 @@ def job_details_to_json(
 
 
 def _status_fields(job: Job, links: Links) -> dict[str, Any]:
-    queued = job.status is PublicStatus.IN_QUEUE
+    status = job.status
     return without_none(
         {
             "request_id": job.id,
-            "status": job.status,
-            "queue_position": job.queue_position if queued else None,
+            "status": status,
+            "queue_position": job.queue_position if status is PublicStatus.IN_QUEUE else None,
             "waiting_for": job.waiting_for,
             **links.for_job(job.id),
             "reference": job.reference,
