@@ -34,6 +34,7 @@ from service.context import (
     MetricsRenderer,
 )
 from service.files.file_service import FileService
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
@@ -125,7 +126,7 @@ def build_app_context(
 
     `confirm_models` is called with the ids of the models that the catalogue lists.
     """
-    clock = SystemClock()
+    clock, objects = SystemClock(), open_objects(settings.objects)
     registry = ModelRegistry.build(
         load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
     )
@@ -144,8 +145,14 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
-        files=FileService(
-            open_objects(settings.objects), stores.files, stores.tenants, clock, SystemIds()
+        files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
+        input_files=InputFiles(
+            objects,
+            stores.files,
+            clock,
+            SystemIds(),
+            settings.delivery_policy,
+            settings.objects.min_input_bytes,
         ),
         submit_availability=SubmitAvailability(
             stores.heartbeats,

@@ -17,6 +17,7 @@ from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
 from service.files.file_service import FileService
 from service.jobs.cancel import JobCanceller
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
@@ -111,6 +112,7 @@ class AppContext:
     metrics: MetricsRenderer
     webhooks: WebhookService
     files: FileService
+    input_files: InputFiles
     submit_availability: SubmitAvailability
     clock: Clock
     ids: IdSource

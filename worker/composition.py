@@ -33,6 +33,7 @@ from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.batches.completion import BatchCompleter
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.input_assembly import InputAssembler
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
@@ -155,7 +156,8 @@ class _Builder:
         upstream = RunComfyClient(http, limits)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
         writer = JobWriter(stores, clock, emit)
-        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
+        inputs = InputAssembler(self.objects, stores.files, clock, self.settings.delivery_policy)
+        submitter = JobSubmitter(stores, paid, gate, writer, context, inputs)
         return WorkerComponents(
             worker_id=worker_id,
             clock=clock,

@@ -47,6 +47,11 @@ class ObjectStore(Protocol):
         """Delete objects; one that does not exist is no error."""
         ...
 
+    @property
+    def can_presign(self) -> bool:
+        """Whether `presign` returns addresses."""
+        ...
+
     async def presign(self, name: str, lifetime: timedelta) -> str | None:
         """Return an address that serves the object without a key; None if the store has none."""
         ...

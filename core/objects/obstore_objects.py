@@ -97,8 +97,13 @@ class ObstoreObjects:
             with suppress(ObjectMissing):
                 await _answer(obstore.delete_async(self._store, name))
 
+    @property
+    def can_presign(self) -> bool:
+        """See `ObjectStore.can_presign`: a folder cannot."""
+        return isinstance(self._store, S3Store | GCSStore | AzureStore)
+
     async def presign(self, name: str, lifetime: timedelta) -> str | None:
-        """See `ObjectStore.presign`: a folder has no such address."""
+        """See `ObjectStore.presign`."""
         if not isinstance(self._store, S3Store | GCSStore | AzureStore):
             return None
         return await _answer(obstore.sign_async(self._store, "GET", name, lifetime))
