@@ -21,13 +21,13 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.runcomfy_account import REAL, SIMULATED
+from core.setting_sources import SecretFilesSource, env_file_source
 
 ENV_PREFIX = "GATEWAY_"
 
@@ -235,7 +235,12 @@ class ProcessSettings(BaseSettings):
     env_file: FilePath | None = Field(
         None,
         description="File of further `NAME=value` lines, for services, workers and commands alike; "
-        "a variable of the environment comes first.",
+        "a variable of the environment comes first. `gateway --env-file FILE` sets it.",
+    )
+    allow_unknown_settings: bool = Field(
+        default=False,
+        description="Start although a `GATEWAY_…` variable is no setting, which is a misspelt one "
+        "as a rule.",
     )
     simulated: bool = Field(
         default=False,
@@ -322,10 +327,10 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, then the file that it names."""
+        """Read the environment, then secrets' files, then the file that the environment names."""
         del dotenv_settings, file_secret_settings
-        named = DotEnvSettingsSource(settings_cls, env_file=env_settings().get("env_file"))
-        return init_settings, env_settings, named
+        in_file = env_file_source(settings_cls)
+        return init_settings, env_settings, SecretFilesSource(settings_cls), in_file
 
     @model_validator(mode="after")
     def _sentinels_are_addressable(self) -> Self:

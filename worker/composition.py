@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -59,6 +59,7 @@ from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.reachability import find_proxy_issue, find_unreachable
 from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
@@ -124,6 +125,35 @@ async def open_worker_components(
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock), span_namer
         )
+
+
+@asynccontextmanager
+async def open_runcomfy_readers(
+    settings: WorkerSettings, clock: Clock, emit: Emit
+) -> AsyncIterator[tuple[RunComfyCatalogue, RunComfyBalance | None]]:
+    """Yield what reads RunComfy's catalogue and balance; None where no account API is configured.
+
+    Nothing that could submit is built.
+    """
+    limits, url = UpstreamLimits(), settings.account_url
+    access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
+    route = _build_upstream_route(settings)
+    async with open_http_client(access, limits, route, clock, emit) as http:
+        account = None if url is None else RunComfyBalance(http.with_base_url(url), limits)
+        yield RunComfyCatalogue(http, limits), account
+
+
+async def find_unreachable_receivers(
+    settings: WorkerSettings, urls: Iterable[str]
+) -> Mapping[str, str]:
+    """Return why webhooks' proxy, or without one each receiver, cannot be connected to, by URL."""
+    secret = settings.webhooks.proxy
+    if secret is None:
+        policy = TargetPolicy(allowed=AllowedTargets.parse(settings.webhooks.allowed_targets))
+        return await find_unreachable(urls, policy)
+    proxy = Proxy.parse(secret)
+    issue = await find_proxy_issue(proxy)
+    return {} if issue is None else {proxy.url: issue}
 
 
 @dataclass(frozen=True, slots=True)
