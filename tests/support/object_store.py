@@ -61,6 +61,10 @@ class MemoryObjectStore:
             self.contents.pop(name, None)
             self.written.pop(name, None)
 
+    async def delete_incomplete(self, before: datetime) -> None:
+        del before
+        self._fail()
+
     @property
     def can_presign(self) -> bool:
         return self.presigned_base is not None
