@@ -13,7 +13,7 @@ import orjson
 from core.clock import Clock
 from core.errors import ObjectMissing
 from core.file_delivery import DELIVERED_LINK_LIFETIME, DeliveryPolicy, FileDelivery
-from core.files import StoredFile
+from core.files import StoredFile, file_object_name
 from core.jobs.input_parts import InputPart, fill_in
 from core.jobs.job import Job
 from core.objects.links import file_content_path, signed_path
@@ -45,11 +45,14 @@ class InputAssembler:
         )
 
     async def _content(self, job: Job, part: InputPart) -> bytes:
-        entry = await self.files.load(part.file_id)
-        if entry is None or entry.file.tenant != job.tenant or self.objects is None:
+        if self.objects is None:
             raise ObjectMissing
         if part.is_verbatim:
-            return await _read(self.objects, entry.file)
+            # By its name alone: a job that the journal restores needs no record that Redis lost.
+            return await _read(self.objects, file_object_name(job.tenant, part.file_id))
+        entry = await self.files.load(part.file_id)
+        if entry is None or entry.file.tenant != job.tenant:
+            raise ObjectMissing
         return orjson.dumps(await self._address(self.objects, entry.file))
 
     async def _address(self, objects: ObjectStore, file: StoredFile) -> str:
@@ -63,10 +66,10 @@ class InputAssembler:
             expires_at = self.clock.now() + DELIVERED_LINK_LIFETIME
             path = signed_path(bytes.fromhex(file.secret), file_content_path(file.id), expires_at)
             return f"{self.delivery.public_url}{path}"
-        content = await _read(objects, file)
+        content = await _read(objects, file.object_name)
         return f"data:{file.media_type};base64,{b64encode(content).decode()}"
 
 
-async def _read(objects: ObjectStore, file: StoredFile) -> bytes:
-    chunks = await objects.read(file.object_name)
+async def _read(objects: ObjectStore, name: str) -> bytes:
+    chunks = await objects.read(name)
     return b"".join([chunk async for chunk in chunks])

@@ -90,6 +90,15 @@ async def test_a_large_text_comes_back_byte_for_byte() -> None:
     assert body == STORED.replace(b'"gateway-file:file_1"', text)
 
 
+async def test_a_large_text_needs_no_record_that_redis_may_have_lost() -> None:
+    files = Files(INPUT_TEXT, b'"text"')
+    files.objects.put(files.file.object_name, files.content)
+    parts = tuple(InputPart(each.start, each.end, each.file_id, is_verbatim=True) for each in PARTS)
+    assembler = input_assembler(files.stores, files.clock, files.objects)
+    body = await assembler.assemble(job(tenant="acme", input_parts=parts), STORED)
+    assert b'"text"' in body
+
+
 async def test_an_input_without_parts_reads_nothing() -> None:
     files = Files()
     files.objects.is_down = True
