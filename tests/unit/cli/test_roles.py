@@ -7,9 +7,9 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from cli.command_session import running_command
 from cli.commands import limits
 from cli.main import COMMANDS, LazyCommand, app
-from cli.command_session import running_command
 from service.admin.roles import ACTS, COMMANDS_WITHOUT_ROLE, ROLE_OF_COMMAND
 
 
