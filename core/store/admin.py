@@ -117,7 +117,7 @@ class AdminStore:
 
     async def append_audit_entry(self, entry: AuditEntry) -> None:
         """Append to the audit log, which keeps about the last `MAX_AUDIT_ENTRIES`."""
-        await self._client.execute(
+        await self._scripts.write_always(
             "XADD",
             keys.AUDIT,
             "MAXLEN",
@@ -164,7 +164,7 @@ class AdminStore:
 
     async def requeue_unreadable(self, job_id: str) -> None:
         """Have a job claimed again; it is set aside again if it is still unreadable."""
-        await self._client.execute("ZADD", keys.DUE, to_ms(self._clock.now()), job_id)
+        await self._scripts.write_always("ZADD", keys.DUE, to_ms(self._clock.now()), job_id)
         await self._client.execute("ZREM", keys.UNREADABLE, job_id)
 
 

@@ -73,6 +73,6 @@ def open_stores(
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
         run_times=RunTimeStore(client),
-        heartbeats=WorkerHeartbeats(client, clock),
+        heartbeats=WorkerHeartbeats(client, scripts, clock),
         identity=StoreIdentity(client, scripts),
     )

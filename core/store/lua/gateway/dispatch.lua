@@ -1,4 +1,5 @@
 -- Dispatches waiting jobs to free slots, at most 100. Returns the number of slots in use.
+-- FLAGS: allow-oom
 -- KEYS: running
 -- USES: zadd_batch concurrency fair_queue
 -- ARGV: now message_template message_ttl wake_due_at

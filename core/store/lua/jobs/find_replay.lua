@@ -1,6 +1,7 @@
 -- Looks up an idempotency key. Returns { the error of the API key }, { 'new' }, { 'key_reused' } or
 -- { 'replayed', id, doc, output }.
 -- USES: authenticate replay
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant idempotency
 -- ARGV: now tenant_name scope address fingerprint
 

@@ -1,6 +1,7 @@
 -- Deletes a tenant: its API keys now, its record (which its open jobs and their deliveries need) after
 -- `ttl_seconds`. Returns the number of revoked keys, or -1 if the record has changed since.
 -- Further KEYS expire with the record. Further ARGV: the tenant's fields and values.
+-- FLAGS: allow-oom
 -- KEYS: tenant tenants tenant_keys queue_tags waiting ...
 -- ARGV: expected name api_key_prefix ttl_seconds ...
 
