@@ -122,7 +122,7 @@ INFRASTRUCTURE = Dashboard(
             "Clock skew",
             "How far each host's clock is ahead of Redis's; leases and deadlines follow Redis's.",
             (PromQuery("gateway_clock_skew_seconds", "{{instance}}"),),
-            unit="s",
+            PanelUnit.SECONDS,
             thresholds=(2,),
             runbook="clock-skew",
         ),

@@ -57,6 +57,8 @@ from tests.support.store_steps import (
 from worker.jobs.decisions.after_end import finish_notification
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 
+NO_END: Final = -1
+"""Redis's PTTL of a key without an end; -2: it has ended meanwhile."""
 RUNNING: Final = (Trigger.CLAIMED, Trigger.ACCEPTED)
 DONE: Final = (*RUNNING, Trigger.FINISHED, Trigger.COLLECTED)
 JOB_ENDINGS: Final = (
