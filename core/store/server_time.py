@@ -8,7 +8,7 @@ from core.store.client import RedisClient
 
 SYNC_INTERVAL: Final = timedelta(seconds=2)
 MAX_ROUND_TRIP: Final = timedelta(milliseconds=500)
-"""An answer that took longer tells too little about the clock."""
+"""A longer round trip leaves the difference too uncertain."""
 TOLERANCE: Final = timedelta(milliseconds=50)
 """A smaller difference is kept: a clock that follows each jitter goes back and forth."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
