@@ -12,6 +12,7 @@ from core.clock import Clock, OffsetClock, SystemClock
 from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
+from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
 from core.observability.metric_types import MetricSource
@@ -27,6 +28,7 @@ from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.server_time import SYNC_INTERVAL, ServerTime
 from core.store.stores import Stores, open_stores
+from service.admin.refused_calls import RefusedCalls
 from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
@@ -37,6 +39,7 @@ from service.context import (
     MetricsRenderer,
 )
 from service.files.file_service import FileService
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
@@ -141,13 +144,14 @@ def build_app_context(
     tools: ProcessTools = NO_TOOLS,
 ) -> AppContext:
     """Return the context over `stores`; no task runs yet."""
-    clock = tools.clock
+    clock, objects = tools.clock, open_objects(settings.objects)
     registry = ModelRegistry.build(
         load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
     )
     return AppContext(
         stores=stores,
         admin=replace(build_admin_context(settings, stores, ADMIN_API_ACTOR, emit), clock=clock),
+        refused_calls=RefusedCalls(clock),
         model_cache=ModelRegistryCache(registry, stores, clock, emit, tools.confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
@@ -160,21 +164,39 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
-        files=FileService(
-            open_objects(settings.objects), stores.files, stores.tenants, clock, SystemIds()
-        ),
-        submit_availability=SubmitAvailability(
-            stores.heartbeats,
-            stores.circuit_breakers,
-            clock,
-            settings.worker_timeout,
-            settings.max_submit_outage,
-        ),
+        files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
+        input_files=_build_input_files(settings, stores, objects, clock),
+        submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
         span_of=tools.span_of,
+    )
+
+
+def _build_input_files(
+    settings: ServiceSettings, stores: Stores, objects: ObjectStore | None, clock: Clock
+) -> InputFiles:
+    return InputFiles(
+        objects,
+        stores.files,
+        clock,
+        SystemIds(),
+        settings.delivery_policy,
+        settings.objects.min_input_bytes,
+    )
+
+
+def _build_submit_availability(
+    settings: ServiceSettings, stores: Stores, clock: Clock
+) -> SubmitAvailability:
+    return SubmitAvailability(
+        stores.heartbeats,
+        stores.circuit_breakers,
+        clock,
+        settings.worker_timeout,
+        settings.max_submit_outage,
     )
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -21,10 +21,12 @@ from core.jobs.in_doubt import (
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.observability.job_events import change_events
-from core.store.jobs import JobView
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from service.operator_context import AdminContext
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.jobs import JobView
 
 MAX_TRIES: Final = 5
 
@@ -40,7 +42,7 @@ EXCERPT_LENGTH: Final = 80
 class InDoubtView:
     """A job in doubt with its timeline."""
 
-    view: JobView
+    view: "JobView"
     prompt: str | None
     """The beginning of the prompt, by which RunComfy's web history shows the request; None where
     the tenant's inputs are not kept."""

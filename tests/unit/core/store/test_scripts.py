@@ -200,6 +200,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "add_key": False,
     "replace_catalogue": False,
     "add_file": False,
+    "add_operator": False,
     "use_files": False,
     # what moves a job, ends it, or brings it back
     "claim_due": True,
@@ -221,12 +222,14 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "update_circuit": True,
     "update_replay": True,
     # what operators decide
+    "append_audit_entry": True,
     "change_tenant": True,
     "change_webhooks": True,
     "delete_tenant": True,
     "mark_went_back": True,
     "replace_account": True,
     "revoke_key": True,
+    "revoke_operator": True,
     "set_circuit": True,
     "set_limits": True,
     "set_pause": True,
@@ -235,6 +238,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     # what reads; some of it records the last use of a key
     "authenticate": True,
     "delivery_backlog": True,
+    "find_operator": True,
     "find_replay": True,
     "forbidden_commands": True,
     "list_batches": True,
