@@ -183,6 +183,7 @@ class MemoryState:
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     position: StorePosition | None = None
     account: str = ""
+    upstream_ids: dict[str, str] = field(default_factory=dict)
     disconnects: int = 0
     claim_log: list[str] = field(default_factory=list)
     files: dict[str, FileRow] = field(default_factory=dict)
