@@ -10,6 +10,7 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
+from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
 from core.observability.metric_types import MetricSource
@@ -24,6 +25,7 @@ from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
+from service.admin.refused_calls import RefusedCalls
 from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
@@ -133,6 +135,7 @@ def build_app_context(
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
+        refused_calls=RefusedCalls(clock),
         model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
@@ -146,26 +149,38 @@ def build_app_context(
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
         files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
-        input_files=InputFiles(
-            objects,
-            stores.files,
-            clock,
-            SystemIds(),
-            settings.delivery_policy,
-            settings.objects.min_input_bytes,
-        ),
-        submit_availability=SubmitAvailability(
-            stores.heartbeats,
-            stores.circuit_breakers,
-            clock,
-            settings.worker_timeout,
-            settings.max_submit_outage,
-        ),
+        input_files=_build_input_files(settings, objects, stores, clock),
+        submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
         span_of=span_of,
+    )
+
+
+def _build_input_files(
+    settings: ServiceSettings, objects: ObjectStore | None, stores: Stores, clock: Clock
+) -> InputFiles:
+    return InputFiles(
+        objects,
+        stores.files,
+        clock,
+        SystemIds(),
+        settings.delivery_policy,
+        settings.objects.min_input_bytes,
+    )
+
+
+def _build_submit_availability(
+    settings: ServiceSettings, stores: Stores, clock: Clock
+) -> SubmitAvailability:
+    return SubmitAvailability(
+        stores.heartbeats,
+        stores.circuit_breakers,
+        clock,
+        settings.worker_timeout,
+        settings.max_submit_outage,
     )
 
 
