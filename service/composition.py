@@ -149,7 +149,7 @@ def build_app_context(
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
         files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
-        input_files=_build_input_files(settings, objects, stores, clock),
+        input_files=_build_input_files(settings, stores, objects, clock),
         submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
@@ -160,7 +160,7 @@ def build_app_context(
 
 
 def _build_input_files(
-    settings: ServiceSettings, objects: ObjectStore | None, stores: Stores, clock: Clock
+    settings: ServiceSettings, stores: Stores, objects: ObjectStore | None, clock: Clock
 ) -> InputFiles:
     return InputFiles(
         objects,
@@ -213,16 +213,13 @@ def build_admin_context(
 def _fan_out(metrics: Emit, *emitters: Emit) -> Emit:
     def emit(event: Event) -> None:
         metrics(event)
-        if not _is_successful_probe(event):
-            for emit_further in emitters:
-                emit_further(event)
+        # Probes come every few seconds: in a log only a failed one is news.
+        if isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None:
+            return
+        for emit_further in emitters:
+            emit_further(event)
 
     return emit
-
-
-def _is_successful_probe(event: Event) -> bool:
-    # Probes come every few seconds: in a log only a failed one is news.
-    return isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None
 
 
 async def _refresh_shared_metrics(registry: MetricsRegistry, clock: Clock) -> None:
