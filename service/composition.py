@@ -229,16 +229,13 @@ def build_admin_context(
 def _fan_out(metrics: Emit, *emitters: Emit) -> Emit:
     def emit(event: Event) -> None:
         metrics(event)
-        if not _is_successful_probe(event):
-            for emit_further in emitters:
-                emit_further(event)
+        # Probes come every few seconds: in a log only a failed one is news.
+        if isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None:
+            return
+        for emit_further in emitters:
+            emit_further(event)
 
     return emit
-
-
-def _is_successful_probe(event: Event) -> bool:
-    # Probes come every few seconds: in a log only a failed one is news.
-    return isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None
 
 
 async def _refresh_shared_metrics(registry: MetricsRegistry, clock: Clock) -> None:
