@@ -68,7 +68,7 @@ class TenantRequest(TenantSettings):
     tenant: TenantName
 
 
-class NewTenant(Tenant):
+class CreatedTenant(Tenant):
     """A tenant with its first key and webhook secret, which are shown once."""
 
     key: str
@@ -124,7 +124,7 @@ class KeyRequest(KeySettings):
     expires_at: Instant | None = None
 
 
-class NewKey(Key):
+class CreatedKey(Key):
     """A key with its text, which is shown once."""
 
     key: str
