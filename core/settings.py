@@ -1,7 +1,7 @@
 """Settings of both processes: Redis, logs, metrics, traces. Read once, when a process starts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,6 +25,8 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from core.runcomfy_account import REAL, SIMULATED
 
 ENV_PREFIX = "GATEWAY_"
 
@@ -118,6 +120,8 @@ class RedisPolicy:
     replicas: int = 0
     sentinel_username: str | None = None
     sentinel_password: SecretStr | None = None
+    account: str = ""
+    """The account whose store it must be (`core.runcomfy_account`); empty: any."""
 
 
 class JournalSettings(BaseModel):
@@ -186,6 +190,11 @@ class ProcessSettings(BaseSettings):
         None,
         description="File of further `NAME=value` lines, for services, workers and commands alike; "
         "a variable of the environment comes first.",
+    )
+    simulated: bool = Field(
+        default=False,
+        description="Whether RunComfy is simulated. A simulated service or worker refuses a Redis "
+        "with real jobs, and a real one refuses a Redis with simulated jobs.",
     )
     redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -286,6 +295,16 @@ class ProcessSettings(BaseSettings):
         """Return the encryption keys, newest first: those of the file, then the others."""
         in_file = _keys_in(self.encryption_keys_file) if self.encryption_keys_file else ()
         return (*in_file, *self.encryption_keys)
+
+    @property
+    def account(self) -> str:
+        """Return the account that pays; see `core.runcomfy_account`."""
+        return SIMULATED if self.simulated else REAL
+
+    @property
+    def own_redis(self) -> RedisPolicy:
+        """As `redis`, for a service or worker: a store of another account is refused."""
+        return replace(self.redis, account=self.account)
 
     @property
     def redis(self) -> RedisPolicy:

@@ -65,6 +65,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         cache=settings.cache.policy(),
         docs=settings.docs,
         own_admin_listener=settings.admin_port is not None,
+        account=settings.account,
     )
 
 
@@ -83,7 +84,7 @@ async def open_app_context(
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
         span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
-        pool = build_connection_pool(settings.redis, "service")
+        pool = build_connection_pool(settings.own_redis, "service")
         client = await stack.enter_async_context(
             RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)
         )
@@ -97,7 +98,7 @@ async def open_app_context(
         )
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
-            build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
+            build_connection_pool(settings.own_redis, "feed"), context.subscriptions, clock, emit
         )
         for background in (
             context.model_cache.refresh_forever(settings.catalogue_refresh_interval),

@@ -81,6 +81,8 @@ class HttpPolicy:
     docs: bool = True
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
+    account: str = ""
+    """The account whose store this service uses; see `core.runcomfy_account`."""
 
 
 class MetricsRenderer(Protocol):

@@ -36,7 +36,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.reconciliation import Reconciler
-from worker.jobs.store_guard import StoreGuard
+from worker.jobs.store_guard import GuardPolicy, StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
@@ -97,7 +97,7 @@ async def open_worker_components(
     """Yield the components. Nothing is connected yet, so that a worker starts without Redis."""
     clock, limits = SystemClock(), UpstreamLimits()
     async with AsyncExitStack() as stack:
-        pool = build_connection_pool(settings.redis, "worker")
+        pool = build_connection_pool(settings.own_redis, "worker")
         observer = RoundTripObserver(clock, emit)
         client = RedisClient(pool, observer, replicas=settings.redis.replicas)
         redis = await stack.enter_async_context(client)
@@ -140,7 +140,8 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         context = self._decision_context(run_times)
         worker_id, policy = context.worker_id, context.policy
-        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, policy.lease)
+        guard_policy = GuardPolicy(policy.lease, self.settings.account)
+        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, guard_policy)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )

@@ -196,7 +196,7 @@ async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
 def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents) -> WakeListener:
     def pool() -> ArqRedis:
         return ArqRedis(
-            build_retrying_pool(settings.redis, "wake"),
+            build_retrying_pool(settings.own_redis, "wake"),
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
             default_queue_name=WAKE_QUEUE,

@@ -20,7 +20,7 @@ def serve(
 ) -> None:
     """Run the HTTP service, configured by the environment."""
     settings = load_settings(ServiceSettings)
-    exit_if_store_unsupported(settings.redis)
+    exit_if_store_unsupported(settings.own_redis)
     try:
         if processes == 1:
             run(settings)

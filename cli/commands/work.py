@@ -9,5 +9,5 @@ from worker.settings import WorkerSettings
 def work() -> None:
     """Run a worker, configured by the environment."""
     settings = load_settings(WorkerSettings)
-    exit_if_store_unsupported(settings.redis)
+    exit_if_store_unsupported(settings.own_redis)
     run(settings)

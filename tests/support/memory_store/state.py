@@ -165,6 +165,8 @@ class MemoryState:
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     position: StorePosition | None = None
+    account: str = ""
+    disconnects: int = 0
     claim_log: list[str] = field(default_factory=list)
     _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last instant of the clock and its milliseconds, cached: it is read at every step."""
