@@ -113,7 +113,7 @@ class _Assets:
 
 
 def _descriptions(app: FastAPI) -> Mapping[_Query, bytes]:
-    """Return the description in each form in which it can be asked for."""
+    """Return the description in each form that can be requested."""
     whole = openapi_document(app.routes)
     # Generators make calls of `webhooks`, or write files that do not compile.
     plain = {name: part for name, part in whole.items() if name != "webhooks"}

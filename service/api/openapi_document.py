@@ -66,7 +66,7 @@ def openapi_document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
     examples = _load("examples.json")
     for operation in _operations(document):
         _remove_fastapi_errors(operation)
-        _add_examples(operation, components["schemas"], examples)
+        _add_examples(operation, examples)
     document["webhooks"] = webhooks_section(examples)
     # Relative to the document's own URL: it works under any path of a proxy.
     document["servers"] = [{"url": "."}]
@@ -109,13 +109,11 @@ def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from path.values()
 
 
-def _add_examples(
-    operation: Mapping[str, Any], schemas: Mapping[str, Schema], examples: Mapping[str, Any]
-) -> None:
+def _add_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
     """Show the example of each body where the body is described: Swagger UI reads it there.
 
     An example may be of a component (`Batch`), or of its use with one status (`Readiness 503`). A
-    component that is one of several has the example of each.
+    list has the names of several.
     """
     bodies = {"": operation.get("requestBody", {}), **operation["responses"]}
     for status, body in bodies.items():
@@ -123,17 +121,12 @@ def _add_examples(
             schema = content.get("schema", {})
             # Of an optional body: the model's own defaults are what counts.
             schema.pop("default", None)
-            name = _component_name(schema)
-            for key in (f"{name} {status}", name):
-                if key in examples:
-                    content.setdefault("example", examples[key])
-            names = map(_component_name, schemas.get(name, {}).get("oneOf", ()))
-            alternatives = {one: {"value": examples[one]} for one in names}
-            content.update({"examples": alternatives} if alternatives else {})
-
-
-def _component_name(schema: Mapping[str, Any]) -> str:
-    return str(schema.get("$ref", "")).rpartition("/")[2]
+            name = schema.get("$ref", "").rpartition("/")[2]
+            shown = examples.get(f"{name} {status}", examples.get(name))
+            if isinstance(shown, list):
+                content["examples"] = {one: {"value": examples[one]} for one in shown}
+            elif shown is not None:
+                content.setdefault("example", shown)
 
 
 def _remove_fastapi_errors(operation: dict[str, Any]) -> None:

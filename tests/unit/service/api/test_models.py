@@ -5,7 +5,7 @@ from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 
 
 async def test_models_are_listed_in_runcomfy_s_shape(caller: httpx.AsyncClient) -> None:
-    document = (await caller.get("/v1/models?search=kling&limit=1")).json()
+    document = (await caller.get("/v1/models?search=standard&limit=1")).json()
     assert [model["model_id"] for model in document["models"]] == [KLING]
     assert (document["total"], document["limit"], document["offset"]) == (1, 1, 0)
     assert "input_schema" not in document["models"][0]
