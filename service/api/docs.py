@@ -57,7 +57,7 @@ class _Version(StrEnum):
 
 
 class _Query(NamedTuple):
-    """In which form the description is asked for; `webhooks`: with OpenAPI's part of that name."""
+    """The requested form of the description; `webhooks`: with OpenAPI's part of that name."""
 
     version: _Version
     webhooks: bool

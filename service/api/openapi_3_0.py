@@ -1,7 +1,8 @@
 """The API's description in OpenAPI 3.0, for tools that do not read 3.1.
 
 Its schemas are older than JSON Schema 2020-12: no type lists, no null type, no `const`, no
-keywords beside `$ref`. What 3.0 cannot state is left out, so that a schema accepts more, never less.
+keywords beside `$ref`. What 3.0 cannot express is left out, so that a schema accepts more, never
+less.
 """
 
 from collections.abc import Callable, Iterable, Mapping
