@@ -55,8 +55,8 @@ def gateway(*replies: Reply | Unreachable) -> Gateway:
     return Gateway(iter(replies))
 
 
-def ok(document: dict[str, Any], status: int = 200, **headers: str) -> Reply:
-    return Reply(status, headers, json.dumps(document).encode())
+def ok(document: dict[str, Any], **headers: str) -> Reply:
+    return Reply(200, headers, json.dumps(document).encode())
 
 
 def problem(code: str, status: int, **more: Any) -> Reply:  # noqa: ANN401 - fields of a problem
