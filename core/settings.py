@@ -21,12 +21,12 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
 from core.runcomfy_account import REAL, SIMULATED
+from core.setting_sources import SecretFilesSource, env_file_source
 
 ENV_PREFIX = "GATEWAY_"
 
@@ -137,6 +137,29 @@ class JournalSettings(BaseModel):
     timeout: Seconds = Field(timedelta(seconds=5), description="Timeout of a call of the journal.")
 
 
+_OBJECTS_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+
+
+def _objects_url(url: str) -> str:
+    if not url.startswith(_OBJECTS_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://")
+    return url
+
+
+class ObjectSettings(BaseModel):
+    """The storage of uploaded files and of what is too large for Redis."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: Annotated[str, AfterValidator(_objects_url)] | None = Field(
+        None,
+        description="Where uploaded files are kept; all services and workers must share it: "
+        "`file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`. Unset: no files can be "
+        "uploaded.",
+    )
+    timeout: Seconds = Field(timedelta(seconds=30), description="Timeout of a call of the storage.")
+
+
 class MetricsSettings(BaseModel):
     """Limits on the number of time series, and who may read them."""
 
@@ -189,7 +212,12 @@ class ProcessSettings(BaseSettings):
     env_file: FilePath | None = Field(
         None,
         description="File of further `NAME=value` lines, for services, workers and commands alike; "
-        "a variable of the environment comes first.",
+        "a variable of the environment comes first. `gateway --env-file FILE` sets it.",
+    )
+    allow_unknown_settings: bool = Field(
+        default=False,
+        description="Start although a `GATEWAY_…` variable is no setting, which is a misspelt one "
+        "as a rule.",
     )
     simulated: bool = Field(
         default=False,
@@ -261,6 +289,7 @@ class ProcessSettings(BaseSettings):
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
 
     journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
+    objects: ObjectSettings = Field(ObjectSettings(), description="The storage of uploaded files.")
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )
@@ -274,10 +303,10 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, then the file that it names."""
+        """Read the environment, then secrets' files, then the file that the environment names."""
         del dotenv_settings, file_secret_settings
-        named = DotEnvSettingsSource(settings_cls, env_file=env_settings().get("env_file"))
-        return init_settings, env_settings, named
+        in_file = env_file_source(settings_cls)
+        return init_settings, env_settings, SecretFilesSource(settings_cls), in_file
 
     @model_validator(mode="after")
     def _sentinels_are_addressable(self) -> Self:

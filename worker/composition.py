@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,6 +16,8 @@ from core.ids import IdSource, SystemIds
 from core.jobs.job import Job
 from core.journal.journal import Journal
 from core.journal.open import open_journal
+from core.objects.object_store import ObjectStore
+from core.objects.open import open_objects
 from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
@@ -41,6 +43,7 @@ from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
+from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
@@ -55,6 +58,7 @@ from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.reachability import find_proxy_issue, find_unreachable
 from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
@@ -81,6 +85,8 @@ class WorkerComponents:
     catalogue_sync: CatalogueSync
     run_times: RunTimeCache
     index_pruner: IndexPruner
+    file_sweeper: FileSweeper | None
+    """None where no files are kept."""
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
     journal: Journal | None
@@ -113,10 +119,40 @@ async def open_worker_components(
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)
-        builder = _Builder(settings, stores, journal, clock, SystemIds(), emit)
+        objects = open_objects(settings.objects)
+        builder = _Builder(settings, stores, journal, objects, clock, SystemIds(), emit)
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock), span_namer
         )
+
+
+@asynccontextmanager
+async def open_runcomfy_readers(
+    settings: WorkerSettings, clock: Clock, emit: Emit
+) -> AsyncIterator[tuple[RunComfyCatalogue, RunComfyBalance | None]]:
+    """Yield what reads RunComfy's catalogue and balance; None where no account API is configured.
+
+    Nothing that could submit is built.
+    """
+    limits, url = UpstreamLimits(), settings.account_url
+    access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
+    route = _build_upstream_route(settings)
+    async with open_http_client(access, limits, route, clock, emit) as http:
+        account = None if url is None else RunComfyBalance(http.with_base_url(url), limits)
+        yield RunComfyCatalogue(http, limits), account
+
+
+async def find_unreachable_receivers(
+    settings: WorkerSettings, urls: Iterable[str]
+) -> Mapping[str, str]:
+    """Return why webhooks' proxy, or without one each receiver, cannot be connected to, by URL."""
+    secret = settings.webhooks.proxy
+    if secret is None:
+        policy = TargetPolicy(allowed=AllowedTargets.parse(settings.webhooks.allowed_targets))
+        return await find_unreachable(urls, policy)
+    proxy = Proxy.parse(secret)
+    issue = await find_proxy_issue(proxy)
+    return {} if issue is None else {proxy.url: issue}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +160,7 @@ class _Builder:
     settings: WorkerSettings
     stores: Stores
     journal: Journal | None
+    objects: ObjectStore | None
     clock: Clock
     ids: IdSource
     emit: Emit
@@ -163,6 +200,7 @@ class _Builder:
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=self._index_pruner(worker_id),
+            file_sweeper=self._file_sweeper(),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             paid_submitter=paid,
@@ -179,6 +217,11 @@ class _Builder:
     def _index_pruner(self, worker_id: str) -> IndexPruner:
         stores = self.stores
         return IndexPruner(worker_id, stores.job_index, stores.tenants, self.clock, PrunePolicy())
+
+    def _file_sweeper(self) -> FileSweeper | None:
+        if self.objects is None:
+            return None
+        return FileSweeper(self.objects, self.stores.files, self.stores.tenants, self.clock)
 
     def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:
@@ -222,7 +265,9 @@ class _Builder:
 
     def _replay_worker(self) -> ReplayWorker:
         policy = ReplayPolicy(events_per_second=self.settings.webhooks.replay_per_second)
-        return ReplayWorker(self.stores.replays, self.stores.deliveries, self.clock, policy)
+        return ReplayWorker(
+            self.stores.replays, self.stores.deliveries, self.clock, policy, self.emit
+        )
 
     def _catalogue_sync(self, http: HttpClient, limits: UpstreamLimits) -> CatalogueSync:
         source, interval = RunComfyCatalogue(http, limits), self.settings.catalogue_sync_interval

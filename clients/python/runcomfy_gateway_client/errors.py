@@ -90,6 +90,12 @@ class BodyTooLarge(RequestRefused):
     code = "body_too_large"
 
 
+class UnsupportedFile(RequestRefused):
+    """The content is not of a type that models read."""
+
+    code = "unsupported_file"
+
+
 class UnsupportedMediaType(RequestRefused):
     """The body must be JSON."""
 
@@ -124,6 +130,18 @@ class UnknownModel(NotFound):
     """No model of that id is known; `detail` has the nearest names."""
 
     code = "unknown_model"
+
+
+class FilesOff(NotFound):
+    """The gateway keeps no files."""
+
+    code = "files_off"
+
+
+class ObjectMissing(NotFound):
+    """The content is no longer stored."""
+
+    code = "object_missing"
 
 
 class PermissionDenied(GatewayError):
@@ -170,6 +188,18 @@ class Conflict(GatewayError):
     """The present state does not allow that."""
 
     code = "conflict"
+
+
+class FileInUse(Conflict):
+    """A request that has not ended uses the file."""
+
+    code = "file_in_use"
+
+
+class PinnedModelChanged(Conflict):
+    """RunComfy has changed the model since it was pinned."""
+
+    code = "pinned_model_changed"
 
 
 class JobAwaited(Conflict):
@@ -260,6 +290,18 @@ class SubmitsStopped(GatewayUnavailable):
     """No worker could submit the request, or RunComfy refuses the account."""
 
     code = "submits_stopped"
+
+
+class ObjectsUnavailable(GatewayUnavailable):
+    """The storage of files and outputs does not respond."""
+
+    code = "objects_unavailable"
+
+
+class TooManyUploads(GatewayUnavailable):
+    """Too many files are being received; nothing was stored."""
+
+    code = "too_many_uploads"
 
 
 class TooManyBodies(GatewayUnavailable):
