@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -120,6 +122,14 @@ class Client:
         driver = self._driver
         return driver.run(protocol.wait_for_batch(batch_id, driver.chance, driver.now, wait))
 
+    def upload(self, content: bytes | Path) -> Document:
+        """Upload a picture, video or sound; a media field of an input takes its `uri`.
+
+        content: the bytes, at most 100 MiB, or the path of a file.
+        """
+        data = content.read_bytes() if isinstance(content, Path) else content
+        return self._driver.run(protocol.upload(data, self._driver.chance))
+
     def usage(self) -> Document:
         """Return what the tenant used today and this month, and its limits."""
         return self._driver.run(protocol.fetch(_USAGE, {}, self._driver.chance))
@@ -215,6 +225,12 @@ class AsyncClient:
         """Return a batch after its last request has ended. Raises `WaitTimeout`."""
         driver = self._driver
         return await driver.run(protocol.wait_for_batch(batch_id, driver.chance, driver.now, wait))
+
+    async def upload(self, content: bytes | Path) -> Document:
+        """Upload a picture, video or sound. As `Client.upload`."""
+        if isinstance(content, Path):
+            content = await asyncio.to_thread(content.read_bytes)
+        return await self._driver.run(protocol.upload(content, self._driver.chance))
 
     async def usage(self) -> Document:
         """Return what the tenant used today and this month, and its limits."""

@@ -275,6 +275,20 @@ def _ended(document: Document) -> Result:
     return ended
 
 
+# --- files
+
+
+def upload(content: bytes, chance: random.Random) -> Flow[Document]:
+    """Return the stored file; a media field of an input takes its `uri`.
+
+    It may be repeated: the same content is the same file.
+    """
+    headers = {"content-type": "application/octet-stream"}
+    call = Call("POST", "/v1/files", headers=headers, body=content)
+    reply = yield from exchange(call, chance)
+    return reply.document()
+
+
 # --- batches
 
 

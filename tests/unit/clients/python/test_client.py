@@ -32,6 +32,8 @@ def answer(request: httpx.Request) -> httpx.Response:
     """A gateway whose requests have all ended."""
     if request.url.path.endswith("/events"):
         return httpx.Response(200, content=STREAM)
+    if request.url.path == "/v1/files":
+        return httpx.Response(201, json={"bytes": len(request.content)})
     if request.url.path == "/v1/usage":
         return httpx.Response(200, json={"tenant": "team"})
     return httpx.Response(200, json=ENDED)
@@ -65,6 +67,14 @@ async def test_both_clients_do_the_same() -> None:
         assert await (await waiting.submit("a/b", {})).details() == details
     assert told == ["request.completed"]
     assert len(calls) == 5
+
+
+async def test_a_file_is_uploaded_from_bytes_or_a_path(tmp_path: Path) -> None:
+    path = tmp_path / "input.png"
+    path.write_bytes(b"12345")
+    blocking, waiting = clients(answer)
+    assert [blocking.upload(one)["bytes"] for one in (b"12345", path)] == [5, 5]
+    assert [(await waiting.upload(one))["bytes"] for one in (b"12345", path)] == [5, 5]
 
 
 async def test_an_error_of_the_stream_is_the_gateways() -> None:

@@ -239,6 +239,13 @@ def test_operations_on_a_request(
     assert [(call.method, call.path) for call in server.calls] == [(method, path)]
 
 
+def test_an_upload_is_the_content_itself_and_may_be_repeated() -> None:
+    server = gateway(Unreachable("reset"), ok({"file_id": "f", "uri": "gateway-file:f"}))
+    assert server.run(protocol.upload(b"\x89PNG", Random(1)))["uri"] == "gateway-file:f"
+    assert [call.body for call in server.calls] == [b"\x89PNG"] * 2
+    assert server.calls[0].path == "/v1/files"
+
+
 def test_every_code_of_the_gateway_has_a_class() -> None:
     bases = {"error", "bad_request"}  # no answer has these
     codes = {kind.code for kind in STATUS if "code" in vars(kind)} - bases
