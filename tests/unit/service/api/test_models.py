@@ -89,7 +89,7 @@ async def test_whether_refusals_are_charged_is_learned_from_failed_runs(
     async def shown() -> tuple[str, dict[str, int]]:
         await app.resources.run_times.refresh()
         entry = (await caller.get(KLING_PATH)).json()
-        (listed,) = (await caller.get("/v1/models?search=kling")).json()["models"]
+        (listed,) = (await caller.get("/v1/models?search=standard")).json()["models"]
         assert listed["charges_on_refusal"] == entry["charges_on_refusal"]
         return entry["charges_on_refusal"], entry["refusals"]
 
