@@ -12,7 +12,7 @@ import csv
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runcomfy_gateway_client import BatchItem, Client, GatewayError
@@ -46,11 +46,13 @@ def read_cell(cell: str) -> object:
         return cell
 
 
-def describe(client: Client, items: list[BatchItem]) -> Iterator[dict[str, object]]:
+def describe(
+    client: Client, entries: list[BatchEntry], items: Sequence[BatchItem]
+) -> Iterator[dict[str, object]]:
     """Yield a row of the result for each item."""
     for item in items:
         row: dict[str, object] = {
-            "reference": item.reference,
+            "reference": entries[item.index]["reference"],  # a refused item has none
             "request_id": item.request_id,
             "status": item.status or "refused",
         }
@@ -69,11 +71,12 @@ def main() -> int:
     """Return 0 if every row has an output."""
     source, target = map(Path, sys.argv[1:3])
     key = hashlib.sha256(source.read_bytes()).hexdigest()
+    entries = read_entries(source)
     with Client() as client:
-        batch = client.batch(read_entries(source), admit="fit", idempotency_key=key)
+        batch = client.batch(entries, admit="fit", idempotency_key=key)
         print(f"batch {batch.batch_id}", flush=True)
         ended = client.wait_for_batch(batch.batch_id)
-        rows = list(describe(client, list(ended.items)))
+        rows = list(describe(client, entries, ended.items))
     columns = ("reference", "request_id", "status", "output", "error")
     with target.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, columns)
