@@ -54,7 +54,7 @@ EXTERNAL_SETTINGS: Final = (
 """Beginnings of the names of settings that lead to an operator's own store, journal, account,
 receivers or secrets. A simulated stack must never reach them."""
 
-_READY_TIMEOUT: Final = timedelta(seconds=30)
+_READY_TIMEOUT: Final = timedelta(seconds=120)
 _POLL_INTERVAL: Final = timedelta(milliseconds=25)
 # Longer than the 35 s in which a worker drains.
 _STOP_TIMEOUT: Final = timedelta(seconds=45)
@@ -105,7 +105,7 @@ class ManagedProcess:
         """Return once `path`, by default `ready_path`, answers with 200.
 
         Raises:
-            StackFailed: it ended, or did not answer within 30 s.
+            StackFailed: it ended, or did not answer in time.
         """
         deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
         while not _is_responding(self.url + (path or self.ready_path)):

@@ -75,7 +75,7 @@ class TenantRequest(TenantSettings):
     tenant: TenantName
 
 
-class NewTenant(Tenant):
+class CreatedTenant(Tenant):
     """A tenant with its first key and webhook secret, which are shown once."""
 
     key: str
@@ -131,7 +131,7 @@ class KeyRequest(KeySettings):
     expires_at: Instant | None = None
 
 
-class NewKey(Key):
+class CreatedKey(Key):
     """A key with its text, which is shown once."""
 
     key: str
@@ -352,7 +352,7 @@ class Operators(Document):
     operators: list[_Operator]
 
 
-class NewOperator(_Operator):
+class CreatedOperator(_Operator):
     """An operator with the token, which is shown once."""
 
     token: str

@@ -61,7 +61,7 @@ router = api_router(
     status_code=202,
     responses={
         202: json_content(
-            "Accepted: the gateway has the job.", "Status", headers=RATELIMIT_HEADERS
+            "Accepted: the gateway has the job.", "SubmitAnswer", headers=RATELIMIT_HEADERS
         ),
         200: json_content(
             "The request has ended: within `Prefer: wait`, or before (cache hit, replay). Or the "
