@@ -163,14 +163,14 @@ def confirm_own_service(stack: Stack, tenant: TenantCredentials) -> None:
 
 
 def print_ports(plan: StackPlan, console: Console) -> None:
-    """Print which usual ports are in use, and what is used in their place."""
-    for usual, used in (
+    """Print which default ports are in use, and what is used in their place."""
+    for default, used in (
         (PORT, plan.port),
         (METRICS_PORT, plan.metrics_port),
         (SERVICE_METRICS_PORT, plan.service_metrics_port),
     ):
-        if used != usual and not (usual == PORT and plan.environment.get("GATEWAY_PORT")):
-            console.print_text(f"port {usual} is in use: using {used}")
+        if used != default and not (default == PORT and plan.environment.get("GATEWAY_PORT")):
+            console.print_text(f"port {default} is in use: using {used}")
 
 
 def print_summary(stack: Stack, console: Console) -> None:
