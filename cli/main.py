@@ -48,6 +48,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.circuits:app",
         "List and reset the circuit breakers, which stop submits that RunComfy refuses.",
     ),
+    "model": (
+        "cli.commands.models:app",
+        "List what RunComfy changed in its catalogue; pin models as they are.",
+    ),
     "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
     "pause": (
         "cli.commands.limits:pause",

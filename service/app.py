@@ -19,6 +19,7 @@ from service.api import balance, health, models, usage
 from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
+from service.api.admin import models as admin_models
 from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
@@ -53,6 +54,7 @@ ROUTERS: Final = (
     admin_tenants.router,
     admin_limits_and_pauses.router,
     admin_circuits.router,
+    admin_models.router,
     admin_jobs.router,
 )
 

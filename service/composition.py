@@ -124,11 +124,13 @@ def build_app_context(
     `confirm_models` is called with the ids of the models that the catalogue lists.
     """
     clock = SystemClock()
-    registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
+    registry = ModelRegistry.build(
+        load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
+    )
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit, confirm_models),
+        model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant

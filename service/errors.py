@@ -40,6 +40,13 @@ class CostAboveLimit(CallerError):
     title = "Cost above limit"
 
 
+class PinnedModelChanged(Conflict):
+    """RunComfy has changed the model since it was pinned: the input may mean something else now."""
+
+    code = "pinned_model_changed"
+    title = "Pinned model changed"
+
+
 class JobContended(Conflict):
     """The job changed too often meanwhile; try again."""
 

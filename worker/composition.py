@@ -252,7 +252,9 @@ class _Builder:
 
     def _replay_worker(self) -> ReplayWorker:
         policy = ReplayPolicy(events_per_second=self.settings.webhooks.replay_per_second)
-        return ReplayWorker(self.stores.replays, self.stores.deliveries, self.clock, policy)
+        return ReplayWorker(
+            self.stores.replays, self.stores.deliveries, self.clock, policy, self.emit
+        )
 
     def _catalogue_sync(self, http: HttpClient, limits: UpstreamLimits) -> CatalogueSync:
         source, interval = RunComfyCatalogue(http, limits), self.settings.catalogue_sync_interval

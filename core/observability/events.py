@@ -308,6 +308,7 @@ WARNING_CODES: Final = frozenset(
         "journal_check_failed",
         "journal_off",
         "listed_models_refresh_failed",
+        "pinned_model_changed",
         "pubsub_disconnected",
         "redis_not_durable",
         "replay_failed",

@@ -15,9 +15,11 @@ from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
+from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
@@ -293,10 +295,22 @@ class CatalogueRepository(Protocol):
     async def load(self) -> CatalogueSnapshot: ...
 
 
+class ModelPinRepository(Protocol):
+    """Pins of models. See `core.store.model_pins.ModelPinStore`."""
+
+    async def put(self, pin: ModelPin) -> None: ...
+
+    async def remove(self, tenant: str, model_id: str) -> bool: ...
+
+    async def list_all(self) -> Sequence[ModelPin]: ...
+
+
 class RunTimeRepository(Protocol):
     """Run times of finished jobs. See `core.store.run_times.RunTimeStore`."""
 
     async def load_counts(self) -> Mapping[str, int]: ...
+
+    async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]: ...
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]: ...
 

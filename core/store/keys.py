@@ -110,6 +110,9 @@ _JOB_SPECS: Final = (
         _FOREVER, "`update_job` trims it", "the model's last 200 run times (ms), newest first"),
     KeySpec("run_counts", "gw:runs", "hash", KeyOwner.MODEL,
         _FOREVER, _FIXED_SIZE, "number of finished runs of each model"),
+    KeySpec("refusal_costs", "gw:refusals", "hash", KeyOwner.MODEL,
+        _FOREVER, _FIXED_SIZE,
+        "number of failed runs of each model that were charged, and that were free"),
     KeySpec("changes", "gw:changes", "channel", KeyOwner.GATEWAY,
         "not stored", "nothing is stored", "pub/sub: id, version and state of each changed job"),
     KeySpec("wake", "gw:wake", "sorted set", KeyOwner.JOB,
@@ -234,6 +237,9 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
     KeySpec("catalogue_changes", "gw:catalogue:changes", "stream", KeyOwner.GATEWAY,
         "the last 1,000 entries", "the worker trims it", "changes between two syncs"),
+    KeySpec("model_pins", "gw:model_pins", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: an operator removes a pin, or deletes its tenant; at most 1,000",
+        "pins of models by tenant (none: all) and model id"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
@@ -265,6 +271,7 @@ IN_DOUBT: Final = LUA_NAMES["in_doubt"]
 UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
+REFUSAL_COSTS: Final = LUA_NAMES["refusal_costs"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]
 JOB_CHANGES: Final = LUA_NAMES["changes"]
 WAKE_QUEUE: Final = LUA_NAMES["wake"]
@@ -285,6 +292,7 @@ WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
+MODEL_PINS: Final = LUA_NAMES["model_pins"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]

@@ -19,6 +19,7 @@ from core.store.interfaces import (
     HeartbeatRepository,
     JobIndexRepository,
     JobRepository,
+    ModelPinRepository,
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
@@ -27,6 +28,7 @@ from core.store.interfaces import (
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
+from core.store.model_pins import ModelPinStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
@@ -49,6 +51,7 @@ class Stores:
     admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
+    model_pins: ModelPinRepository
     run_times: RunTimeRepository
     heartbeats: HeartbeatRepository
     identity: StoreIdentityRepository
@@ -72,6 +75,7 @@ def open_stores(
         admin=AdminStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
+        model_pins=ModelPinStore(client),
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
         identity=StoreIdentity(client, scripts),

@@ -16,7 +16,9 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
 from core.jobs.job import Job
+from core.jobs.refusal_costs import RefusalCosts
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
@@ -143,6 +145,7 @@ class MemoryState:
     synced_at: int | None = None
     sync_requested_at: int | None = None
     model_changes: list[ModelChange] = field(default_factory=list)
+    model_pins: dict[tuple[str, str], ModelPin] = field(default_factory=dict)
     sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
@@ -159,6 +162,7 @@ class MemoryState:
     on_job_change: ChangeListener = _no_listener
     run_times: dict[str, list[int]] = field(default_factory=dict)
     run_counts: Counter[str] = field(default_factory=Counter)
+    refusal_costs: dict[str, RefusalCosts] = field(default_factory=dict)
     coalescing: CoalescingState = field(default_factory=CoalescingState)
     batches: dict[str, BatchRow] = field(default_factory=dict)
     completed_batches: dict[str, int] = field(default_factory=dict)

@@ -46,6 +46,7 @@ BUILT_KEYS = {
     keys.CATALOGUE_META: "hash",
     keys.CATALOGUE_CLAIM: "string",
     keys.CATALOGUE_CHANGES: "stream",
+    keys.MODEL_PINS: "hash",
     keys.WORKERS: "sorted set",
     keys.UPSTREAM_CIRCUITS: "hash",
     keys.WAITING_FOR: "hash",
@@ -75,6 +76,7 @@ BUILT_KEYS = {
     keys.LUA_NAMES["queue_jobs"] + "ID:ID": "sorted set",
     keys.run_times("ID"): "list",
     keys.RUN_COUNTS: "hash",
+    keys.REFUSAL_COSTS: "hash",
     keys.JOB_CHANGES: "channel",
 }
 
