@@ -137,6 +137,29 @@ class JournalSettings(BaseModel):
     timeout: Seconds = Field(timedelta(seconds=5), description="Timeout of a call of the journal.")
 
 
+_OBJECTS_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+
+
+def _objects_url(url: str) -> str:
+    if not url.startswith(_OBJECTS_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://")
+    return url
+
+
+class ObjectSettings(BaseModel):
+    """The storage of uploaded files and of what is too large for Redis."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: Annotated[str, AfterValidator(_objects_url)] | None = Field(
+        None,
+        description="Where uploaded files are kept; all services and workers must share it: "
+        "`file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`. Unset: no files can be "
+        "uploaded.",
+    )
+    timeout: Seconds = Field(timedelta(seconds=30), description="Timeout of a call of the storage.")
+
+
 class MetricsSettings(BaseModel):
     """Limits on the number of time series, and who may read them."""
 
@@ -266,6 +289,7 @@ class ProcessSettings(BaseSettings):
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
 
     journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
+    objects: ObjectSettings = Field(ObjectSettings(), description="The storage of uploaded files.")
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )

@@ -15,7 +15,7 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
-from service.api import balance, health, models, usage
+from service.api import balance, files, health, models, usage
 from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
@@ -45,6 +45,8 @@ ROUTERS: Final = (
     health.check_router,
     requests.router,
     models.router,
+    files.fast_router,
+    files.router,
     batch_routes.router,
     usage.router,
     balance.router,

@@ -10,6 +10,7 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
+from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
@@ -32,6 +33,7 @@ from service.context import (
     HttpPolicy,
     MetricsRenderer,
 )
+from service.files.file_service import FileService
 from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
@@ -142,6 +144,9 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
+        files=FileService(
+            open_objects(settings.objects), stores.files, stores.tenants, clock, SystemIds()
+        ),
         submit_availability=SubmitAvailability(
             stores.heartbeats,
             stores.circuit_breakers,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 SETTING_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 JOURNAL_VARIABLE: Final = "GATEWAY_JOURNAL__URL"
+OBJECTS_VARIABLE: Final = "GATEWAY_OBJECTS__URL"
 SIMULATED_VARIABLE: Final = "GATEWAY_SIMULATED"
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
@@ -411,6 +412,7 @@ def _build_stack(plan: StackPlan, redis_url: str, redis: PrivateRedis | None) ->
     if f"{_ADMIN_TOKEN}_FILE" not in environment:
         environment.setdefault(_ADMIN_TOKEN, secrets.token_urlsafe(32))
     environment.setdefault(JOURNAL_VARIABLE, f"file://{(plan.folder / 'journal').resolve()}")
+    environment.setdefault(OBJECTS_VARIABLE, f"file://{(plan.folder / 'objects').resolve()}")
     receiver = _build_simulator(plan, "receiver", "_recv", ())
     return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
 

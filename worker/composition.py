@@ -16,6 +16,8 @@ from core.ids import IdSource, SystemIds
 from core.jobs.job import Job
 from core.journal.journal import Journal
 from core.journal.open import open_journal
+from core.objects.object_store import ObjectStore
+from core.objects.open import open_objects
 from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
@@ -41,6 +43,7 @@ from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
+from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
@@ -82,6 +85,8 @@ class WorkerComponents:
     catalogue_sync: CatalogueSync
     run_times: RunTimeCache
     index_pruner: IndexPruner
+    file_sweeper: FileSweeper | None
+    """None where no files are kept."""
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
     journal: Journal | None
@@ -114,7 +119,8 @@ async def open_worker_components(
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)
-        builder = _Builder(settings, stores, journal, clock, SystemIds(), emit)
+        objects = open_objects(settings.objects)
+        builder = _Builder(settings, stores, journal, objects, clock, SystemIds(), emit)
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock), span_namer
         )
@@ -154,6 +160,7 @@ class _Builder:
     settings: WorkerSettings
     stores: Stores
     journal: Journal | None
+    objects: ObjectStore | None
     clock: Clock
     ids: IdSource
     emit: Emit
@@ -193,6 +200,7 @@ class _Builder:
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=self._index_pruner(worker_id),
+            file_sweeper=self._file_sweeper(),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             paid_submitter=paid,
@@ -209,6 +217,11 @@ class _Builder:
     def _index_pruner(self, worker_id: str) -> IndexPruner:
         stores = self.stores
         return IndexPruner(worker_id, stores.job_index, stores.tenants, self.clock, PrunePolicy())
+
+    def _file_sweeper(self) -> FileSweeper | None:
+        if self.objects is None:
+            return None
+        return FileSweeper(self.objects, self.stores.files, self.stores.tenants, self.clock)
 
     def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:

@@ -39,6 +39,11 @@ from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
+from worker.maintenance.file_sweeping import (
+    ORPHAN_CHECK_INTERVAL,
+    SWEEP_INTERVAL,
+    FileSweeper,
+)
 from worker.metrics_server import metrics_application
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
@@ -224,6 +229,8 @@ def _build_periodic_tasks(
 ) -> tuple[PeriodicTask, ...]:
     sync = components.balance_sync
     balance = () if sync is None else (PeriodicTask("balance_sync", PROBE_INTERVAL, sync.run_once),)
+    sweeper = components.file_sweeper
+    sweeps = () if sweeper is None else _build_sweeps(sweeper)
     return (
         PeriodicTask(
             "heartbeat",
@@ -246,6 +253,14 @@ def _build_periodic_tasks(
             "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
         ),
         *balance,
+        *sweeps,
+    )
+
+
+def _build_sweeps(sweeper: FileSweeper) -> tuple[PeriodicTask, ...]:
+    return (
+        PeriodicTask("file_expiry", SWEEP_INTERVAL, sweeper.expire_files),
+        PeriodicTask("orphan_check", ORPHAN_CHECK_INTERVAL, sweeper.delete_orphans),
     )
 
 

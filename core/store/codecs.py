@@ -17,6 +17,7 @@ from core.admin import AuditEntry
 from core.batches import Batch
 from core.circuit_breaker import CircuitBreaker
 from core.errors import RecordUnreadable
+from core.files import StoredFile
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.model_changes import ModelChange
@@ -115,5 +116,6 @@ WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
 BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
+FILE_CODEC: Final = Codec(StoredFile)
 MODEL_CHANGE_CODEC: Final = Codec(ModelChange)
 MODEL_PIN_CODEC: Final = Codec(ModelPin)

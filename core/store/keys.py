@@ -191,6 +191,22 @@ _TENANT_SPECS: Final = (
         "a day window 40 days, a month window 400 days", _EXPIRY,
         "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
 )
+_FILE_SPECS: Final = (
+    KeySpec("file", "gw:file:{id}", "hash", KeyOwner.TENANT,
+        "a day after its creation, or an hour after its last request", "`remove_file`",
+        "tenant, sha256, bytes, expires_at (ms), doc of an uploaded file"),
+    KeySpec("file_users", "gw:file:{id}:users", "set", KeyOwner.TENANT,
+        "as the file", "`remove_file`", "jobs that use the file"),
+    KeySpec("files", "gw:files", "sorted set", KeyOwner.TENANT,
+        _FOREVER, "members: `remove_file`", "files by the time at which they may be deleted (ms)"),
+    KeySpec("tenant_files", "gw:tenant:{name}:files", "sorted set", KeyOwner.TENANT,
+        "as its files", "members: `remove_file`", "the tenant's files, by id"),
+    KeySpec("file_contents", "gw:tenant:{name}:file_contents", "hash", KeyOwner.TENANT,
+        "as its files", "fields: `remove_file`", "the tenant's files by SHA-256 of their content"),
+    KeySpec("file_usage", "gw:tenant:{name}:file_usage", "hash", KeyOwner.TENANT,
+        "as the tenant", _TENANT_DELETION,
+        "bytes of stored files; a day (UTC), and the bytes that were uploaded on it"),
+)
 _OPERATIONS_SPECS: Final = (
     KeySpec("limits", "gw:limits", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "limits of the whole gateway and of models"),
@@ -257,7 +273,7 @@ _OPERATIONS_SPECS: Final = (
 )
 # fmt: on
 
-KEY_SPECS: Final = (*_JOB_SPECS, *_WEBHOOK_SPECS, *_TENANT_SPECS, *_OPERATIONS_SPECS)
+KEY_SPECS: Final = (*_JOB_SPECS, *_WEBHOOK_SPECS, *_TENANT_SPECS, *_FILE_SPECS, *_OPERATIONS_SPECS)
 
 LUA_NAMES: Final[Mapping[str, str]] = {spec.name: spec.prefix for spec in KEY_SPECS}
 """Key names, and prefixes of keys that a script completes with an id that it has read."""
@@ -299,6 +315,7 @@ WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
+FILES: Final = LUA_NAMES["files"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]
 BATCH_PREFIX: Final = LUA_NAMES["batch"]
@@ -335,3 +352,8 @@ rate: Final[_OneId] = _FORMATS["rate"].format
 key_usage: Final[_TwoIds] = _FORMATS["key_usage"].format
 stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format
+file: Final[_OneId] = _FORMATS["file"].format
+file_users: Final[_OneId] = _FORMATS["file_users"].format
+tenant_files: Final[_OneId] = _FORMATS["tenant_files"].format
+file_contents: Final[_OneId] = _FORMATS["file_contents"].format
+file_usage: Final[_OneId] = _FORMATS["file_usage"].format

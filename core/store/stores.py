@@ -9,6 +9,7 @@ from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.encryption import SecretCipher
+from core.store.files import FileStore
 from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
@@ -16,6 +17,7 @@ from core.store.interfaces import (
     CatalogueRepository,
     CircuitBreakerRepository,
     DeliveryRepository,
+    FileRepository,
     HeartbeatRepository,
     JobIndexRepository,
     JobRepository,
@@ -55,6 +57,7 @@ class Stores:
     run_times: RunTimeRepository
     heartbeats: HeartbeatRepository
     identity: StoreIdentityRepository
+    files: FileRepository
 
 
 def open_stores(
@@ -79,4 +82,5 @@ def open_stores(
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
         identity=StoreIdentity(client, scripts),
+        files=FileStore(client, scripts, clock),
     )

@@ -71,6 +71,15 @@ def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> 
     reservation.grow_to(size)
 
 
+def declared_length(headers: Mapping[str, str], max_bytes: int) -> int:
+    """Return the body's announced size in bytes; 0 without one. Raises `BodyTooLarge`."""
+    text = headers.get("content-length", "")
+    length = int(text) if text.isdigit() else 0
+    if length > max_bytes:
+        raise BodyTooLarge(f"The body is larger than {max_bytes:,} bytes.")
+    return length
+
+
 def _too_large(limits: BodyLimits) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limits.max_bytes:,} bytes.")
 

@@ -32,6 +32,7 @@ from service.parsing.request_models import (
 )
 
 MAX_MODEL_PATTERNS: Final = 100
+MAX_STORAGE_BYTES: Final = 10**15
 MAX_MODEL_ALIASES: Final = 100
 MIN_RESULT_TTL: Final = timedelta(minutes=1)
 _PLAIN_LIMITS: Final = (
@@ -40,6 +41,8 @@ _PLAIN_LIMITS: Final = (
     "calls_per_minute",
     "webhook_actions_per_minute",
     "stored_bytes",
+    "storage_bytes",
+    "upload_bytes_per_day",
     "running",
     "waiting",
     "jobs_per_day",
@@ -60,6 +63,7 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
+_Bytes = Annotated[int, WholeNumber(1, MAX_STORAGE_BYTES)]
 ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
 
 
@@ -124,6 +128,12 @@ class TenantSettings(RequestModel):
     )
     stored_bytes: _Positive | None = Field(
         None, description="Bytes of inputs and outputs that may be stored at one time."
+    )
+    storage_bytes: _Bytes | None = Field(
+        None, description="Bytes of uploaded files that may be stored at one time."
+    )
+    upload_bytes_per_day: _Bytes | None = Field(
+        None, description="Bytes of uploaded files per day (UTC)."
     )
     running: _Count | None = Field(
         None, description="Jobs that run at RunComfy at the same time; others wait."

@@ -15,6 +15,7 @@ from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
+from core.files import StoredFile
 from core.jobs.job import Job
 from core.jobs.refusal_costs import RefusalCosts
 from core.model_changes import ModelChange
@@ -72,6 +73,15 @@ class BatchRow:
     items: tuple[BatchItem, ...]
     finished_at: int | None = None
     expires_at: int | None = None
+
+
+@dataclass(slots=True)
+class FileRow:
+    """A file, and the jobs that use it."""
+
+    file: StoredFile
+    expires_at: int
+    users: set[str] = field(default_factory=set)
 
 
 _R = TypeVar("_R", StoredRecord, TenantRow, BatchRow)
@@ -172,6 +182,9 @@ class MemoryState:
     account: str = ""
     disconnects: int = 0
     claim_log: list[str] = field(default_factory=list)
+    files: dict[str, FileRow] = field(default_factory=dict)
+    uploaded_bytes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By tenant and day."""
     _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last instant of the clock and its milliseconds, cached: it is read at every step."""
 

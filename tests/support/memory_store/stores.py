@@ -12,6 +12,7 @@ from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
 from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.files import MemoryFileStore
 from tests.support.memory_store.identity import MemoryStoreIdentity
 from tests.support.memory_store.job_index import MemoryJobIndex
 from tests.support.memory_store.jobs import MemoryJobStore
@@ -84,4 +85,5 @@ def memory_stores(clock: Clock) -> MemoryStores:
         model_pins=MemoryModelPinStore(memory),
         heartbeats=MemoryWorkerHeartbeats(memory),
         identity=MemoryStoreIdentity(memory),
+        files=MemoryFileStore(memory),
     )

@@ -78,6 +78,12 @@ BUILT_KEYS = {
     keys.RUN_COUNTS: "hash",
     keys.REFUSAL_COSTS: "hash",
     keys.JOB_CHANGES: "channel",
+    keys.FILES: "sorted set",
+    keys.file("ID"): "hash",
+    keys.file_users("ID"): "set",
+    keys.tenant_files("ID"): "sorted set",
+    keys.file_contents("ID"): "hash",
+    keys.file_usage("ID"): "hash",
 }
 
 

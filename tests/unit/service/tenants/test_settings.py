@@ -34,6 +34,8 @@ FULL: dict[str, Any] = {
     "calls_per_minute": 900,
     "webhook_actions_per_minute": 6,
     "stored_bytes": 512_000,
+    "storage_bytes": 5_000_000_000,
+    "upload_bytes_per_day": 1_000_000_000,
     "running": 0,
     "waiting": 100,
     "jobs_per_day": 50,
