@@ -24,6 +24,7 @@ from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
+from service.admin.refused_calls import RefusedCalls
 from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
@@ -132,6 +133,7 @@ def build_app_context(
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
+        refused_calls=RefusedCalls(clock),
         model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
@@ -144,21 +146,30 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
-        files=FileService(
-            open_objects(settings.objects), stores.files, stores.tenants, clock, SystemIds()
-        ),
-        submit_availability=SubmitAvailability(
-            stores.heartbeats,
-            stores.circuit_breakers,
-            clock,
-            settings.worker_timeout,
-            settings.max_submit_outage,
-        ),
+        files=_build_file_service(settings, stores, clock),
+        submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
         span_of=span_of,
+    )
+
+
+def _build_file_service(settings: ServiceSettings, stores: Stores, clock: Clock) -> FileService:
+    objects = open_objects(settings.objects)
+    return FileService(objects, stores.files, stores.tenants, clock, SystemIds())
+
+
+def _build_submit_availability(
+    settings: ServiceSettings, stores: Stores, clock: Clock
+) -> SubmitAvailability:
+    return SubmitAvailability(
+        stores.heartbeats,
+        stores.circuit_breakers,
+        clock,
+        settings.worker_timeout,
+        settings.max_submit_outage,
     )
 
 

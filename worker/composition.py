@@ -182,18 +182,16 @@ class _Builder:
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )
-        upstream = RunComfyClient(http, limits)
+        upstream, writer = RunComfyClient(http, limits), JobWriter(stores, clock, emit)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
-        writer = JobWriter(stores, clock, emit)
         submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
+        processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
         return WorkerComponents(
             worker_id=worker_id,
             clock=clock,
             emit=emit,
             stores=stores,
-            job_loop=self._job_loop(
-                JobProcessor(stores, upstream, submitter, writer, clock, context), context
-            ),
+            job_loop=self._job_loop(processor, context),
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from core.admin import AuditEntry, Pause
+from core.admin import Pause
+from core.audit import AuditEntry
 from core.billing.balance import AccountBalance
 from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
@@ -12,14 +13,18 @@ from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.model_changes import ModelChange
 from core.money import usd_or_none
-from core.store.jobs import JobView
+from core.operators import Operator, OperatorUsage
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
-from service.admin.model_pins import PinState
 from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
 from service.tenants.tenants import NewTenant, TenantDetails
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.jobs import JobView
+    from service.admin.audit import Verification
+    from service.admin.model_pins import PinState
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -89,7 +94,7 @@ def difference_representation(difference: Difference) -> JsonObject:
     return {"field": difference.field, "from": difference.before, "to": difference.after}
 
 
-def in_doubt_representation(view: JobView) -> JsonObject:
+def in_doubt_representation(view: "JobView") -> JsonObject:
     """Return a job in doubt. At `held_until` the tenant's policy applies."""
     job = view.record.job
     return {
@@ -186,7 +191,7 @@ def model_change_representation(change: ModelChange) -> JsonObject:
     }
 
 
-def model_pins_representation(found: Sequence[PinState]) -> JsonObject:
+def model_pins_representation(found: Sequence["PinState"]) -> JsonObject:
     """Return the pins of models, each with what has changed since."""
     return {
         "pins": [
@@ -218,3 +223,31 @@ def audit_entry_representation(entry: AuditEntry) -> JsonObject:
         "subject": entry.subject,
         "change": entry.change,
     }
+
+
+def verification_representation(found: "Verification") -> JsonObject:
+    """Return whether an audit log is as it was written."""
+    return {
+        "intact": found.is_intact,
+        "records": found.records,
+        "broken": found.broken.digest if found.broken else None,
+        "export_is_part": found.export_is_part,
+    }
+
+
+def operator_representation(use: OperatorUsage) -> JsonObject:
+    """Return an operator without the token's digest."""
+    operator = use.operator
+    return {
+        "operator": operator.name,
+        "roles": sorted(operator.roles),
+        "created_at": iso(operator.created_at),
+        "created_by": operator.created_by,
+        "expires_at": iso(operator.expires_at),
+        "last_used_at": iso(use.last_used_at),
+    }
+
+
+def new_operator_representation(token: str, operator: Operator) -> JsonObject:
+    """Return a new operator with the token, which is shown once."""
+    return {**operator_representation(OperatorUsage(operator, None)), "token": token}

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DisabledReason, queue_of_endpoint
 from service.webhooks.webhook_service import MAX_SCANNED
@@ -33,7 +33,7 @@ async def operator(app: AppHarness, key: str) -> AsyncIterator[httpx.AsyncClient
 
 async def audit_entries(app: AppHarness) -> list[tuple[str, str, str]]:
     """The audit log, oldest first."""
-    entries = await app.stores.admin.list_audit_entries(100)
+    entries = await app.stores.audit.list_entries(100)
     return [(entry.action, entry.subject, entry.change) for entry in reversed(entries)]
 
 
