@@ -10,6 +10,7 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
+from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
 from core.observability.metric_types import MetricSource
@@ -35,6 +36,7 @@ from service.context import (
     MetricsRenderer,
 )
 from service.files.file_service import FileService
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
@@ -126,7 +128,7 @@ def build_app_context(
 
     `confirm_models` is called with the ids of the models that the catalogue lists.
     """
-    clock = SystemClock()
+    clock, objects = SystemClock(), open_objects(settings.objects)
     registry = ModelRegistry.build(
         load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
     )
@@ -146,7 +148,8 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
-        files=_build_file_service(settings, stores, clock),
+        files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
+        input_files=_build_input_files(settings, stores, objects, clock),
         submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
@@ -156,9 +159,17 @@ def build_app_context(
     )
 
 
-def _build_file_service(settings: ServiceSettings, stores: Stores, clock: Clock) -> FileService:
-    objects = open_objects(settings.objects)
-    return FileService(objects, stores.files, stores.tenants, clock, SystemIds())
+def _build_input_files(
+    settings: ServiceSettings, stores: Stores, objects: ObjectStore | None, clock: Clock
+) -> InputFiles:
+    return InputFiles(
+        objects,
+        stores.files,
+        clock,
+        SystemIds(),
+        settings.delivery_policy,
+        settings.objects.min_input_bytes,
+    )
 
 
 def _build_submit_availability(
