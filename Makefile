@@ -89,5 +89,5 @@ sbom: install ## write dist/sbom.json, the bill of materials (CycloneDX)
 lock: ## resolve and pin every dependency by hash
 	deploy/lock.sh
 
-clean: ## remove .venv and all caches
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo
+clean: ## remove .venv, caches and simulated data; jobs that cost money are elsewhere
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo/simulated

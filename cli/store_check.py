@@ -16,9 +16,10 @@ EXIT_UNSUPPORTED: Final = 2
 
 
 def exit_if_store_unsupported(policy: RedisPolicy) -> None:
-    """End the process with one line and status 2 if Redis is unusable, or of another account.
+    """End the process with one line and status 2 if the store must not be used.
 
-    A Redis without an account becomes the one of the process's RunComfy account. An unavailable
+    Redis may be too old or a cluster, and its jobs of another account or a newer release. A Redis
+    without an account becomes the one of the process's RunComfy account. An unavailable
     Redis is no reason: the process waits for it.
     """
     try:
@@ -41,3 +42,4 @@ async def _connect(policy: RedisPolicy) -> None:
         issue = account_issue(await bind_account(identity, policy.account), policy.account)
         if issue is not None:
             raise StoreUnsupported(issue)
+        await identity.record_schema()

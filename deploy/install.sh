@@ -58,6 +58,14 @@ pip() {
     fi
 }
 
+# Print a line for every twentieth package in place of pip's own lines.
+progress() {
+    awk -v total="$1" '
+        /^Collecting |^Requirement already satisfied/ { if (++n % 20 == 0) print "install: " n " of " total }
+        /^Installing collected packages/ { print "install: unpacking" }
+        { fflush() }'
+}
+
 if [ -f "$stamp" ] && runs "$venv/bin/python" && [ "$(cat "$stamp")" = "$(inputs)" ]; then
     exit 0
 fi
@@ -67,8 +75,16 @@ if ! runs "$venv/bin/python" || [ -n "${PYTHON:-}" ]; then
     echo "install: creating $venv"
     make_venv
 fi
-echo "install: installing requirements.lock"
-pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
+total=$(grep -c '^[a-zA-Z0-9]' requirements.lock)
+echo "install: installing $total packages of requirements.lock; a minute or two"
+done=$(mktemp)
+trap 'rm -f "$done"' EXIT
+# The lock is complete, so that pip need not resolve; bytecode is written by the first run.
+{
+    PYTHONUNBUFFERED=1 pip install --no-deps --no-compile --progress-bar off --require-hashes \
+        --only-binary :all: -r requirements.lock && echo yes >"$done"
+} | progress "$total"
+[ -s "$done" ] || fail "pip could not install requirements.lock"
 # The build backend is in the lock too, so that nothing without a hash is fetched.
 pip install --quiet --no-deps --no-build-isolation --editable .
 inputs >"$stamp"

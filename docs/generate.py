@@ -3,6 +3,7 @@
 Run `python -m docs.generate` from the root of the repository. A test fails when a page is stale.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -193,6 +194,41 @@ def state_diagram() -> str:
     return "\n".join([*lines, "```\n"])
 
 
+_LISTED_PAGE: Final = re.compile(
+    r"^\| \[[^]]+\]\((?P<page>[^)#]+)\) \| (?P<about>.+) \|$", re.MULTILINE
+)
+
+
+_ABOUT: Final = (
+    "A self-hosted REST gateway in front of RunComfy's Model API: tenants, keys, budgets, "
+    "idempotency, caching, webhooks. A paid job is never lost, and never submitted twice without "
+    "an operator's decision."
+)
+
+
+def llms_text() -> str:
+    """Return `llms.txt` (llmstxt.org): every page of `docs/README.md`, with what it has."""
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    lines = ["# runcomfy-gateway", "", f"> {_ABOUT}"]
+    for section in index.split("\n## ")[1:]:
+        rows = _LISTED_PAGE.finditer(section)
+        lines += ["", f"## {section.partition(chr(10))[0]}", ""]
+        lines += [
+            f"- [{_title_of(row['page'])}]({_path_of(row['page'])}): {row['about']}" for row in rows
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _path_of(page: str) -> str:
+    found = (ROOT / "docs" / page).resolve().relative_to(ROOT)
+    return str(found / "README.md" if (ROOT / found).is_dir() else found)
+
+
+def _title_of(page: str) -> str:
+    first = (ROOT / _path_of(page)).read_text(encoding="utf-8").split("\n", 1)[0]
+    return first.removeprefix("# ")
+
+
 def access_tables() -> str:
     """Return the tables of `docs/generated/access.md`: who may call each route and command."""
     routes = sorted(iter_route_contexts(create_app(_never_opened).routes), key=_route_order)
@@ -249,6 +285,7 @@ _MARKED: Final[Mapping[str, Callable[[], str]]] = {
 }
 PAGES: Final[Mapping[str, Callable[[], str]]] = {
     ".env.example": example_environment,
+    "llms.txt": llms_text,
     **{name: partial(_marked_page, name, generate) for name, generate in _MARKED.items()},
 }
 

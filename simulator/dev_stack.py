@@ -12,29 +12,39 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from simulator.console import Console, supports_colour
 from simulator.example import load_kling_example
-from simulator.private_redis import LOOPBACK, RedisMissing, RedisNotStarted, free_port
+from simulator.private_redis import (
+    LOOPBACK,
+    URL_VARIABLE,
+    RedisMissing,
+    RedisNotStarted,
+    free_port,
+)
 from simulator.signals import StopRequested, stop_on_signal
 from simulator.stack import (
     ROOT,
     Stack,
     StackFailed,
     StackPlan,
+    TenantCredentials,
     run_stack,
     without_external_settings,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
-FOLDER: Final = ROOT / ".demo"
+SIMULATED_FOLDER: Final = ROOT / ".demo" / "simulated"
+DATA_VARIABLE: Final = "XDG_DATA_HOME"
+"""Where a user's programs keep data (XDG Base Directory Specification)."""
 TOKEN_VARIABLES: Final = ("GATEWAY_RUNCOMFY_TOKEN", "RUNCOMFY_API_TOKEN")
 RUNCOMFY_URL_VARIABLE: Final = "GATEWAY_RUNCOMFY_URL"
 PORT: Final = 8000
@@ -45,18 +55,41 @@ COST_WARNING: Final = (
     "the request below about 1.26 USD (10 s of video with audio)."
 )
 
+MARKS_HINT: Final = (
+    "A prompt with [sim:failed], [sim:run=30] or another mark of docs/simulator.md changes what\n"
+    "the simulated RunComfy does with that request."
+)
+
 _POLL_INTERVAL: Final = timedelta(milliseconds=500)
 
 
+def real_folder(environment: Mapping[str, str], home: Path) -> Path:
+    """Return the folder of jobs that cost money: outside the clone, so that `make clean` keeps it.
+
+    The XDG specification ignores a relative path.
+    """
+    named = Path(environment.get(DATA_VARIABLE, ""))
+    data = named if named.is_absolute() else home / ".local" / "share"
+    return data / "runcomfy-gateway" / "real"
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the data of each kind of run is."""
+
+    simulated: Path
+    real: Path
+
+
 def build_plan(
-    environment: Mapping[str, str], folder: Path, choose_port: Callable[[int], int]
+    environment: Mapping[str, str], folders: Folders, choose_port: Callable[[int], int]
 ) -> StackPlan:
     """Return what to run: the real RunComfy if a token is set, else the simulated one.
 
     Args:
         environment: environment variables, including settings of the gateway. Those that lead to
             an operator's own Redis, journal or account are used with a token only.
-        folder: gets one subfolder for each kind of run.
+        folders: where each kind of run has its data.
         choose_port: returns a free port, given the preferred one.
 
     Raises:
@@ -72,12 +105,14 @@ def build_plan(
         raise StackFailed(f"port {port} is in use; choose another with GATEWAY_PORT")
     return StackPlan(
         # Separate: a job left over from a simulated run must never be sent to the real RunComfy.
-        folder=folder / ("real" if token else "simulated"),
+        folder=folders.real if token else folders.simulated,
         environment=environment if token else without_external_settings(environment),
         real_token=token,
         port=port,
         metrics_port=choose_port(METRICS_PORT),
         service_metrics_port=choose_port(SERVICE_METRICS_PORT),
+        # A paid job must survive a power cut.
+        fsync="always" if token else "everysec",
     )
 
 
@@ -113,9 +148,35 @@ def lock_folder(folder: Path) -> Iterator[None]:
         yield
 
 
+def confirm_own_service(stack: Stack, tenant: TenantCredentials) -> None:
+    """Raise `StackFailed` if another gateway answers at the service's address.
+
+    It can have taken the port after the port was found free.
+    """
+    url = f"{stack.url}/v1/requests?limit=1"
+    answer = httpx.get(url, headers=tenant.auth_header, trust_env=False)
+    if answer.status_code != httpx.codes.OK:
+        raise StackFailed(
+            f"{stack.url} does not know the key that was just created: another process has the "
+            f"port, or Redis is another one (HTTP {answer.status_code})"
+        )
+
+
+def print_ports(plan: StackPlan, console: Console) -> None:
+    """Print which default ports are in use, and what is used in their place."""
+    for default, used in (
+        (PORT, plan.port),
+        (METRICS_PORT, plan.metrics_port),
+        (SERVICE_METRICS_PORT, plan.service_metrics_port),
+    ):
+        if used != default and not (default == PORT and plan.environment.get("GATEWAY_PORT")):
+            console.print_text(f"port {default} is in use: using {used}")
+
+
 def print_summary(stack: Stack, console: Console) -> None:
     """Print every address, the key of a new tenant, and a command to paste."""
     tenant = stack.create_tenant(f"up-{secrets.token_hex(3)}")
+    confirm_own_service(stack, tenant)
     outside = real_url(stack.plan) if stack.runcomfy is None else stack.runcomfy.url
     console.print_table(
         [
@@ -136,10 +197,13 @@ def print_summary(stack: Stack, console: Console) -> None:
             ("logs", str(stack.plan.folder), ""),
             ("tenant", tenant.name, ""),
             ("key", tenant.key, "new at each start; earlier ones stay valid"),
+            ("secret", tenant.webhook_secret, "signs this tenant's webhooks"),
         ]
     )
     if stack.runcomfy is None:
         console.print_warning(f"\n{COST_WARNING}")
+    else:
+        console.print_text(f"\n{MARKS_HINT}")
     console.print_text(f"\n{load_kling_example().curl(stack.url, tenant.key)}\n")
     console.print_text(f"then: curl {stack.url}/v1/requests/REQUEST_ID/result \\")
     console.print_text(
@@ -155,24 +219,47 @@ def wait_for_failure(stack: Stack) -> None:
     raise StackFailed(f"{ended.name} ended with {ended.exit_code}", ended.tail())
 
 
+def describe_rest(plan: StackPlan) -> str:
+    """Return what is left behind when every process has stopped."""
+    redis = plan.environment.get(URL_VARIABLE) if plan.real_token else None
+    place = f"the Redis of {URL_VARIABLE}, and {plan.folder}" if redis else str(plan.folder)
+    if plan.real_token is None:
+        return (
+            f"Data and logs stay in {place}; `make up` continues with them, and `make clean` "
+            "removes them."
+        )
+    return (
+        f"Jobs, journal and logs stay in {place}; `make up` continues with them, and `make clean` "
+        "keeps them. RunComfy goes on with what was submitted."
+    )
+
+
 def main() -> int:
     """Run until a signal (return 0) or until a process ends (return 1)."""
     environment = dict(os.environ)
     console = Console(sys.stdout, supports_colour(sys.stdout, environment))
+    folders = Folders(SIMULATED_FOLDER, real_folder(environment, Path.home()))
     try:
-        with stop_on_signal(), lock_folder(FOLDER):
-            plan = build_plan(environment, FOLDER, choose_port)
-            with run_stack(plan) as stack:
-                print_summary(stack, console)
-                wait_for_failure(stack)
-    except StopRequested:
-        console.print_done("All processes stopped.")
-        return 0
+        _run(build_plan(environment, folders, choose_port), console)
     except StackFailed as error:
         console.print_failure(str(error), error.log)
     except (RedisMissing, RedisNotStarted, httpx.HTTPError) as error:
         console.print_failure(str(error), ())
+    else:
+        return 0
     return 1
+
+
+def _run(plan: StackPlan, console: Console) -> None:
+    """Run until a signal."""
+    try:
+        with stop_on_signal(), lock_folder(plan.folder):
+            print_ports(plan, console)
+            with run_stack(plan) as stack:
+                print_summary(stack, console)
+                wait_for_failure(stack)
+    except StopRequested:
+        console.print_done(f"All processes stopped.\n{describe_rest(plan)}")
 
 
 if __name__ == "__main__":

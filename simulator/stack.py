@@ -35,6 +35,7 @@ SIMULATED_VARIABLE: Final = "GATEWAY_SIMULATED"
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
 _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
+_ADMIN_TOKEN: Final = "GATEWAY_ADMIN_TOKEN"
 # The service cannot spend money: it gets neither the token nor RunComfy's URL.
 WORKER_ONLY_SETTINGS: Final = frozenset(
     {_RUNCOMFY_URL, _RUNCOMFY_TOKEN, "RUNCOMFY_API_TOKEN", "RUNCOMFY_TOKEN"}
@@ -410,7 +411,8 @@ def _build_stack(plan: StackPlan, redis_url: str, redis: PrivateRedis | None) ->
         "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
         SIMULATED_VARIABLE: "false" if plan.real_token else "true",
     }
-    environment.setdefault("GATEWAY_ADMIN_TOKEN", secrets.token_urlsafe(32))
+    if f"{_ADMIN_TOKEN}_FILE" not in environment:
+        environment.setdefault(_ADMIN_TOKEN, secrets.token_urlsafe(32))
     environment.setdefault(JOURNAL_VARIABLE, f"file://{(plan.folder / 'journal').resolve()}")
     environment.setdefault(OBJECTS_VARIABLE, f"file://{(plan.folder / 'objects').resolve()}")
     receiver = _build_simulator(plan, "receiver", "_recv", ())

@@ -86,14 +86,19 @@ def _fan_out(subscribers: Sequence[Emit]) -> Emit:
 
 
 def run(settings: WorkerSettings) -> None:
-    """Run until SIGTERM or SIGINT, then drain. Returns when everything is closed."""
+    """Run until SIGTERM or SIGINT, then drain. Returns when everything is closed.
+
+    Raises `CannotListen` if the metrics' address cannot be used.
+    """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
     metrics = MetricsRegistry(
         MetricSource.WORKER, version(DISTRIBUTION), settings.metrics.label_limits
     )
-    address = ListenAddress(settings.worker_metrics_host, settings.worker_metrics_port)
+    address = ListenAddress(
+        settings.worker_metrics_host, settings.worker_metrics_port, "GATEWAY_WORKER_METRICS_PORT"
+    )
     listening = open_listening_socket(address)
     tracing_policy = TracingPolicy(
         settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)

@@ -1,14 +1,13 @@
 """`gateway serve`. Its own module, so that the service does not import the RunComfy client."""
 
-import sys
 from typing import Annotated
 
 import typer
 
 from cli.env_file import EnvFileOption, use_env_file
+from cli.listen_errors import exit_if_unable_to_listen
 from cli.settings_errors import load_settings
 from cli.store_check import exit_if_store_unsupported
-from service.server.process_manager import STARTUP_FAILED
 from service.server.run import run, run_multiprocess
 from service.settings import ServiceSettings
 
@@ -24,11 +23,8 @@ def serve(
     use_env_file(env_file)
     settings = load_settings(ServiceSettings)
     exit_if_store_unsupported(settings.own_redis)
-    try:
+    with exit_if_unable_to_listen():
         if processes == 1:
             run(settings)
         else:
             run_multiprocess(settings, processes)
-    except OSError as error:
-        print(f"gateway: {error.strerror}", file=sys.stderr)
-        raise SystemExit(STARTUP_FAILED) from None

@@ -1,6 +1,8 @@
 """A listener beside a process's main work: for metrics or operators, on the same event loop."""
 
 import asyncio
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -19,24 +21,35 @@ METRICS_POLICY: Final = ConnectionPolicy(
 )
 """For a few scrapers: the file descriptors come from the margin that the main work leaves free."""
 _BACKLOG: Final = 32
+_ABOUT_THE_PORT: Final = frozenset({errno.EADDRINUSE, errno.EACCES})
+"""In use, or below 1024 without the right to it."""
+
+
+class CannotListen(OSError):
+    """A process cannot listen. The text names the address, the reason and what to set."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListenAddress:
-    """Where to listen; port 0: any free one."""
+    """Where to listen; port 0: any free one. `setting`: the one that chooses the port."""
 
     host: str
     port: int
+    setting: str
 
 
 def open_listening_socket(address: ListenAddress, backlog: int = _BACKLOG) -> socket.socket:
-    """Return a socket that listens. Raises `OSError`, whose text names the address."""
+    """Return a socket that listens. Raises `CannotListen`."""
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     try:
         return socket.create_server((address.host, address.port), family=family, backlog=backlog)
     except OSError as error:
-        reason = f"cannot listen on {address.host}:{address.port}: {error.strerror}"
-        raise OSError(error.errno, reason) from error
+        # Not `strerror`: `create_server` adds the address to it.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        advice = f"; set {address.setting}" if error.errno in _ABOUT_THE_PORT else ""
+        raise CannotListen(
+            f"cannot listen on {address.host}:{address.port}: {reason}{advice}"
+        ) from error
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from core.clock import from_ms, to_ms
 from core.runcomfy_account import bind
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.schema import WRITES
 from core.store.scripts import LuaScripts
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -155,6 +156,10 @@ class StoreIdentity:
     async def replace_account(self, held: str, account: str) -> bool:
         """Replace the account `held`; return False, and change nothing, if it is another one."""
         return bool(await self._scripts.call("replace_account", [keys.STORE], [held, account]))
+
+    async def record_schema(self) -> None:
+        """Note what this release writes, unless a newer one did; see `core.store.schema`."""
+        await self._scripts.call("record_schema", [keys.STORE], [WRITES])
 
     async def disconnect(self) -> None:
         """Drop the connection: the next one is refused if the store is another account's."""

@@ -276,8 +276,9 @@ _OPERATIONS_SPECS: Final = (
         "worker processes by last heartbeat (ms)"),
     KeySpec("store", "gw:store", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE,
-        "identity and epoch of this store, the RunComfy account that pays, number of claims of "
-        "submits, and since when it must be compared with the journal, if it went back (ms)"),
+        "identity and epoch of this store, the schema of its data, the RunComfy account that pays, "
+        "number of claims of submits, and since when it must be compared with the journal, if it "
+        "went back (ms)"),
     KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
         "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,

@@ -1,4 +1,4 @@
-"""Refuses a server that the gateway cannot trust with jobs, or that has jobs of another account."""
+"""Refuses a server that must not hold jobs, or has those of another account or a newer release."""
 
 import re
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from core.runcomfy_account import account_issue
 from core.store import keys
+from core.store.schema import schema_issue
 
 MIN_REDIS: Final = (7, 0)
 MIN_VALKEY: Final = (7, 2)
@@ -53,14 +54,18 @@ def parse_info(text: bytes) -> dict[str, str]:
 async def connect_to_own_store(connection: Any, account: str = "") -> None:  # noqa: ANN401 - any class of redis-py
     """Log in on a new connection, then check the server: redis-py's `redis_connect_func`.
 
-    Every connection is checked, so that a process that is moved to the store of another account
-    touches nothing there. `account`: this process's (`core.runcomfy_account`); empty: any store.
+    Every connection is checked, so that a process that is moved to the store of another account, or
+    of a newer release, touches nothing there. `account`: this process's (`core.runcomfy_account`);
+    empty: any store.
 
     Raises `UnsupportedServer`.
     """
     await connection.on_connect()
     info = await _ask(connection, "INFO", "server")
     issue = None if info is None else server_issue(parse_info(info))
+    if issue is None:
+        schema = await _ask(connection, "HGET", keys.STORE, "schema")
+        issue = None if schema is None else schema_issue(schema.decode())
     if issue is None and account:
         held = await _ask(connection, "HGET", keys.STORE, "account")
         issue = None if held is None else account_issue(held.decode(), account)

@@ -52,9 +52,9 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
 
     `shared` are open sockets to serve on, in place of the settings' addresses.
 
-    Raises `OSError` if the metrics' address cannot be bound, and `SystemExit` if the server cannot
-    start, for example because the port is in use.
+    Raises `CannotListen`, and `SystemExit` if the server cannot start.
     """
+    api = shared.api if shared else _open_api_socket(settings)
     metrics = shared.metrics if shared else open_listening_socket(_metrics_address(settings))
     admin = shared.admin if shared else _open_admin_socket(settings)
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
@@ -64,8 +64,6 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     config = build_config(
         app,
         connections,
-        host=settings.host,
-        port=settings.port,
         lifespan="on",
         backlog=settings.backlog,
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
@@ -79,7 +77,7 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     # stopped. A clean stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    server.run([shared.api] if shared else None)
+    server.run([api])
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
 
@@ -87,12 +85,12 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
 def run_multiprocess(settings: ServiceSettings, processes: int) -> None:
     """Serve as `run` does, with several processes on one socket; one that dies is restarted.
 
-    Raises `OSError` if the address cannot be bound, `SystemExit` if no process can start.
+    Raises `CannotListen`, and `SystemExit` if no process can start.
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     policy = ProcessManagerPolicy(processes, settings.shutdown_timeout + DRAIN_GRACE)
     with (
-        open_listening_socket(ListenAddress(settings.host, settings.port), settings.backlog) as api,
+        _open_api_socket(settings) as api,
         open_listening_socket(_metrics_address(settings)) as metrics,
         _open_admin_socket(settings) or nullcontext() as admin,
     ):
@@ -106,11 +104,22 @@ def _open_admin_socket(settings: ServiceSettings) -> socket.socket | None:
     """Return the socket of the admin API's own listener; None if it has none."""
     if settings.admin_port is None:
         return None
-    return open_listening_socket(ListenAddress(settings.admin_host, settings.admin_port))
+    return open_listening_socket(
+        ListenAddress(settings.admin_host, settings.admin_port, "GATEWAY_ADMIN_PORT")
+    )
 
 
 def _metrics_address(settings: ServiceSettings) -> ListenAddress:
-    return ListenAddress(settings.service_metrics_host, settings.service_metrics_port)
+    return ListenAddress(
+        settings.service_metrics_host,
+        settings.service_metrics_port,
+        "GATEWAY_SERVICE_METRICS_PORT",
+    )
+
+
+def _open_api_socket(settings: ServiceSettings) -> socket.socket:
+    address = ListenAddress(settings.host, settings.port, "GATEWAY_PORT")
+    return open_listening_socket(address, settings.backlog)
 
 
 @asynccontextmanager

@@ -236,19 +236,39 @@ def test_no_member_outlives_a_parent_that_is_killed(
     assert marked.wait_until_gone(within_seconds=60)
 
 
-def test_a_port_that_is_taken_is_one_line(
-    service: MultiprocessService, marked: MarkedProcesses, redis_url: str
+LISTENERS: Final = {
+    "GATEWAY_PORT": ("serve", "--processes", "2"),
+    "GATEWAY_SERVICE_METRICS_PORT": ("serve",),
+    "GATEWAY_ADMIN_PORT": ("serve",),
+    "GATEWAY_WORKER_METRICS_PORT": ("work",),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("GATEWAY_PORT", ("serve",)), *LISTENERS.items()], ids=str
+)
+def test_a_port_that_is_taken_is_one_line_with_its_setting(
+    marked: MarkedProcesses, name: str, words: tuple[str, ...]
 ) -> None:
-    port = service.url.rpartition(":")[2]
-    ran = subprocess.run(
-        [sys.executable, "-m", "cli.main", "serve", "--processes", "2"],
-        cwd=ROOT,
-        env={**marked.environment, "GATEWAY_REDIS_URL": redis_url, "GATEWAY_PORT": port},
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ran = subprocess.run(
+            [sys.executable, "-m", "cli.main", *words],
+            cwd=ROOT,
+            env={
+                **marked.environment,
+                "GATEWAY_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+                "GATEWAY_RUNCOMFY_TOKEN": "token",
+                "GATEWAY_JOURNAL__URL": "off",
+                **dict.fromkeys(LISTENERS, "0"),
+                name: port,
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
     assert ran.returncode == 3
-    assert ran.stderr.startswith("gateway: cannot listen on ")
-    assert ran.stderr.count("\n") == 1
+    assert ran.stderr == (
+        f"gateway: cannot listen on 127.0.0.1:{port}: Address already in use; set {name}\n"
+    )

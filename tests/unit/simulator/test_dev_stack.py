@@ -1,10 +1,20 @@
 import re
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from service.settings import ServiceSettings
-from simulator.dev_stack import build_plan, lock_folder, real_url
+from simulator.console import Console
+from simulator.dev_stack import (
+    Folders,
+    build_plan,
+    describe_rest,
+    lock_folder,
+    print_ports,
+    real_folder,
+    real_url,
+)
 from simulator.stack import StackFailed, without_external_settings, without_settings
 from worker.settings import WorkerSettings
 
@@ -14,6 +24,11 @@ SHELL = {
     "GATEWAY_PORT": "1",
     "RUNCOMFY_API_TOKEN": "t",
 }
+
+
+def folders(path: Path) -> Folders:
+    """The folders of both kinds of run."""
+    return Folders(path / "simulated", path / "real")
 
 
 def test_a_developer_s_settings_do_not_reach_the_demo() -> None:
@@ -37,40 +52,40 @@ def test_a_simulated_stack_reads_no_setting_that_leads_to_an_operators_own(
     kept = without_external_settings(environment)
     assert kept == ({} if leads_outside and name not in OWN else environment)
     if name != "GATEWAY_RUNCOMFY_TOKEN":
-        assert build_plan(environment, tmp_path, abs).environment == kept
+        assert build_plan(environment, folders(tmp_path), abs).environment == kept
         real = {**environment, "RUNCOMFY_API_TOKEN": "t"}
-        assert build_plan(real, tmp_path, abs).environment == real
+        assert build_plan(real, folders(tmp_path), abs).environment == real
 
 
 def test_simulated_and_real_jobs_are_kept_apart(tmp_path: Path) -> None:
     named = {"GATEWAY_PORT": "8123"}
-    simulated = build_plan(named, tmp_path, abs)
-    real = build_plan({**named, **SHELL}, tmp_path, abs)
+    simulated = build_plan(named, folders(tmp_path), abs)
+    real = build_plan({**named, **SHELL}, folders(tmp_path), abs)
     assert (simulated.real_token, real.real_token) == (None, "t")
     assert simulated.folder != real.folder
 
 
 def test_the_runcomfy_that_is_shown_is_the_one_that_is_used(tmp_path: Path) -> None:
     named = "https://eu.runcomfy.example"
-    real = build_plan({**SHELL, "GATEWAY_RUNCOMFY_URL": named}, tmp_path, abs)
+    real = build_plan({**SHELL, "GATEWAY_RUNCOMFY_URL": named}, folders(tmp_path), abs)
     assert real_url(real) == named
-    assert real_url(build_plan(SHELL, tmp_path, abs)) == "https://model-api.runcomfy.net"
+    assert real_url(build_plan(SHELL, folders(tmp_path), abs)) == "https://model-api.runcomfy.net"
 
 
 def test_a_port_that_is_none_is_told_of_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(StackFailed, match="GATEWAY_PORT must be a number, not abc"):
-        build_plan({"GATEWAY_PORT": "abc"}, tmp_path, abs)
+        build_plan({"GATEWAY_PORT": "abc"}, folders(tmp_path), abs)
 
 
 def test_a_named_port_is_used_and_a_usual_one_gives_way(tmp_path: Path) -> None:
-    plan = build_plan({"GATEWAY_PORT": "8123"}, tmp_path, abs)
+    plan = build_plan({"GATEWAY_PORT": "8123"}, folders(tmp_path), abs)
     assert (plan.port, plan.metrics_port, plan.service_metrics_port) == (8123, 9100, 9101)
-    assert build_plan({}, tmp_path, lambda usual: usual + 1).port == 8001
+    assert build_plan({}, folders(tmp_path), lambda usual: usual + 1).port == 8001
 
 
 def test_a_named_port_in_use_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StackFailed, match="port 8123 is in use; choose another with GATEWAY_PORT"):
-        build_plan({"GATEWAY_PORT": "8123"}, tmp_path, lambda usual: usual + 1)
+        build_plan({"GATEWAY_PORT": "8123"}, folders(tmp_path), lambda usual: usual + 1)
 
 
 def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:
@@ -78,3 +93,38 @@ def test_two_runs_cannot_hold_one_folder(tmp_path: Path) -> None:
         pass
     with lock_folder(tmp_path):
         pass  # given back
+
+
+def test_paid_jobs_are_kept_outside_the_clone_and_survive_a_power_cut(tmp_path: Path) -> None:
+    assert real_folder({}, Path("/home/me")) == Path("/home/me/.local/share/runcomfy-gateway/real")
+    for data, parent in (("/data", "/data"), ("data", "/home/me/.local/share")):
+        found = real_folder({"XDG_DATA_HOME": data}, Path("/home/me"))
+        assert found == Path(parent) / "runcomfy-gateway/real"
+    assert build_plan(SHELL | {"GATEWAY_PORT": "8123"}, folders(tmp_path), abs).fsync == "always"
+    assert build_plan({}, folders(tmp_path), abs).fsync == "everysec"
+
+
+def test_a_usual_port_in_use_is_reported(tmp_path: Path) -> None:
+    shown = StringIO()
+    taken = build_plan({}, folders(tmp_path), lambda usual: usual + 1000)
+    print_ports(taken, Console(shown, colour=False))
+    assert shown.getvalue().splitlines() == [
+        "port 8000 is in use: using 9000",
+        "port 9100 is in use: using 10100",
+        "port 9101 is in use: using 10101",
+    ]
+    silent = StringIO()
+    named = build_plan({"GATEWAY_PORT": "8123"}, folders(tmp_path), abs)
+    print_ports(named, Console(silent, colour=False))
+    assert silent.getvalue() == ""
+
+
+def test_what_stays_is_reported(tmp_path: Path) -> None:
+    simulated = describe_rest(build_plan({}, folders(tmp_path), abs))
+    assert f"stay in {tmp_path}/simulated;" in simulated
+    assert "`make clean` removes them" in simulated
+    own = {"RUNCOMFY_API_TOKEN": "t"}
+    assert f"stay in {tmp_path}/real;" in describe_rest(build_plan(own, folders(tmp_path), abs))
+    elsewhere = describe_rest(build_plan({**own, **SHELL}, folders(tmp_path), abs))
+    assert "the Redis of GATEWAY_REDIS_URL" in elsewhere
+    assert "`make clean` keeps them" in elsewhere
