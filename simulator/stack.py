@@ -44,6 +44,8 @@ EXTERNAL_SETTINGS: Final = (
     "GATEWAY_ENV_FILE",
     "GATEWAY_ENCRYPTION_KEYS",
     "GATEWAY_JOURNAL",
+    "GATEWAY_OBJECTS",
+    "GATEWAY_OPERATOR_",
     "GATEWAY_REDIS_",
     "GATEWAY_RUNCOMFY",
     "GATEWAY_SINKS",
@@ -54,8 +56,8 @@ receivers or secrets. A simulated stack must never reach them."""
 
 _READY_TIMEOUT: Final = timedelta(seconds=120)
 _POLL_INTERVAL: Final = timedelta(milliseconds=25)
-# Twice the 10 s in which service and worker drain.
-_STOP_TIMEOUT: Final = timedelta(seconds=20)
+# Longer than the 35 s in which a worker drains.
+_STOP_TIMEOUT: Final = timedelta(seconds=45)
 
 
 class StackFailed(RuntimeError):
