@@ -129,9 +129,7 @@ def build_app_context(
     `confirm_models` is called with the ids of the models that the catalogue lists.
     """
     clock, objects = SystemClock(), open_objects(settings.objects)
-    registry = ModelRegistry.build(
-        load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
-    )
+    registry = _build_registry(settings)
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
@@ -157,6 +155,12 @@ def build_app_context(
         emit=emit,
         span_of=span_of,
     )
+
+
+def _build_registry(settings: ServiceSettings) -> ModelRegistry:
+    """Return the registry of the gateway's own cards, until the catalogue is read."""
+    models = settings.models
+    return ModelRegistry.build(load_cards(), unlisted=models.unlisted, aliases=models.aliases)
 
 
 def _build_input_files(
