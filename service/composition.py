@@ -145,9 +145,7 @@ def build_app_context(
 ) -> AppContext:
     """Return the context over `stores`; no task runs yet."""
     clock, objects = tools.clock, open_objects(settings.objects)
-    registry = ModelRegistry.build(
-        load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
-    )
+    registry = _build_registry(settings)
     return AppContext(
         stores=stores,
         admin=replace(build_admin_context(settings, stores, ADMIN_API_ACTOR, emit), clock=clock),
@@ -173,6 +171,12 @@ def build_app_context(
         emit=emit,
         span_of=tools.span_of,
     )
+
+
+def _build_registry(settings: ServiceSettings) -> ModelRegistry:
+    """Return the registry of the gateway's own cards, until the catalogue is read."""
+    models = settings.models
+    return ModelRegistry.build(load_cards(), unlisted=models.unlisted, aliases=models.aliases)
 
 
 def _build_input_files(

@@ -187,8 +187,7 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         context = self._decision_context(run_times)
         worker_id, policy = context.worker_id, context.policy
-        guard_policy = GuardPolicy(policy.lease, self.settings.account)
-        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, guard_policy)
+        guard = self._store_guard(policy)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )
@@ -219,6 +218,12 @@ class _Builder:
             ),
             server_time=ServerTime(self.redis, clock),
             check_store=partial(guard.run_once, self._reconciler(writer, context)),
+        )
+
+    def _store_guard(self, policy: LifecyclePolicy) -> StoreGuard:
+        guard_policy = GuardPolicy(policy.lease, self.settings.account)
+        return StoreGuard(
+            self.stores.identity, self.journal, self.clock, self.ids, self.emit, guard_policy
         )
 
     def _decision_context(self, run_times: RunTimeCache) -> DecisionContext:
