@@ -40,6 +40,27 @@ class SystemClock:
         await asyncio.sleep(span.total_seconds())
 
 
+class OffsetClock:
+    """The time of another machine, as the host's clock and the measured difference."""
+
+    def __init__(self, host: Clock, offset: timedelta = timedelta(0)) -> None:
+        """`offset` is added to the host's time until another one is measured."""
+        self.host = host
+        self.offset = offset
+
+    def now(self) -> datetime:
+        """Return the other machine's time."""
+        return self.host.now() + self.offset
+
+    def monotonic(self) -> timedelta:
+        """Return the reading of the host's monotonic clock."""
+        return self.host.monotonic()
+
+    async def sleep(self, span: timedelta) -> None:
+        """Wait for `span`."""
+        await self.host.sleep(span)
+
+
 def to_ms(instant: datetime) -> int:
     """Return the milliseconds since the epoch: the form of instants in Redis scores."""
     return round(instant.timestamp() * 1000)

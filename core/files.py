@@ -56,6 +56,14 @@ class FileEntry:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class FileUsage:
+    """What a tenant's files take: bytes stored now, and bytes uploaded today (UTC)."""
+
+    stored_bytes: int = 0
+    uploaded_bytes: int = 0
+
+
 INPUT_TEXT: Final = "application/vnd.runcomfy-gateway.input"
 """The media type of a text that was too large an input for Redis. No caller sees it as a file."""
 MEDIA_EXTENSIONS: Final[Mapping[str, str]] = {

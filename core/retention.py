@@ -41,6 +41,10 @@ LATE_RESULT_TIMEOUT: Final = RETENTION - timedelta(days=1)
 """How long after its end an expired job's paid result is still polled for. It ends a day before the
 record does, so that the result can be stored and fetched."""
 
+UPSTREAM_ID_RETENTION: Final = timedelta(days=40)
+"""How long it is remembered which job has or had a request of RunComfy. Longer than any job lives
+and stays in doubt, so that no operator can attach it to a second job."""
+
 DAY_USAGE_RETENTION: Final = timedelta(days=40)
 MONTH_USAGE_RETENTION: Final = timedelta(days=400)
 """How long a usage window is kept after it begins: longer than any job can still settle in it, and

@@ -2,12 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Final
 
-from core.clock import Clock, SystemClock
+from core.clock import Clock, OffsetClock, SystemClock
+from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
 from core.objects.object_store import ObjectStore
@@ -24,6 +26,7 @@ from core.store.gateway_state import GatewayStateStore
 from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.server_time import SYNC_INTERVAL, ServerTime
 from core.store.stores import Stores, open_stores
 from service.admin.refused_calls import RefusedCalls
 from service.context import (
@@ -74,6 +77,19 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessTools:
+    """What a process has beside its settings and stores. The defaults do nothing."""
+
+    clock: Clock
+    span_of: SpanNamer = pass_through
+    confirm_models: Callable[[Iterable[str]], None] = lambda _: None
+    """Called with the ids of the models that the catalogue lists."""
+
+
+NO_TOOLS: Final = ProcessTools(SystemClock())
+
+
 @asynccontextmanager
 async def open_app_context(
     settings: ServiceSettings, log: Emit, stopping: asyncio.Event | None = None
@@ -83,7 +99,7 @@ async def open_app_context(
     Redis may be unavailable at the start: every call connects again. `stopping` ends all waits, so
     that a server which shuts down need not wait for long polls and event streams.
     """
-    clock = SystemClock()
+    clock = OffsetClock(SystemClock())
     release = version(DISTRIBUTION)
     registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
@@ -98,8 +114,11 @@ async def open_app_context(
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         emit = _fan_out(metrics, log, trace)
-        context = build_app_context(
-            settings, stores, metrics, emit, span_namer, registry.confirm_models
+        server_time = ServerTime(client, clock)
+        tools = ProcessTools(clock, span_namer, registry.confirm_models)
+        context = build_app_context(settings, stores, metrics, emit, tools)
+        registry.set_gauge_function(
+            "gateway_clock_skew_seconds", (), lambda: server_time.skew_seconds
         )
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
@@ -109,6 +128,7 @@ async def open_app_context(
             context.model_cache.refresh_forever(settings.catalogue_refresh_interval),
             context.run_times.refresh_forever(settings.run_times_refresh_interval),
             changes.run(),
+            _synchronize_forever(server_time, clock),
             _refresh_shared_metrics(registry, clock),
             _close_on_stop(stopping or asyncio.Event(), context.subscriptions),
         ):
@@ -121,22 +141,18 @@ def build_app_context(
     stores: Stores,
     metrics: MetricsRenderer,
     emit: Emit,
-    span_of: SpanNamer = pass_through,
-    confirm_models: Callable[[Iterable[str]], None] = lambda _: None,
+    tools: ProcessTools = NO_TOOLS,
 ) -> AppContext:
-    """Return the context over `stores`; no task runs yet.
-
-    `confirm_models` is called with the ids of the models that the catalogue lists.
-    """
-    clock, objects = SystemClock(), open_objects(settings.objects)
+    """Return the context over `stores`; no task runs yet."""
+    clock, objects = tools.clock, open_objects(settings.objects)
     registry = ModelRegistry.build(
         load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
     )
     return AppContext(
         stores=stores,
-        admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
+        admin=replace(build_admin_context(settings, stores, ADMIN_API_ACTOR, emit), clock=clock),
         refused_calls=RefusedCalls(clock),
-        model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
+        model_cache=ModelRegistryCache(registry, stores, clock, emit, tools.confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
@@ -155,7 +171,7 @@ def build_app_context(
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
-        span_of=span_of,
+        span_of=tools.span_of,
     )
 
 
@@ -213,16 +229,13 @@ def build_admin_context(
 def _fan_out(metrics: Emit, *emitters: Emit) -> Emit:
     def emit(event: Event) -> None:
         metrics(event)
-        if not _is_successful_probe(event):
-            for emit_further in emitters:
-                emit_further(event)
+        # Probes come every few seconds: in a log only a failed one is news.
+        if isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None:
+            return
+        for emit_further in emitters:
+            emit_further(event)
 
     return emit
-
-
-def _is_successful_probe(event: Event) -> bool:
-    # Probes come every few seconds: in a log only a failed one is news.
-    return isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None
 
 
 async def _refresh_shared_metrics(registry: MetricsRegistry, clock: Clock) -> None:
@@ -233,6 +246,13 @@ async def _refresh_shared_metrics(registry: MetricsRegistry, clock: Clock) -> No
     while True:
         registry.refresh()
         await clock.sleep(_METRICS_REFRESH_INTERVAL)
+
+
+async def _synchronize_forever(server_time: ServerTime, clock: Clock) -> None:
+    while True:
+        with suppress(StoreUnavailable):
+            await server_time.synchronize()
+        await clock.sleep(SYNC_INTERVAL)
 
 
 async def _close_on_stop(stopping: asyncio.Event, subscriptions: Subscriptions) -> None:

@@ -46,7 +46,7 @@ EXTERNAL_SETTINGS: Final = (
     "GATEWAY_ENCRYPTION_KEYS",
     "GATEWAY_JOURNAL",
     "GATEWAY_OBJECTS",
-    "GATEWAY_OPERATOR_TOKEN",
+    "GATEWAY_OPERATOR_",
     "GATEWAY_REDIS_",
     "GATEWAY_RUNCOMFY",
     "GATEWAY_SINKS",
@@ -55,10 +55,10 @@ EXTERNAL_SETTINGS: Final = (
 """Beginnings of the names of settings that lead to an operator's own store, journal, account,
 receivers or secrets. A simulated stack must never reach them."""
 
-_READY_TIMEOUT: Final = timedelta(seconds=30)
+_READY_TIMEOUT: Final = timedelta(seconds=120)
 _POLL_INTERVAL: Final = timedelta(milliseconds=25)
-# Twice the 10 s in which service and worker drain.
-_STOP_TIMEOUT: Final = timedelta(seconds=20)
+# Longer than the 35 s in which a worker drains.
+_STOP_TIMEOUT: Final = timedelta(seconds=45)
 
 
 class StackFailed(RuntimeError):
@@ -106,7 +106,7 @@ class ManagedProcess:
         """Return once `path`, by default `ready_path`, answers with 200.
 
         Raises:
-            StackFailed: it ended, or did not answer within 30 s.
+            StackFailed: it ended, or did not answer in time.
         """
         deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
         while not _is_responding(self.url + (path or self.ready_path)):

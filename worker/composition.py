@@ -11,7 +11,7 @@ from random import Random, SystemRandom
 
 from core.backoff import ProportionalInterval
 from core.circuit_breaker import BreakerPolicy
-from core.clock import Clock, SystemClock
+from core.clock import Clock, OffsetClock, SystemClock
 from core.ids import IdSource, SystemIds
 from core.jobs.job import Job
 from core.journal.journal import Journal
@@ -27,6 +27,7 @@ from core.store.encryption import SecretCipher
 from core.store.event_streams import EventStreams
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
+from core.store.server_time import ServerTime
 from core.store.stores import Stores, open_stores
 from core.webhooks.delivery import ClaimedDelivery
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
@@ -44,6 +45,7 @@ from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
+from worker.maintenance.durability_check import DurabilityCheck
 from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.proxy import Proxy
@@ -93,6 +95,8 @@ class WorkerComponents:
     journal: Journal | None
     paid_submitter: PaidSubmitter
     store_guard: StoreGuard
+    durability_check: DurabilityCheck
+    server_time: ServerTime
     check_store: Callable[[], Awaitable[None]]
     """Finds out whether submits may leave; to be called each second."""
 
@@ -102,7 +106,7 @@ async def open_worker_components(
     settings: WorkerSettings, emit: Emit, span_namer: SpanNamer = pass_through
 ) -> AsyncIterator[WorkerComponents]:
     """Yield the components. Nothing is connected yet, so that a worker starts without Redis."""
-    clock, limits = SystemClock(), UpstreamLimits()
+    clock, limits = OffsetClock(SystemClock()), UpstreamLimits()
     async with AsyncExitStack() as stack:
         pool = build_connection_pool(settings.own_redis, "worker")
         observer = RoundTripObserver(clock, emit)
@@ -110,9 +114,13 @@ async def open_worker_components(
         redis = await stack.enter_async_context(client)
         access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
         route = _build_upstream_route(settings)
-        http = await stack.enter_async_context(open_http_client(access, limits, route, clock, emit))
+        http = await stack.enter_async_context(
+            open_http_client(access, limits, route, clock.host, emit)
+        )
         sender = await stack.enter_async_context(
-            open_sender(_build_sender_policy(settings), clock, tls=_build_webhook_tls(settings))
+            open_sender(
+                _build_sender_policy(settings), clock.host, tls=_build_webhook_tls(settings)
+            )
         )
         streams = await _open_event_streams(stack, redis, settings)
         scripts, cipher = LuaScripts(redis, load_scripts()), SecretCipher(settings.secret_keys)
@@ -121,9 +129,9 @@ async def open_worker_components(
         if journal is not None:
             stack.push_async_callback(journal.close)
         objects = open_objects(settings.objects)
-        builder = _Builder(settings, stores, journal, objects, clock, SystemIds(), emit)
+        builder = _Builder(settings, redis, stores, journal, objects, clock, SystemIds(), emit)
         yield builder.components(
-            http, limits, DeliveryTransport(sender, streams, clock), span_namer
+            http, limits, DeliveryTransport(sender, streams, clock.host), span_namer
         )
 
 
@@ -159,10 +167,11 @@ async def find_unreachable_receivers(
 @dataclass(frozen=True, slots=True)
 class _Builder:
     settings: WorkerSettings
+    redis: RedisClient
     stores: Stores
     journal: Journal | None
     objects: ObjectStore | None
-    clock: Clock
+    clock: OffsetClock
     ids: IdSource
     emit: Emit
 
@@ -205,6 +214,10 @@ class _Builder:
             journal=self.journal,
             paid_submitter=paid,
             store_guard=guard,
+            durability_check=DurabilityCheck(
+                stores.heartbeats, lambda: self.redis.connections, emit
+            ),
+            server_time=ServerTime(self.redis, clock),
             check_store=partial(guard.run_once, self._reconciler(writer, context)),
         )
 

@@ -6,7 +6,7 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
 from importlib.metadata import version
@@ -34,11 +34,11 @@ from core.observability.trace_context import SpanNamer
 from core.observability.tracing import TracingPolicy, open_tracing
 from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
+from core.store.server_time import SYNC_INTERVAL
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
-from worker.maintenance.durability_check import warn_if_not_durable
 from worker.maintenance.file_sweeping import (
     ORPHAN_CHECK_INTERVAL,
     SWEEP_INTERVAL,
@@ -66,7 +66,6 @@ CANCEL_RETRY_INTERVAL = timedelta(milliseconds=200)
 REPLAY_INTERVAL = timedelta(seconds=1)
 BATCH_COMPLETION_INTERVAL = timedelta(seconds=1)
 START_CHECK_TIMEOUT = timedelta(seconds=1)
-STORE_RETRY_DELAY = timedelta(milliseconds=500)
 JOURNAL_OFF_WARNING = (
     "GATEWAY_JOURNAL__URL is off: a submit that Redis forgets (by a fail-over or a restored "
     "backup) is sent and paid for again"
@@ -156,6 +155,7 @@ async def _run_until(
     # Jobs that are due now need not wait for the first periodic check.
     with suppress(Unavailable, TimeoutError):
         async with asyncio.timeout(START_CHECK_TIMEOUT.total_seconds()):
+            await components.server_time.synchronize()
             await components.check_store()
     loops = [
         asyncio.create_task(loop, name=name)
@@ -163,9 +163,6 @@ async def _run_until(
             "wake_listener": _build_wake_listener(settings, components).run(),
             "jobs": components.job_loop.run(),
             "deliveries": components.delivery_loop.run(),
-            "durability_check": _retry_until_connected(
-                components, lambda: warn_if_not_durable(components.stores.heartbeats, emit)
-            ),
             **{
                 task.name: run_periodically(task, components.clock, emit)
                 for task in _build_periodic_tasks(components, listed)
@@ -173,8 +170,7 @@ async def _run_until(
         }.items()
     ]
     stop = asyncio.create_task(stopped.wait())
-    endless = [task for task in loops if task.get_name() != "durability_check"]
-    ended, _ = await asyncio.wait([stop, *endless], return_when=asyncio.FIRST_COMPLETED)
+    ended, _ = await asyncio.wait([stop, *loops], return_when=asyncio.FIRST_COMPLETED)
     await _shut_down(loops, components, settings.drain_timeout)
     for task in ended - {stop}:
         task.result()
@@ -248,6 +244,10 @@ def _build_periodic_tasks(
         ),
         PeriodicTask("index_pruning", PRUNE_INTERVAL, components.index_pruner.run_once),
         PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(components)),
+        PeriodicTask("clock_sync", SYNC_INTERVAL, components.server_time.synchronize),
+        PeriodicTask(
+            "durability_check", STORE_CHECK_INTERVAL, components.durability_check.run_once
+        ),
         PeriodicTask("store_check", STORE_CHECK_INTERVAL, components.check_store),
         PeriodicTask(
             "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
@@ -269,6 +269,8 @@ def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents
     jobs, deliveries = components.job_loop, components.delivery_loop
     has_journal = components.journal is not None
     guard = components.store_guard
+    server_time = components.server_time
+    metrics.set_gauge_function("gateway_clock_skew_seconds", (), lambda: server_time.skew_seconds)
     metrics.set_gauge_function("gateway_submits_allowed", (), lambda: guard.is_open)
     metrics.set_gauge_function("gateway_journal_enabled", (), lambda: has_journal)
     metrics.set_gauge_function(
@@ -286,18 +288,6 @@ def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents
 async def _dispatch(components: WorkerComponents) -> None:
     """Start waiting jobs. Whatever frees a slot does so too; this covers the cases it misses."""
     await components.stores.admin.dispatch()
-
-
-async def _retry_until_connected(
-    components: WorkerComponents, action: Callable[[], Awaitable[None]]
-) -> None:
-    while True:
-        try:
-            await action()
-        except StoreUnavailable:
-            await components.clock.sleep(STORE_RETRY_DELAY)
-        else:
-            return
 
 
 def _wake_delivery_loop(event: Event, components: WorkerComponents) -> None:

@@ -6,11 +6,14 @@ Answers are values, not exceptions: each states what is known now, above all abo
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
 from core.upstream_circuits import SubmitBlock
+
+SUBMIT_DEADLINE: Final = timedelta(seconds=30)
+"""How long a paid submit may take, from connect to the last byte of its answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from core.runcomfy_account import real_account
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import AllowedTargets
+from worker.ports import SUBMIT_DEADLINE
 from worker.proxy import Proxy
 from worker.tls import ClientCertificate, create_tls_context
 
@@ -177,7 +178,10 @@ class WorkerSettings(ProcessSettings):
         timedelta(minutes=10), description="How often the model catalogue is read from RunComfy."
     )
     drain_timeout: Seconds = Field(
-        timedelta(seconds=10), description="Longest wait for running tasks after SIGTERM."
+        SUBMIT_DEADLINE + timedelta(seconds=5),
+        ge=SUBMIT_DEADLINE,
+        description="Longest wait for running tasks after SIGTERM. At least 30 s, the deadline of "
+        "a submit: one that is interrupted leaves its job in doubt.",
     )
     runcomfy: RunComfySettings = Field(RunComfySettings(), description="")
     webhooks: WebhookDeliverySettings = Field(WebhookDeliverySettings(), description="")

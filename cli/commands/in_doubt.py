@@ -16,6 +16,7 @@ _COLUMNS: Final = (
     "request_id",
     "tenant",
     "model_id",
+    "prompt",
     "sent_at",
     "held_until",
     "what_came_back",
@@ -24,9 +25,14 @@ _COLUMNS: Final = (
 
 @app.command("list")
 def list_all(*, as_json: JsonOption = False) -> None:
-    """List jobs in doubt, oldest first. `--json` adds each submit's history."""
+    """List jobs in doubt, oldest first. `--json` adds each submit's history.
+
+    Where a tenant's inputs are not kept, their digest stands for the prompt.
+    """
     views = run_admin(list_in_doubt)
     rows = [representations.in_doubt_representation(view) for view in views]
+    if not as_json:
+        rows = [{**row, "prompt": row["prompt"] or row["fingerprint"]} for row in rows]
     print_table(rows, _COLUMNS, as_json=as_json)
 
 
@@ -44,12 +50,31 @@ def resolve(
     resend: Annotated[
         bool, typer.Option("--resend", help="Submit it once more; it may be charged twice.")
     ] = False,
+    undo: Annotated[
+        bool,
+        typer.Option("--undo", help="Take an attached id off that RunComfy does not know."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Attach the id although RunComfy does not know it.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Resolve a job in doubt by one of --attach, --lost and --resend."""
-    if (attach is not None) + lost + resend != 1:
-        raise typer.BadParameter("name one of --attach, --lost and --resend")
-    resolution: Resolution = Attach(attach) if attach is not None else "lost" if lost else "resend"
+    """Resolve a job in doubt by one of --attach, --lost and --resend; --undo an --attach.
+
+    --attach waits until a worker has read the status of that id at RunComfy.
+    """
+    chosen: list[Resolution] = [] if attach is None else [Attach(attach, force=force)]
+    words: tuple[tuple[Resolution, bool], ...] = (
+        ("lost", lost),
+        ("resend", resend),
+        ("undo", undo),
+    )
+    chosen += [word for word, is_given in words if is_given]
+    if len(chosen) != 1:
+        raise typer.BadParameter("name one of --attach, --lost, --resend and --undo")
+    if force and attach is None:
+        raise typer.BadParameter("--force is for --attach only")
+    (resolution,) = chosen
     job = run_admin(lambda admin: resolve_in_doubt(admin, request_id, resolution))
     document = {
         "request_id": job.id,

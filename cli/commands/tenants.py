@@ -150,6 +150,8 @@ def usage(name: NameArgument, *, as_json: JsonOption = False) -> None:
 def _print_usage(document: Mapping[str, Any]) -> None:
     for field in ("running", "waiting"):
         print(f"{field}: {document[field]['used']} of {_format_limit(document[field]['limit'])}")
+    for field, used in document["files"].items():
+        print(f"{field}: {used['used']} of {_format_limit(used['limit'])}")
     rows = [row for window in document["windows"] for row in _usage_rows(window)]
     print_table(rows, _USAGE_COLUMNS, as_json=False)
     for endpoint in document["disabled_endpoints"]:

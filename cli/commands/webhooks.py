@@ -17,7 +17,7 @@ from service.webhooks import audited_webhooks, representations
 from service.webhooks.requests import (
     DeliveryQuery,
     EndpointChange,
-    NewEndpoint,
+    EndpointRequest,
     ReplayRequest,
     SecretRotation,
 )
@@ -82,7 +82,7 @@ def add(
     fields |= {"events": event} if event else {}
     endpoint = run_command(
         lambda context: audited_webhooks.add_endpoint(
-            context.admin, context.webhooks, tenant, parse_model(NewEndpoint, fields)
+            context.admin, context.webhooks, tenant, parse_model(EndpointRequest, fields)
         )
     )
     print_document(representations.endpoint_representation(endpoint), as_json=as_json)

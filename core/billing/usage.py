@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from core.billing.settlement import ReservationTotals
+from core.files import FileUsage
 from core.money import MicroUsd
 from core.tenants.limits import Limits, UsageWindow, Window
 
@@ -37,6 +38,7 @@ class Usage:
     windows: tuple[WindowUsage, ...]
     running: int
     waiting: int
+    files: FileUsage = FileUsage()  # noqa: RUF009 - frozen
 
     @property
     def remaining_budget(self) -> MicroUsd | None:

@@ -3,9 +3,9 @@
 Pure.
 """
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Literal
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final, Literal
 
 from core.errors import Conflict
 from core.jobs.job import BillingStatus, Job, JobError, JobState, Trigger
@@ -20,14 +20,25 @@ class Attach:
     """RunComfy has the request under this id: the job continues with it."""
 
     upstream_id: str
+    force: bool = False
+    """Attach it although RunComfy does not know it, or does not answer."""
 
 
-Resolution = Attach | Literal["lost", "resend"]
+Resolution = Attach | Literal["lost", "resend", "undo"]
 """An operator's decision.
 
+`Attach`: a worker reads the status of that id at RunComfy; until then the job stays in doubt.
 `lost`: RunComfy does not have it, or that cannot be found out: the job fails, `billed: unknown`.
 `resend`: exactly one further submit may be sent, although the first one may have been charged.
+`undo`: the attached id is wrong: RunComfy does not know it. The job is in doubt again.
 """
+
+ATTACH_REQUESTED: Final = "attach_requested"
+ATTACH_REFUSED: Final = "attach_refused"
+"""Codes of timeline entries."""
+NOT_FOUND: Final = "not_found"
+"""`Job.upstream_error` of a job whose id RunComfy does not know."""
+HOLD_AFTER_UNDO: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +46,8 @@ class ResolutionResult:
     """The job after its resolution, the trigger, and the timeline entry."""
 
     after: Job
-    trigger: Trigger
+    trigger: Trigger | None
+    """None: the job stays in doubt until RunComfy confirmed the id."""
     entry: TimelineEntry
 
 
@@ -44,13 +56,15 @@ def resolve(job: Job, resolution: Resolution, actor: str, now: datetime) -> Reso
 
     Raises `Conflict` if the job is not in doubt.
     """
-    if job.state is not JobState.IN_DOUBT:
+    if resolution == "undo":
+        _require_wrong_id(job)
+    elif job.state is not JobState.IN_DOUBT:
         raise Conflict(f"The job is {job.state}, not in doubt.")
     after, trigger, word = _apply_resolution(job, resolution, now)
     entry = TimelineEntry(
         at=now,
         kind=TimelineKind.OPERATOR,
-        code=trigger,
+        code=trigger or ATTACH_REQUESTED,
         state=after.state,
         detail=f"{word} by {actor}",
         status=after.status_override,
@@ -58,11 +72,29 @@ def resolve(job: Job, resolution: Resolution, actor: str, now: datetime) -> Reso
     return ResolutionResult(after, trigger, entry)
 
 
-def _apply_resolution(job: Job, resolution: Resolution, now: datetime) -> tuple[Job, Trigger, str]:
+def attach(job: Job, upstream_id: str, now: datetime) -> Job:
+    """Return the job under an id that an operator named. Raises `IllegalTransition`."""
+    return replace(job.accept(upstream_id, now, next_run_at=now), is_attached=True)
+
+
+def _require_wrong_id(job: Job) -> None:
+    if job.state is not JobState.RUNNING or not job.is_attached:
+        raise Conflict(f"The job is {job.state}, not running under an attached id.")
+    if job.upstream_error != NOT_FOUND:
+        raise Conflict("RunComfy knows the attached id, or was not polled since.")
+
+
+def _apply_resolution(
+    job: Job, resolution: Resolution, now: datetime
+) -> tuple[Job, Trigger | None, str]:
     match resolution:
+        case Attach(upstream_id, force=True):
+            return attach(job, upstream_id, now), Trigger.ACCEPTED, f"attached {upstream_id}"
         case Attach(upstream_id):
-            after = job.accept(upstream_id, now, next_run_at=now)
-            return after, Trigger.ACCEPTED, f"attached {upstream_id}"
+            requested = job.evolve(now, attach_id=upstream_id, next_run_at=now)
+            return requested, None, f"attach {upstream_id} requested"
+        case "undo":
+            return _detach(job, now), Trigger.DETACHED, f"{job.upstream_id} detached"
         case "lost":
             return _mark_lost(job, now), Trigger.MARKED_LOST, "lost"
         case "resend":
@@ -78,6 +110,25 @@ def _mark_lost(job: Job, now: datetime) -> Job:
         billed=BillingStatus.UNKNOWN,
         next_run_at=None,
         finished_at=now,
+    )
+
+
+def _detach(job: Job, now: datetime) -> Job:
+    held_until = now + HOLD_AFTER_UNDO
+    return job.transition(
+        Trigger.DETACHED,
+        now,
+        upstream_id=None,
+        is_attached=False,
+        upstream_status=None,
+        upstream_running=False,
+        queue_position=None,
+        running_since=None,
+        upstream_error=None,
+        upstream_error_since=None,
+        read_attempts=0,
+        in_doubt_since=now,
+        next_run_at=held_until if job.deadline is None else min(held_until, job.deadline),
     )
 
 

@@ -64,6 +64,7 @@ class Trigger(StrEnum):
     PROMOTED = "promoted"
     TAKEN_OVER = "taken_over"
     HANDED_OVER = "handed_over"
+    DETACHED = "detached"
 
 
 T = TypeVar("T")
@@ -93,6 +94,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.RUNNING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
     (_S.RUNNING, _T.STEP_FAILED): _S.FAILED,
     (_S.RUNNING, _T.HANDED_OVER): _S.CANCELLED,
+    (_S.RUNNING, _T.DETACHED): _S.IN_DOUBT,
     (_S.CANCELLING, _T.CANCEL_DONE): _S.CANCELLED,
     (_S.CANCELLING, _T.FINISHED): _S.COLLECTING,
     (_S.CANCELLING, _T.NOT_CANCELLABLE): _S.RUNNING,
@@ -256,6 +258,10 @@ class Job:
     sent_at: datetime | None = None
     in_doubt_since: datetime | None = None
     upstream_id: str | None = None
+    attach_id: str | None = None
+    """RunComfy's id that an operator named: the job continues with it once RunComfy knows it."""
+    is_attached: bool = False
+    """Whether `upstream_id` was named by an operator."""
     upstream_status: str | None = None
     """RunComfy's last word on its status call."""
     upstream_result_status: str | None = None
@@ -322,7 +328,7 @@ class Job:
         if self.cancel_outcome is CancelOutcome.REQUESTED and state in FINAL_STATES:
             changes = {"cancel_outcome": _CANCEL_OUTCOMES.get(state, _TOO_LATE)} | changes
         if state is not self.state:
-            changes = {"step_failures": 0, "waiting_for": None} | changes
+            changes = {"step_failures": 0, "waiting_for": None, "attach_id": None} | changes
         return self.evolve(now, state=state, **changes)
 
     def accept(self, upstream_id: str, now: datetime, next_run_at: datetime) -> Self:

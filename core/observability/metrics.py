@@ -443,6 +443,12 @@ _JOURNAL: Final = (
         on(JournalReconnected),
     ),
     _gauge(
+        "gateway_clock_skew_seconds",
+        _BOTH,
+        "How far the host's clock is ahead of Redis's, by which leases and deadlines are kept.",
+        (),
+    ),
+    _gauge(
         "gateway_submits_allowed",
         _WORKER,
         "1 while Redis is the known store and has forgotten nothing, else 0: no submit leaves.",

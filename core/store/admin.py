@@ -147,7 +147,7 @@ class AdminStore:
 
     async def requeue_unreadable(self, job_id: str) -> None:
         """Have a job claimed again; it is set aside again if it is still unreadable."""
-        await self._client.execute("ZADD", keys.DUE, to_ms(self._clock.now()), job_id)
+        await self._scripts.write_always("ZADD", keys.DUE, to_ms(self._clock.now()), job_id)
         await self._client.execute("ZREM", keys.UNREADABLE, job_id)
 
 

@@ -138,6 +138,8 @@ class RedisClient:
         self._closed = False
         self.round_trips = 0
         """Number of writes so far, for tests."""
+        self.connections = 0
+        """Number of connections that were opened so far."""
         self.commands = 0
         """Number of commands so far, for tests."""
 
@@ -221,6 +223,7 @@ class RedisClient:
         try:
             await connection.connect()  # type: ignore[no-untyped-call]  # redis-py 5
             self._cancel_if_closed()
+            self.connections += 1
             opened = self._connection = RedisConnection(connection, self._observer)
             self._send()
             async with watched_master(self._source, connection, opened.abandon):

@@ -181,7 +181,10 @@ def classify_reply_error(error: Exception) -> Exception:
         case ReadOnlyError():
             return StoreUnavailable("The store is a replica now.", retry_after=RETRY_AFTER)
         case OutOfMemoryError():
-            return StoreUnavailable("The store is full.", retry_after=RETRY_AFTER)
+            return StoreUnavailable(
+                "The store's memory is full: nothing new is admitted; running requests go on.",
+                retry_after=RETRY_AFTER,
+            )
         case ResponseError() if str(error).startswith(_NOT_WRITABLE_CODES):
             return StoreUnavailable("The store cannot write.", retry_after=RETRY_AFTER)
         case ResponseError():

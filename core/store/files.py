@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.errors import CallerError, Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, FileEntry, StoredFile
+from core.files import FILE_CHECK_INTERVAL, FileEntry, FileUsage, StoredFile
 from core.page import Page
 from core.store import keys
 from core.store.client import Argument, RedisClient
@@ -18,14 +18,6 @@ from core.tenants.limits import usage_windows_at
 
 REMOVED: Final = "removed"
 IN_USE: Final = "in_use"
-
-
-@dataclass(frozen=True, slots=True)
-class FileUsage:
-    """What a tenant's files take: bytes stored now, and bytes uploaded today (UTC)."""
-
-    stored_bytes: int = 0
-    uploaded_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,12 +141,15 @@ class FileStore:
 
     async def read_usage(self, tenant: str, now: datetime) -> FileUsage:
         """Return what a tenant's files take."""
-        fields = ("bytes", "day", "day_bytes")
-        stored, day, uploaded = await self._client.execute(
-            "HMGET", keys.file_usage(tenant), *fields
-        )
-        is_today = day is not None and day.decode() == usage_windows_at(now)[0].name
-        return FileUsage(int(stored or 0), int(uploaded) if is_today else 0)
+        return await load_file_usage(self._client, tenant, now)
+
+
+async def load_file_usage(client: RedisClient, tenant: str, now: datetime) -> FileUsage:
+    """Return what a tenant's files take at this time."""
+    fields = ("bytes", "day", "day_bytes")
+    stored, day, uploaded = await client.execute("HMGET", keys.file_usage(tenant), *fields)
+    is_today = day is not None and day.decode() == usage_windows_at(now)[0].name
+    return FileUsage(int(stored or 0), int(uploaded) if is_today else 0)
 
 
 def _entry(document: bytes, expires_at: bytes) -> FileEntry:

@@ -14,7 +14,7 @@ from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
-from core.files import FileEntry, StoredFile
+from core.files import FileEntry, FileUsage, StoredFile
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.refusal_costs import RefusalCosts
@@ -28,7 +28,7 @@ from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult
-from core.store.files import DueFile, FileUsage
+from core.store.files import DueFile
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
 from core.store.model_catalogue import CatalogueSnapshot
@@ -88,6 +88,8 @@ class JobRepository(Protocol):
     async def load_input(self, job_id: str) -> bytes | None: ...
 
     async def load_submission(self, job: Job) -> Submission | None: ...
+
+    async def find_by_upstream_id(self, upstream_id: str) -> str | None: ...
 
     async def store(self, change: Change) -> WriteResult: ...
 

@@ -124,7 +124,9 @@ class JobIndex:
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
         """Return whether this worker may prune: one worker at a time does, until `lease` ends."""
         span = lease // MILLISECOND
-        acquired = await self._client.execute("SET", keys.PRUNE_LOCK, worker, "NX", "PX", span)
+        acquired = await self._scripts.write_always(
+            "SET", keys.PRUNE_LOCK, worker, "NX", "PX", span
+        )
         return acquired is not None
 
 

@@ -24,6 +24,7 @@ from core.retention import (
     MONTH_USAGE_RETENTION,
     RESULT_GRACE_PERIOD,
     RETENTION,
+    UPSTREAM_ID_RETENTION,
 )
 from core.store import keys
 from core.store.admission import (
@@ -264,6 +265,11 @@ class JobStore:
         )
         return WriteResult(result.decode()) is WriteResult.STORED
 
+    async def find_by_upstream_id(self, upstream_id: str) -> str | None:
+        """Return the job that has or had RunComfy's request of this id; None if none had it."""
+        found = await self._client.execute("GET", keys.upstream_id(upstream_id))
+        return None if found is None else str(found.decode())
+
     async def load_successor(self, job_id: str) -> Job | None:
         """Return the follower with the latest deadline; None if the job has no followers."""
         ids = await self._client.execute("ZRANGE", keys.followers(job_id), 0, 0, "REV")
@@ -295,7 +301,7 @@ class JobStore:
 
         One record must not end every worker again and again.
         """
-        await self._client.execute("ZADD", keys.UNREADABLE, "NX", to_ms(now), job_id)
+        await self._scripts.write_always("ZADD", keys.UNREADABLE, "NX", to_ms(now), job_id)
         await self._client.execute("ZREM", keys.DUE, job_id)
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
@@ -438,6 +444,12 @@ def _update_arguments(
         "priority": int(after.priority),
         "refusal_charged": _flag_argument(refusal_charged(before, after)),
     }
+    if change.taken_upstream_id is not None:
+        arguments |= {
+            "upstream_id": change.taken_upstream_id,
+            "upstream_id_ttl": UPSTREAM_ID_RETENTION // MILLISECOND,
+            "if_free": int(change.if_upstream_id_free),
+        }
     arguments |= _cache_arguments(change, now)
     if change.successor is not None:
         arguments |= _successor_arguments(change.successor)
@@ -537,6 +549,8 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "due_at": to_ms(job.next_run_at or now),
         "input": submission.input,
         "reserved": int(submission.reserved),
+        "upstream_id": job.upstream_id or "",
+        "upstream_id_ttl": UPSTREAM_ID_RETENTION // MILLISECOND,
         "tenant_name": job.tenant,
         "model": job.model_id,
         "index_score": score_of(job),

@@ -79,6 +79,8 @@ _JOB_SPECS: Final = (
         "jobs that wait for this job's result, by deadline (ms)"),
     KeySpec("idempotency", "gw:idempotency:{tenant}:{digest}", "string", KeyOwner.JOB,
         "as the job that it admitted", _EXPIRY, "the request's fingerprint and the job's id"),
+    KeySpec("upstream_id", "gw:upstream_id:{id}", "string", KeyOwner.JOB,
+        "40 days", _EXPIRY, "the job that has or had RunComfy's request of this id"),
     KeySpec("batch", "gw:batch:{id}", "hash", KeyOwner.JOB,
         "7 days after the end of its last job", _EXPIRY,
         "doc, idempotency, batch_index, finished_at (ms), number of jobs in each public status"),
@@ -337,6 +339,7 @@ job: Final[_OneId] = _FORMATS["job"].format
 timeline: Final[_OneId] = _FORMATS["timeline"].format
 job_deliveries: Final[_OneId] = _FORMATS["job_deliveries"].format
 followers: Final[_OneId] = _FORMATS["followers"].format
+upstream_id: Final[_OneId] = _FORMATS["upstream_id"].format
 idempotency: Final[_TwoIds] = _FORMATS["idempotency"].format
 batch: Final[_OneId] = _FORMATS["batch"].format
 batch_items: Final[_OneId] = _FORMATS["batch_items"].format

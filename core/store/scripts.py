@@ -8,10 +8,15 @@ A script is one atomic operation. Its header, in comments, is its signature:
     -- USES: wake_worker       puts `lua/lib/wake_worker.lua` in front
     -- LATER: load_queue fair_queue
                                defines `load_queue()`, which returns that library's functions
+    -- FLAGS: allow-oom         Redis's flags of scripts: it also runs while memory is full
 
 Every name becomes a Lua local, so that no script counts positions, and every call is checked
 against the header. `NAMES.job` becomes the text of that key in `core.store.keys`. `LATER` exists
 because Redis runs a whole script with each call: rarely needed functions are defined on demand.
+
+While memory is full Redis refuses a script without `allow-oom` or `no-writes` before its first
+command. What admits new work has neither; what ends, delivers, frees, reads or is an operator's
+has one of them.
 """
 
 import hashlib
@@ -44,6 +49,8 @@ class LuaScript:
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
     optional: frozenset[str] = frozenset()
+    flags: frozenset[str] = frozenset()
+    """Redis's own."""
 
     def check_call(self, keys: Sequence[str], arguments: Sequence[Argument]) -> None:
         """Raise `ValueError` for a call that does not fit the header."""
@@ -82,11 +89,13 @@ def compile_script(name: str, source: str, library: Mapping[str, str]) -> LuaScr
     parts = [library[part] for part in _header_words(source, "USES")]
     later = [_lazy_part(words, library) for words in _header_lines(source, "LATER")]
     given = _bind_locals("KEYS", keys), _bind_locals("ARGV", arguments)
+    flags = _header_words(source, "FLAGS")
+    shebang = f"#!lua flags={','.join(flags)}" if flags else "#!lua"
     fixed = _fixed_counts(keys, arguments)
     items = _item_reader(_header_words(source, "ITEM"), len(arguments) - 1)
-    text = _expand_key_names("\n".join((*parts, *later, *given, *fixed, *items, source)))
+    text = _expand_key_names("\n".join((shebang, *parts, *later, *given, *fixed, *items, source)))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-    return LuaScript(name, text, sha, keys, arguments, optional)
+    return LuaScript(name, text, sha, keys, arguments, optional, frozenset(flags))
 
 
 def _header_lines(source: str, field: str) -> list[list[str]]:
@@ -177,6 +186,10 @@ class LuaScripts:
             return await execute("EVALSHA", script.sha, len(keys), *keys, *arguments)
         except ScriptMissing:
             return await execute("EVAL", script.text, len(keys), *keys, *arguments)
+
+    async def write_always(self, command: str, key: str, *arguments: Argument) -> Any:  # noqa: ANN401 - as `call`
+        """Execute a small write, also while Redis's memory is full."""
+        return await self.call("write_always", [key], [command, *arguments])
 
     async def call_by_name(
         self,

@@ -88,7 +88,7 @@ def open_stores(
         catalogue=CatalogueStore(client, scripts),
         model_pins=ModelPinStore(client),
         run_times=RunTimeStore(client),
-        heartbeats=WorkerHeartbeats(client, clock),
+        heartbeats=WorkerHeartbeats(client, scripts, clock),
         identity=StoreIdentity(client, scripts),
         files=FileStore(client, scripts, clock),
     )

@@ -20,6 +20,7 @@ from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.encryption import SecretCipher
+from core.store.files import load_file_usage
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.addresses import network_bits
@@ -171,14 +172,15 @@ class TenantStore:
 
     async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
         """Return the tenant's usage in the day and the month of `now`, and its open jobs."""
-        running, queued, waiting, *windows = await asyncio.gather(
+        files, running, queued, waiting, *windows = await asyncio.gather(
+            load_file_usage(self._client, tenant, now),
             self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
             self._client.execute("HGET", keys.WAITING, tenant),
             self._client.execute("HGET", keys.WAITING_FOR, f"tenant:{tenant}"),
             *(self._load_window(tenant, span) for span in usage_windows_at(now)),
         )
         waits = int(queued or 0) + int(waiting or 0)
-        return Usage(limits, tuple(windows), int(running or 0), waits)
+        return Usage(limits, tuple(windows), int(running or 0), waits, files)
 
     async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
         flat = await self._client.execute("HGETALL", keys.usage(tenant, span.name))

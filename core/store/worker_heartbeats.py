@@ -7,6 +7,7 @@ from core.clock import Clock, from_ms, to_ms
 from core.retention import HEARTBEAT_RETENTION
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.scripts import LuaScripts
 from core.store.server_check import parse_info
 
 
@@ -22,15 +23,16 @@ class Durability:
 class WorkerHeartbeats:
     """The worker processes by last heartbeat, in Redis."""
 
-    def __init__(self, client: RedisClient, clock: Clock) -> None:
+    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
         """Send commands through `client`."""
         self._client = client
+        self._scripts = scripts
         self._clock = clock
 
     async def record(self, worker: str) -> None:
         """Record a worker's heartbeat, and drop workers without one for `HEARTBEAT_RETENTION`."""
         now = self._clock.now()
-        await self._client.execute("ZADD", keys.WORKERS, to_ms(now), worker)
+        await self._scripts.write_always("ZADD", keys.WORKERS, to_ms(now), worker)
         await self._client.execute(
             "ZREMRANGEBYSCORE", keys.WORKERS, "-inf", to_ms(now - HEARTBEAT_RETENTION)
         )

@@ -22,6 +22,8 @@ class WriteResult(StrEnum):
     """The successor's record is no longer `Successor.before`."""
     OTHER_LEADER = "other_leader"
     """Another follower was promoted first; the job follows that one now."""
+    UPSTREAM_ID_TAKEN = "upstream_id_taken"
+    """RunComfy's request belongs to another job, or did."""
     WEBHOOK_CONFIG_CHANGED = "webhook_config_changed"
     """The tenant's endpoints are no longer those for which the deliveries were made."""
     OVER_BUDGET = "over_budget"
@@ -64,3 +66,14 @@ class Change:
     expected_leader: str | None = None
     """For the promotion of a follower: the leader that ended. Refused if the job
     follows another by then: two promotions of one group would be two paid submits."""
+    second_upstream_id: str | None = None
+    """A further request of RunComfy that turned out to be this job's."""
+    if_upstream_id_free: bool = False
+    """Refuse the write if RunComfy's request belongs to another job, or did. Not for RunComfy's own
+    answer, which is kept in any case."""
+
+    @property
+    def taken_upstream_id(self) -> str | None:
+        """The request of RunComfy that becomes this job's by the write; None: none does."""
+        after = self.after.upstream_id
+        return self.second_upstream_id or (None if after == self.before.upstream_id else after)

@@ -3,12 +3,23 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import is_valid_id
-from core.jobs.in_doubt import Attach, Resolution, ResolutionResult, resolve
+from core.jobs.in_doubt import (
+    ATTACH_REFUSED,
+    Attach,
+    Resolution,
+    ResolutionResult,
+    resolve,
+)
 from core.jobs.job import Job
+from core.jobs.timeline import TimelineEntry
 from core.observability.job_events import change_events
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
@@ -21,23 +32,97 @@ MAX_TRIES: Final = 5
 
 
 MAX_LISTED: Final = 1000
+ATTACH_TIMEOUT: Final = timedelta(seconds=20)
+"""How long an operator waits for a worker to read the status of an id at RunComfy."""
+ATTACH_POLL_INTERVAL: Final = timedelta(milliseconds=250)
+EXCERPT_LENGTH: Final = 80
 
 
-async def list_in_doubt(admin: AdminContext) -> Sequence["JobView"]:
-    """Return jobs in doubt with their timelines, the oldest first; at most 1,000."""
+@dataclass(frozen=True, slots=True)
+class InDoubtView:
+    """A job in doubt with its timeline."""
+
+    view: "JobView"
+    prompt: str | None
+    """The beginning of the prompt, by which RunComfy's web history shows the request; None where
+    the tenant's inputs are not kept."""
+
+
+async def list_in_doubt(admin: AdminContext) -> Sequence[InDoubtView]:
+    """Return jobs in doubt, the oldest first; at most 1,000."""
     jobs = await admin.stores.jobs.list_in_doubt(MAX_LISTED)
-    found = await asyncio.gather(*(admin.stores.jobs.load_view(job.id) for job in jobs))
+    found = await asyncio.gather(*(_load_view(admin, job) for job in jobs))
     return [view for view in found if view is not None]
+
+
+async def _load_view(admin: AdminContext, job: Job) -> InDoubtView | None:
+    view, submission = await asyncio.gather(
+        admin.stores.jobs.load_view(job.id), admin.stores.jobs.load_submission(job)
+    )
+    if view is None:
+        return None
+    is_kept = submission is not None and submission.keeps_input
+    return InDoubtView(view, prompt_excerpt(submission.input) if is_kept and submission else None)
+
+
+def prompt_excerpt(text: bytes) -> str:
+    """Return the first 80 characters of an input's prompt; of the whole input if it has none."""
+    try:
+        prompt = orjson.loads(text).get("prompt")
+    except (orjson.JSONDecodeError, AttributeError):
+        prompt = None
+    shown = prompt if isinstance(prompt, str) else text.decode(errors="replace")
+    return shown[:EXCERPT_LENGTH]
 
 
 async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolution) -> Job:
     """Apply an operator's decision, and return the job.
 
-    Raises `NotFound`, `InvalidInput` for a malformed RunComfy id, and `Conflict` if the job is not
-    in doubt, or no longer.
+    An id is attached once RunComfy has confirmed it to a worker, unless that is forced. Raises
+    `NotFound`, `InvalidInput` for a malformed RunComfy id, and `Conflict` if the job is not
+    in doubt, or no longer, or if the id is another job's or RunComfy does not know it.
     """
-    if isinstance(resolution, Attach) and not is_upstream_id(resolution.upstream_id):
+    if not isinstance(resolution, Attach):
+        return await _resolve(admin, job_id, resolution)
+    if not is_upstream_id(resolution.upstream_id):
         raise InvalidInput("A RunComfy id has letters, digits, _ and -, at most 128 of them.")
+    await _require_free(admin, job_id, resolution.upstream_id)
+    job = await _resolve(admin, job_id, resolution)
+    return job if resolution.force else await _wait_for_attach(admin, job)
+
+
+async def _require_free(admin: AdminContext, job_id: str, upstream_id: str) -> None:
+    holder = await admin.stores.jobs.find_by_upstream_id(upstream_id)
+    if holder is not None and holder != job_id:
+        raise Conflict(f"{upstream_id} is, or was, the request of job {holder}.")
+
+
+async def _wait_for_attach(admin: AdminContext, requested: Job) -> Job:
+    """Return the job once RunComfy has confirmed the id. Raises `Conflict` if it did not."""
+    deadline = admin.clock.monotonic() + ATTACH_TIMEOUT
+    while admin.clock.monotonic() < deadline:
+        view = await admin.stores.jobs.load_view(requested.id)
+        if view is None:
+            raise NotFound(f"There is no job {requested.id}.")
+        job = view.record.job
+        if job.upstream_id == requested.attach_id:
+            return job
+        if job.attach_id != requested.attach_id:
+            raise Conflict(_refusal(view.timeline) or "The job was resolved otherwise meanwhile.")
+        await admin.clock.sleep(ATTACH_POLL_INTERVAL)
+    raise Conflict(
+        "No worker has had an answer of RunComfy's yet. The job continues with the id as soon as "
+        "RunComfy confirms it; `force` attaches it now."
+    )
+
+
+def _refusal(timeline: Sequence[TimelineEntry]) -> str | None:
+    if not timeline or timeline[-1].code != ATTACH_REFUSED:
+        return None
+    return f"{timeline[-1].detail} Check the id; `force` attaches it all the same."
+
+
+async def _resolve(admin: AdminContext, job_id: str, resolution: Resolution) -> Job:
     for _ in range(MAX_TRIES):
         record = await admin.stores.jobs.load(job_id) if is_valid_id(job_id) else None
         if record is None:
@@ -50,6 +135,8 @@ async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolut
                 return resolved.after
             case WriteResult.NOT_FOUND:
                 raise NotFound(f"There is no job {job_id}.")
+            case WriteResult.UPSTREAM_ID_TAKEN:
+                raise Conflict(f"{resolved.after.upstream_id} is, or was, another job's request.")
             case _:
                 continue
     raise Conflict("The job changed too often meanwhile; read it again.")
@@ -57,7 +144,14 @@ async def resolve_in_doubt(admin: AdminContext, job_id: str, resolution: Resolut
 
 async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionResult) -> Change:
     after = resolved.after
-    change = Change(before, after, resolved.entry, resolved.trigger, wake_worker=not after.is_final)
+    change = Change(
+        before,
+        after,
+        resolved.entry,
+        resolved.trigger,
+        wake_worker=not after.is_final,
+        if_upstream_id_free=after.upstream_id is not None,
+    )
     if not needs_endpoints(before, after):
         return change
     config = await admin.stores.webhook_configs.load_versioned(after.tenant)

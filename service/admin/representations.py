@@ -15,6 +15,7 @@ from core.model_changes import ModelChange
 from core.money import usd_or_none
 from core.operators import Operator, OperatorUsage
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from service.admin.in_doubt import InDoubtView
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
@@ -22,7 +23,6 @@ from service.tenants.settings import Difference
 from service.tenants.tenants import NewTenant, TenantDetails
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
-    from core.store.jobs import JobView
     from service.admin.audit import Verification
     from service.admin.model_pins import PinState
 
@@ -94,13 +94,16 @@ def difference_representation(difference: Difference) -> JsonObject:
     return {"field": difference.field, "from": difference.before, "to": difference.after}
 
 
-def in_doubt_representation(view: "JobView") -> JsonObject:
+def in_doubt_representation(in_doubt: InDoubtView) -> JsonObject:
     """Return a job in doubt. At `held_until` the tenant's policy applies."""
+    view = in_doubt.view
     job = view.record.job
     return {
         "request_id": job.id,
         "tenant": job.tenant,
         "model_id": job.model_id,
+        "prompt": in_doubt.prompt,
+        "attach_id": job.attach_id,
         "reference": job.reference,
         "sent_at": iso(job.sent_at),
         "doubt_since": iso(job.in_doubt_since),

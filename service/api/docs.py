@@ -4,9 +4,12 @@ The browser loads nothing from other hosts and runs no inline script: a content 
 forbids both. `GATEWAY_DOCS` switches all of it off.
 """
 
+from collections.abc import Callable, Mapping
+from enum import StrEnum
 from importlib.resources import files
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+import orjson
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -15,10 +18,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
 
 from core.errors import NotFound
+from service.api.openapi_3_0 import to_openapi_3_0
 from service.api.openapi_document import TITLE, openapi_document
 from service.context import app_context
 from service.http.json_response import json_bytes_response
 from service.http.strict_route import FastRoute
+from service.parsing.fields import enum_parser, parse_boolean, parse_query, parse_query_fields
 
 ASSETS: Final = "/docs/assets"
 _CONTENT_SECURITY_POLICY: Final = (
@@ -38,20 +43,40 @@ _PAGE: Final = """<!DOCTYPE html>
 <body>
 <div id="swagger-ui"></div>
 <script src="{assets}/swagger-ui-bundle.js"></script>
-<script src="docs/swagger.js" data-description="openapi.json"></script>
+<script src="docs/swagger.js" data-description="openapi.json?webhooks=true"></script>
 </body>
 </html>
 """
 
 
+class _Version(StrEnum):
+    """The versions of OpenAPI in which the description can be had."""
+
+    V3_1 = "3.1"
+    V3_0 = "3.0"
+
+
+class _Query(NamedTuple):
+    """The requested form of the description; `webhooks`: with OpenAPI's part of that name."""
+
+    version: _Version
+    webhooks: bool
+
+
+_QUERY_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
+    "version": enum_parser(_Version),
+    "webhooks": parse_boolean,
+}
+
+
 def add_docs_routes(app: FastAPI) -> None:
     """Add the routes; the description is made once, of the routes that `app` has by now."""
-    description = openapi_document(app.routes)
+    texts = _descriptions(app)
     script = files("service.api").joinpath("swagger.js").read_bytes()
 
     async def openapi(request: Request) -> Response:
         _require_docs(request.scope)
-        return json_bytes_response(description)
+        return json_bytes_response(texts[_parse_query(request)])
 
     async def start_script(request: Request) -> Response:
         _require_docs(request.scope)
@@ -85,6 +110,28 @@ class _Assets:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         _require_docs(scope)
         await self._files(scope, receive, send)
+
+
+def _descriptions(app: FastAPI) -> Mapping[_Query, bytes]:
+    """Return the description in each form that can be requested."""
+    whole = openapi_document(app.routes)
+    # Generators make calls of `webhooks`, or write files that do not compile.
+    plain = {name: part for name, part in whole.items() if name != "webhooks"}
+    older = orjson.dumps(to_openapi_3_0(plain))
+    return {
+        _Query(_Version.V3_1, webhooks=False): orjson.dumps(plain),
+        _Query(_Version.V3_1, webhooks=True): orjson.dumps(whole),
+        # OpenAPI 3.0 has no `webhooks`.
+        _Query(_Version.V3_0, webhooks=False): older,
+        _Query(_Version.V3_0, webhooks=True): older,
+    }
+
+
+def _parse_query(request: Request) -> _Query:
+    """Raises `MalformedRequest`."""
+    given = parse_query(request.scope["query_string"].decode("latin-1"))
+    parsed = parse_query_fields(given, _QUERY_PARSERS)
+    return _Query(parsed.get("version", _Version.V3_1), webhooks=parsed.get("webhooks", False))
 
 
 def _require_docs(scope: Scope) -> None:

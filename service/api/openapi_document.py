@@ -20,10 +20,10 @@ from core.jobs.timeline import TimelineKind
 from core.quotas import QuotaPolicy
 from core.tenants.cache_policy import CacheStatus
 from core.webhooks.endpoint import DisabledReason
-from service.api.batches.schemas import new_batch_components
-from service.api.webhooks.schemas import webhooks_section
+from service.api.batches.schemas import batch_submit_components
+from service.api.webhooks.schemas import payload_components, webhooks_section
 from service.context import DISTRIBUTION
-from service.http.openapi import Schema
+from service.http.openapi import Schema, ref
 
 TITLE: Final = "runcomfy-gateway"
 
@@ -50,8 +50,8 @@ _ENUMS: Final = (
 )
 
 
-def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
-    """The description of `routes` as JSON."""
+def openapi_document(routes: Sequence[BaseRoute]) -> dict[str, Any]:
+    """Return the description of `routes`, in OpenAPI 3.1."""
     document = get_openapi(
         title=TITLE, version=version(DISTRIBUTION), description=_API_DESCRIPTION, routes=routes
     )
@@ -71,13 +71,32 @@ def openapi_document(routes: Sequence[BaseRoute]) -> bytes:
     # Relative to the document's own URL: it works under any path of a proxy.
     document["servers"] = [{"url": "."}]
     document["security"] = [{_TENANT_SCHEME: []}]
-    return orjson.dumps(document)
+    return _without_private_names(document)
+
+
+def _without_private_names(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the schemas of private models without the underscore, which generators turn into X."""
+    schemas = document["components"]["schemas"]
+    text = orjson.dumps(document)
+    for name in schemas:
+        if name.startswith("_"):
+            text = text.replace(_reference_to(name), _reference_to(name.lstrip("_")))
+    renamed: dict[str, Any] = orjson.loads(text)
+    renamed["components"]["schemas"] = {
+        name.lstrip("_"): schema for name, schema in renamed["components"]["schemas"].items()
+    }
+    return renamed
+
+
+def _reference_to(name: str) -> bytes:
+    return orjson.dumps(ref(name)["$ref"])
 
 
 def _components() -> Mapping[str, Schema]:
     """Return the schemas that no route's models have."""
     enums = {kind.__name__: TypeAdapter(kind).json_schema() for kind in _ENUMS}
-    return {**enums, **new_batch_components(), **_load("components.json")}
+    own = {**batch_submit_components(), **payload_components()}
+    return {**enums, **own, **_load("components.json")}
 
 
 def _load(name: str) -> Mapping[str, Any]:
@@ -93,7 +112,8 @@ def _operations(document: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 def _add_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
     """Show the example of each body where the body is described: Swagger UI reads it there.
 
-    An example may be of a component (`Batch`), or of its use with one status (`Readiness 503`).
+    An example may be of a component (`Batch`), or of its use with one status (`Readiness 503`). A
+    list has the names of several.
     """
     bodies = {"": operation.get("requestBody", {}), **operation["responses"]}
     for status, body in bodies.items():
@@ -102,9 +122,11 @@ def _add_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> 
             # Of an optional body: the model's own defaults are what counts.
             schema.pop("default", None)
             name = schema.get("$ref", "").rpartition("/")[2]
-            for key in (f"{name} {status}", name):
-                if key in examples:
-                    content.setdefault("example", examples[key])
+            shown = examples.get(f"{name} {status}", examples.get(name))
+            if isinstance(shown, list):
+                content["examples"] = {one: {"value": examples[one]} for one in shown}
+            elif shown is not None:
+                content.setdefault("example", shown)
 
 
 def _remove_fastapi_errors(operation: dict[str, Any]) -> None:

@@ -53,6 +53,11 @@ class _WindowUsage(Document):
     models: Mapping[str, _ModelUsage]
 
 
+class _FileUsage(Document):
+    stored_bytes: _Quota = Field(description="Stored now; large inputs included.")
+    uploaded_bytes: _Quota = Field(description="Of this day (UTC).")
+
+
 class _DisabledEndpoint(Document):
     endpoint_id: str
     url: str
@@ -68,6 +73,7 @@ class Usage(Document):
     at: TimeText
     running: _Quota
     waiting: _Quota
+    files: _FileUsage
     requests_per_minute: int | None
     usd_per_request: float | None
     windows: list[_WindowUsage]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -81,8 +81,7 @@ def build_admission(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _CheckedInput:
+class _CheckedInput(NamedTuple):
     """What was found out about a valid input, whose value is needed no more."""
 
     model_id: str

@@ -2,7 +2,8 @@
 
 The parsers of a submit's query and of a batch item and the reference of the query are made from
 these rows. To add an option, add a row to `SUBMIT_OPTIONS`, a field of the same name to
-`SubmitOptions`, and a field to `NewItem` in `service.api.batches.schemas`; tests compare them.
+`SubmitOptions`, and a field to `BatchSubmitItem` in `service.api.batches.schemas`; tests compare
+them.
 
 Unknown names are rejected: a typo in `max_cost` must not cost money.
 """

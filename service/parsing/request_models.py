@@ -84,6 +84,11 @@ def without_null(schema: dict[str, Any]) -> None:
     schema.update(schema.pop("anyOf")[0])
 
 
+def without_default(schema: dict[str, Any]) -> None:
+    """Remove the default from a schema of several types: generators give it the wrong one."""
+    schema.pop("default", None)
+
+
 @dataclass(frozen=True, slots=True)
 class WholeNumber:
     """Annotation of an `int`: a whole JSON number within bounds. To JSON 5.0 is as whole as 5."""

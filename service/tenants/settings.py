@@ -29,6 +29,7 @@ from service.parsing.request_models import (
     Usd,
     WholeNumber,
     invalid_input,
+    without_default,
 )
 
 MAX_MODEL_PATTERNS: Final = 100
@@ -167,7 +168,9 @@ class TenantSettings(RequestModel):
         "limit of money is set and `unknown_price_counts` is 0.",
     )
     unknown_price_counts: Usd = Field(
-        0.0, description="Amount that counts for an unknown price, in USD."
+        0.0,
+        description="Amount that counts for an unknown price, in USD. Left out: 0.",
+        json_schema_extra=without_default,
     )
     cache: CacheMode | None = Field(
         None,

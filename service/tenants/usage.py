@@ -32,6 +32,12 @@ def usage_representation(
         "at": iso(now),
         "running": _quota_representation(usage.running, limits.running),
         "waiting": _quota_representation(usage.waiting, limits.waiting),
+        "files": {
+            "stored_bytes": _quota_representation(usage.files.stored_bytes, limits.storage_bytes),
+            "uploaded_bytes": _quota_representation(
+                usage.files.uploaded_bytes, limits.upload_bytes_per_day
+            ),
+        },
         "requests_per_minute": limits.requests_per_minute,
         "usd_per_request": usd_or_none(limits.usd_per_request),
         "windows": [_window_representation(window, limits) for window in usage.windows],

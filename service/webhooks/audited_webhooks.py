@@ -4,12 +4,12 @@ from core.webhooks.delivery import Delivery
 from core.webhooks.endpoint import Endpoint
 from core.webhooks.replay import Replay, ReplayRange
 from service.operator_context import AdminContext
-from service.webhooks.requests import EndpointChange, NewEndpoint, SecretRotation
+from service.webhooks.requests import EndpointChange, EndpointRequest, SecretRotation
 from service.webhooks.webhook_service import WebhookService
 
 
 async def add_endpoint(
-    admin: AdminContext, webhooks: WebhookService, tenant: str, new: NewEndpoint
+    admin: AdminContext, webhooks: WebhookService, tenant: str, new: EndpointRequest
 ) -> Endpoint:
     """Create an endpoint. Raises as `WebhookService.create_endpoint`."""
     endpoint = await webhooks.create_endpoint(tenant, new)

@@ -144,7 +144,7 @@ def _switched(endpoint: Endpoint, now: datetime, *, enabled: bool) -> Endpoint:
     return replace(endpoint, disabled_reason=DisabledReason.BY_OWNER, disabled_at=now)
 
 
-class NewEndpoint(EndpointChange):
+class EndpointRequest(EndpointChange):
     """An endpoint to create."""
 
     url: Text

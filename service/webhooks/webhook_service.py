@@ -39,7 +39,7 @@ from service.webhooks.requests import (
     DeliveryQuery,
     EndpointChange,
     EndpointPolicy,
-    NewEndpoint,
+    EndpointRequest,
     SecretRotation,
 )
 
@@ -107,7 +107,7 @@ class WebhookService:
             each.endpoint_id for each in found if each and each.state in OUTSTANDING_STATES
         )
 
-    async def create_endpoint(self, tenant: str, new: NewEndpoint) -> Endpoint:
+    async def create_endpoint(self, tenant: str, new: EndpointRequest) -> Endpoint:
         """A new endpoint; the first becomes the default. Raises `InvalidInput`, `Conflict`."""
         self.policy.check_url(new.url)
         now = self.clock.now()

@@ -1,6 +1,8 @@
 """The models: their public cards, prices and outputs.
 
-Kling's card is RunComfy's own; the others are invented, each for one special case.
+`catalogue.json`: Kling's card is RunComfy's own; the others are invented, each for a special case.
+`seen_models.json`: models of RunComfy with the fields that RunComfy published, and no others. Where
+no price is known the card has none, and nothing is charged.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,6 +15,10 @@ from simulator.runcomfy.job import Product
 from simulator.script_fields import Json
 
 MAX_LIMIT = 500
+_FILES = ("catalogue.json", "seen_models.json")
+# The same setting has other names in other models.
+_SOUND_FIELDS = ("generate_audio", "sound")
+_COUNT_FIELDS = ("num_images", "number_of_images")
 _SCHEMAS = ("input_schema", "output_schema")
 
 
@@ -40,17 +46,21 @@ class SimulatedModel:
 
     def price_of(self, payload: Json) -> int:
         """Return the price in micro-dollars, by seconds or outputs; Kling's is that of its page."""
-        muted = self._value(payload, "generate_audio") is False
+        muted = any(self._value(payload, name) is False for name in _SOUND_FIELDS)
         rate = self.tariff.rate
         if muted and self.tariff.muted_rate is not None:
             rate = self.tariff.muted_rate
-        units = "duration" if self.tariff.unit == "second" else "num_images"
-        return round(rate * (self._value(payload, units) or 1))
+        units = self._value(payload, "duration") if self.tariff.unit == "second" else None
+        return round(rate * (units or self._count(payload)))
 
     def product_of(self, payload: Json) -> Product:
         """Return the output of a request with this input."""
-        count = self._value(payload, "num_images") if self.output_kind == "image" else 1
-        return Product(kind=self.output_kind, count=count or 1)
+        count = self._count(payload) if self.output_kind == "image" else 1
+        return Product(kind=self.output_kind, count=count)
+
+    def _count(self, payload: Json) -> int:
+        counts = (self._value(payload, name) for name in _COUNT_FIELDS)
+        return next((count for count in counts if count), 1)
 
     def _value(self, payload: Json, name: str) -> int | None:
         default: int | None = self.card["input_schema"]["properties"].get(name, {}).get("default")
@@ -91,8 +101,9 @@ class SimulatedCatalogue:
 
 
 def load_catalogue(path: Path | None = None) -> SimulatedCatalogue:
-    """Read the file beside this module, or another in the same format."""
-    rows = orjson.loads((path or Path(__file__).with_name("catalogue.json")).read_bytes())
+    """Read the files beside this module, or another in the same format."""
+    paths = [path] if path else [Path(__file__).with_name(name) for name in _FILES]
+    rows = [row for one in paths for row in orjson.loads(one.read_bytes())]
     return SimulatedCatalogue({model.model_id: model for model in _models(rows)})
 
 

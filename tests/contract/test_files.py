@@ -60,6 +60,8 @@ async def test_equal_content_is_one_file_of_each_tenant(backend: StoreBackend) -
     assert others.file.id == "file_3"
     usage = await backend.files.read_usage("ada", backend.clock.now())
     assert (usage.stored_bytes, usage.uploaded_bytes) == (10, 20)
+    whole = await backend.tenants.read_usage("ada", Limits(), backend.clock.now())
+    assert whole.files == usage
 
 
 async def test_content_can_be_uploaded_again_after_its_file_was_removed(

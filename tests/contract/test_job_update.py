@@ -5,7 +5,8 @@ from collections import Counter
 from datetime import timedelta
 
 from core.clock import to_ms
-from core.jobs.job import JobState, Trigger
+from core.jobs.in_doubt import attach, resolve
+from core.jobs.job import JobRecord, JobState, Trigger
 from core.retention import RETENTION
 from core.store.jobs import Projection
 from core.transactions.job_update import Change, WriteResult
@@ -190,6 +191,52 @@ async def test_what_is_in_doubt_is_listed_the_longest_first(backend: StoreBacken
     everyone = await backend.jobs.list_in_doubt(10)
     assert [job.id for job in everyone] == ["req_b", "req_a", "req_c"]
     assert {job.state for job in everyone} == {JobState.IN_DOUBT}
+
+
+async def test_a_request_of_runcomfy_belongs_to_the_first_job_that_had_it(
+    backend: StoreBackend,
+) -> None:
+    first = await apply_triggers(backend, await admit_job(backend, "req_a"), Trigger.CLAIMED)
+    second = await apply_triggers(
+        backend, await admit_job(backend, "req_b"), Trigger.CLAIMED, Trigger.NO_ANSWER
+    )
+    now = backend.clock.now()
+    assert await backend.jobs.find_by_upstream_id("up-1") is None
+    running = first.accept("up-1", now, now)
+    assert await backend.jobs.store(Change(first, running)) is WriteResult.STORED
+    assert await backend.jobs.find_by_upstream_id("up-1") == "req_a"
+
+    taken = Change(second, second.accept("up-1", now, now), if_upstream_id_free=True)
+    assert await backend.jobs.store(taken) is WriteResult.UPSTREAM_ID_TAKEN
+    assert (await backend.jobs.load("req_b")) == JobRecord(second)
+    free = Change(second, second.accept("up-2", now, now), if_upstream_id_free=True)
+    assert await backend.jobs.store(free) is WriteResult.STORED
+
+    noted = running.evolve(now)
+    further = Change(running, noted, second_upstream_id="up-3")
+    assert await backend.jobs.store(further) is WriteResult.STORED
+    assert await backend.jobs.find_by_upstream_id("up-3") == "req_a"
+    # RunComfy's own answer is kept in any case.
+    again = Change(noted, noted.evolve(now, upstream_id="up-2"))
+    assert await backend.jobs.store(again) is WriteResult.STORED
+    assert await backend.jobs.find_by_upstream_id("up-2") == "req_b"
+
+
+async def test_an_attached_id_is_taken_off_again(backend: StoreBackend) -> None:
+    doubt = await apply_triggers(
+        backend, await admit_job(backend), Trigger.CLAIMED, Trigger.NO_ANSWER
+    )
+    now = backend.clock.now()
+    running = attach(doubt, "up-1", now)
+    await backend.jobs.store(Change(doubt, running, if_upstream_id_free=True))
+    missed = running.evolve(now, upstream_error="not_found")
+    await backend.jobs.store(Change(running, missed))
+    undone = resolve(missed, "undo", "ops", now)
+    await backend.jobs.store(Change(missed, undone.after, undone.entry, undone.trigger))
+    assert [job.id for job in await backend.jobs.list_in_doubt(9)] == [doubt.id]
+    again = attach(undone.after, "up-1", now)
+    stored = await backend.jobs.store(Change(undone.after, again, if_upstream_id_free=True))
+    assert stored is WriteResult.STORED
 
 
 async def test_a_resolved_job_is_no_longer_listed_in_doubt(backend: StoreBackend) -> None:

@@ -78,7 +78,7 @@ def test_every_container_tells_how_it_is_but_the_one_that_may_end(
 
 def test_ours_stop_later_than_their_processes_finish(simulated_compose: ComposeFile) -> None:
     for name in ("service", "worker"):
-        assert simulated_compose.services[name]["stop_grace_period"] == "20s"
+        assert simulated_compose.services[name]["stop_grace_period"] == "45s"
 
 
 def test_images_of_others_are_named_by_their_digest(simulated_compose: ComposeFile) -> None:

@@ -275,6 +275,10 @@ class ProcessJobs:
             lambda: self.stores.jobs.find_cheapest_waiting(waiting_for)
         )
 
+    async def find_by_upstream_id(self, upstream_id: str) -> str | None:
+        """See `JobStore.find_by_upstream_id`."""
+        return await self.connection.call(lambda: self.stores.jobs.find_by_upstream_id(upstream_id))
+
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """See `JobStore.list_in_doubt`."""
         return await self.connection.call(lambda: self.stores.jobs.list_in_doubt(limit))

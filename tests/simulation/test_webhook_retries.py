@@ -23,7 +23,7 @@ from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
-from service.webhooks.requests import EndpointChange, NewEndpoint
+from service.webhooks.requests import EndpointChange, EndpointRequest
 from service.webhooks.webhook_service import WebhookService
 from tests.support.app import webhook_service_over
 from tests.support.clock import FakeClock
@@ -86,7 +86,7 @@ class DeliverySimulation:
         config = webhook_config(endpoints[0], SECRET)
         assert await self.stores.tenants.create(made, key, config)
         for url in endpoints[1:]:
-            await self.mailroom.create_endpoint(made.name, NewEndpoint(url=url))
+            await self.mailroom.create_endpoint(made.name, EndpointRequest(url=url))
 
     async def end_job(self, number: int = 1) -> Job:
         """End a job now, with a delivery to each endpoint."""

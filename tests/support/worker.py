@@ -64,6 +64,7 @@ class StubJobStore:
     has_input: bool = True
     input: bytes = BODY
     successors: dict[str, Job] = field(default_factory=dict)
+    taken_upstream_ids: set[str] = field(default_factory=set)
 
     def add(self, job: Job) -> Job:
         self.records[job.id] = JobRecord(job)
@@ -116,6 +117,8 @@ class StubJobStore:
             return WriteResult.NOT_FOUND
         if record.job.version != change.before.version:
             return WriteResult.CONFLICT
+        if change.if_upstream_id_free and change.taken_upstream_id in self.taken_upstream_ids:
+            return WriteResult.UPSTREAM_ID_TAKEN
         output = change.output or record.output
         self.records[change.after.id] = JobRecord(change.after, record.polls, output)
         self.due[change.after.id] = change.after.next_run_at

@@ -19,7 +19,7 @@ from core.jobs.job import CancelOutcome, FollowUp, Job, JobState
 from core.observability.events import JobPolled, OperationalWarning
 from core.store.stores import Stores
 from core.transactions.job_update import Change, WriteResult
-from worker.jobs.decisions import after_end, fetch_result, follow_leader, poll, step_failure
+from worker.jobs.decisions import after_end, attach, fetch_result, follow_leader, poll, step_failure
 from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.submission import JobSubmitter
@@ -49,6 +49,7 @@ class JobProcessor:
     ) -> None:
         """Steps before RunComfy has the job are `submitter`'s, which bounds the paid calls."""
         self._jobs = stores.jobs
+        self._submitter = submitter
         self._tenants = stores.tenants
         self._upstream = upstream
         self._writer = writer
@@ -57,7 +58,7 @@ class JobProcessor:
         self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
             JobState.QUEUED: submitter.submit,
             JobState.SUBMITTING: submitter.declare_lost,
-            JobState.IN_DOUBT: submitter.expire_doubt_hold,
+            JobState.IN_DOUBT: self._resolve_doubt,
             JobState.RUNNING: self._poll,
             JobState.CANCELLING: self._cancel,
             JobState.COLLECTING: self._fetch_result,
@@ -104,6 +105,22 @@ class JobProcessor:
         if job.state is JobState.COLLECTING:
             return job.upstream_error is None
         return job.next_run_at is not None and job.next_run_at <= self._clock.now()
+
+    async def _resolve_doubt(self, job: Job) -> Job | None:
+        """Ask RunComfy for the id that an operator named; else the hold has ended."""
+        upstream_id = job.attach_id
+        if upstream_id is None:
+            return await self._submitter.expire_doubt_hold(job)
+        answer = await self._upstream.get_status(upstream_id)
+        now = self._clock.now()
+        decision = attach.decide_attach(job, upstream_id, answer, now, self._context)
+        if isinstance(decision, Reschedule):
+            return await self._writer.apply(decision)
+        result = await self._writer.write(decision)
+        if result is WriteResult.UPSTREAM_ID_TAKEN:
+            reason = f"{upstream_id} is, or was, another job's."
+            await self._writer.write(attach.refuse_attach(job, reason, now, self._context))
+        return decision.after if result is WriteResult.STORED else None
 
     async def _poll(self, job: Job) -> Job | None:
         now = self._clock.now()

@@ -1,14 +1,35 @@
 """Warns when Redis is configured so that it can lose accepted jobs."""
 
+from collections.abc import Callable
+
 from core.observability.events import Emit, OperationalWarning
 from core.store.interfaces import HeartbeatRepository
 from core.store.worker_heartbeats import Durability
 
 
-async def warn_if_not_durable(heartbeats: HeartbeatRepository, emit: Emit) -> None:
-    """Emit a warning for each Redis setting with which accepted jobs (202) can be lost."""
-    for issue in durability_issues(await heartbeats.load_durability()):
-        emit(OperationalWarning(code="redis_not_durable", detail=issue))
+class DurabilityCheck:
+    """Warns of each Redis setting with which accepted jobs (202) can be lost.
+
+    Another server, with other settings, may answer after each reconnect.
+    """
+
+    def __init__(
+        self, heartbeats: HeartbeatRepository, connections: Callable[[], int], emit: Emit
+    ) -> None:
+        """`connections` returns how many connections were opened so far."""
+        self._heartbeats = heartbeats
+        self._connections = connections
+        self._emit = emit
+        self._checked = 0
+
+    async def run_once(self) -> None:
+        """Check a connection that was not checked yet. Raises `StoreUnavailable`."""
+        if self._checked and self._checked == self._connections():
+            return
+        found = durability_issues(await self._heartbeats.load_durability())
+        self._checked = self._connections()
+        for issue in found:
+            self._emit(OperationalWarning(code="redis_not_durable", detail=issue))
 
 
 def durability_issues(durability: Durability) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from worker.ports import SUBMIT_DEADLINE
+
 MiB: Final = 1024 * 1024
 # A read that outlives the job's lease of 15 s would be made by two workers concurrently.
 MAX_READ_DEADLINE: Final = timedelta(seconds=15)
@@ -51,8 +53,7 @@ class UpstreamLimits:
     connect_timeout: timedelta = timedelta(seconds=5)
     read_timeout: timedelta = timedelta(seconds=10)
     read_deadline: timedelta = timedelta(seconds=12)
-    submit_read_timeout: timedelta = timedelta(seconds=25)
-    submit_deadline: timedelta = timedelta(seconds=30)
+    submit_deadline: timedelta = SUBMIT_DEADLINE
     max_response_bytes: int = 1 * MiB
     max_result_bytes: int = 8 * MiB
     max_catalogue_bytes: int = 64 * MiB

@@ -1,6 +1,5 @@
 """One HTTP request and its answer, as values, bounded in time and size."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any, Final
 import httpx
 
 from worker.retry_after import parse_retry_after
+from worker.upstream.deadline import patient_deadline
 from worker.upstream.error_classification import ResponseTooLarge, TunnelFailed
 
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
@@ -90,7 +90,7 @@ async def send_request(
     response: httpx.Response | None = None
     broke: Exception | None = None
     try:
-        async with asyncio.timeout(request.deadline.total_seconds()):
+        async with patient_deadline(request.deadline):
             response = await client.send(
                 _build_request(client, request, trace), stream=True, follow_redirects=False
             )

@@ -37,7 +37,6 @@ async def open_post_client(
     limits: UpstreamLimits, route: EgressRoute
 ) -> AsyncIterator[httpx.AsyncClient]:
     """Yield the client for POST: no keep-alive, retries, redirects or cookies."""
-    span = limits.submit_read_timeout.total_seconds()
     connect = limits.connect_timeout.total_seconds()
     proxy = route.proxy
     async with httpx.AsyncClient(
@@ -46,7 +45,8 @@ async def open_post_client(
         limits=httpx.Limits(
             max_connections=limits.max_submit_connections, max_keepalive_connections=0
         ),
-        timeout=httpx.Timeout(span, connect=connect, pool=connect),
+        # The request's deadline ends reads: see `worker.upstream.deadline`.
+        timeout=httpx.Timeout(None, connect=connect, pool=connect),
         cookies=_empty_cookie_jar(),
         trust_env=False,
         follow_redirects=False,

@@ -119,6 +119,14 @@ INFRASTRUCTURE = Dashboard(
             runbook="store-went-back",
         ),
         Panel(
+            "Clock skew",
+            "How far each host's clock is ahead of Redis's; leases and deadlines follow Redis's.",
+            (PromQuery("gateway_clock_skew_seconds", "{{instance}}"),),
+            PanelUnit.SECONDS,
+            thresholds=(2,),
+            runbook="clock-skew",
+        ),
+        Panel(
             "Journal latency",
             "p99 of calls of the journal, by operation.",
             (

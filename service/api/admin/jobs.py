@@ -76,7 +76,11 @@ async def resolve_in_doubt(
 ) -> Response:
     """Resolve a submit in doubt.
 
-    `attach`: RunComfy has it under the id that you give, and the job continues from there.
+    `attach`: RunComfy has it under the id that you give. A worker reads its status there; if
+    RunComfy knows the id, the job continues from there, else the answer is 409 and the job stays in
+    doubt.
+    `force` attaches the id all the same, but never one that another job has or had. `undo` takes
+    an attached id off again while RunComfy does not know it.
     `lost`: the job fails, `billed: unknown`. `resend`: exactly one more submit may be sent, though
     the first may have been charged.
     """

@@ -5,7 +5,7 @@ from typing import Any
 from service.admin import operators
 from service.admin.representations import new_operator_representation, operator_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
-from service.api.admin.schemas import NewOperator, OperatorRequest, Operators
+from service.api.admin.schemas import CreatedOperator, OperatorRequest, Operators
 from service.http.dependencies import Admin
 from service.http.openapi import Tag
 
@@ -20,7 +20,9 @@ async def list_operators(admin: Admin) -> JsonObject:
     return {"operators": [operator_representation(use) for use in found]}
 
 
-@router.post("/operators", response_model=NewOperator, status_code=201, responses=WRITE_PROBLEMS)
+@router.post(
+    "/operators", response_model=CreatedOperator, status_code=201, responses=WRITE_PROBLEMS
+)
 async def create_operator(admin: Admin, request: OperatorRequest) -> JsonObject:
     """Create an operator.
 

@@ -75,7 +75,7 @@ class TenantRequest(TenantSettings):
     tenant: TenantName
 
 
-class NewTenant(Tenant):
+class CreatedTenant(Tenant):
     """A tenant with its first key and webhook secret, which are shown once."""
 
     key: str
@@ -131,7 +131,7 @@ class KeyRequest(KeySettings):
     expires_at: Instant | None = None
 
 
-class NewKey(Key):
+class CreatedKey(Key):
     """A key with its text, which is shown once."""
 
     key: str
@@ -217,6 +217,13 @@ class InDoubt(Document):
     request_id: str
     tenant: str
     model_id: str
+    prompt: str | None = Field(
+        description="The first 80 characters of the prompt; null where inputs are not kept: "
+        "`fingerprint` is their digest."
+    )
+    attach_id: str | None = Field(
+        description="RunComfy's id that an operator named and RunComfy has not confirmed yet."
+    )
     reference: str | None
     sent_at: TimeText | None
     doubt_since: TimeText | None
@@ -243,26 +250,33 @@ class ResolutionRequest(RequestModel):
         json_schema_extra={
             "if": {"properties": {"resolution": {"const": "attach"}}},
             "then": {"required": ["upstream_request_id"]},
-            "else": {"properties": {"upstream_request_id": False}},
+            "else": {"properties": {"upstream_request_id": False, "force": {"const": False}}},
         }
     )
 
-    resolution: Literal["attach", "lost", "resend"]
+    resolution: Literal["attach", "lost", "resend", "undo"]
     upstream_request_id: (
         Annotated[str, Field(strict=True, pattern=f"^{UPSTREAM_ID_PATTERN}$")] | None
     ) = optional("RunComfy's id; only with `attach`, which needs it.")
 
+    force: Annotated[bool, Field(strict=True)] = Field(
+        default=False,
+        description="Only with `attach`: attach the id although RunComfy does not know it.",
+    )
+
     @model_validator(mode="after")
     def _attach_has_an_id(self) -> Self:
+        if self.force and self.resolution != "attach":
+            raise InvalidField("must have force with attach only")
         if (self.resolution == "attach") is not (self.upstream_request_id is not None):
             raise InvalidField("must have upstream_request_id with attach, and only with it")
         return self
 
     def decision(self) -> Resolution:
         """Return the decision as the use case takes it."""
-        if self.upstream_request_id is not None:
-            return Attach(self.upstream_request_id)
-        return "lost" if self.resolution == "lost" else "resend"
+        if self.resolution == "attach":
+            return Attach(self.upstream_request_id or "", force=self.force)
+        return self.resolution
 
 
 class ChangesQuery(RequestModel):
@@ -338,7 +352,7 @@ class Operators(Document):
     operators: list[_Operator]
 
 
-class NewOperator(_Operator):
+class CreatedOperator(_Operator):
     """An operator with the token, which is shown once."""
 
     token: str

@@ -10,10 +10,10 @@ from service.admin import representations
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import (
     ApplyQuery,
+    CreatedKey,
+    CreatedTenant,
     KeyRequest,
     Keys,
-    NewKey,
-    NewTenant,
     Plan,
     SecretRequest,
     Tenant,
@@ -46,7 +46,7 @@ async def list_tenants(admin: Admin) -> Response:
     return json_response({"tenants": list(map(representations.tenant_representation, found))})
 
 
-@router.post("/tenants", response_model=NewTenant, status_code=201, responses=WRITE_PROBLEMS)
+@router.post("/tenants", response_model=CreatedTenant, status_code=201, responses=WRITE_PROBLEMS)
 async def create_tenant(admin: Admin, request: TenantRequest) -> Response:
     """Create a tenant with its first key.
 
@@ -116,7 +116,7 @@ async def list_keys(admin: Admin, tenant: str) -> JsonObject:
 
 
 @router.post(
-    "/tenants/{tenant}/keys", response_model=NewKey, status_code=201, responses=WRITE_PROBLEMS
+    "/tenants/{tenant}/keys", response_model=CreatedKey, status_code=201, responses=WRITE_PROBLEMS
 )
 async def create_key(admin: Admin, tenant: str, request: KeyRequest = _NO_KEY) -> JsonObject:
     """Create another key for a tenant."""

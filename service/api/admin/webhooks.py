@@ -20,7 +20,7 @@ from service.webhooks.representations import (
 from service.webhooks.requests import (
     DeliveryQuery,
     EndpointChange,
-    NewEndpoint,
+    EndpointRequest,
     ReplayRequest,
     TestEventRequest,
 )
@@ -51,7 +51,7 @@ async def list_endpoints(context: Context, tenant: Tenant) -> JsonObject:
     f"{_ROOT}/endpoints", response_model=Endpoint, status_code=201, responses=WRITE_PROBLEMS
 )
 async def create_endpoint(
-    admin: Admin, context: Context, tenant: Tenant, new: NewEndpoint
+    admin: Admin, context: Context, tenant: Tenant, new: EndpointRequest
 ) -> JsonObject:
     """Create an endpoint for a tenant."""
     made = await audited_webhooks.add_endpoint(admin, context.webhooks, tenant, new)

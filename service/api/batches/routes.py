@@ -22,7 +22,7 @@ from service.api.batches.representations import (
     batch_to_json,
 )
 from service.api.batches.schemas import (
-    NEW_BATCH_BODY,
+    BATCH_SUBMIT_BODY,
     BatchListQuery,
     ItemQuery,
 )
@@ -75,7 +75,7 @@ fast_router = api_router(
             headers=RATELIMIT_HEADERS,
         ),
     },
-    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": NEW_BATCH_BODY},
+    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": BATCH_SUBMIT_BODY},
 )
 async def submit_batch(request: Request) -> Response:
     """Submit many requests in one call.

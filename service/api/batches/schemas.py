@@ -15,10 +15,10 @@ from service.parsing.request_models import (
 )
 
 MAX_PAGE_SIZE: Final = 100
-NEW_BATCH_BODY: Final = json_content("The submits.", "NewBatch", required=True)
+BATCH_SUBMIT_BODY: Final = json_content("The submits.", "BatchSubmit", required=True)
 
 
-def new_batch_components() -> Mapping[str, Schema]:
+def batch_submit_components() -> Mapping[str, Schema]:
     """Return the schemas of a batch's body. An item has the options of a submit as fields."""
     options = {name: option for name, option in SUBMIT_OPTIONS.items() if option.for_items}
     item = {name: {**one.schema, "description": one.description} for name, one in options.items()}
@@ -29,7 +29,7 @@ def new_batch_components() -> Mapping[str, Schema]:
             "type": "array",
             "minItems": 1,
             "maxItems": MAX_BATCH_ITEMS,
-            "items": ref("NewItem"),
+            "items": ref("BatchSubmitItem"),
         },
         "admit": {
             "type": "string",
@@ -39,10 +39,10 @@ def new_batch_components() -> Mapping[str, Schema]:
         "reference": item["reference"],
         "webhook": item["webhook"] | {"description": "Receives `batch.completed` only."},
     }
-    own = {"model_id": {"type": "string"}, "input": {"type": "object"}}
+    own = {"model_id": {"type": "string"}, "input": ref("ModelInput")}
     return {
-        "NewBatch": _closed_object(batch, ("items",)),
-        "NewItem": _closed_object({**own, **item}, tuple(own)),
+        "BatchSubmit": _closed_object(batch, ("items",)),
+        "BatchSubmitItem": _closed_object({**own, **item}, tuple(own)),
     }
 
 

@@ -45,11 +45,13 @@ PREFER_WAIT: Final = parameter(
 
 IDEMPOTENCY_KEY: Final = parameter(
     "Idempotency-Key",
-    "Your id of this submit (draft-ietf-httpapi-idempotency-key-header). The same key with the "
-    "same model and input returns the same request and `Idempotency-Replayed: true`; with another "
-    "input it is 422. A string in quotes, or plain without commas; at most 255 characters. Kept "
-    "as long as the result. Rejected submits do not consume the key.",
-    {"type": "string", "example": '"8e03978e-40d5-43dd-bc93-6894a57f9324"'},
+    "Your id of this submit (draft-ietf-httpapi-idempotency-key-header), a new one for each, such "
+    'as the UUID `"8e03978e-40d5-43dd-bc93-6894a57f9324"`. The same key with the same model and '
+    "input returns the same request and `Idempotency-Replayed: true`; with another input it is "
+    "422. A string in quotes, or plain without commas; at most 255 characters. Kept as long as the "
+    "result. Rejected submits do not consume the key.",
+    # No `example`: API consoles would fill it in, and the second try would be a repetition.
+    {"type": "string"},
     "header",
 )
 

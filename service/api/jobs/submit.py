@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -60,7 +61,7 @@ router = api_router(
     status_code=202,
     responses={
         202: json_content(
-            "Accepted: the gateway has the job.", "Status", headers=RATELIMIT_HEADERS
+            "Accepted: the gateway has the job.", "SubmitAnswer", headers=RATELIMIT_HEADERS
         ),
         200: json_content(
             "The request has ended: within `Prefer: wait`, or before (cache hit, replay). Or the "
@@ -117,6 +118,8 @@ async def _admit_and_wait(
     if wait is None or subscription is None:
         admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
+    # A proxy in front counts its time-out from here too: a slow admission is part of the wait.
+    until = context.clock.monotonic() + wait
     with subscription:
         admitted, record = await _admit(context, current, admission)
         del admission  # as in `submit`
@@ -124,7 +127,8 @@ async def _admit_and_wait(
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
             read = partial(context.stores.jobs.read, credential, record.job.id, Projection.RESULT)
-            view = await wait_until_ended(request, subscription, read, wait)
+            rest = max(until - context.clock.monotonic(), timedelta())
+            view = await wait_until_ended(request, subscription, read, rest)
             record = view.record if view else record
         return _response(request, context, record, headers)
 

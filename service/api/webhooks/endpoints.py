@@ -17,7 +17,7 @@ from service.webhooks.representations import (
     endpoints_representation,
     secret_representation,
 )
-from service.webhooks.requests import EndpointChange, NewEndpoint, SecretRotation
+from service.webhooks.requests import EndpointChange, EndpointRequest, SecretRotation
 
 JsonObject = dict[str, Any]
 _ROOT: Final = "/v1/webhooks/endpoints"
@@ -38,7 +38,7 @@ async def list_endpoints(tenant: Reader, context: Context) -> JsonObject:
 
 @router.post(_ROOT, response_model=Endpoint, status_code=201, responses=_WRITE_PROBLEMS)
 async def create_endpoint(
-    manager: Manager, context: Context, response: Response, new: NewEndpoint
+    manager: Manager, context: Context, response: Response, new: EndpointRequest
 ) -> JsonObject:
     """Create an endpoint.
 

@@ -13,7 +13,7 @@ from core.webhooks.endpoint import (
     PayloadStyle,
 )
 from core.webhooks.secrets import SecretKind
-from service.http.openapi import parameter, ref
+from service.http.openapi import Schema, parameter, ref
 from service.parsing.request_models import Document, TimeText, optional
 
 
@@ -130,6 +130,45 @@ _HEADERS: Final = [
 ]
 
 
+WEBHOOK_PAYLOAD: Final = "WebhookPayload"
+"""The schema of any body that a receiver gets."""
+
+
+def payload_components() -> Mapping[str, Schema]:
+    """Return the schema of each event's body, and of any of them.
+
+    They are components, so that generated clients have their types.
+    """
+    payloads = {_payload_name(event): _payload_schema(event) for event in WebhookEventType}
+    mapping = {event.value: ref(_payload_name(event))["$ref"] for event in WebhookEventType}
+    union = {
+        "description": "The body of a webhook: one of the events.",
+        "oneOf": [ref(name) for name in payloads],
+        "discriminator": {"propertyName": "type", "mapping": mapping},
+    }
+    return {**payloads, WEBHOOK_PAYLOAD: union}
+
+
+def _payload_name(event: WebhookEventType) -> str:
+    words = event.value.replace(".", "_").split("_")
+    return "".join(word.capitalize() for word in words) + "Payload"
+
+
+def _payload_schema(event: WebhookEventType) -> Schema:
+    component = _DATA_COMPONENTS[event]
+    is_job = component in {"EndEvent", "StatusEvent"}
+    return {
+        "type": "object",
+        "description": _EVENT_SUMMARIES[event],
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "const": event.value},
+            "timestamp": {"type": "string", "format": "date-time"},
+            "data": {"anyOf": [ref(component), ref("ThinEvent")]} if is_job else ref(component),
+        },
+    }
+
+
 def webhooks_section(examples: Mapping[str, Any]) -> Mapping[str, Any]:
     """OpenAPI's `webhooks`: every event that a receiver may be sent, with its schema.
 
@@ -139,22 +178,13 @@ def webhooks_section(examples: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _operation(event: WebhookEventType, examples: Mapping[str, Any]) -> Mapping[str, Any]:
-    component = _DATA_COMPONENTS[event]
-    is_job = component in {"EndEvent", "StatusEvent"}
-    data = {"anyOf": [ref(component), ref("ThinEvent")]} if is_job else ref(component)
-    schema = {
-        "type": "object",
-        "required": ["type", "timestamp", "data"],
-        "properties": {
-            "type": {"const": event.value},
-            "timestamp": {"type": "string", "format": "date-time"},
-            "data": data,
+    content = {
+        "schema": ref(_payload_name(event)),
+        "example": {
+            "type": event.value,
+            "timestamp": "2025-11-22T15:00:02.480000Z",
+            "data": examples[_DATA_COMPONENTS[event]],
         },
-    }
-    example = {
-        "type": event.value,
-        "timestamp": "2025-11-22T15:00:02.480000Z",
-        "data": examples[component],
     }
     return {
         "summary": _EVENT_SUMMARIES[event],
@@ -165,10 +195,7 @@ def _operation(event: WebhookEventType, examples: Mapping[str, Any]) -> Mapping[
             parameter(name, about, {"type": "string"}, "header") | {"required": True}
             for name, about in _HEADERS
         ],
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": {"schema": schema, "example": example}},
-        },
+        "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {
             "2XX": {"description": "Delivered. Any other status except 410 is retried."},
             "410": {"description": "Gone: the endpoint is disabled."},

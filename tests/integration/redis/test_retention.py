@@ -59,6 +59,8 @@ from tests.support.store_steps import (
 from worker.jobs.decisions.after_end import finish_notification
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 
+NO_END: Final = -1
+"""Redis's PTTL of a key without an end; -2: it has ended meanwhile."""
 RUNNING: Final = (Trigger.CLAIMED, Trigger.ACCEPTED)
 DONE: Final = (*RUNNING, Trigger.FINISHED, Trigger.COLLECTED)
 JOB_ENDINGS: Final = (
@@ -350,7 +352,7 @@ async def test_every_key_of_a_deleted_tenant_has_an_end(harness: RetentionHarnes
     endless = {
         name: await contents_of(harness.wire, name)
         for name in await every_key(harness.wire)
-        if await harness.wire.execute("PTTL", name) < 0
+        if await harness.wire.execute("PTTL", name) == NO_END
     }
     # What has no end is the gateway's, or the other tenant's; jobs that are open end by themselves.
     assert {OWNERS[pattern_of(name)] for name in endless if "ada" in name} == set()

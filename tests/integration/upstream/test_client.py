@@ -8,6 +8,8 @@ import asyncio
 import contextlib
 import socket
 import struct
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -33,6 +35,7 @@ from worker.ports import (
 from worker.tls import create_tls_context
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
+from worker.upstream.deadline import LATE
 from worker.upstream.error_classification import UnsafeMethod
 from worker.upstream.http_client import open_http_client
 from worker.upstream.http_request import HttpRequest
@@ -44,8 +47,7 @@ BRIEF: Final = UpstreamLimits(
     connect_timeout=timedelta(seconds=0.3),
     read_timeout=timedelta(seconds=0.3),
     read_deadline=timedelta(seconds=0.6),
-    submit_read_timeout=timedelta(seconds=0.3),
-    submit_deadline=timedelta(seconds=0.6),
+    submit_deadline=timedelta(seconds=2),
     max_response_bytes=1000,
 )
 
@@ -86,6 +88,17 @@ async def _request(reader: asyncio.StreamReader) -> bytes:
         if line.startswith(b"content-length:"):
             length = int(line.partition(b":")[2])
     return head + await reader.readexactly(length)
+
+
+FROZEN: Final = BRIEF.submit_deadline + LATE + timedelta(seconds=0.5)
+
+
+def _answer_once(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        time.sleep(BRIEF.submit_deadline.total_seconds())
+        connection.sendall(TAKEN)
 
 
 @contextlib.asynccontextmanager
@@ -166,14 +179,14 @@ TAKEN: Final = _http(b'{"request_id": "r-1"}')
 AFTER_IT_ARRIVED: Final[dict[str, tuple[Behaviour, str, int | None]]] = {
     "closes": (_close, "protocol_error", None),
     "resets": (_reset, "reset", None),
-    "hangs": (_hang, "read_timeout", None),
+    "hangs": (_hang, "deadline", None),
     "half a head": (
         _answer_with(b"HTTP/1.1 200 OK\r\nCont", then_close=True),
         "protocol_error",
         None,
     ),
     "half a body": (_answer_with(HALF_A_BODY, then_close=True), "protocol_error", 200),
-    "half a body, then silence": (_answer_with(HALF_A_BODY), "read_timeout", 200),
+    "half a body, then silence": (_answer_with(HALF_A_BODY), "deadline", 200),
     "drips": (_answer_slowly, "deadline", 200),
     "garbage": (
         _answer_with(b"\x00\xff\x00 garbage\r\n\r\n", then_close=True),
@@ -279,6 +292,21 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
         assert isinstance(await client.get_status("r-1"), Unreachable)
 
         assert len(upstream.requests) == 2
+
+
+async def test_an_answer_that_arrived_while_the_process_was_frozen_is_read() -> None:
+    """The deadline had passed long before, and its timer comes before the socket is read."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        answering = threading.Thread(target=_answer_once, args=(server,))
+        answering.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        async with _client(url) as client:
+            submitting = asyncio.create_task(client.submit("m", b"{}"))
+            await asyncio.sleep(0.2)
+            # As SIGSTOP does: nothing runs, and the answer arrives meanwhile.
+            time.sleep(FROZEN.total_seconds())  # noqa: ASYNC251 - to block is the point
+            assert await submitting == Accepted("r-1")
+        answering.join()
 
 
 READ_FAILURES: Final[dict[str, tuple[Behaviour, str]]] = {

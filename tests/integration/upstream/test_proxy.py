@@ -25,7 +25,6 @@ LIMITS = UpstreamLimits(
     connect_timeout=timedelta(seconds=1),
     read_timeout=timedelta(seconds=1),
     read_deadline=timedelta(seconds=2),
-    submit_read_timeout=timedelta(seconds=1),
     submit_deadline=timedelta(seconds=2),
 )
 TAKEN = b'HTTP/1.1 200 OK\r\ncontent-length: 21\r\n\r\n{"request_id": "r-1"}'

@@ -147,6 +147,10 @@ class MemoryJobStore:
             idempotency=next(keys, None),
         )
 
+    async def find_by_upstream_id(self, upstream_id: str) -> str | None:
+        """See `JobStore.find_by_upstream_id`."""
+        return self._memory.upstream_ids.get(upstream_id)
+
     async def store(self, change: Change) -> WriteResult:
         """See `JobStore.store`."""
         memory, before, after = self._memory, change.before, change.after
@@ -165,6 +169,12 @@ class MemoryJobStore:
             return WriteResult.HAS_FOLLOWERS
         if change.successor is not None and not is_current(memory, change.successor.before):
             return WriteResult.SUCCESSOR_CONFLICT
+        taken = change.taken_upstream_id
+        if (
+            change.if_upstream_id_free
+            and memory.upstream_ids.get(taken or "", after.id) != after.id
+        ):
+            return WriteResult.UPSTREAM_ID_TAKEN
         if webhook_config_changed(memory, change):
             return WriteResult.WEBHOOK_CONFIG_CHANGED
         claimed = before.state is JobState.QUEUED and after.state is JobState.SUBMITTING
@@ -176,6 +186,8 @@ class MemoryJobStore:
         if after.state is JobState.SUBMITTING and before.state is not after.state:
             memory.count_claim(after)
         row.output = change.output or row.output
+        if change.taken_upstream_id is not None:
+            memory.upstream_ids.setdefault(change.taken_upstream_id, after.id)
         move_state_count(memory, before, after)
         if before.state is not after.state:
             forget_input(memory, row, after)
@@ -207,6 +219,8 @@ class MemoryJobStore:
         )
         memory.timelines[job.id] = [TIMELINE_ENTRY_CODEC.encode(restoration.entry)]
         memory.states[job.state] += 1
+        if job.upstream_id is not None:
+            memory.upstream_ids.setdefault(job.upstream_id, job.id)
         if job.state is JobState.IN_DOUBT:
             memory.in_doubt[job.id] = memory.now
         memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)

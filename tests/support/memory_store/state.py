@@ -15,7 +15,7 @@ from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
-from core.files import StoredFile
+from core.files import FileUsage, StoredFile
 from core.jobs.job import Job
 from core.jobs.refusal_costs import RefusalCosts
 from core.model_changes import ModelChange
@@ -26,7 +26,7 @@ from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
 from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
-from core.tenants.limits import Limits, UsageWindow
+from core.tenants.limits import Limits, UsageWindow, usage_windows_at
 from core.webhooks.circuit_breaker import EndpointCircuit
 from tests.support.memory_store.coalescing import CoalescingState
 from tests.support.memory_store.fair_queue import FairQueue
@@ -183,6 +183,7 @@ class MemoryState:
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     position: StorePosition | None = None
     account: str = ""
+    upstream_ids: dict[str, str] = field(default_factory=dict)
     disconnects: int = 0
     claim_log: list[str] = field(default_factory=list)
     files: dict[str, FileRow] = field(default_factory=dict)
@@ -240,6 +241,12 @@ class MemoryState:
         """The size of a tenant's inputs and outputs."""
         rows = (self.job(job_id) for job_id in self.tenant_jobs.get(tenant, {}))
         return sum(len(row.input or b"") + len(row.output or b"") for row in rows if row)
+
+    def file_usage(self, tenant: str) -> FileUsage:
+        """What a tenant's files take."""
+        today = usage_windows_at(self.clock.now())[0].name
+        stored = sum(row.file.bytes for row in self.files.values() if row.file.tenant == tenant)
+        return FileUsage(stored, self.uploaded_bytes.get((tenant, today), 0))
 
     def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
         """A tenant's cache policy; the default if the record is missing."""

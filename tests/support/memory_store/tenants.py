@@ -142,7 +142,11 @@ class MemoryTenantStore:
         turns = self._memory.fair_queue
         windows = tuple(self._window(tenant, span) for span in usage_windows_at(now))
         return Usage(
-            limits, windows, turns.running()[f"tenant:{tenant}"], self._memory.waiting_count(tenant)
+            limits,
+            windows,
+            turns.running()[f"tenant:{tenant}"],
+            self._memory.waiting_count(tenant),
+            self._memory.file_usage(tenant),
         )
 
     def _window(self, tenant: str, span: UsageWindow) -> WindowUsage:

@@ -93,4 +93,5 @@ def record_second_acceptance(job: Job, upstream_id: str, now: datetime) -> Chang
             "next_run_at": now,
             "billed": BillingStatus.UNKNOWN,
         }
-    return annotate(job, "second_acceptance", now, detail=upstream_id, **fields)
+    change = annotate(job, "second_acceptance", now, detail=upstream_id, **fields)
+    return replace(change, second_upstream_id=upstream_id)

@@ -2,6 +2,7 @@
 -- Guarantees: a batch sends its completion event once, even if a worker dies while storing it.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: enqueue_delivery
+-- FLAGS: allow-oom
 -- KEYS: batches outbox ...
 -- ARGV: batch ...
 

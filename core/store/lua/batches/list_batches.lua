@@ -1,6 +1,7 @@
 -- Returns a page of a tenant's batches, newest first, starting after batch `after`:
 -- { 'ok', flat rows of doc, finished_at and counts, cursor } or { the error of the API key }.
 -- USES: authenticate authenticate_call
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant batch_index
 -- ARGV: now tenant_name scope address after limit
 

@@ -2,6 +2,7 @@
 -- { 'not_found' } or { the error of the API key }. The doc of an expired job is ''.
 -- USES: authenticate authenticate_call
 -- A batch of another tenant takes the same path as one that does not exist.
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant record items tenant_batches
 -- ARGV: now tenant_name scope address first last id
 

@@ -1,4 +1,5 @@
 -- Returns documents and expiries (ms) of a tenant's files, newest first, after the file `cursor` ('' for the first page).
+-- FLAGS: no-writes
 -- KEYS: tenant_files
 -- ARGV: cursor limit
 

@@ -1,6 +1,7 @@
 -- Removes the record of a file whose content is then deleted. With `expired`, only if it may be deleted by now and no
 -- job that uses it exists; it is otherwise checked again at `next_check` (ms). On demand, and if the tenant was
 -- deleted, only jobs that have not ended keep it. Returns 'removed', 'not_found' or 'in_use'.
+-- FLAGS: allow-oom
 -- KEYS: tenants file file_users files tenant_files file_contents file_usage
 -- ARGV: tenant_name id now expired next_check
 

@@ -1,6 +1,7 @@
 -- Appends to an audit log, if `previous` is the digest of its last entry, and removes entries whose time is over.
 -- Returns nil, or the digest of the last entry ('' if there is none) if that is another one.
 -- `trim` and `threshold`: MINID and the oldest instant to keep (ms), or MAXLEN and a number of entries.
+-- FLAGS: allow-oom
 -- KEYS: log
 -- ARGV: now entry previous digest trim threshold ttl_seconds
 

@@ -1,5 +1,6 @@
 -- Dispatches waiting jobs to free slots, at most 100, and ends the pauses of deleted tenants. Returns the number of
 -- slots in use.
+-- FLAGS: allow-oom
 -- KEYS: running
 -- USES: zadd_batch concurrency fair_queue forget_pause
 -- ARGV: now message_template message_ttl wake_due_at

@@ -1,5 +1,6 @@
 -- Returns an operator's record if the operator's token has this digest, else nil. Records the token's last use,
 -- to the minute.
+-- FLAGS: allow-oom
 -- KEYS: operator
 -- ARGV: digest now
 

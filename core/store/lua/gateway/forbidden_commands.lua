@@ -1,4 +1,5 @@
 -- Returns which of the commands this login may not run on `key`. Nothing is run.
+-- FLAGS: no-writes
 -- KEYS: key
 -- ARGV: ...
 

@@ -1,4 +1,5 @@
 -- Marks the store as gone back: it must be compared with the journal since `compare_since` (ms).
+-- FLAGS: allow-oom
 -- KEYS: store
 -- ARGV: compare_since
 

@@ -2,6 +2,7 @@
 -- claim, whether it still has the claim that the caller knows }; {} if it has no identity.
 -- `known_claim` was the last one when `known_claims` had been counted in `known_epoch`; '' for none. The numbers
 -- alone do not show that the store went back: others may have claimed as many submits since.
+-- FLAGS: no-writes
 -- KEYS: store log
 -- ARGV: known_epoch known_claims known_claim
 

@@ -1,4 +1,5 @@
 -- Sets the account that pays for the store's jobs, if it is still `held` ('' for none). Returns 1, or 0 if it is not.
+-- FLAGS: allow-oom
 -- KEYS: store
 -- ARGV: held account
 

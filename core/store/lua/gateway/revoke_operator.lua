@@ -1,4 +1,5 @@
 -- Removes an operator. Returns 1, or 0 if there is none of this name.
+-- FLAGS: allow-oom
 -- KEYS: operators operator
 -- ARGV: name
 

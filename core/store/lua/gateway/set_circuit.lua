@@ -1,5 +1,6 @@
 -- Stores a circuit breaker for submits over the version that was read; an absent one has version 0. '' as `doc`
 -- removes it, so that the hash has no field for each model that ever had problems. Returns 1 or 0.
+-- FLAGS: allow-oom
 -- KEYS: circuits
 -- ARGV: name expected version doc
 

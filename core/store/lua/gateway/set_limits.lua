@@ -1,6 +1,7 @@
 -- Changes limits of the whole gateway and of models, and dispatches jobs to the slots that this frees.
 -- Further ARGV: names and values, alternating. '' removes a limit; limits without a name here stay.
 -- USES: zadd_batch concurrency fair_queue
+-- FLAGS: allow-oom
 -- KEYS: limits
 -- ARGV: now message_template message_ttl wake_due_at ...
 

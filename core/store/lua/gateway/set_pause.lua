@@ -1,5 +1,6 @@
 -- Pauses or resumes a target ('all', 'tenant:x' or 'model:y'), and dispatches jobs that this allows to run.
 -- USES: zadd_batch concurrency fair_queue
+-- FLAGS: allow-oom
 -- KEYS: pauses
 -- ARGV: target paused_now now message_template message_ttl wake_due_at
 

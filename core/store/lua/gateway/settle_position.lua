@@ -1,5 +1,6 @@
 -- Ends the mark of a store that went back, in a new epoch. Returns 1; or 0, without writing anything, if the
 -- position has changed since it was read: then something may have been forgotten again.
+-- FLAGS: allow-oom
 -- KEYS: store log
 -- ARGV: epoch claims last_claim compare_since new_epoch new_claims
 

@@ -1,5 +1,6 @@
 -- Takes a token of the global submit rate. Returns 0, or when the next one is available (ms).
 -- USES: gcra
+-- FLAGS: allow-oom
 -- KEYS: limits rate
 -- ARGV: now
 

@@ -3,6 +3,7 @@
 -- `rate_limit_name`: the global limit on claims per second; '' for none.
 -- The record keys are built here, because only the index has the ids.
 -- USES: gcra
+-- FLAGS: allow-oom
 -- KEYS: index limits rate
 -- ARGV: prefix now lease limit rate_limit_name
 

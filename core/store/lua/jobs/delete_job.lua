@@ -2,6 +2,7 @@
 -- Returns 'deleted', 'conflict' (it has changed since), 'has_pending_work' (a delivery, its cost, its late result
 -- or a follower still needs it) or 'not_found'.
 -- USES: stored_bytes job_indexes retention dedup_index followers
+-- FLAGS: allow-oom
 -- KEYS: job timeline job_deliveries tenant_deliveries
 -- ARGV: expected id tenant_name
 

@@ -1,6 +1,7 @@
 -- Looks up an idempotency key. Returns { the error of the API key, or 'limited ...' }, { 'new' }, { 'key_reused' } or
 -- { 'replayed', id, doc, output }.
 -- USES: authenticate authenticate_call replay
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant idempotency
 -- ARGV: now tenant_name scope address fingerprint
 

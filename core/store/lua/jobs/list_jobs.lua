@@ -4,6 +4,7 @@
 -- `cursor_score`: the score at which the page continues, after `after_id`; '' for the first page.
 -- Guarantees: a call reads at most `max_read` records and skips at most `max_skipped` entries, however few match.
 -- USES: authenticate authenticate_call
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant index tenant_jobs
 -- ARGV: now tenant_name scope address low high cursor_score after_id limit model_part max_read max_skipped ...
 

@@ -7,6 +7,7 @@
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue quota publish_change
 -- USES: unsubmitted_index dedup_index followers job_indexes batch webhook_config_version rewritten
+-- FLAGS: allow-oom
 -- KEYS: job timeline due states tenant day month account_balance outbox job_deliveries webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc entry now tenant_name model priority price? first_deadline?
 -- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest?

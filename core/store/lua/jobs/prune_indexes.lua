@@ -3,6 +3,7 @@
 -- Returns { number removed, offset of the next step, or '' if all were checked }.
 -- Guarantees: no job stays in an index for ever; each call is short.
 -- USES: stored_bytes job_indexes
+-- FLAGS: allow-oom
 -- KEYS: tenant_jobs
 -- ARGV: tenant_name offset created_before batch_size
 

@@ -2,6 +2,7 @@
 -- key }. Parts that `depth` (status, result or all) does not include are empty.
 -- USES: authenticate authenticate_call
 -- A job of another tenant takes the same path as one that does not exist.
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant job timeline job_deliveries tenant_jobs
 -- ARGV: now tenant_name scope address depth id
 

@@ -1,4 +1,5 @@
 -- Returns { doc, polls, output } of the job that a follower waits for, or {} if it waits for none.
+-- FLAGS: no-writes
 -- KEYS: job
 
 local leader = redis.call('HGET', job, 'leader')

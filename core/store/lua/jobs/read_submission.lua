@@ -1,5 +1,6 @@
 -- Returns what a job's submit needs: { input, reserved, keep_inputs of the tenant, key and value of the
 -- idempotency key that admitted it }; {} if the input is no longer kept.
+-- FLAGS: no-writes
 -- KEYS: job tenant
 
 local stored = redis.call('HMGET', job, 'input', 'reserved', 'idempotency')

@@ -1,4 +1,5 @@
 -- Changes a job's score in the due index if the record still has the expected version. Returns 1 or 0.
+-- FLAGS: allow-oom
 -- KEYS: job due
 -- ARGV: expected id due_at polled
 

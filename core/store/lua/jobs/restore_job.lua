@@ -2,10 +2,11 @@
 -- when it was claimed, whatever the limits are now, and reserves again what it had reserved.
 -- Returns 'stored', or 'conflict' if the job is there.
 -- `idempotency_value` is '' for a job without an idempotency key; a key that was used again since stays.
--- USES: zadd_batch concurrency publish_change unsubmitted_index job_indexes count_claim
+-- USES: zadd_batch concurrency publish_change unsubmitted_index job_indexes count_claim upstream_ids
+-- FLAGS: allow-oom
 -- KEYS: job timeline due states in_doubt day month idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
--- ARGV: day_ttl month_ttl idempotency_value claimed_stamp
+-- ARGV: day_ttl month_ttl idempotency_value claimed_stamp upstream_id upstream_id_ttl
 
 if redis.call('EXISTS', job) == 1 then return 'conflict' end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
@@ -15,6 +16,7 @@ redis.call('ZADD', due, due_at, id)
 update_unsubmitted(id, '', state, now)
 if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
 take_slots(tenant_name, model, 1)
+if upstream_id ~= '' then remember_upstream_id(upstream_id, id, upstream_id_ttl) end
 
 redis.call('ZADD', job_index_of(tenant_name), index_score, id)
 if reference ~= '' then redis.call('ZADD', reference_index_of(tenant_name), reference, id) end

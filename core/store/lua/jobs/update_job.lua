@@ -4,6 +4,7 @@
 --   'successor_conflict'      the successor has changed since
 --   'no_slot'                 it may not be submitted before it has a slot
 --   'has_followers'           others wait for its running work, which must be handed over to one of them
+--   'upstream_id_taken'       RunComfy's request belongs to another job, or did (`if_free`)
 --   'webhook_config_changed'  the deliveries were made for other endpoints than the tenant has now
 --   'not_found'
 -- `due_at`: when the job runs next; 'keep' keeps the score, and with it another worker's lease; '' for never.
@@ -13,7 +14,8 @@
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
--- USES: webhook_config_version rewritten count_claim waiting_for
+-- USES: webhook_config_version rewritten count_claim waiting_for upstream_ids
+-- FLAGS: allow-oom
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
@@ -21,7 +23,8 @@
 -- ARGV: notify_followers shared_cost output_expires_at saved?
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
--- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged? ...
+-- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged?
+-- ARGV: upstream_id? if_free? upstream_id_ttl? ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
@@ -41,6 +44,7 @@ elseif dedup_key and before == 'running'
     and (state == 'cancelling' or (state == 'expired' and settlement_status == 'held')) then
   if has_followers(id) then return 'has_followers' end
 end
+if if_free == '1' and is_of_another_job(upstream_id, id) then return 'upstream_id_taken' end
 if webhook_config_changed(webhooks, config_digest) then return 'webhook_config_changed' end
 local wake_options = { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl }
 
@@ -66,6 +70,7 @@ if refusal_charged ~= '' then
 end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
+if upstream_id ~= '' then remember_upstream_id(upstream_id, id, upstream_id_ttl) end
 if entry ~= '' then redis.call('RPUSH', timeline, entry) end
 enqueue_deliveries(outbox, job_deliveries, FIXED_KEYS, FIXED_ARGUMENTS)
 if message_name ~= '' then

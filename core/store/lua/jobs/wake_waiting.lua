@@ -1,4 +1,5 @@
 -- Makes all jobs of an index due now. A lost wake-up costs only time: they are due at intervals anyway.
+-- FLAGS: allow-oom
 -- KEYS: index due
 -- ARGV: now
 

@@ -1,5 +1,6 @@
 -- Checks an API key, and counts the call unless `rate` is ''. Returns 'ok', or an error (lib/authenticate_call.lua).
 -- USES: authenticate authenticate_call
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant
 -- ARGV: now tenant_name scope address rate
 

@@ -1,6 +1,7 @@
 -- Stores a tenant's next record over the version that was read, and dispatches jobs to the slots that a raised
 -- limit frees. Further ARGV: the tenant's fields and values. Returns 1 or 0.
 -- USES: zadd_batch concurrency fair_queue
+-- FLAGS: allow-oom
 -- KEYS: tenant tenants
 -- ARGV: expected name now message_template message_ttl wake_due_at ...
 

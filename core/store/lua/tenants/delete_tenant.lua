@@ -3,6 +3,7 @@
 -- Further KEYS expire with the record. Further ARGV: the tenant's fields and values.
 -- Its files may be deleted from now on; those of open jobs once these have ended.
 -- USES: forget_pause
+-- FLAGS: allow-oom
 -- KEYS: tenant tenants tenant_keys queue_tags waiting files tenant_files ...
 -- ARGV: expected name api_key_prefix ttl_seconds ...
 

@@ -1,4 +1,5 @@
 -- Deletes an API key of a tenant. Returns 1, or 0 if it is not one of its keys.
+-- FLAGS: allow-oom
 -- KEYS: api_key tenant_keys
 -- ARGV: digest
 

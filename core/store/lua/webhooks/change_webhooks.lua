@@ -3,6 +3,7 @@
 -- Returns 1, or 0 if the config or the replay has changed since.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: enqueue_delivery
+-- FLAGS: allow-oom
 -- KEYS: webhooks outbox replays replay ...
 -- ARGV: expected version doc replay_expected replay_version replay_doc tenant_name now ttl_seconds ...
 

@@ -5,6 +5,7 @@
 -- whose receivers do not answer delays no other; the same holds for an endpoint within its tenant's share.
 -- Keys of queues and deliveries are built here, because only the outbox has their names.
 -- USES: delivery_queue
+-- FLAGS: allow-oom
 -- KEYS: outbox
 -- ARGV: now lease limit max_concurrency ...
 

@@ -4,6 +4,7 @@
 -- `job_id`: '' for a delivery that is not about a job.
 -- Guarantees: a job with its result is kept for `min_ttl` ms after its last attempt.
 -- USES: delivery_queue retention
+-- FLAGS: allow-oom
 -- KEYS: delivery attempts outbox delivery_queue in_flight circuit job timeline job_deliveries
 -- ARGV: expected id version doc due_at? attempt? entry? ttl_seconds now min_ttl job_id?
 -- ARGV: queue_name max_concurrency circuit_expected circuit_version circuit_doc circuit_until?

@@ -2,6 +2,7 @@
 -- paused queues, when the oldest due delivery became due (ms, or ''), number of all queues }. In a paused queue nothing
 -- counts as due.
 -- Keys of queues are built here, because only the outbox has their names.
+-- FLAGS: no-writes
 -- KEYS: outbox
 -- ARGV: now max_queues
 

@@ -1,5 +1,6 @@
 -- Stores a replay's progress over the version that was read. `due` is '' at its end. Returns 1, or 0 if it has
 -- changed since.
+-- FLAGS: allow-oom
 -- KEYS: replay replays
 -- ARGV: expected version doc tenant_name due ttl_seconds
 

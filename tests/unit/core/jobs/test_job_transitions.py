@@ -147,8 +147,11 @@ def test_a_submit_begins_in_one_place_alone() -> None:
 
 
 def test_what_runcomfy_has_never_comes_back_before_a_submit() -> None:
+    """Except that an operator attached an id that RunComfy does not know, and undoes it."""
     before = {_S.QUEUED, _S.SUBMITTING, _S.IN_DOUBT}
-    assert not reachable(_S.RUNNING) & before
+    assert not reachable(_S.RUNNING, by=frozenset(Trigger) - {_F.DETACHED}) & before
+    undone = {pair: after for pair, after in TRANSITIONS.items() if pair[1] is _F.DETACHED}
+    assert undone == {(_S.RUNNING, _F.DETACHED): _S.IN_DOUBT}
 
 
 @pytest.mark.parametrize("answer", [Accepted, NotSent, Rejected, Indeterminate])

@@ -22,6 +22,7 @@ BUILT_KEYS = {
     keys.LUA_NAMES["dedup"] + "ID:ID": "hash",
     keys.followers("ID"): "sorted set",
     keys.idempotency("ID", "ID"): "string",
+    keys.upstream_id("ID"): "string",
     keys.batch("ID"): "hash",
     keys.batch_items("ID"): "list",
     keys.tenant_batches("ID"): "sorted set",

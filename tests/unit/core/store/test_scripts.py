@@ -47,7 +47,8 @@ def test_a_header_over_several_lines_is_one_list() -> None:
 
 def test_names_become_locals_after_the_parts_and_before_the_source() -> None:
     text = compile_script("x", SOURCE, {"ring": "-- the part"}).text
-    assert text.splitlines()[:3] == [
+    assert text.splitlines()[:4] == [
+        "#!lua",
         "-- the part",
         "local job, due = KEYS[1], KEYS[2]",
         "local expected, id, ttl = ARGV[1], ARGV[2], ARGV[3]",
@@ -58,7 +59,8 @@ def test_names_become_locals_after_the_parts_and_before_the_source() -> None:
 def test_what_is_wanted_later_is_made_when_it_is_asked_for() -> None:
     part = "local function one() end\n-- two\nlocal function two(a) end"
     text = compile_script("x", "-- LATER: open part\nreturn open().two\n", {"part": part}).text
-    assert text.splitlines()[:5] == [
+    assert text.splitlines()[:6] == [
+        "#!lua",
         "local function open()",
         *part.splitlines(),
         "return { one = one, two = two }",
@@ -189,3 +191,74 @@ def test_no_script_counts_positions_of_what_has_a_name(name: str) -> None:
         uses = source.count(f"{table}[")
         rest = sum(source.count(f"{table}[{place}") for place in ("position", "index", "at + "))
         assert uses == len(fixed) + rest
+
+
+RUNS_WHILE_FULL: dict[str, bool] = {
+    # what admits something new, or is large
+    "admit_jobs": False,
+    "create_tenant": False,
+    "add_key": False,
+    "replace_catalogue": False,
+    "add_file": False,
+    "add_operator": False,
+    "use_files": False,
+    # what moves a job, ends it, or brings it back
+    "claim_due": True,
+    "complete_batch": True,
+    "delete_job": True,
+    "remove_file": True,
+    "dispatch": True,
+    "promote_follower": True,
+    "prune_indexes": True,
+    "renew_lease": True,
+    "restore_job": True,
+    "take_rate_token": True,
+    "update_job": True,
+    "wake_waiting": True,
+    # what delivers
+    "claim_deliveries": True,
+    "complete_attempt": True,
+    "enqueue_delivery": True,
+    "update_circuit": True,
+    "update_replay": True,
+    # what operators decide
+    "append_audit_entry": True,
+    "change_tenant": True,
+    "change_webhooks": True,
+    "delete_tenant": True,
+    "mark_went_back": True,
+    "replace_account": True,
+    "revoke_key": True,
+    "revoke_operator": True,
+    "set_circuit": True,
+    "set_limits": True,
+    "set_pause": True,
+    "settle_position": True,
+    "write_always": True,
+    # what reads; some of it records the last use of a key
+    "authenticate": True,
+    "delivery_backlog": True,
+    "find_operator": True,
+    "find_replay": True,
+    "forbidden_commands": True,
+    "list_batches": True,
+    "list_files": True,
+    "list_jobs": True,
+    "read_batch": True,
+    "read_job": True,
+    "read_leader": True,
+    "read_position": True,
+    "read_submission": True,
+}
+
+
+def test_only_what_admits_is_refused_while_memory_is_full() -> None:
+    assert {name: bool(script.flags) for name, script in SCRIPTS.items()} == RUNS_WHILE_FULL
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_redis_reads_the_flags_in_the_first_line(name: str) -> None:
+    script = SCRIPTS[name]
+    assert script.flags in {frozenset(), frozenset({"allow-oom"}), frozenset({"no-writes"})}
+    expected = f"#!lua flags={next(iter(script.flags))}" if script.flags else "#!lua"
+    assert script.text.splitlines()[0] == expected

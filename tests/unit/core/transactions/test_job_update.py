@@ -24,7 +24,7 @@ def test_a_bare_change_carries_nothing_and_wakes_nobody() -> None:
 def test_the_outcomes_are_the_words_that_the_store_answers() -> None:
     words = (
         "stored conflict no_slot not_found has_followers successor_conflict other_leader "
-        "over_budget webhook_config_changed"
+        "over_budget webhook_config_changed upstream_id_taken"
     )
     assert set(WriteResult) == set(words.split())
 

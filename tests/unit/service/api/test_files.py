@@ -347,6 +347,17 @@ async def test_uploads_are_limited_by_day_and_by_what_is_stored(app: AppHarness)
         await upload(stored, png(31))
 
 
+async def test_usage_shows_what_files_take(caller: httpx.AsyncClient) -> None:
+    for _ in range(2):
+        await upload(caller)
+    shown = (await caller.get("/v1/usage")).json()["files"]
+    size = len(png())
+    assert shown == {
+        "stored_bytes": {"used": size, "limit": None, "remaining": None},
+        "uploaded_bytes": {"used": 2 * size, "limit": None, "remaining": None},
+    }
+
+
 async def test_a_refused_record_leaves_no_content(app: AppHarness) -> None:
     limits = Limits(storage_bytes=10)
     async with app.client(await app.tenant("small", limits=limits)) as small:

@@ -6,7 +6,7 @@ from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 
 
 async def test_models_are_listed_in_runcomfy_s_shape(caller: httpx.AsyncClient) -> None:
-    document = (await caller.get("/v1/models?search=kling&limit=1")).json()
+    document = (await caller.get("/v1/models?search=standard&limit=1")).json()
     assert [model["model_id"] for model in document["models"]] == [KLING]
     assert (document["total"], document["limit"], document["offset"]) == (1, 1, 0)
     assert "input_schema" not in document["models"][0]
@@ -89,7 +89,7 @@ async def test_whether_refusals_are_charged_is_learned_from_failed_runs(
     async def shown() -> tuple[str, dict[str, int]]:
         await app.resources.run_times.refresh()
         entry = (await caller.get(KLING_PATH)).json()
-        (listed,) = (await caller.get("/v1/models?search=kling")).json()["models"]
+        (listed,) = (await caller.get("/v1/models?search=standard")).json()["models"]
         assert listed["charges_on_refusal"] == entry["charges_on_refusal"]
         return entry["charges_on_refusal"], entry["refusals"]
 

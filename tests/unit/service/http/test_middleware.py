@@ -253,7 +253,7 @@ def test_what_may_be_sent_again(
 
 
 def test_the_routes_that_take_a_key_are_those_that_describe_it() -> None:
-    description = orjson.loads(openapi_document(create_app(open_app()._open).routes))
+    description = openapi_document(create_app(open_app()._open).routes)
     described = {
         path
         for path, methods in description["paths"].items()

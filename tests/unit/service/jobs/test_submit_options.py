@@ -71,7 +71,7 @@ def test_every_option_has_a_field_and_a_parameter() -> None:
 async def test_an_item_of_a_batch_has_every_option_that_is_meant_for_it(app: AppHarness) -> None:
     async with app.client() as caller:
         document = (await caller.get("/openapi.json")).json()
-    item = document["components"]["schemas"]["NewItem"]
+    item = document["components"]["schemas"]["BatchSubmitItem"]
     assert set(item["properties"]) - {"model_id", "input"} == ITEM_OPTION_NAMES
 
 

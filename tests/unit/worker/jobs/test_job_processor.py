@@ -20,6 +20,7 @@ from worker.ports import (
     Finished,
     Indeterminate,
     InProgress,
+    RequestNotFound,
     RunCompleted,
     Unreachable,
     UpstreamTimes,
@@ -266,6 +267,52 @@ async def test_a_held_doubt_is_given_up_when_its_hold_runs_out(worker: WorkerHar
     after = await worker.advance(job(S.IN_DOUBT))
     assert after is not None
     assert (after.state, worker.triggers) == (S.FAILED, [F.MARKED_LOST])
+
+
+async def test_an_id_that_runcomfy_knows_is_attached_and_polled(worker: WorkerHarness) -> None:
+    worker.upstream.statuses = deque([RUNS, Finished("completed")])
+    worker.upstream.results = deque([DONE])
+    after = await worker.advance(job(S.IN_DOUBT, attach_id="up-7"))
+    assert after is not None
+    assert (after.state, after.upstream_id, after.attach_id) == (S.SUCCEEDED, "up-7", None)
+    assert after.is_attached
+    assert worker.upstream.calls[0] == ("status", "up-7")
+    assert worker.jobs.changes[0].if_upstream_id_free
+
+
+async def test_an_id_that_runcomfy_does_not_know_leaves_the_job_in_doubt(
+    worker: WorkerHarness,
+) -> None:
+    worker.upstream.statuses = deque([RequestNotFound(fault("not_found", 404))])
+    after = await worker.advance(job(S.IN_DOUBT, attach_id="up-7"))
+    assert after is not None
+    assert (after.state, after.attach_id, after.upstream_id) == (S.IN_DOUBT, None, None)
+    assert after.next_run_at == NOW + POLICY.doubt_hold
+    assert worker.jobs.changes[-1].entry is not None
+    assert worker.jobs.changes[-1].entry.code == "attach_refused"
+
+
+async def test_while_runcomfy_does_not_answer_it_is_asked_again(worker: WorkerHarness) -> None:
+    worker.upstream.statuses = deque([DOWN] * 2)
+    asked = job(S.IN_DOUBT, attach_id="up-7")
+    assert await worker.advance(asked) == asked
+    due_at = worker.jobs.due[asked.id]
+    assert due_at is not None
+    assert NOW < due_at < NOW + POLICY.doubt_hold
+    worker.clock.move(POLICY.doubt_hold)
+    after = await worker.advance(asked)
+    assert after is not None
+    assert (after.state, after.attach_id) == (S.IN_DOUBT, None)
+
+
+async def test_an_id_that_another_job_took_meanwhile_is_not_attached(
+    worker: WorkerHarness,
+) -> None:
+    worker.jobs.taken_upstream_ids = {"up-7"}
+    worker.upstream.statuses = deque([Finished("completed")])
+    after = await worker.advance(job(S.IN_DOUBT, attach_id="up-7"))
+    assert after is not None
+    assert (after.state, after.attach_id) == (S.IN_DOUBT, None)
 
 
 # --- errands
