@@ -8,6 +8,8 @@ from itertools import count
 from typing import Any, Final
 
 from core.jobs.job import Job
+from core.journal.records import POSITION, encode_position
+from core.store.identity import StorePosition
 from tests.simulation.clients import SimulatedService, create_tenants, run_caller, run_operator
 from tests.simulation.event_log import CheckedJobStore, SimulationLog
 from tests.simulation.faults import RandomUpstreamBehavior, SimulatedReceivers
@@ -86,6 +88,7 @@ class SimulationRun:
 
     async def execute(self) -> SimulationReport:
         """Run with faults, then without them until all has ended, then check the invariants."""
+        await self._create_identity()
         await create_tenants(self._context.stores, self.randomness, self._clock)
         for _ in range(self._plan.workers):
             self._start_worker()
@@ -104,6 +107,12 @@ class SimulationRun:
             awaits=self.workers[0].lifetime.awaits,
             jobs=tuple(self._context.stores.memory.all_jobs()),
         )
+
+    async def _create_identity(self) -> None:
+        """As `gateway store init` does. A store that goes back forgets its first change at most."""
+        position = StorePosition("0" * 32)
+        await self._context.stores.identity.create(position)
+        await self._context.objects.replace(POSITION, encode_position(position))
 
     def _open_context(self) -> SimulationContext:
         clock, chance = self._clock, self.randomness

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from core.errors import Conflict
-from core.jobs.job import Job, JobState
+from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
 from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
@@ -387,3 +387,42 @@ async def test_an_entry_that_cannot_be_read_is_reported(gateway: GuardHarness) -
     assert gateway.differences == ["restore"]
     assert await gateway.stores.jobs.load("req_1") is None
     assert await guard.allows_submit()
+
+
+async def test_a_forgotten_submit_without_an_answer_is_in_doubt_before_it_is_claimed() -> None:
+    harness = GuardHarness()
+    guard = await harness.started()
+    queued = await harness.admit()
+    before = harness.snapshot()
+    await harness.claim(queued)
+    assert await guard.allows_submit()
+    harness.go_back_to(before)
+    await guard.run_once(harness.reconciler)
+    assert await harness.state_of() == (S.IN_DOUBT, None)
+    assert guard.is_open
+
+
+async def test_a_forgotten_submit_of_a_job_that_was_cancelled_since_may_have_been_billed() -> None:
+    harness = GuardHarness()
+    guard = await harness.started()
+    queued = await harness.admit()
+    before = harness.snapshot()
+    await harness.claim(queued)
+    assert await guard.allows_submit()
+    harness.go_back_to(before)
+    await harness.stores.jobs.store(cancel_unsubmitted(queued, harness.clock.now()))
+    await guard.run_once(harness.reconciler)
+    record = await harness.stores.jobs.load("req_1")
+    assert record is not None
+    assert (record.job.state, record.job.billed) == (S.CANCELLED, BillingStatus.UNKNOWN)
+    assert [each.difference for each in await harness.reconciler.run(queued.created_at)] == []
+
+
+async def test_the_journals_identity_counts_not_one_that_a_store_forgot_at_once() -> None:
+    harness = GuardHarness()
+    guard = await harness.started()
+    other = StorePosition("b" * 32)
+    harness.stores.memory.position = other
+    await harness.journal.save_position(other)
+    await guard.run_once(harness.reconciler)
+    assert guard.is_open
