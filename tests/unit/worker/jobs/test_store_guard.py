@@ -3,11 +3,9 @@
 Over the in-memory stores, which go back by snapshots.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
-from typing import Any
 
 import pytest
 
@@ -25,7 +23,7 @@ from core.transactions.admission import Admission
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
-from tests.support.memory_store.snapshots import restore_snapshot, take_snapshot
+from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.records import POLICY, SECOND, MidpointRandom, job
 from tests.support.store_steps import timeline_entry
@@ -108,11 +106,11 @@ class GuardHarness:
         await self.stores.jobs.store(change)
         return change.after
 
-    def snapshot(self) -> Mapping[str, Any]:
+    def snapshot(self) -> Snapshot:
         return take_snapshot(self.stores.memory)
 
-    def go_back_to(self, snapshot: Mapping[str, Any]) -> None:
-        restore_snapshot(self.stores.memory, dict(snapshot))
+    def go_back_to(self, snapshot: Snapshot) -> None:
+        restore_snapshot(self.stores.memory, snapshot)
 
     async def state_of(self, job_id: str = "req_1") -> tuple[JobState, str | None]:
         record = await self.stores.jobs.load(job_id)
