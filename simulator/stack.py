@@ -38,7 +38,7 @@ WORKER_ONLY_SETTINGS: Final = frozenset(
     {_RUNCOMFY_URL, _RUNCOMFY_TOKEN, "RUNCOMFY_API_TOKEN", "RUNCOMFY_TOKEN"}
 )
 
-_READY_TIMEOUT: Final = timedelta(seconds=30)
+_READY_TIMEOUT: Final = timedelta(seconds=90)
 _POLL_INTERVAL: Final = timedelta(milliseconds=25)
 # Twice the 10 s in which service and worker drain.
 _STOP_TIMEOUT: Final = timedelta(seconds=20)
@@ -89,7 +89,7 @@ class ManagedProcess:
         """Return once `path`, by default `ready_path`, answers with 200.
 
         Raises:
-            StackFailed: it ended, or did not answer within 30 s.
+            StackFailed: it ended, or did not answer within 90 s.
         """
         deadline = time.monotonic() + _READY_TIMEOUT.total_seconds()
         while not _is_responding(self.url + (path or self.ready_path)):

@@ -42,6 +42,7 @@ from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
+from worker.maintenance.journal_sweep import JournalSweeper
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
@@ -84,6 +85,7 @@ class WorkerComponents:
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
     journal: Journal | None
+    journal_sweeper: JournalSweeper
     paid_submitter: PaidSubmitter
     store_guard: StoreGuard
     check_store: Callable[[], Awaitable[None]]
@@ -164,6 +166,7 @@ class _Builder:
             index_pruner=self._index_pruner(worker_id),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
+            journal_sweeper=JournalSweeper(self.journal, clock, self.settings.journal.retention),
             paid_submitter=paid,
             store_guard=guard,
             check_store=partial(guard.run_once, self._reconciler(writer, context)),

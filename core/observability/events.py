@@ -307,6 +307,7 @@ WARNING_CODES: Final = frozenset(
         "job_step_failed",
         "journal_check_failed",
         "journal_off",
+        "journal_sweep_failed",
         "listed_models_refresh_failed",
         "pubsub_disconnected",
         "redis_not_durable",

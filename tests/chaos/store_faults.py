@@ -20,6 +20,7 @@ SETTLE: Final = timedelta(seconds=2)
 """Between two steps of a fault."""
 PAUSE: Final = timedelta(seconds=25)
 """How long a paused master is away: longer than Sentinel needs to replace it."""
+NO_BUDGET: Final = ("--usd-per-day", "100000", "--usd-per-month", "100000")
 FAILOVER_TIMEOUT: Final = timedelta(seconds=120)
 _POLL: Final = timedelta(milliseconds=100)
 
@@ -70,7 +71,7 @@ class StoreUnderAttack:
         """
         names = [tenant.name for tenant in self.tenants]
         self.tenants[:] = [
-            await asyncio.to_thread(self.stack.create_tenant, name) for name in names
+            await asyncio.to_thread(self.stack.create_tenant, name, *NO_BUDGET) for name in names
         ]
         await asyncio.to_thread(self.stack.run_gateway, "store", "init", "--replace")
 

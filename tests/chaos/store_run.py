@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 from simulator.private_redis import LOOPBACK, URL_VARIABLE, PrivateRedis
-from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack
+from simulator.stack import Stack, StackPlan, run_stack
 from tests.chaos.audit import AuditReport
 from tests.chaos.store_attack import StoreAttack, StoreAttackProfile
 from tests.chaos.store_audit import StoreAudit
-from tests.chaos.store_faults import FAILOVERS, REWINDS, StoreUnderAttack
+from tests.chaos.store_faults import FAILOVERS, NO_BUDGET, REWINDS, StoreUnderAttack
 from tests.support.sentinel import MASTER, SentinelProcess, replicated_redis
 
 STORE_PROFILES: Final = {
@@ -85,6 +85,6 @@ def _store_of(
     profile: StoreAttackProfile,
     watcher: SentinelProcess | None = None,
 ) -> StoreUnderAttack:
-    tenants: list[TenantCredentials] = [stack.create_tenant(name) for name in TENANTS]
+    tenants = [stack.create_tenant(name, *NO_BUDGET) for name in TENANTS]
     copies = stack.plan.folder / "copy"
     return StoreUnderAttack(stack, servers, tenants, profile.copy_age, watcher, copies)

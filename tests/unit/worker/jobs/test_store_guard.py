@@ -54,9 +54,9 @@ class GuardHarness:
         self.ids = SeededIds(Random(1))
         self.context = DecisionContext("worker-a", POLICY, MidpointRandom())
         writer = JobWriter(self.stores, self.clock, lambda _: None)
-        answers = AnswerWriter(self.stores, writer, self.clock, self.context)
+        self.answers = AnswerWriter(self.stores, writer, self.clock, self.context)
         self.reconciler = Reconciler(
-            self.stores, self.journal, answers, self.clock, POLICY.doubt_hold
+            self.stores, self.journal, self.answers, self.clock, POLICY.doubt_hold
         )
 
     def guard(self, settle_delay: timedelta = timedelta(0)) -> StoreGuard:
@@ -77,7 +77,13 @@ class GuardHarness:
 
     def commands(self) -> StoreCommands:
         return StoreCommands(
-            self.stores.identity, self.clock, self.ids, self.journal, self.reconciler
+            self.stores.identity,
+            self.clock,
+            self.ids,
+            self.stores.jobs,
+            self.answers,
+            self.journal,
+            self.reconciler,
         )
 
     async def admit(self, job_id: str = "req_1") -> Job:
@@ -424,3 +430,25 @@ async def test_the_journals_identity_counts_not_one_that_a_store_forgot_at_once(
     await harness.journal.save_position(other)
     await guard.run_once(harness.reconciler)
     assert guard.is_open
+
+
+async def test_without_a_journal_what_a_copy_has_queued_is_put_in_doubt() -> None:
+    harness = GuardHarness()
+    await harness.admit("req_old")
+    await harness.clock.advance(SECOND)
+    copied_at = harness.clock.now()
+    await harness.clock.advance(SECOND)
+    await harness.admit("req_new")
+    commands = replace(harness.commands(), journal=None, reconciler=None)
+    assert [job.id for job in await commands.restored(copied_at, dry_run=True)] == ["req_old"]
+    assert await harness.state_of("req_old") == (S.QUEUED, None)
+    await commands.restored(copied_at, dry_run=False)
+    assert await harness.state_of("req_old") == (S.IN_DOUBT, None)
+    assert await harness.state_of("req_new") == (S.QUEUED, None)
+    assert await commands.restored(copied_at, dry_run=False) == []
+
+
+async def test_with_a_journal_nothing_is_put_in_doubt_by_hand() -> None:
+    harness = GuardHarness()
+    with pytest.raises(Conflict, match="reconcile"):
+        await harness.commands().restored(harness.clock.now(), dry_run=True)
