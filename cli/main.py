@@ -13,12 +13,22 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
+from cli.env_file import EnvFileOption, use_env_file
+
 DISTRIBUTION: Final = "runcomfy-gateway"
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "serve": ("cli.commands.serve:serve", "Run the HTTP service until SIGTERM."),
     "work": (
         "cli.commands.work:work",
         "Run a worker until SIGTERM: it submits and polls jobs, and delivers webhooks.",
+    ),
+    "settings": (
+        "cli.commands.settings:settings",
+        "Print the effective settings and where each is from, without secrets.",
+    ),
+    "doctor": (
+        "cli.commands.doctor:doctor",
+        "Check settings, Redis, journal, RunComfy and webhooks, and name what to set.",
     ),
     "tenant": ("cli.commands.tenants:app", "Create, show and change tenants."),
     "key": ("cli.commands.keys:app", "Create, list and revoke API keys."),
@@ -37,6 +47,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "circuit": (
         "cli.commands.circuits:app",
         "List and reset the circuit breakers, which stop submits that RunComfy refuses.",
+    ),
+    "model": (
+        "cli.commands.models:app",
+        "List what RunComfy changed in its catalogue; pin models as they are.",
     ),
     "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
     "pause": (
@@ -121,8 +135,11 @@ def gateway(
             help="Show the version and exit.",
         ),
     ] = False,
+    env_file: EnvFileOption = None,
 ) -> None:
     """Options of every command."""
+    del show_version  # typer has called `_show_version`
+    use_env_file(env_file)
 
 
 def main() -> None:

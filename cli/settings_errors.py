@@ -5,14 +5,17 @@ import sys
 from collections.abc import Sequence
 from typing import Final, TypeVar, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsError
 
-from core.settings import ENV_PREFIX
+from cli.setting_names import all_variables, describe_unknown, unknown_names
+from core.setting_sources import SecretFileError, read_texts
+from core.settings import ENV_PREFIX, ProcessSettings
 
 EXIT_INVALID_SETTINGS: Final = 2
 """Exit status for wrong settings; the same as for a wrong option."""
+ALLOW_UNKNOWN: Final = f"{ENV_PREFIX}ALLOW_UNKNOWN_SETTINGS"
 
 _FIELD_ERROR: Final = re.compile(r"(?P<field>[a-z][a-z0-9_]*): (?P<why>.+)", re.DOTALL)
 _UNREADABLE: Final = re.compile(r'field "(?P<field>[^"]+)"')
@@ -22,15 +25,58 @@ S = TypeVar("S", bound=BaseSettings)
 
 def load_settings(kind: type[S]) -> S:
     """Return settings. A wrong or missing one ends the process with one line on stderr."""
-    try:
-        return kind()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        line = describe_error(first, kind)
-    except SettingsError as error:
-        line = describe_unreadable(str(error), kind)
+    line = unknown_settings()
+    if line is None:
+        try:
+            return kind()
+        except (ValidationError, SettingsError) as error:
+            line = describe_failure(error, kind)
     print(f"gateway: {line}", file=sys.stderr)
     raise SystemExit(EXIT_INVALID_SETTINGS) from None
+
+
+def settings_issue(kind: type[BaseSettings]) -> str | None:
+    """Return one line about the first wrong or missing setting; None if there is none."""
+    try:
+        kind()
+    except (ValidationError, SettingsError) as error:
+        return describe_failure(error, kind)
+    return None
+
+
+def unknown_settings() -> str | None:
+    """Return one line about variables that are no setting; None if there are none, or they may be.
+
+    Services and workers may share an environment: the settings of both are known.
+    """
+    try:
+        texts = read_texts(ProcessSettings)
+    except SettingsError:  # it is described with the settings of the process
+        return None
+    given = [name for name in texts if name.startswith(ENV_PREFIX)]
+    variables = all_variables().values()
+    unknown = unknown_names(given, variables)
+    if not unknown or (ALLOW_UNKNOWN in texts and _is_true(texts[ALLOW_UNKNOWN].text)):
+        return None
+    return f"{describe_unknown(unknown, variables)}; {ALLOW_UNKNOWN}=true ignores it"
+
+
+def _is_true(text: str) -> bool:
+    try:
+        return TypeAdapter(bool).validate_python(text)
+    except ValidationError:
+        return False
+
+
+def describe_failure(error: ValidationError | SettingsError, kind: type[BaseSettings]) -> str:
+    """Return one line about the first wrong or missing setting."""
+    match error:
+        case ValidationError():
+            return describe_error(error.errors(include_url=False, include_input=False)[0], kind)
+        case SecretFileError():
+            return str(error)
+        case _:
+            return describe_unreadable(str(error), kind)
 
 
 def describe_error(error: ErrorDetails, kind: type[BaseModel]) -> str:

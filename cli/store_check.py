@@ -5,17 +5,21 @@ import sys
 from typing import Final, NoReturn
 
 from core.errors import StoreUnavailable, StoreUnsupported
+from core.runcomfy_account import account_issue
 from core.settings import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
+from core.store.identity import StoreIdentity, bind_account
+from core.store.scripts import LuaScripts, load_scripts
 
 EXIT_UNSUPPORTED: Final = 2
 """Exit status for a store that no retry will make usable."""
 
 
 def exit_if_store_unsupported(policy: RedisPolicy) -> None:
-    """End the process with one line and status 2 if Redis is too old, or a cluster.
+    """End the process with one line and status 2 if Redis is unusable, or of another account.
 
-    An unavailable Redis is no reason: the process waits for it.
+    A Redis without an account becomes the one of the process's RunComfy account. An unavailable
+    Redis is no reason: the process waits for it.
     """
     try:
         asyncio.run(_connect(policy))
@@ -33,4 +37,7 @@ def exit_for_store(error: StoreUnsupported) -> NoReturn:
 
 async def _connect(policy: RedisPolicy) -> None:
     async with RedisClient(build_connection_pool(policy, "start")) as client:
-        await client.execute("PING")
+        identity = StoreIdentity(client, LuaScripts(client, load_scripts()))
+        issue = account_issue(await bind_account(identity, policy.account), policy.account)
+        if issue is not None:
+            raise StoreUnsupported(issue)

@@ -16,9 +16,11 @@ _OPTION_TYPES: Final = {
     "boolean": bool,
     "integer": int,
     "number": float,
+    "object": str,
 }
 """The type of an option by the JSON types of its setting; the first that fits counts. An amount of
-money is a number or its digits: as text no digit is lost. A list is text with commas."""
+money is a number or its digits: as text no digit is lost. A list is text with commas, an object a
+list of NAME=VALUE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ def _option_type(schema: Mapping[str, Any]) -> type:
 def _metavar(schema: Mapping[str, Any]) -> str | None:
     if schema["type"] == "array":
         return "ID,ID,…"
+    if schema["type"] == "object":
+        return "NAME=ID,NAME=ID"
     return "|".join(schema.get("enum", ())) or None
 
 
@@ -101,7 +105,16 @@ def options_to_fields(options: Mapping[str, Any]) -> dict[str, object]:
         fields["models"] = [part.strip() for part in fields["models"].split(",") if part.strip()]
         if not fields["models"]:
             raise typer.BadParameter("--models names none; `*` stands for all")
+    if "model_aliases" in fields:
+        fields["model_aliases"] = _parse_pairs(fields["model_aliases"])
     return fields
+
+
+def _parse_pairs(text: str) -> dict[str, str]:
+    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    if not all(name and value for name, _, value in pairs):
+        raise typer.BadParameter("--model-aliases must be NAME=ID pairs with commas")
+    return {name: value for name, _, value in pairs}
 
 
 def unset_fields(names: list[str] | None) -> dict[str, object]:

@@ -6,9 +6,11 @@ GatewayError                 code: stable, for programs; str(error): safe to sho
 |  |- MalformedRequest       |- InvalidInput         |- BodyTooLarge      |- Conflict
 |  |- LimitReached           |- BudgetReached        |- ModelNotAllowed
 |  |- IdempotencyKeyMissing  |- IdempotencyMismatch  |- RequestDeleted    |- MalformedId
+|  |- ObjectMissing          |- FileInUse
 |- Unavailable               a dependency is temporarily unavailable
 |  |- StoreUnknown
 |  |- SecretsUnreadable: an encryption key is missing
+|  |- ObjectsUnavailable
 |  |- StoreUnavailable      |- StoreTimeout: the command may have been executed all the same
 |  |- StoreUnsupported      |- StoreRefused        |- RecordUnreadable
 |- Defect                    a bug of the gateway: always logged with its traceback
@@ -254,6 +256,29 @@ class SecretsUnreadable(Unavailable):
     """No key of GATEWAY_ENCRYPTION_KEYS decrypts the tenant's webhook secrets."""
 
     code = "secrets_unreadable"
+
+
+class ObjectsUnavailable(Unavailable):
+    """The storage of files and outputs does not respond; try again."""
+
+    code = "objects_unavailable"
+
+    def __init__(self, detail: str | None = None, *, operator_detail: str | None = None) -> None:
+        """`operator_detail` has the storage's own answer: for logs only."""
+        super().__init__(detail)
+        self.operator_detail = operator_detail or self.detail
+
+
+class ObjectMissing(NotFound):
+    """The content is no longer stored."""
+
+    code = "object_missing"
+
+
+class FileInUse(Conflict):
+    """A request that has not ended uses this file: cancel it first, or wait for its end."""
+
+    code = "file_in_use"
 
 
 class Defect(GatewayError):

@@ -49,6 +49,10 @@ class IdSource(Protocol):
         """Return a new batch id, `bat_…`."""
         ...
 
+    def file_id(self, now: datetime) -> str:
+        """Return a new file id, `file_…`."""
+        ...
+
     def secret(self) -> bytes:
         """Return 32 random bytes."""
         ...
@@ -72,6 +76,10 @@ class SystemIds:
     def batch_id(self, now: datetime) -> str:
         """See `IdSource.batch_id`."""
         return _new_id("bat", now)
+
+    def file_id(self, now: datetime) -> str:
+        """See `IdSource.file_id`."""
+        return _new_id("file", now)
 
     def secret(self) -> bytes:
         """See `IdSource.secret`."""

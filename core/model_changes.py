@@ -6,6 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from core.schema_narrowing import narrowings
+
 Entry = Mapping[str, Any]
 """A model as the catalogue has it."""
 
@@ -41,8 +43,9 @@ MAX_CHANGES: Final = 1_000
 """How many changes are kept; the oldest are dropped."""
 _MAX_DETAIL: Final = 200
 _PRICE_FIELDS: Final = ("base_price_usd", "price_unit")
-_UPPER_BOUNDS: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
-_LOWER_BOUNDS: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems")
+_OF_FIELDS: Final = frozenset({"properties", "required"})
+REQUIRED: Final = "required"
+"""The detail of a field that was added and must be sent."""
 
 
 def compare_catalogues(
@@ -62,7 +65,7 @@ def compare_catalogues(
         ),
     ]
     for name in sorted(before.keys() & after.keys()):
-        found += _changes_of_model(name, before[name], after[name], at)
+        found += compare_models(name, before[name], after[name], at)
     return tuple(found[:MAX_CHANGES])
 
 
@@ -78,57 +81,59 @@ def _find_renamed(entry: Entry, gone: Mapping[str, Entry]) -> str | None:
     return next(same, None)
 
 
-def _changes_of_model(
-    name: str, before: Entry, after: Entry, at: datetime
-) -> Iterator[ModelChange]:
+def compare_models(name: str, before: Entry, after: Entry, at: datetime) -> Iterator[ModelChange]:
+    """Yield what changed of one model."""
     old, new = ([entry.get(field) for field in _PRICE_FIELDS] for entry in (before, after))
     if old != new:
         yield _change(at, name, ModelChangeKind.PRICE, detail=f"{_price(old)} -> {_price(new)}")
+    yield from _schema_changes(name, before, after, at)
+
+
+def _schema_changes(name: str, before: Entry, after: Entry, at: datetime) -> Iterator[ModelChange]:
     fields, new_fields = _fields(before), _fields(after)
     for field in sorted(new_fields.keys() - fields.keys()):
-        required = field in _required(after)
-        yield _change(at, name, ModelChangeKind.FIELD_ADDED, field, "required" if required else "")
+        detail = REQUIRED if field in _required(after) else ""
+        yield _change(at, name, ModelChangeKind.FIELD_ADDED, field, detail)
     for field in sorted(fields.keys() - new_fields.keys()):
         yield _change(at, name, ModelChangeKind.FIELD_REMOVED, field)
     for field in sorted(fields.keys() & new_fields.keys()):
         was, is_now = fields[field], new_fields[field]
-        reasons = list(_narrowings(was, is_now))
+        reasons = list(narrowings(was, is_now))
         if field in _required(after) and field not in _required(before):
             reasons.append("it became required")
         if reasons:
             yield _change(at, name, ModelChangeKind.FIELD_NARROWED, field, "; ".join(reasons))
-        if was.get("default") != is_now.get("default"):
+        # The "default" of a field that must be sent is a sample.
+        is_sample = field in _required(before) and field in _required(after)
+        if was.get("default") != is_now.get("default") and not is_sample:
             detail = f"{was.get('default')!r} -> {is_now.get('default')!r}"
             yield _change(at, name, ModelChangeKind.DEFAULT, field, detail)
+    if reasons := list(_narrowings_of_input(before, after)):
+        yield _change(at, name, ModelChangeKind.FIELD_NARROWED, "", "; ".join(reasons))
 
 
-def _narrowings(before: Entry, after: Entry) -> Iterator[str]:
-    if before.get("type") != after.get("type"):
-        yield f"type {before.get('type')} -> {after.get('type')}"
-    old, new = before.get("enum"), after.get("enum")
-    if isinstance(new, list):
-        lost = [option for option in old if option not in new] if isinstance(old, list) else []
-        if lost or not isinstance(old, list):
-            yield f"without {lost}" if lost else "options only"
-    for names, sign in ((_UPPER_BOUNDS, 1), (_LOWER_BOUNDS, -1)):
-        for name in names:
-            limit, was = after.get(name), before.get(name)
-            if not isinstance(limit, int | float):
-                continue
-            if not isinstance(was, int | float) or sign * limit < sign * was:
-                yield f"{name} {was} -> {limit}"
+def _narrowings_of_input(before: Entry, after: Entry) -> Iterator[str]:
+    """Yield what narrowed of the whole input, beside its fields."""
+    old, new = (
+        {key: value for key, value in _schema(entry).items() if key not in _OF_FIELDS}
+        for entry in (before, after)
+    )
+    return narrowings(old, new)
+
+
+def _schema(entry: Entry) -> Entry:
+    schema = entry.get("input_schema")
+    return schema if isinstance(schema, Mapping) else {}
 
 
 def _fields(entry: Entry) -> Mapping[str, Entry]:
-    schema = entry.get("input_schema")
-    fields = schema.get("properties") if isinstance(schema, Mapping) else None
+    fields = _schema(entry).get("properties")
     found = fields.items() if isinstance(fields, Mapping) else ()
     return {name: inner for name, inner in found if isinstance(inner, Mapping)}
 
 
 def _required(entry: Entry) -> list[object]:
-    schema = entry.get("input_schema")
-    names = schema.get("required") if isinstance(schema, Mapping) else None
+    names = _schema(entry).get("required")
     return names if isinstance(names, list) else []
 
 

@@ -10,6 +10,7 @@ MODEL_ID_PATTERN: Final = f"^{_NAME}(?:/{_NAME})*$"
 MODEL_PATTERN: Final = r"^[^\x00-\x1f\x7f]{1,256}$"
 """What a pattern of model ids may be: an id in which `*` stands for any text."""
 # `.` and `..` would change the path of the URL that the id becomes part of.
+_MAX_ECHOED: Final = 50
 _PATH_STEPS: Final = frozenset({"", ".", ".."})
 
 
@@ -23,6 +24,17 @@ def is_model_id(text: str) -> bool:
         and text.isprintable()
         and _PATH_STEPS.isdisjoint(text.split("/"))
     )
+
+
+def check_aliases(aliases: dict[str, str]) -> dict[str, str]:
+    """Return model ids by alias. Raises `ValueError` unless both are well-formed model ids."""
+    for alias, model_id in aliases.items():
+        if not is_model_id(alias) or not is_model_id(model_id):
+            raise ValueError(
+                "must map names to model ids, all of printable text: "
+                f"{alias[:_MAX_ECHOED]} -> {model_id[:_MAX_ECHOED]} does not"
+            )
+    return aliases
 
 
 def build_model_path(model_id: str) -> str | None:

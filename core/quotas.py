@@ -14,6 +14,8 @@ class QuotaPolicy(StrEnum):
     CALLS = "calls-per-minute"
     WEBHOOK_ACTIONS = "webhook-actions-per-minute"
     STORED_BYTES = "stored-bytes"
+    STORAGE_BYTES = "storage-bytes"
+    UPLOAD_BYTES_DAY = "upload-bytes-per-day"
     WAITING = "waiting"
     JOBS_DAY = "jobs-per-day"
     JOBS_MONTH = "jobs-per-month"
@@ -79,6 +81,15 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
         "requests, or wait until some expire.",
         BYTES,
         resets=False,
+    ),
+    QuotaPolicy.STORAGE_BYTES: QuotaRule(
+        "The tenant's stored files are at their limit (`storage_bytes`); delete files, or wait "
+        "until some expire.",
+        BYTES,
+        resets=False,
+    ),
+    QuotaPolicy.UPLOAD_BYTES_DAY: QuotaRule(
+        "The tenant's uploaded bytes of this day (UTC) are used up.", BYTES, timedelta(days=1)
     ),
     QuotaPolicy.WAITING: QuotaRule(
         "The tenant's queue is full (limit: `waiting`).", CONCURRENCY, resets=False

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +22,12 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+
+from core.runcomfy_account import REAL, SIMULATED
+from core.setting_sources import SecretFilesSource, env_file_source
 
 ENV_PREFIX = "GATEWAY_"
 
@@ -135,6 +137,8 @@ class RedisPolicy:
     replicas: int = 0
     sentinel_username: str | None = None
     sentinel_password: SecretStr | None = None
+    account: str = ""
+    """The account whose store it must be (`core.runcomfy_account`); empty: any."""
 
 
 class JournalSettings(BaseModel):
@@ -152,6 +156,29 @@ class JournalSettings(BaseModel):
         MIN_JOURNAL_RETENTION,
         description="How long entries are kept, from their job's creation; at least 40 days.",
     )
+
+
+_OBJECTS_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+
+
+def _objects_url(url: str) -> str:
+    if not url.startswith(_OBJECTS_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://")
+    return url
+
+
+class ObjectSettings(BaseModel):
+    """The storage of uploaded files and of what is too large for Redis."""
+
+    model_config = ConfigDict(frozen=True)
+
+    url: Annotated[str, AfterValidator(_objects_url)] | None = Field(
+        None,
+        description="Where uploaded files are kept; all services and workers must share it: "
+        "`file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`. Unset: no files can be "
+        "uploaded.",
+    )
+    timeout: Seconds = Field(timedelta(seconds=30), description="Timeout of a call of the storage.")
 
 
 class MetricsSettings(BaseModel):
@@ -206,7 +233,17 @@ class ProcessSettings(BaseSettings):
     env_file: FilePath | None = Field(
         None,
         description="File of further `NAME=value` lines, for services, workers and commands alike; "
-        "a variable of the environment comes first.",
+        "a variable of the environment comes first. `gateway --env-file FILE` sets it.",
+    )
+    allow_unknown_settings: bool = Field(
+        default=False,
+        description="Start although a `GATEWAY_…` variable is no setting, which is a misspelt one "
+        "as a rule.",
+    )
+    simulated: bool = Field(
+        default=False,
+        description="Whether RunComfy is simulated. A simulated service or worker refuses a Redis "
+        "with real jobs, and a real one refuses a Redis with simulated jobs.",
     )
     redis_url: RedisUrl = Field(
         SecretStr("redis://127.0.0.1:6379/0"),
@@ -273,6 +310,7 @@ class ProcessSettings(BaseSettings):
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
 
     journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
+    objects: ObjectSettings = Field(ObjectSettings(), description="The storage of uploaded files.")
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )
@@ -286,10 +324,10 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read the environment, then the file that it names."""
+        """Read the environment, then secrets' files, then the file that the environment names."""
         del dotenv_settings, file_secret_settings
-        named = DotEnvSettingsSource(settings_cls, env_file=env_settings().get("env_file"))
-        return init_settings, env_settings, named
+        in_file = env_file_source(settings_cls)
+        return init_settings, env_settings, SecretFilesSource(settings_cls), in_file
 
     @model_validator(mode="after")
     def _sentinels_are_addressable(self) -> Self:
@@ -307,6 +345,16 @@ class ProcessSettings(BaseSettings):
         """Return the encryption keys, newest first: those of the file, then the others."""
         in_file = _keys_in(self.encryption_keys_file) if self.encryption_keys_file else ()
         return (*in_file, *self.encryption_keys)
+
+    @property
+    def account(self) -> str:
+        """Return the account that pays; see `core.runcomfy_account`."""
+        return SIMULATED if self.simulated else REAL
+
+    @property
+    def own_redis(self) -> RedisPolicy:
+        """As `redis`, for a service or worker: a store of another account is refused."""
+        return replace(self.redis, account=self.account)
 
     @property
     def redis(self) -> RedisPolicy:

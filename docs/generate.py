@@ -3,23 +3,21 @@
 Run `python -m docs.generate` from the root of the repository. A test fails when a page is stale.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pydantic import AliasChoices, BaseModel, SecretStr
 from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
 
 from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
 from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
 from core.observability.metrics import METRICS
-from core.settings import ENV_PREFIX, ProcessSettings
+from core.setting_sources import FILE_SUFFIX, format_default, secret_file_names, variables_of
+from core.settings import ProcessSettings
 from core.store.keys import KEY_SPECS, KeySpec
 from service.errors import RETRYABLE_WITH_KEY
 from service.problems import BILLED, STATUS, error_code_of
@@ -32,7 +30,7 @@ BEGIN: Final = "<!-- generated:begin, by `make docs`; edit the code instead -->"
 END: Final = "<!-- generated:end -->"
 """The part of a page between these is generated; the rest is written by hand."""
 
-GROUPS: Final[Sequence[tuple[str, type[BaseModel]]]] = (
+GROUPS: Final[Sequence[tuple[str, type[BaseSettings]]]] = (
     ("Both processes", ProcessSettings),
     ("`gateway serve`", ServiceSettings),
     ("`gateway work`", WorkerSettings),
@@ -48,14 +46,15 @@ class Setting:
     description: str
 
 
-def settings_of(kind: type[BaseModel], path: str = ENV_PREFIX) -> Iterator[Setting]:
+def settings_of(kind: type[BaseSettings]) -> Iterator[Setting]:
     """Yield the variables of a settings class, those of nested groups included."""
-    for name, field in kind.model_fields.items():
-        variable = _alias(field) or path + name.upper()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from settings_of(field.annotation, f"{variable}__")
-        else:
-            yield Setting(variable, _default(field), field.description or "")
+    variables = list(variables_of(kind))
+    in_files = secret_file_names(variables)
+    for each in variables:
+        described = each.field.description or ""
+        if each.name in in_files:
+            described += f" A secret: `{each.name}{FILE_SUFFIX}` may name its file."
+        yield Setting(each.name, _default(each.field), described)
 
 
 def groups() -> Iterator[tuple[str, list[Setting]]]:
@@ -66,30 +65,8 @@ def groups() -> Iterator[tuple[str, list[Setting]]]:
         yield title, own
 
 
-def _alias(field: FieldInfo) -> str | None:
-    if isinstance(field.validation_alias, AliasChoices):
-        return str(field.validation_alias.choices[0])
-    return None
-
-
 def _default(field: FieldInfo) -> str | None:
-    return None if field.is_required() else _format_default(field.default)
-
-
-def _format_default(value: object) -> str:
-    match value:
-        case None:
-            return ""
-        case SecretStr():
-            return value.get_secret_value()
-        case timedelta():
-            return f"{value.total_seconds():g}"
-        case Enum():
-            return str(value.value)
-        case tuple() | dict():
-            return json.dumps(value)
-        case _:
-            return str(value)
+    return None if field.is_required() else format_default(field.default)
 
 
 def settings_tables() -> str:

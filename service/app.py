@@ -15,10 +15,11 @@ from starlette.routing import Match
 from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
-from service.api import balance, health, models, usage
+from service.api import balance, files, health, models, usage
 from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
+from service.api.admin import models as admin_models
 from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
@@ -44,6 +45,8 @@ ROUTERS: Final = (
     health.check_router,
     requests.router,
     models.router,
+    files.fast_router,
+    files.router,
     batch_routes.router,
     usage.router,
     balance.router,
@@ -53,6 +56,7 @@ ROUTERS: Final = (
     admin_tenants.router,
     admin_limits_and_pauses.router,
     admin_circuits.router,
+    admin_models.router,
     admin_jobs.router,
 )
 

@@ -10,6 +10,7 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
+from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
@@ -32,6 +33,7 @@ from service.context import (
     HttpPolicy,
     MetricsRenderer,
 )
+from service.files.file_service import FileService
 from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
@@ -65,6 +67,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         cache=settings.cache.policy(),
         docs=settings.docs,
         own_admin_listener=settings.admin_port is not None,
+        account=settings.account,
     )
 
 
@@ -83,7 +86,7 @@ async def open_app_context(
     traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
     async with AsyncExitStack() as stack:
         span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
-        pool = build_connection_pool(settings.redis, "service")
+        pool = build_connection_pool(settings.own_redis, "service")
         client = await stack.enter_async_context(
             RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)
         )
@@ -97,7 +100,7 @@ async def open_app_context(
         )
         registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
         changes = JobChangeSubscriber(
-            build_connection_pool(settings.redis, "feed"), context.subscriptions, clock, emit
+            build_connection_pool(settings.own_redis, "feed"), context.subscriptions, clock, emit
         )
         for background in (
             context.model_cache.refresh_forever(settings.catalogue_refresh_interval),
@@ -123,11 +126,13 @@ def build_app_context(
     `confirm_models` is called with the ids of the models that the catalogue lists.
     """
     clock = SystemClock()
-    registry = ModelRegistry.build(load_cards(), unlisted=settings.models.unlisted)
+    registry = ModelRegistry.build(
+        load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
+    )
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
-        model_cache=ModelRegistryCache(registry, stores.catalogue, clock, emit, confirm_models),
+        model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
@@ -139,6 +144,9 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
+        files=FileService(
+            open_objects(settings.objects), stores.files, stores.tenants, clock, SystemIds()
+        ),
         submit_availability=SubmitAvailability(
             stores.heartbeats,
             stores.circuit_breakers,

@@ -15,6 +15,7 @@ from core.observability.trace_context import SpanNamer, pass_through
 from core.store.run_times import RunTimeCache
 from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
+from service.files.file_service import FileService
 from service.jobs.cancel import JobCanceller
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import OptionPolicy
@@ -81,6 +82,8 @@ class HttpPolicy:
     docs: bool = True
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
+    account: str = ""
+    """The account whose store this service uses; see `core.runcomfy_account`."""
 
 
 class MetricsRenderer(Protocol):
@@ -107,6 +110,7 @@ class AppContext:
     body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService
+    files: FileService
     submit_availability: SubmitAvailability
     clock: Clock
     ids: IdSource

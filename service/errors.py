@@ -13,6 +13,20 @@ class UnsupportedMedia(CallerError):
     title = "Unsupported media type"
 
 
+class UnsupportedFile(CallerError):
+    """The content is not of a type that models read, such as jpg, png, webp, mp4 or mp3."""
+
+    code = "unsupported_file"
+    title = "Unsupported file"
+
+
+class FilesOff(CallerError):
+    """This gateway keeps no files: its operator has set no `GATEWAY_OBJECTS__URL`."""
+
+    code = "files_off"
+    title = "No files here"
+
+
 class MethodNotAllowed(CallerError):
     """This address does not support the method; `Allow` lists those it supports."""
 
@@ -38,6 +52,13 @@ class CostAboveLimit(CallerError):
 
     code = "cost_above_limit"
     title = "Cost above limit"
+
+
+class PinnedModelChanged(Conflict):
+    """RunComfy has changed the model since it was pinned: the input may mean something else now."""
+
+    code = "pinned_model_changed"
+    title = "Pinned model changed"
 
 
 class JobContended(Conflict):
@@ -76,6 +97,12 @@ class TooManyBodies(Unavailable):
     """Too many large bodies are being received here; nothing was accepted. Try again."""
 
     code = "too_many_bodies"
+
+
+class TooManyUploads(Unavailable):
+    """Too many files are being received here; nothing was stored. Try again."""
+
+    code = "too_many_uploads"
 
 
 class AcceptanceUnclear(Unavailable):

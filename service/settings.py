@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Annotated, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
-from core.model_ids import MODEL_PATTERN
+from core.model_ids import MODEL_PATTERN, check_aliases
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
@@ -100,6 +100,12 @@ class ModelSettings(BaseModel):
         description="A submit to a model that RunComfy's catalogue does not list: `refuse` (404 "
         "with the nearest names) or `forward` (unchecked; its price is unknown, so that the "
         "tenant's `unknown_price` decides).",
+    )
+    aliases: Annotated[dict[str, str], AfterValidator(check_aliases)] = Field(
+        {},
+        description="JSON object of model ids by alias: "
+        '`{"video/fast": "kling/kling-3.0/standard/image-to-video"}`. A submit to the alias is one '
+        "to that model. Tenants have aliases of their own: `model_aliases`.",
     )
 
 
@@ -240,7 +246,9 @@ class ServiceSettings(ProcessSettings):
     backlog: int = Field(
         2048, gt=0, description="Maximum number of connections that wait to be accepted."
     )
-    models: ModelSettings = Field(ModelSettings(), description="Models that are not listed.")
+    models: ModelSettings = Field(
+        ModelSettings(), description="Aliases, and models that are not listed."
+    )
     cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import sys
 import tempfile
 import time
@@ -20,7 +19,7 @@ import httpx
 
 from simulator.console import Console, supports_colour
 from simulator.example import load_kling_example
-from simulator.private_redis import URL_VARIABLE, RedisMissing, RedisNotStarted
+from simulator.private_redis import RedisMissing, RedisNotStarted
 from simulator.signals import StopRequested, stop_on_signal
 from simulator.stack import Stack, StackFailed, StackPlan, run_stack, without_settings
 
@@ -68,11 +67,10 @@ class Demo:
     def show_stack(self) -> None:
         """Print the address of each process."""
         stack = self.stack
-        server = "private, with append-only file" if stack.redis else "from GATEWAY_REDIS_URL"
         self.console.print_step("The stack is up; every port is on loopback")
         self.console.print_table(
             [
-                ("redis", stack.redis_url, server),
+                ("redis", stack.redis_url, "private, with append-only file"),
                 ("runcomfy", stack.runcomfy_url, "simulated: needs no key, costs nothing"),
                 ("receiver", stack.receiver.url, "receives webhooks, verifies signatures"),
                 ("service", stack.url, "gateway serve"),
@@ -230,9 +228,7 @@ def run_demo(console: Console, plan: StackPlan) -> int:
     stack: Stack | None = None
     try:
         with run_stack(plan) as stack, httpx.Client(timeout=10, trust_env=False) as client:
-            # A Redis from GATEWAY_REDIS_URL may still have the tenant of an earlier demo.
-            name = NAME if stack.redis else f"{NAME}-{secrets.token_hex(3)}"
-            Demo(stack, console, client, name).run(load_kling_example())
+            Demo(stack, console, client, NAME).run(load_kling_example())
     except StackFailed as error:
         console.print_failure(str(error), error.log)
     except (RedisMissing, RedisNotStarted) as error:
@@ -262,7 +258,7 @@ def main() -> int:
         with stop_on_signal(), tempfile.TemporaryDirectory(prefix="gw-demo-") as folder:
             plan = StackPlan(
                 Path(folder),
-                environment=demo_environment(environment),
+                environment=without_settings(environment),
                 runcomfy_options=SIMULATOR_OPTIONS,
             )
             code = run_demo(console, plan)
@@ -275,12 +271,6 @@ def main() -> int:
     else:
         console.print_text("\nAll processes stopped.")
     return code
-
-
-def demo_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the gateway's settings, except the URL of Redis."""
-    kept = {URL_VARIABLE: url} if (url := environment.get(URL_VARIABLE)) else {}
-    return {**without_settings(environment), **kept}
 
 
 if __name__ == "__main__":

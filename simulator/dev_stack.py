@@ -21,7 +21,14 @@ from simulator.console import Console, supports_colour
 from simulator.example import load_kling_example
 from simulator.private_redis import LOOPBACK, RedisMissing, RedisNotStarted, free_port
 from simulator.signals import StopRequested, stop_on_signal
-from simulator.stack import ROOT, Stack, StackFailed, StackPlan, run_stack
+from simulator.stack import (
+    ROOT,
+    Stack,
+    StackFailed,
+    StackPlan,
+    run_stack,
+    without_external_settings,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,7 +54,8 @@ def build_plan(
     """Return what to run: the real RunComfy if a token is set, else the simulated one.
 
     Args:
-        environment: environment variables, including settings of the gateway.
+        environment: environment variables, including settings of the gateway. Those that lead to
+            an operator's own Redis, journal or account are used with a token only.
         folder: gets one subfolder for each kind of run.
         choose_port: returns a free port, given the preferred one.
 
@@ -65,7 +73,7 @@ def build_plan(
     return StackPlan(
         # Separate: a job left over from a simulated run must never be sent to the real RunComfy.
         folder=folder / ("real" if token else "simulated"),
-        environment=environment,
+        environment=environment if token else without_external_settings(environment),
         real_token=token,
         port=port,
         metrics_port=choose_port(METRICS_PORT),

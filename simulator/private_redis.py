@@ -39,7 +39,7 @@ Fsync = Literal["always", "everysec", "no"]
 
 
 class RedisMissing(RuntimeError):
-    """No Redis was found: install redis-server (or valkey-server), or set GATEWAY_REDIS_URL."""
+    """No Redis was found: install redis-server (or valkey-server)."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)

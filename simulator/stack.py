@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ROOT: Final = Path(__file__).parents[1]
 SETTING_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 JOURNAL_VARIABLE: Final = "GATEWAY_JOURNAL__URL"
+OBJECTS_VARIABLE: Final = "GATEWAY_OBJECTS__URL"
+SIMULATED_VARIABLE: Final = "GATEWAY_SIMULATED"
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
 _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
@@ -37,6 +39,18 @@ _RUNCOMFY_TOKEN: Final = "GATEWAY_RUNCOMFY_TOKEN"
 WORKER_ONLY_SETTINGS: Final = frozenset(
     {_RUNCOMFY_URL, _RUNCOMFY_TOKEN, "RUNCOMFY_API_TOKEN", "RUNCOMFY_TOKEN"}
 )
+
+EXTERNAL_SETTINGS: Final = (
+    "GATEWAY_ENV_FILE",
+    "GATEWAY_ENCRYPTION_KEYS",
+    "GATEWAY_JOURNAL",
+    "GATEWAY_REDIS_",
+    "GATEWAY_RUNCOMFY",
+    "GATEWAY_SINKS",
+    "RUNCOMFY_",
+)
+"""Beginnings of the names of settings that lead to an operator's own store, journal, account,
+receivers or secrets. A simulated stack must never reach them."""
 
 _READY_TIMEOUT: Final = timedelta(seconds=90)
 _POLL_INTERVAL: Final = timedelta(milliseconds=25)
@@ -331,6 +345,13 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def without_external_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without settings that lead out of a simulated stack."""
+    return {
+        name: value for name, value in environment.items() if not name.startswith(EXTERNAL_SETTINGS)
+    }
+
+
 @contextmanager
 def run_stack(plan: StackPlan) -> Iterator[Stack]:
     """Run the plan's processes for the duration of the block, which starts when all are ready.
@@ -385,9 +406,11 @@ def _build_stack(plan: StackPlan, redis_url: str, redis: PrivateRedis | None) ->
         },
         URL_VARIABLE: redis_url,
         "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.0/8"]',
+        SIMULATED_VARIABLE: "false" if plan.real_token else "true",
     }
     environment.setdefault("GATEWAY_ADMIN_TOKEN", secrets.token_urlsafe(32))
     environment.setdefault(JOURNAL_VARIABLE, f"file://{(plan.folder / 'journal').resolve()}")
+    environment.setdefault(OBJECTS_VARIABLE, f"file://{(plan.folder / 'objects').resolve()}")
     receiver = _build_simulator(plan, "receiver", "_recv", ())
     return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
 

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -16,6 +16,8 @@ from core.ids import IdSource, SystemIds
 from core.jobs.job import Job
 from core.journal.journal import Journal
 from core.journal.open import open_journal
+from core.objects.object_store import ObjectStore
+from core.objects.open import open_objects
 from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
@@ -36,11 +38,12 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.reconciliation import Reconciler
-from worker.jobs.store_guard import StoreGuard
+from worker.jobs.store_guard import GuardPolicy, StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
 from worker.maintenance.catalogue_sync import CatalogueSync
+from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.maintenance.journal_sweep import JournalSweeper
 from worker.proxy import Proxy
@@ -56,6 +59,7 @@ from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.reachability import find_proxy_issue, find_unreachable
 from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
 from worker.webhooks.sender import SenderPolicy, open_sender
@@ -82,6 +86,8 @@ class WorkerComponents:
     catalogue_sync: CatalogueSync
     run_times: RunTimeCache
     index_pruner: IndexPruner
+    file_sweeper: FileSweeper | None
+    """None where no files are kept."""
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
     journal: Journal | None
@@ -99,7 +105,7 @@ async def open_worker_components(
     """Yield the components. Nothing is connected yet, so that a worker starts without Redis."""
     clock, limits = SystemClock(), UpstreamLimits()
     async with AsyncExitStack() as stack:
-        pool = build_connection_pool(settings.redis, "worker")
+        pool = build_connection_pool(settings.own_redis, "worker")
         observer = RoundTripObserver(clock, emit)
         client = RedisClient(pool, observer, replicas=settings.redis.replicas)
         redis = await stack.enter_async_context(client)
@@ -115,10 +121,40 @@ async def open_worker_components(
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)
-        builder = _Builder(settings, stores, journal, clock, SystemIds(), emit)
+        objects = open_objects(settings.objects)
+        builder = _Builder(settings, stores, journal, objects, clock, SystemIds(), emit)
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock), span_namer
         )
+
+
+@asynccontextmanager
+async def open_runcomfy_readers(
+    settings: WorkerSettings, clock: Clock, emit: Emit
+) -> AsyncIterator[tuple[RunComfyCatalogue, RunComfyBalance | None]]:
+    """Yield what reads RunComfy's catalogue and balance; None where no account API is configured.
+
+    Nothing that could submit is built.
+    """
+    limits, url = UpstreamLimits(), settings.account_url
+    access = UpstreamAccess(settings.runcomfy_url, settings.runcomfy_token)
+    route = _build_upstream_route(settings)
+    async with open_http_client(access, limits, route, clock, emit) as http:
+        account = None if url is None else RunComfyBalance(http.with_base_url(url), limits)
+        yield RunComfyCatalogue(http, limits), account
+
+
+async def find_unreachable_receivers(
+    settings: WorkerSettings, urls: Iterable[str]
+) -> Mapping[str, str]:
+    """Return why webhooks' proxy, or without one each receiver, cannot be connected to, by URL."""
+    secret = settings.webhooks.proxy
+    if secret is None:
+        policy = TargetPolicy(allowed=AllowedTargets.parse(settings.webhooks.allowed_targets))
+        return await find_unreachable(urls, policy)
+    proxy = Proxy.parse(secret)
+    issue = await find_proxy_issue(proxy)
+    return {} if issue is None else {proxy.url: issue}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +162,7 @@ class _Builder:
     settings: WorkerSettings
     stores: Stores
     journal: Journal | None
+    objects: ObjectStore | None
     clock: Clock
     ids: IdSource
     emit: Emit
@@ -142,7 +179,8 @@ class _Builder:
         run_times = RunTimeCache(stores.run_times, clock, emit)
         context = self._decision_context(run_times)
         worker_id, policy = context.worker_id, context.policy
-        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, policy.lease)
+        guard_policy = GuardPolicy(policy.lease, self.settings.account)
+        guard = StoreGuard(stores.identity, self.journal, clock, self.ids, emit, guard_policy)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )
@@ -164,6 +202,7 @@ class _Builder:
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=self._index_pruner(worker_id),
+            file_sweeper=self._file_sweeper(),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             journal_sweeper=JournalSweeper(self.journal, clock, self.settings.journal.retention),
@@ -181,6 +220,11 @@ class _Builder:
     def _index_pruner(self, worker_id: str) -> IndexPruner:
         stores = self.stores
         return IndexPruner(worker_id, stores.job_index, stores.tenants, self.clock, PrunePolicy())
+
+    def _file_sweeper(self) -> FileSweeper | None:
+        if self.objects is None:
+            return None
+        return FileSweeper(self.objects, self.stores.files, self.stores.tenants, self.clock)
 
     def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:
@@ -224,7 +268,9 @@ class _Builder:
 
     def _replay_worker(self) -> ReplayWorker:
         policy = ReplayPolicy(events_per_second=self.settings.webhooks.replay_per_second)
-        return ReplayWorker(self.stores.replays, self.stores.deliveries, self.clock, policy)
+        return ReplayWorker(
+            self.stores.replays, self.stores.deliveries, self.clock, policy, self.emit
+        )
 
     def _catalogue_sync(self, http: HttpClient, limits: UpstreamLimits) -> CatalogueSync:
         source, interval = RunComfyCatalogue(http, limits), self.settings.catalogue_sync_interval

@@ -39,6 +39,11 @@ from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.durability_check import warn_if_not_durable
+from worker.maintenance.file_sweeping import (
+    ORPHAN_CHECK_INTERVAL,
+    SWEEP_INTERVAL,
+    FileSweeper,
+)
 from worker.metrics_server import metrics_application
 from worker.scheduling.arq_listener import WakeListener, WakeListenerPolicy
 from worker.scheduling.periodic import (
@@ -197,7 +202,7 @@ async def _cancel_all(tasks: list[asyncio.Task[None]]) -> None:
 def _build_wake_listener(settings: WorkerSettings, components: WorkerComponents) -> WakeListener:
     def pool() -> ArqRedis:
         return ArqRedis(
-            build_retrying_pool(settings.redis, "wake"),
+            build_retrying_pool(settings.own_redis, "wake"),
             job_serializer=orjson.dumps,
             job_deserializer=orjson.loads,
             default_queue_name=WAKE_QUEUE,
@@ -220,6 +225,8 @@ def _build_periodic_tasks(
 ) -> tuple[PeriodicTask, ...]:
     sync = components.balance_sync
     balance = () if sync is None else (PeriodicTask("balance_sync", PROBE_INTERVAL, sync.run_once),)
+    sweeper = components.file_sweeper
+    sweeps = () if sweeper is None else _build_sweeps(sweeper)
     return (
         PeriodicTask(
             "heartbeat",
@@ -243,6 +250,14 @@ def _build_periodic_tasks(
         ),
         PeriodicTask("journal_sweep", JOURNAL_SWEEP_INTERVAL, components.journal_sweeper.run_once),
         *balance,
+        *sweeps,
+    )
+
+
+def _build_sweeps(sweeper: FileSweeper) -> tuple[PeriodicTask, ...]:
+    return (
+        PeriodicTask("file_expiry", SWEEP_INTERVAL, sweeper.expire_files),
+        PeriodicTask("orphan_check", ORPHAN_CHECK_INTERVAL, sweeper.delete_orphans),
     )
 
 

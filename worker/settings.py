@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.runcomfy_account import real_account
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import AllowedTargets
@@ -194,6 +195,13 @@ class WorkerSettings(ProcessSettings):
             return self.runcomfy_account_url
         return RUNCOMFY_ACCOUNT_URL if self.runcomfy_url.rstrip("/") == RUNCOMFY_URL else None
 
+    @property
+    def account(self) -> str:
+        """Return the account that pays, with the token's fingerprint."""
+        if self.simulated:
+            return super().account
+        return real_account(self.runcomfy_url, self.runcomfy_token.get_secret_value())
+
     def _uses_tls(self) -> bool:
         urls = (self.runcomfy_url, self.account_url or RUNCOMFY_ACCOUNT_URL)
         return all(url.startswith("https://") for url in urls)
@@ -211,6 +219,12 @@ class WorkerSettings(ProcessSettings):
             AllowedTargets.parse(self.webhooks.allowed_targets)
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _simulates_only_a_simulator(self) -> Self:
+        if self.simulated and self.runcomfy_url.rstrip("/") == RUNCOMFY_URL:
+            raise ValueError("simulated: GATEWAY_RUNCOMFY_URL is the real RunComfy")
         return self
 
     @model_validator(mode="after")

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from cli.env_file import EnvFileOption, use_env_file
 from cli.settings_errors import load_settings
 from cli.store_check import exit_if_store_unsupported
 from service.server.process_manager import STARTUP_FAILED
@@ -17,10 +18,12 @@ def serve(
     processes: Annotated[
         int, typer.Option(min=1, max=64, help="Processes that share the port and the metrics.")
     ] = 1,
+    env_file: EnvFileOption = None,
 ) -> None:
     """Run the HTTP service, configured by the environment."""
+    use_env_file(env_file)
     settings = load_settings(ServiceSettings)
-    exit_if_store_unsupported(settings.redis)
+    exit_if_store_unsupported(settings.own_redis)
     try:
         if processes == 1:
             run(settings)

@@ -41,6 +41,19 @@ def init(
 
 
 @app.command()
+def adopt(
+    fingerprint: Annotated[
+        str, typer.Argument(help="The token's fingerprint, as the refused worker prints it.")
+    ],
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Accept a new RunComfy token of the same account, beside the one that it replaces."""
+    position = run_store_command(lambda store: store.adopt(fingerprint))
+    print_document(_document(position), as_json=as_json)
+
+
+@app.command()
 def reconcile(
     *, since: SinceOption = None, dry_run: DryRunOption = False, as_json: JsonOption = False
 ) -> None:
@@ -83,6 +96,7 @@ def _document(position: StorePosition | None) -> dict[str, object]:
         return {"store_id": None}
     return {
         "store_id": position.store_id,
+        "account": position.account,
         "epoch": position.epoch,
         "claims": position.claims,
         "claimed_at": iso(position.claimed_at),

@@ -2,35 +2,24 @@
 
 from collections.abc import Awaitable, Sequence
 from datetime import timedelta
-from typing import Final, TypeVar
+from typing import TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore
 
 from core.journal.objects import JournalUnavailable, ObjectInfo
+from core.objects.obstore_client import open_obstore
 
 T = TypeVar("T")
-_MAX_RETRIES: Final = 2
-"""Of one call, by obstore; the journal repeats a failed call itself."""
 
 
 def open_bucket(url: str, timeout: timedelta) -> "BucketStorage":
     """Return the storage at `s3://bucket/prefix`, `gs://…` or `az://…`.
 
-    Credentials and region come from the environment's default variables (`AWS_…`, `GOOGLE_…`,
-    `AZURE_…`) or from the machine's identity. Raises `ValueError` for a URL that obstore cannot
-    use.
+    See `open_obstore`, also for what it raises.
     """
-    try:
-        store = from_url(
-            url,
-            client_options={"timeout": timeout, "connect_timeout": timeout, "allow_http": True},
-            retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": timeout},
-        )
-    except BaseError as error:
-        raise ValueError(str(error)) from error
-    return BucketStorage(store)
+    return BucketStorage(open_obstore(url, timeout))
 
 
 class BucketStorage:

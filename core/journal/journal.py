@@ -134,6 +134,17 @@ class Journal:
         """Find out whether the journal answers."""
         await self._read(POSITION)
 
+    async def creates_once(self, mark: str) -> bool:
+        """Return whether the storage creates an object once only. It is deleted again.
+
+        `mark` makes its name unique.
+        """
+        name, content = f"checks/{mark}", b"gateway doctor"
+        first = await self._call("create", lambda: self._objects.create(name, content))
+        second = await self._call("create", lambda: self._objects.create(name, content))
+        await self._call("delete", lambda: self._objects.delete([name]))
+        return first and not second
+
     async def close(self) -> None:
         """Free everything."""
         await self._objects.close()

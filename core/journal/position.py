@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from core.runcomfy_account import account_issue
 from core.store.identity import StorePosition, claim_time
 
 CLOCK_MARGIN: Final = timedelta(minutes=2)
@@ -26,12 +27,21 @@ class StoreStatus(StrEnum):
     """It is another store than the one that the journal belongs to."""
     WENT_BACK = "went_back"
     """It has forgotten something that was known of it."""
+    OTHER_ACCOUNT = "other_account"
+    """Its jobs are paid by another RunComfy account, or are simulated and this process is not."""
 
 
-def status_of(position: StorePosition | None, known: StorePosition | None) -> StoreStatus:
-    """Return the status of a store at `position`, of which `known` is the furthest one seen."""
+def status_of(
+    position: StorePosition | None, known: StorePosition | None, account: str = ""
+) -> StoreStatus:
+    """Return the status of a store at `position`, of which `known` is the furthest one seen.
+
+    `account` is this process's (`core.runcomfy_account`); empty for a process that has none.
+    """
     if position is None:
         return StoreStatus.NEW if known is None else StoreStatus.UNKNOWN
+    if account_issue(position.account, account) is not None:
+        return StoreStatus.OTHER_ACCOUNT
     if known is not None and known.store_id != position.store_id:
         return StoreStatus.OTHER
     if position.compare_since is not None or (known is not None and position.is_behind(known)):

@@ -41,8 +41,8 @@ class FaultKind(StrEnum):
 class FailureKind(StrEnum):
     """Why a webhook attempt failed.
 
-    The gateway causes `busy` and `send_error`, its proxy `proxy_error`; the receiver or the network
-    causes the rest.
+    The gateway causes `busy`, `send_error` and `step_failed`, its proxy `proxy_error`; the receiver
+    or the network causes the rest.
     """
 
     GONE = "gone"
@@ -60,6 +60,7 @@ class FailureKind(StrEnum):
     BLOCKED_TARGET = "blocked_target"
     BUSY = "busy"
     SEND_ERROR = "send_error"
+    STEP_FAILED = "step_failed"  # preparing or recording the attempt raised
 
 
 DELIVERED: Final = "delivered"

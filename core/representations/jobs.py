@@ -46,8 +46,8 @@ def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
     """Return the answer to a submit and to a status request."""
-    words = _runcomfy_words(job, status_word(job))
-    return orjson.dumps(_status_fields(job, links) | words | _estimate_fields(estimate))
+    fields = _status_fields(job, links) | _runcomfy_words(job, status_word(job))
+    return orjson.dumps(fields if estimate is None else fields | _estimate_fields(estimate))
 
 
 def cancellation_to_json(job: Job, outcome: CancelOutcome) -> bytes:
@@ -84,6 +84,7 @@ def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> 
         "request_id": job.id,
         "status": status,
         "model_id": job.model_id,
+        "model_alias": job.model_alias,
         "created_at": iso(job.created_at),
         "reference": job.reference,
     }
@@ -98,6 +99,7 @@ def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
+            "model_alias": job.model_alias,
             "reference": job.reference,
             "created_at": iso(job.created_at),
             "finished_at": iso(job.finished_at),
@@ -151,12 +153,12 @@ def job_details_to_json(
 
 
 def _status_fields(job: Job, links: Links) -> dict[str, Any]:
-    queued = job.status is PublicStatus.IN_QUEUE
+    status = job.status
     return without_none(
         {
             "request_id": job.id,
-            "status": job.status,
-            "queue_position": job.queue_position if queued else None,
+            "status": status,
+            "queue_position": job.queue_position if status is PublicStatus.IN_QUEUE else None,
             "waiting_for": job.waiting_for,
             **links.for_job(job.id),
             "reference": job.reference,
@@ -181,6 +183,7 @@ def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
+            "model_alias": job.model_alias,
             "output": orjson.Fragment(record.output) if record.output else None,
             "error": _error(job),
             "created_at": iso(job.created_at),

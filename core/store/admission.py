@@ -49,6 +49,8 @@ _PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PLACEHOLDER_TIME_JSON: Final = b"2000-01-01T00:00:00Z"
 _CLOSING_BRACE: Final = -1
 _LIMITED: Final = b"limited "
+_USAGE_TTLS: Final = (ttl_seconds(DAY_USAGE_RETENTION), ttl_seconds(MONTH_USAGE_RETENTION))
+"""Of a day and of a month."""
 
 REJECTION_ERRORS: Final[dict[str, type[GatewayError]]] = {
     "store_unknown": StoreUnknown,
@@ -102,24 +104,25 @@ class AdmissionScriptCall:
 
 def admission_keys(call: AdmissionScriptCall) -> list[str]:
     """Return the script's keys."""
-    job, credential = call.first.job, call.first.credential
-    claim = call.idempotency
+    first, claim = call.first, call.idempotency
+    tenant, digest = first.job.tenant, first.credential.digest
+    day, month = usage_windows_at(first.job.created_at)
     return [
-        keys.api_key(credential.digest),
-        keys.tenant(credential.tenant),
-        keys.rate(job.tenant),
-        *(keys.usage(job.tenant, span.name) for span in usage_windows_at(job.created_at)),
-        *(
-            keys.key_usage(credential.digest, span.name)
-            for span in usage_windows_at(job.created_at)
-        ),
-        keys.idempotency(job.tenant, claim.digest if claim else ""),
+        keys.api_key(digest),
+        keys.tenant(first.credential.tenant),
+        keys.rate(tenant),
+        keys.usage(tenant, day.name),
+        keys.usage(tenant, month.name),
+        keys.key_usage(digest, day.name),
+        keys.key_usage(digest, month.name),
+        keys.idempotency(tenant, claim.digest if claim else ""),
     ]
 
 
 def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argument]:
     """Return the script's arguments."""
     first, claim = call.first, call.idempotency
+    day, month = usage_windows_at(first.job.created_at)
     return [
         to_ms(now),
         first.credential.tenant,
@@ -131,9 +134,9 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
         claim.fingerprint if claim else "",
         call.idempotency_target,
         *dispatch_arguments(now),
-        *((span.resets_at - now) // MILLISECOND for span in usage_windows_at(first.job.created_at)),
-        ttl_seconds(DAY_USAGE_RETENTION),
-        ttl_seconds(MONTH_USAGE_RETENTION),
+        (day.resets_at - now) // MILLISECOND,
+        (month.resets_at - now) // MILLISECOND,
+        *_USAGE_TTLS,
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),

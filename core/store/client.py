@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Protocol, Self
 
 import hiredis
@@ -25,7 +26,7 @@ from core.settings import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
 from core.store.outage import REDIS_URL, describe_outage
 from core.store.sentinel import build_sentinel_pool, watched_master
-from core.store.server_check import UnsupportedServer, connect_to_supported_server
+from core.store.server_check import UnsupportedServer, connect_to_own_store
 
 Argument = bytes | str | int | float
 
@@ -70,7 +71,7 @@ def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionP
         "socket_connect_timeout": policy.connect_timeout.total_seconds(),
         "socket_timeout": policy.timeout.total_seconds(),
         "retry": Retry(NoBackoff(), 0),
-        "redis_connect_func": connect_to_supported_server,
+        "redis_connect_func": partial(connect_to_own_store, account=policy.account),
     }
     url = policy.url.get_secret_value()
     if url.startswith("rediss://"):
@@ -196,6 +197,11 @@ class RedisClient:
             return await self.execute(*command)
         except StoreRefused:
             return None
+
+    async def disconnect(self) -> None:
+        """End the connection, if there is one; the next command opens another one."""
+        if self._connection is not None:
+            await self._connection.abandon("the store is to be checked again")
 
     def _ensure_session(self, _: object = None) -> None:
         # A command may arrive while the last session is closing: its end starts the next one.

@@ -17,9 +17,11 @@ from core.admin import AuditEntry
 from core.batches import Batch
 from core.circuit_breaker import CircuitBreaker
 from core.errors import RecordUnreadable
+from core.files import StoredFile
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.store.unknown_fields import remove_unknown, restore_unknown
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
@@ -39,17 +41,19 @@ class Codec(Generic[T]):
 
     def __init__(self, value_type: type[T]) -> None:
         """`value_type` is a frozen dataclass."""
-        self._adapter: TypeAdapter[T] = TypeAdapter(value_type)
-        self._strict = SchemaValidator(_without_extra_fields(self._adapter.core_schema))
+        adapter: TypeAdapter[T] = TypeAdapter(value_type)
+        self._to_json = adapter.serializer.to_json
+        self._strict = SchemaValidator(_without_extra_fields(adapter.core_schema))
         self._keeps_unknown = any(f.name == UNKNOWN_FIELDS for f in fields(value_type))  # type: ignore[arg-type]  # see `__init__`
 
     def encode(self, value: T) -> bytes:
         """Return a record as JSON, with the unknown fields that it was read with."""
-        text = self._adapter.dump_json(value, exclude_defaults=True, exclude={UNKNOWN_FIELDS})
         unknown = getattr(value, UNKNOWN_FIELDS, ())
         if not unknown:
-            return text
-        document = orjson.loads(text)
+            return self._to_json(value, exclude_defaults=True)
+        document = orjson.loads(
+            self._to_json(value, exclude_defaults=True, exclude={UNKNOWN_FIELDS})
+        )
         restore_unknown(document, unknown)
         return orjson.dumps(document)
 
@@ -112,4 +116,6 @@ WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
 BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
+FILE_CODEC: Final = Codec(StoredFile)
 MODEL_CHANGE_CODEC: Final = Codec(ModelChange)
+MODEL_PIN_CODEC: Final = Codec(ModelPin)

@@ -121,9 +121,9 @@ class RedisConnection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._terminate(exc or RedisConnectionError("Redis closed the connection"))
 
-    async def abandon(self) -> None:
-        """End the connection: its server is no longer the master."""
-        self._terminate(RedisConnectionError("another server is the master now"))
+    async def abandon(self, reason: str = "another server is the master now") -> None:
+        """End the connection: its server must not be used any more."""
+        self._terminate(RedisConnectionError(reason))
 
     def close(self) -> None:
         """Stop the timer; redis-py closes the connection itself."""

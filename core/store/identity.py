@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 from core.clock import from_ms, to_ms
+from core.runcomfy_account import bind
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
@@ -32,6 +33,8 @@ class StorePosition:
     """The last claim: job, and time in microseconds."""
     has_known: bool = True
     """Whether the store still has the last claim of the position that the reader knew."""
+    account: str = ""
+    """Which RunComfy account pays for the jobs (`core.runcomfy_account`)."""
     compare_since: datetime | None = None
     """The store is known to have gone back: no submit leaves until it was compared with what the
     journal has since then."""
@@ -64,6 +67,24 @@ class StoreIdentityRepository(Protocol):
 
     async def settle(self, before: StorePosition, after: StorePosition) -> bool: ...
 
+    async def load_account(self) -> str: ...
+
+    async def replace_account(self, held: str, account: str) -> bool: ...
+
+    async def disconnect(self) -> None: ...
+
+
+async def bind_account(identity: StoreIdentityRepository, own: str) -> str:
+    """Give a store without an account the account `own`; return the account that it has.
+
+    Raises `StoreUnavailable`.
+    """
+    while True:
+        held = await identity.load_account()
+        bound = bind(held, own)
+        if bound == held or await identity.replace_account(held, bound):
+            return bound
+
 
 class StoreIdentity:
     """The identity of the store, in Redis. The claims are counted by the jobs' scripts."""
@@ -82,13 +103,14 @@ class StoreIdentity:
         found = await self._scripts.call("read_position", [keys.STORE, keys.STORE_CLAIMS], held)
         if not found:
             return None
-        name, epoch, claims, compare_since, last_claim, has_known = found
+        name, epoch, claims, compare_since, account, last_claim, has_known = found
         return StorePosition(
             name.decode(),
             int(epoch),
             int(claims),
             last_claim.decode(),
             bool(has_known),
+            account.decode(),
             from_ms(int(compare_since)) if compare_since else None,
         )
 
@@ -104,6 +126,8 @@ class StoreIdentity:
             await self._client.execute(
                 "HSET", keys.STORE, "epoch", position.epoch, "claims", position.claims
             )
+            if position.account:
+                await self._client.execute("HSETNX", keys.STORE, "account", position.account)
         return bool(created)
 
     async def mark_went_back(self, compare_since: datetime) -> None:
@@ -122,3 +146,16 @@ class StoreIdentity:
             [before.epoch, before.claims, before.last_claim, since, after.epoch, after.claims],
         )
         return bool(settled)
+
+    async def load_account(self) -> str:
+        """Return the account that pays for this store's jobs; "" if none uses it yet."""
+        held = await self._client.execute("HGET", keys.STORE, "account")
+        return "" if held is None else held.decode()
+
+    async def replace_account(self, held: str, account: str) -> bool:
+        """Replace the account `held`; return False, and change nothing, if it is another one."""
+        return bool(await self._scripts.call("replace_account", [keys.STORE], [held, account]))
+
+    async def disconnect(self) -> None:
+        """Drop the connection: the next one is refused if the store is another account's."""
+        await self._client.disconnect()

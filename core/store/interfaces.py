@@ -4,7 +4,7 @@ The classes of this package implement them over Redis and document each method i
 Every method may raise `StoreUnavailable`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
@@ -13,16 +13,20 @@ from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
+from core.files import FileEntry, StoredFile
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
+from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.money import MicroUsd
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
 from core.store.deliveries import AttemptWriteResult, DeliveryRange
+from core.store.files import DueFile, FileUsage
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
 from core.store.model_catalogue import CatalogueSnapshot
@@ -295,10 +299,22 @@ class CatalogueRepository(Protocol):
     async def load(self) -> CatalogueSnapshot: ...
 
 
+class ModelPinRepository(Protocol):
+    """Pins of models. See `core.store.model_pins.ModelPinStore`."""
+
+    async def put(self, pin: ModelPin) -> None: ...
+
+    async def remove(self, tenant: str, model_id: str) -> bool: ...
+
+    async def list_all(self) -> Sequence[ModelPin]: ...
+
+
 class RunTimeRepository(Protocol):
     """Run times of finished jobs. See `core.store.run_times.RunTimeStore`."""
 
     async def load_counts(self) -> Mapping[str, int]: ...
+
+    async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]: ...
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]: ...
 
@@ -313,3 +329,23 @@ class HeartbeatRepository(Protocol):
     async def last_seen(self) -> datetime | None: ...
 
     async def load_durability(self) -> Durability: ...
+
+
+class FileRepository(Protocol):
+    """Records of uploaded files. See `core.store.files.FileStore`."""
+
+    async def add(self, file: StoredFile) -> FileEntry: ...
+
+    async def load(self, file_id: str) -> FileEntry | None: ...
+
+    async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]: ...
+
+    async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool: ...
+
+    async def remove(self, tenant: str, file_id: str) -> str: ...
+
+    async def expire(self, due: DueFile) -> str: ...
+
+    async def list_due(self, limit: int) -> Sequence[DueFile]: ...
+
+    async def read_usage(self, tenant: str, now: datetime) -> FileUsage: ...

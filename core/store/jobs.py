@@ -13,6 +13,7 @@ from core.deduplication.coalescing import cacheable_until, first_deadline, share
 from core.errors import CallerError, RecordUnreadable
 from core.jobs.job import Job, JobRecord, JobState, Trigger, WaitingFor
 from core.jobs.query import reference_score, score_of
+from core.jobs.refusal_costs import refusal_charged
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
@@ -452,6 +453,7 @@ def _update_arguments(
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
         "priority": int(after.priority),
+        "refusal_charged": _flag_argument(refusal_charged(before, after)),
     }
     arguments |= _cache_arguments(change, now)
     if change.successor is not None:
@@ -465,6 +467,10 @@ def _update_arguments(
     if message is not None:
         arguments |= {"message_name": message.name, "message_body": message.body}
     return arguments
+
+
+def _flag_argument(value: bool | None) -> Argument:  # noqa: FBT001 - None is a third value
+    return "" if value is None else int(value)
 
 
 def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:

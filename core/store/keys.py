@@ -110,6 +110,9 @@ _JOB_SPECS: Final = (
         _FOREVER, "`update_job` trims it", "the model's last 200 run times (ms), newest first"),
     KeySpec("run_counts", "gw:runs", "hash", KeyOwner.MODEL,
         _FOREVER, _FIXED_SIZE, "number of finished runs of each model"),
+    KeySpec("refusal_costs", "gw:refusals", "hash", KeyOwner.MODEL,
+        _FOREVER, _FIXED_SIZE,
+        "number of failed runs of each model that were charged, and that were free"),
     KeySpec("changes", "gw:changes", "channel", KeyOwner.GATEWAY,
         "not stored", "nothing is stored", "pub/sub: id, version and state of each changed job"),
     KeySpec("wake", "gw:wake", "sorted set", KeyOwner.JOB,
@@ -188,6 +191,22 @@ _TENANT_SPECS: Final = (
         "a day window 40 days, a month window 400 days", _EXPIRY,
         "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
 )
+_FILE_SPECS: Final = (
+    KeySpec("file", "gw:file:{id}", "hash", KeyOwner.TENANT,
+        "a day after its creation, or an hour after its last request", "`remove_file`",
+        "tenant, sha256, bytes, expires_at (ms), doc of an uploaded file"),
+    KeySpec("file_users", "gw:file:{id}:users", "set", KeyOwner.TENANT,
+        "as the file", "`remove_file`", "jobs that use the file"),
+    KeySpec("files", "gw:files", "sorted set", KeyOwner.TENANT,
+        _FOREVER, "members: `remove_file`", "files by the time at which they may be deleted (ms)"),
+    KeySpec("tenant_files", "gw:tenant:{name}:files", "sorted set", KeyOwner.TENANT,
+        "as its files", "members: `remove_file`", "the tenant's files, by id"),
+    KeySpec("file_contents", "gw:tenant:{name}:file_contents", "hash", KeyOwner.TENANT,
+        "as its files", "fields: `remove_file`", "the tenant's files by SHA-256 of their content"),
+    KeySpec("file_usage", "gw:tenant:{name}:file_usage", "hash", KeyOwner.TENANT,
+        "as the tenant", _TENANT_DELETION,
+        "bytes of stored files; a day (UTC), and the bytes that were uploaded on it"),
+)
 _OPERATIONS_SPECS: Final = (
     KeySpec("limits", "gw:limits", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "limits of the whole gateway and of models"),
@@ -234,6 +253,9 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, _FIXED_SIZE, "times of the last sync and of the last request for it; categories"),
     KeySpec("catalogue_changes", "gw:catalogue:changes", "stream", KeyOwner.GATEWAY,
         "the last 1,000 entries", "the worker trims it", "changes between two syncs"),
+    KeySpec("model_pins", "gw:model_pins", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: an operator removes a pin, or deletes its tenant; at most 1,000",
+        "pins of models by tenant (none: all) and model id"),
     KeySpec("catalogue_claim", "gw:catalogue:claim", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "a worker synced on request within the last minute"),
     KeySpec("workers", "gw:workers", "sorted set", KeyOwner.GATEWAY,
@@ -241,8 +263,8 @@ _OPERATIONS_SPECS: Final = (
         "worker processes by last heartbeat (ms)"),
     KeySpec("store", "gw:store", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE,
-        "identity and epoch of this store, number of claims of submits, and since when it must be "
-        "compared with the journal, if it went back (ms)"),
+        "identity and epoch of this store, the RunComfy account that pays, number of claims of "
+        "submits, and since when it must be compared with the journal, if it went back (ms)"),
     KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
         "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
@@ -250,7 +272,7 @@ _OPERATIONS_SPECS: Final = (
 )
 # fmt: on
 
-KEY_SPECS: Final = (*_JOB_SPECS, *_WEBHOOK_SPECS, *_TENANT_SPECS, *_OPERATIONS_SPECS)
+KEY_SPECS: Final = (*_JOB_SPECS, *_WEBHOOK_SPECS, *_TENANT_SPECS, *_FILE_SPECS, *_OPERATIONS_SPECS)
 
 LUA_NAMES: Final[Mapping[str, str]] = {spec.name: spec.prefix for spec in KEY_SPECS}
 """Key names, and prefixes of keys that a script completes with an id that it has read."""
@@ -265,6 +287,7 @@ IN_DOUBT: Final = LUA_NAMES["in_doubt"]
 UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
+REFUSAL_COSTS: Final = LUA_NAMES["refusal_costs"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]
 JOB_CHANGES: Final = LUA_NAMES["changes"]
 WAKE_QUEUE: Final = LUA_NAMES["wake"]
@@ -285,11 +308,13 @@ WAITING_FOR: Final = LUA_NAMES["waiting_for"]
 CATALOGUE_MODELS: Final = LUA_NAMES["catalogue_models"]
 CATALOGUE_META: Final = LUA_NAMES["catalogue_meta"]
 CATALOGUE_CHANGES: Final = LUA_NAMES["catalogue_changes"]
+MODEL_PINS: Final = LUA_NAMES["model_pins"]
 CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
+FILES: Final = LUA_NAMES["files"]
 
 JOB_PREFIX: Final = LUA_NAMES["job"]
 BATCH_PREFIX: Final = LUA_NAMES["batch"]
@@ -326,3 +351,8 @@ rate: Final[_OneId] = _FORMATS["rate"].format
 key_usage: Final[_TwoIds] = _FORMATS["key_usage"].format
 stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_TwoIds] = _FORMATS["usage"].format
+file: Final[_OneId] = _FORMATS["file"].format
+file_users: Final[_OneId] = _FORMATS["file_users"].format
+tenant_files: Final[_OneId] = _FORMATS["tenant_files"].format
+file_contents: Final[_OneId] = _FORMATS["file_contents"].format
+file_usage: Final[_OneId] = _FORMATS["file_usage"].format

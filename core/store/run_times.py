@@ -1,12 +1,14 @@
-"""Run times of finished jobs by model: the store, and each process's cache of it."""
+"""Run times by model, and what failed runs cost: the store, and each process's cache of it."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Final, NoReturn
 
 from core.clock import Clock
 from core.errors import StoreUnavailable
+from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import MAX_RUNS, RunHistory
 from core.observability.events import Emit, OperationalWarning
 from core.store import keys
@@ -26,6 +28,15 @@ class RunTimeStore:
         flat = await self._client.execute("HGETALL", keys.RUN_COUNTS)
         pairs = zip(flat[::2], flat[1::2], strict=True)
         return {model.decode(): int(count) for model, count in pairs}
+
+    async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]:
+        """Return how many failed runs of each model were charged, and how many were free."""
+        flat = await self._client.execute("HGETALL", keys.REFUSAL_COSTS)
+        counts: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        for name, count in zip(flat[::2], flat[1::2], strict=True):
+            kind, _, model = name.decode().partition("|")
+            counts[model][kind] = int(count)
+        return {model: RefusalCosts(**fields) for model, fields in counts.items()}
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
         """Return the run histories of these models, read in one round trip."""
@@ -51,6 +62,8 @@ class RunTimeCache:
         self._emit = emit
         self._counts: Mapping[str, int] = {}
         self._histories: dict[str, RunHistory] = {}
+        self.refusal_costs: Mapping[str, RefusalCosts] = {}
+        """By model, for those of which a failed run's cost is known."""
 
     def get(self, model_id: str) -> RunHistory:
         """Return a model's history; an empty one if none is known."""
@@ -62,6 +75,7 @@ class RunTimeCache:
         moved = [model for model, count in counts.items() if self._counts.get(model) != count]
         self._histories |= await self._store.load(moved)
         self._counts = counts
+        self.refusal_costs = await self._store.load_refusal_costs()
 
     async def refresh_forever(self, interval: timedelta) -> NoReturn:
         """Refresh at an interval, for ever. Old histories serve while the store is unavailable."""

@@ -1,4 +1,4 @@
-"""Refuses a server that the gateway cannot trust with jobs: too old, or a cluster."""
+"""Refuses a server that the gateway cannot trust with jobs, or that has jobs of another account."""
 
 import re
 from collections.abc import Mapping
@@ -6,6 +6,9 @@ from typing import Any, Final
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+
+from core.runcomfy_account import account_issue
+from core.store import keys
 
 MIN_REDIS: Final = (7, 0)
 MIN_VALKEY: Final = (7, 2)
@@ -47,20 +50,32 @@ def parse_info(text: bytes) -> dict[str, str]:
     return {name: value.strip() for name, _, value in pairs}
 
 
-async def connect_to_supported_server(connection: Any) -> None:  # noqa: ANN401 - any class of redis-py
+async def connect_to_own_store(connection: Any, account: str = "") -> None:  # noqa: ANN401 - any class of redis-py
     """Log in on a new connection, then check the server: redis-py's `redis_connect_func`.
+
+    Every connection is checked, so that a process that is moved to the store of another account
+    touches nothing there. `account`: this process's (`core.runcomfy_account`); empty: any store.
 
     Raises `UnsupportedServer`.
     """
     await connection.on_connect()
-    await connection.send_command("INFO", "server", check_health=False)
-    try:
-        answer = await connection.read_response(disable_decoding=True)
-    except ResponseError:  # the login may not be permitted to use INFO
-        return
-    issue = server_issue(parse_info(answer))
+    info = await _ask(connection, "INFO", "server")
+    issue = None if info is None else server_issue(parse_info(info))
+    if issue is None and account:
+        held = await _ask(connection, "HGET", keys.STORE, "account")
+        issue = None if held is None else account_issue(held.decode(), account)
     if issue is not None:
         raise UnsupportedServer(issue)
+
+
+async def _ask(connection: Any, *command: str) -> bytes | None:  # noqa: ANN401 - as above
+    """Return the answer; None if the login is not permitted to use the command."""
+    await connection.send_command(*command, check_health=False)
+    try:
+        answer: bytes | None = await connection.read_response(disable_decoding=True)
+    except ResponseError:
+        return None
+    return answer
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

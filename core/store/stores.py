@@ -9,6 +9,7 @@ from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.encryption import SecretCipher
+from core.store.files import FileStore
 from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
@@ -16,9 +17,11 @@ from core.store.interfaces import (
     CatalogueRepository,
     CircuitBreakerRepository,
     DeliveryRepository,
+    FileRepository,
     HeartbeatRepository,
     JobIndexRepository,
     JobRepository,
+    ModelPinRepository,
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
@@ -27,6 +30,7 @@ from core.store.interfaces import (
 from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
+from core.store.model_pins import ModelPinStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
@@ -49,9 +53,11 @@ class Stores:
     admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
+    model_pins: ModelPinRepository
     run_times: RunTimeRepository
     heartbeats: HeartbeatRepository
     identity: StoreIdentityRepository
+    files: FileRepository
 
 
 def open_stores(
@@ -72,7 +78,9 @@ def open_stores(
         admin=AdminStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
+        model_pins=ModelPinStore(client),
         run_times=RunTimeStore(client),
         heartbeats=WorkerHeartbeats(client, clock),
         identity=StoreIdentity(client, scripts),
+        files=FileStore(client, scripts, clock),
     )

@@ -117,6 +117,8 @@ class TenantStore:
                 keys.tenant_keys(after.name),
                 keys.QUEUE_TAGS,
                 keys.WAITING,
+                keys.FILES,
+                keys.tenant_files(after.name),
                 *_tenant_owned_keys(after.name),
             ],
             [
@@ -199,6 +201,7 @@ def _tenant_owned_keys(name: str) -> list[str]:
         keys.tenant_jobs(name),
         keys.references(name),
         keys.stored_bytes(name),
+        keys.file_usage(name),
         *(keys.jobs_with_status(name, status) for status in PublicStatus),
     ]
 

@@ -34,6 +34,7 @@ class WakeMessage:
 ANY_VERSION: Final = 0
 """In messages of the dispatcher, which reads no job records and so knows no version."""
 _JOB_ID_PLACEHOLDER: Final = "@job@"
+_MESSAGE_TTL_MS: Final = MESSAGE_TTL // MILLISECOND
 
 
 def dispatch_template(now: datetime) -> bytes:
@@ -50,7 +51,7 @@ def dispatch_template(now: datetime) -> bytes:
 
 def dispatch_arguments(now: datetime) -> tuple[bytes, int, int]:
     """Return what a dispatching script needs: the message, its TTL (ms), when jobs are due (ms)."""
-    return dispatch_template(now), MESSAGE_TTL // MILLISECOND, to_ms(now + WAKE_GRACE)
+    return dispatch_template(now), _MESSAGE_TTL_MS, to_ms(now + WAKE_GRACE)
 
 
 def is_current(version: int, job: Job) -> bool:

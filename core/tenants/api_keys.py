@@ -107,15 +107,15 @@ def api_key_digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def parse_api_key(key: str) -> Credential:
-    """Parse a presented key, without a call to the store.
+def parse_api_key(key: str, address: str = "") -> Credential:
+    """Parse a key that `address` presents, without a call to the store.
 
     Raises `Unauthenticated` if its format or its checksum is wrong.
     """
     match = _KEY.fullmatch(key) if len(key) <= MAX_API_KEY_LENGTH else None
     if match is None or _check_digits(match[1], match[2]) != match[3]:
         raise Unauthenticated
-    return Credential(tenant=match[1], digest=api_key_digest(key))
+    return Credential(tenant=match[1], digest=api_key_digest(key), address=address)
 
 
 def _check_digits(tenant: str, body: str) -> str:

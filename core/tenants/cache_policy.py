@@ -1,6 +1,6 @@
 """The result cache: options of a submit, a tenant's policy, the default policy. Values only."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -62,7 +62,9 @@ class CacheRule:
 
     def decided(self, *, pins_seed: bool) -> "CacheRule":
         """Return the rule for one input, with a mode."""
-        return replace(self, mode=self.mode or (CacheMode.USE if pins_seed else CacheMode.OFF))
+        if self.mode is not None:
+            return self
+        return CacheRule(CacheMode.USE if pins_seed else CacheMode.OFF, self.lifetime)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,8 @@ _NON_NEGATIVE_FIELDS: Final = (
     "calls_per_minute",
     "webhook_actions_per_minute",
     "stored_bytes",
+    "storage_bytes",
+    "upload_bytes_per_day",
     "running",
     "waiting",
     "jobs_per_day",
@@ -72,6 +74,9 @@ class Limits:
     usd_per_month: MicroUsd | None = None
     stored_bytes: int | None = None
     """Inputs and outputs that may be stored together."""
+    storage_bytes: int | None = None
+    """Files that may be stored together, outside Redis."""
+    upload_bytes_per_day: int | None = None
     weight: float = 1.0
     """Its share of the slots while other tenants wait for slots too."""
     models: tuple[str, ...] = ()

@@ -41,6 +41,8 @@ class Tenant:
     cache_policy: TenantCachePolicy = DEFAULT_CACHE_POLICY
     keep_inputs: bool = True
     """False: an input is deleted as soon as it cannot be needed for a submit any more."""
+    model_aliases: tuple[tuple[str, str], ...] = ()
+    """Names under which the tenant may submit to models, each with the model's id."""
     result_ttl: timedelta | None = None
     """How long an ended job is kept, if less than `core.retention.RETENTION`. A pending webhook
     attempt keeps it longer, until a day after the last attempt."""

@@ -10,10 +10,12 @@ from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.model_changes import ModelChange
 from core.money import usd_or_none
 from core.store.jobs import JobView
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
+from service.admin.model_pins import PinState
 from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
@@ -169,6 +171,34 @@ def circuits_representation(circuits: Mapping[str, CircuitBreaker]) -> JsonObjec
                 "min_price_usd": usd_or_none(one.min_price),
             }
             for name, one in circuits.items()
+        ]
+    }
+
+
+def model_change_representation(change: ModelChange) -> JsonObject:
+    """Return a change of the catalogue."""
+    return {
+        "at": iso(change.at),
+        "model_id": change.model_id,
+        "kind": change.kind,
+        "subject": change.subject,
+        "detail": change.detail,
+    }
+
+
+def model_pins_representation(found: Sequence[PinState]) -> JsonObject:
+    """Return the pins of models, each with what has changed since."""
+    return {
+        "pins": [
+            {
+                "model_id": one.pin.model_id,
+                "tenant": one.pin.tenant or None,
+                "pinned_at": iso(one.pin.pinned_at),
+                "with_price": one.pin.with_price,
+                "schema_digest": one.pin.schema_digest,
+                "changes": [model_change_representation(change) for change in one.changes],
+            }
+            for one in found
         ]
     }
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
+from core.runcomfy_account import account_issue
 from core.upstream_circuits import ACCOUNT
 from service.context import AppContext
 from service.http.dependencies import Context
@@ -28,7 +29,9 @@ REFUSED: Final = "refused"
 FAILING: Final = "failing"
 UNKNOWN: Final = "unknown"
 """Redis is empty: it has neither an identity nor a tenant."""
-UNREADY_TO_SUBMIT: Final = frozenset({NO_ANSWER, UNKNOWN, NOT_SEEN, REFUSED})
+OTHER_ACCOUNT: Final = "other_account"
+"""The jobs in Redis are paid by another RunComfy account, or are simulated and these are not."""
+UNREADY_TO_SUBMIT: Final = frozenset({NO_ANSWER, UNKNOWN, OTHER_ACCOUNT, NOT_SEEN, REFUSED})
 PATIENCE: Final = timedelta(seconds=2)
 """How long Redis may take: a load balancer gives up soon."""
 _ALIVE: Final = orjson.dumps({"status": OK})
@@ -102,6 +105,9 @@ async def _checks(context: AppContext) -> dict[str, str]:
             )
             if position is None and not await context.stores.tenants.list_names():
                 return {"redis": UNKNOWN, "worker": UNCHECKED, "upstream": UNCHECKED}
+            if position is not None and account_issue(position.account, context.policy.account):
+                await context.stores.identity.disconnect()
+                return {"redis": OTHER_ACCOUNT, "worker": UNCHECKED, "upstream": UNCHECKED}
     except (StoreUnavailable, TimeoutError):
         return {"redis": NO_ANSWER, "worker": UNCHECKED, "upstream": UNCHECKED}
     oldest = context.clock.now() - context.policy.worker_timeout

@@ -20,10 +20,11 @@ router = api_router(Tag.MODELS, 401, 403, 429, 503)
     responses={200: json_content("A page of models.", "Models"), **problem_responses(400)},
 )
 async def list_models(
-    _: Reader, context: Context, query: Annotated[ModelQuery, Query()]
+    tenant: Reader, context: Context, query: Annotated[ModelQuery, Query()]
 ) -> Response:
     """List models."""
-    page = context.model_cache.registry.page(query)
+    models = await context.model_cache.for_tenant(tenant)
+    page = models.page(query, context.run_times.refusal_costs)
     return json_response(page.representation())
 
 
@@ -38,7 +39,7 @@ async def list_categories(_: Reader, context: Context) -> Response:
     responses={200: json_content("The model.", "Model"), **problem_responses(404)},
 )
 async def show_model(
-    _: Reader,
+    tenant: Reader,
     context: Context,
     model_id: Annotated[
         str,
@@ -48,7 +49,7 @@ async def show_model(
         ),
     ],
 ) -> Response:
-    """Show a model with its schemas."""
-    models = await context.model_cache.covering([model_id])
-    card = models.card(models.resolve(model_id), context.clock.now())
-    return json_response(card.representation())
+    """Show a model with its schemas; by an alias too."""
+    models = await context.model_cache.covering([model_id], tenant)
+    costs = context.run_times.refusal_costs
+    return json_response(models.model_representation(model_id, context.clock.now(), costs))

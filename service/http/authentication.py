@@ -1,6 +1,5 @@
 """Authentication by bearer token: the credential of a request."""
 
-from dataclasses import replace
 from typing import Any, Final
 
 from starlette.datastructures import Headers
@@ -11,18 +10,21 @@ from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope, parse_api_key
 from service.context import app_context
 from service.http.request_body import check_content_type, read_body
-from service.http.request_context import build_links, client_address, request_context
+from service.http.request_context import build_links, request_context
 from service.parsing.json_body import BodyLimits, parse_object, reject_duplicate_keys
 
 _SCHEME: Final = "bearer"
 
 
-def bearer_credential(headers: Headers) -> Credential:
-    """Parse the API key of `Authorization: Bearer …` (RFC 6750). Raises `Unauthenticated`."""
+def bearer_credential(headers: Headers, address: str) -> Credential:
+    """Parse the API key of `Authorization: Bearer …` (RFC 6750), sent from `address`.
+
+    Raises `Unauthenticated`.
+    """
     key = bearer_token(headers)
     if key is None:
         raise Unauthenticated
-    return parse_api_key(key)
+    return parse_api_key(key, address)
 
 
 def bearer_token(headers: Headers) -> str | None:
@@ -37,15 +39,11 @@ def bearer_token(headers: Headers) -> str | None:
     return token.strip() if scheme.lower() == _SCHEME else None
 
 
-def _credential_of(request: Request) -> Credential:
-    address = client_address(request.scope, app_context(request.scope).policy.links)
-    return replace(bearer_credential(request.headers), address=address)
-
-
 def request_credential(request: Request) -> Credential:
     """Return the request's API key, well-formed but not looked up yet. Raises `Unauthenticated`."""
-    credential = _credential_of(request)
-    request_context(request.scope).tenant = credential.tenant
+    current = request_context(request.scope)
+    credential = bearer_credential(request.headers, current.client)
+    current.tenant = credential.tenant
     return credential
 
 
@@ -54,9 +52,10 @@ async def checked_credential(request: Request, scope: Scope | None) -> Credentia
 
     Called before a body is read. Raises `Unauthenticated`, `NotPermitted`.
     """
-    credential = _credential_of(request)
+    current = request_context(request.scope)
+    credential = bearer_credential(request.headers, current.client)
     await app_context(request.scope).known_keys.check(credential, scope)
-    request_context(request.scope).tenant = credential.tenant
+    current.tenant = credential.tenant
     return credential
 
 
@@ -72,7 +71,9 @@ async def authenticate_tenant(request: Request, scope: Scope) -> str:
 
 def request_links(request: Request) -> Links:
     """Return the links of the API at the address that the caller uses."""
-    return build_links(request.scope, app_context(request.scope).policy.links)
+    scope = request.scope
+    public_url = app_context(scope).policy.links.public_url
+    return build_links(scope, request_context(scope).forwarded, public_url)
 
 
 async def read_json_body(request: Request, max_bytes: int) -> dict[str, Any]:

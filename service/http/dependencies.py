@@ -24,7 +24,7 @@ from service.http.authentication import (
     request_links,
 )
 from service.http.openapi import ADMIN_TOKEN_SCHEME
-from service.http.request_context import client_address
+from service.http.request_context import request_context
 from service.http.strict_route import KEY_CHECK
 from service.operator_context import AdminContext
 
@@ -51,9 +51,8 @@ async def require_admin(
 ) -> AdminContext:
     """Return the operator's context for the operators' token. Raises as `check_operator`."""
     check_operator(request)
-    context = app_context(request.scope)
-    address = client_address(request.scope, context.policy.links)
-    return replace(context.admin, address=address)
+    address = request_context(request.scope).client
+    return replace(app_context(request.scope).admin, address=address)
 
 
 def check_operator(request: Request) -> None:

@@ -4,7 +4,8 @@ FastAPI's own path (five middlewares, two exit stacks, two exception wrappers) s
 that match no route here.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from fastapi.routing import APIRoute
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.errors import MalformedRequest
 
 _HTTP: Final = "http"
+MatchPath = Callable[[str], re.Match[str] | None]
 
 
 class FastRouter:
@@ -23,11 +25,10 @@ class FastRouter:
     def __init__(self, routes: Sequence[APIRoute], fallback: ASGIApp) -> None:
         """The first matching route wins. Path parameters are passed as text: no converters."""
         self._fallback = fallback
-        self._routes = tuple(
-            (method, route.path_regex.match, route)
-            for route in routes
-            for method in route.methods or ()
-        )
+        self._routes: dict[str, list[tuple[MatchPath, APIRoute]]] = {}
+        for route in routes:
+            for method in route.methods or ():
+                self._routes.setdefault(method, []).append((route.path_regex.match, route))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -45,9 +46,9 @@ class FastRouter:
         # Starlette's own router strips the prefix of a proxy.
         if scope.get("root_path"):
             return False
-        method, path = scope["method"], scope["path"]
-        for route_method, match_path, route in self._routes:
-            if route_method == method and (match := match_path(path)):
+        path = scope["path"]
+        for match_path, route in self._routes.get(scope["method"], ()):
+            if match := match_path(path):
                 scope["path_params"] = match.groupdict()
                 scope["endpoint"], scope["route"] = route.endpoint, route
                 return True

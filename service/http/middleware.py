@@ -14,7 +14,7 @@ from core.observability.events import Emit, OperationalWarning, RequestServed
 from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
 from service.http.idempotency_header import IDEMPOTENCY_KEY
-from service.http.request_context import RequestContext, client_address, open_request_context
+from service.http.request_context import RequestContext, open_request_context
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
@@ -40,7 +40,8 @@ class GatewayMiddleware:
             await self._app(scope, receive, send)
             return
         context = app_context(scope)
-        request_context = open_request_context(scope, context.ids, context.span_of)
+        proxies = context.policy.links.trusted_proxies
+        request_context = open_request_context(scope, context.ids, context.span_of, proxies)
         started_at = context.clock.monotonic()
         inner = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         try:
@@ -68,9 +69,7 @@ class GatewayMiddleware:
             await sender.send_problem(error, scope, receive)
         except GatewayError as error:
             if isinstance(error, Unauthenticated):
-                context = app_context(scope)
-                address = client_address(scope, context.policy.links)
-                await context.failed_authentications.record(address)
+                await app_context(scope).failed_authentications.record(request_context.client)
             await sender.send_problem(error, scope, receive)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is reported and logged
             await sender.send_problem(defect_of(error), scope, receive)
@@ -168,5 +167,5 @@ def _request_served(
         trace=request_context.trace,
         caller_trace=request_context.caller_trace,
         wait_duration=request_context.wait_time,
-        client=client_address(scope, app_context(scope).policy.links),
+        client=request_context.client,
     )

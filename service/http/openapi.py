@@ -23,6 +23,7 @@ class Tag(StrEnum):
 
     REQUESTS = "Requests"
     BATCHES = "Batches"
+    FILES = "Files"
     MODELS = "Models"
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"

@@ -2,38 +2,37 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Final
 
 from starlette.requests import Request
 
 from core.errors import BodyTooLarge
 from service.context import app_context
 from service.errors import BodyTooSlow, UnsupportedMedia
-from service.http.request_context import client_address, request_context
+from service.http.request_context import request_context
 from service.parsing.body_budget import BodyReservation
 from service.parsing.content_coding import BYTE_ORDER_MARK, IDENTITY, GzipDecoder, is_gzip
 from service.parsing.json_body import BodyLimits
-
-_CONTENT_ENCODING: Final = "content-encoding"
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytes:
     """Return the whole body, decoded, without a byte order mark.
 
-    Raises `BodyTooLarge` as early as possible, `BodyTooSlow`, `TooManyBodies`, and
-    `MalformedRequest` for a broken encoding. The server discards what the caller sends after the
-    error response. The body counts as in flight until `RequestContext.release_body`.
+    The content type is not checked: clients that were written for RunComfy send a submit without
+    one, or as `text/plain`. Raises `UnsupportedMedia` for an encoding other than gzip,
+    `BodyTooLarge` as early as possible, `BodyTooSlow`, `TooManyBodies`, and `MalformedRequest` for
+    a broken encoding. The server discards what the caller sends after the error response. The body
+    counts as in flight until `RequestContext.release_body`.
     """
     current = request_context(request.scope)
-    context = app_context(request.scope)
-    address = client_address(request.scope, context.policy.links)
-    current.body = context.body_budget.open(current.tenant or "", address)
+    is_compressed = is_gzip(request.headers.get("content-encoding", IDENTITY))
+    budget = app_context(request.scope).body_budget
+    current.body = budget.open(current.tenant or "", current.client)
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limits.max_bytes:
         raise _too_large(limits)
     try:
         async with asyncio.timeout(limits.timeout.total_seconds()):
-            if is_gzip(request.headers.get(_CONTENT_ENCODING, IDENTITY)):
+            if is_compressed:
                 body = await _read_gzip(request, limits, current.body)
             else:
                 current.body.grow_to(int(length) if length.isdigit() else 0)
@@ -47,8 +46,9 @@ async def _read_plain(request: Request, limits: BodyLimits, reservation: BodyRes
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        _check_size(size, limits, reservation)
-        chunks.append(chunk)
+        if chunk:
+            _check_size(size, limits, reservation)
+            chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
@@ -71,25 +71,24 @@ def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> 
     reservation.grow_to(size)
 
 
+def declared_length(headers: Mapping[str, str], max_bytes: int) -> int:
+    """Return the body's announced size in bytes; 0 without one. Raises `BodyTooLarge`."""
+    text = headers.get("content-length", "")
+    length = int(text) if text.isdigit() else 0
+    if length > max_bytes:
+        raise BodyTooLarge(f"The body is larger than {max_bytes:,} bytes.")
+    return length
+
+
 def _too_large(limits: BodyLimits) -> BodyTooLarge:
     return BodyTooLarge(f"The body is larger than {limits.max_bytes:,} bytes.")
 
 
 def check_content_type(headers: Mapping[str, str]) -> None:
-    """Raise `UnsupportedMedia` unless the body is declared as JSON, plain or as gzip."""
+    """Raise `UnsupportedMedia` unless the body is declared as JSON."""
     kind = headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     is_json = kind == "application/json" or (
         kind.startswith("application/") and kind.endswith("+json")
     )
-    check_content_encoding(headers)
     if not is_json:
         raise UnsupportedMedia
-
-
-def check_content_encoding(headers: Mapping[str, str]) -> None:
-    """Raise `UnsupportedMedia` unless the body is plain or gzip.
-
-    The only check of a submit, whose body is JSON whatever its content type: clients that were
-    written for RunComfy send none, or `text/plain`.
-    """
-    is_gzip(headers.get(_CONTENT_ENCODING, IDENTITY))

@@ -11,7 +11,6 @@ from starlette.types import Scope
 from core.ids import IdSource
 from core.observability.trace_context import SpanNamer, parse_traceparent
 from core.representations.jobs import Links
-from service.context import LinkPolicy
 from service.parsing.body_budget import BodyReservation
 from service.parsing.forwarded import HOST, ForwardedRequest, TrustedProxies, parse_forwarded
 
@@ -29,6 +28,9 @@ class RequestContext:
     """What handlers report about a request, for its `RequestServed` event and its problem."""
 
     request_id: str
+    forwarded: ForwardedRequest
+    client: str
+    """The address of the caller, or of the untrusted proxy in front; "" if it has none."""
     tenant: str | None = None
     job_id: str | None = None
     code: str | None = None
@@ -49,16 +51,25 @@ class RequestContext:
             self.body.release()
 
 
-def open_request_context(scope: Scope, ids: IdSource, span_of: SpanNamer) -> RequestContext:
+def open_request_context(
+    scope: Scope, ids: IdSource, span_of: SpanNamer, proxies: TrustedProxies
+) -> RequestContext:
     """Create the context of a request. A valid `X-Request-Id` of the caller is kept."""
     # Of a header that is sent twice the first counts.
     headers = dict(reversed(scope["headers"]))
     text = headers.get(b"x-request-id", b"").decode("latin-1")
     is_valid = _VALID_ID.fullmatch(text) is not None
     request_id = text if is_valid else f"x_{ids.secret().hex()[:_OUR_ID_CHARS]}"
-    opened = RequestContext(request_id, is_head=scope["method"] == "HEAD")
-    opened.caller_trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
-    opened.trace = span_of(opened.caller_trace)
+    forwarded = forwarded_request(scope, proxies)
+    trace = parse_traceparent(headers.get(b"traceparent", b"").decode("latin-1"))
+    opened = RequestContext(
+        request_id,
+        forwarded,
+        client=forwarded.client or "",
+        trace=span_of(trace),
+        caller_trace=trace,
+        is_head=scope["method"] == "HEAD",
+    )
     scope[_SCOPE_KEY] = opened
     return opened
 
@@ -69,16 +80,16 @@ def request_context(scope: Scope) -> RequestContext:
     return opened
 
 
-def client_address(scope: Scope, policy: LinkPolicy) -> str:
-    """Return the address of the caller, or of the untrusted proxy in front; "" if it has none."""
-    return forwarded_request(scope, policy.trusted_proxies).client or ""
+def query_text(scope: Scope) -> str:
+    """Return the query as it was sent. Starlette's `url` fails on one that is not UTF-8."""
+    text: str = scope["query_string"].decode("latin-1")
+    return text
 
 
-def build_links(scope: Scope, policy: LinkPolicy) -> Links:
+def build_links(scope: Scope, forwarded: ForwardedRequest, public_url: str | None) -> Links:
     """Return links based on the public URL, or else on the address that the caller used."""
-    if policy.public_url is not None:
-        return Links(policy.public_url)
-    forwarded = forwarded_request(scope, policy.trusted_proxies)
+    if public_url is not None:
+        return Links(public_url)
     scheme = forwarded.scheme or scope["scheme"]
     prefix = forwarded.prefix or scope.get("root_path", "")
     return Links(f"{scheme}://{forwarded.host or _host(scope)}{prefix}")
@@ -87,6 +98,8 @@ def build_links(scope: Scope, policy: LinkPolicy) -> Links:
 def forwarded_request(scope: Scope, proxies: TrustedProxies) -> ForwardedRequest:
     """Return what trusted proxies report of a request; without any, its peer is the caller."""
     address, _ = scope.get("client") or (None, None)
+    if not proxies.networks:
+        return ForwardedRequest(address)
     return parse_forwarded(Headers(scope=scope), address, proxies)
 
 

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 from core.errors import FieldError, GatewayError
 from service.http.authentication import checked_credential, read_json_body
 from service.http.openapi import Tag, problem_responses
+from service.http.request_context import query_text
 from service.parsing.fields import UNREADABLE_OPTION, parse_query, query_error
 from service.parsing.request_models import field_errors, invalid_input
 
@@ -55,9 +56,7 @@ class StrictRequest(Request):
         """The options of the query, parsed once: FastAPI reads them for each dependency."""
         if self._options is None:
             try:
-                # As a submit's: `url` fails on a query that is not UTF-8.
-                text = self.scope["query_string"].decode("latin-1")
-                self._options = QueryParams(parse_query(text))
+                self._options = QueryParams(parse_query(query_text(self.scope)))
             except GatewayError as error:
                 self.error = self.error or error
                 self._options = QueryParams({UNREADABLE_OPTION: ""})

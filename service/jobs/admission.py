@@ -1,8 +1,8 @@
 """Admission: decides whether a submit may become a job, and builds that job. Pure; no HTTP."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -53,50 +53,79 @@ def build_admission(
 ) -> Admission:
     """Return what the store is to admit: the job, checked and priced.
 
-    Raises `UnknownModel`, `InvalidInput`, `MalformedRequest`, `CostAboveLimit`.
+    Raises `UnknownModel`, `InvalidInput`, `PinnedModelChanged`, `MalformedRequest`,
+    `CostAboveLimit`.
     """
-    model_id = models.resolve(submit.model_id)
-    card = models.lookup(model_id, now)
-    value = parse_object(submit.body)
-    validate_input(card, value)
-    # After the schema: it bounds the depth that this second parser recurses to.
-    reject_duplicate_keys(submit.body)
-    price = estimate_cost(card, value)
-    _check_cost(submit.options.max_cost, price)
-    deadlines = options.deadlines_of(model_id)
-    identity = fingerprint(model_id, value, card.defaults if card else NO_DEFAULTS)
-    rule = cache.rule_for(model_id).decided(pins_seed=pins_seed(card, value))
-    job = _build_job(submit, deadlines, price, identity, job_id, now)
+    checked = _check_input(submit, models, now)
+    _check_cost(submit.options.max_cost, checked.estimate)
+    rule = cache.rule_for(checked.model_id).decided(pins_seed=checked.pins_seed)
     return Admission(
         credential=submit.credential,
-        job=replace(job, model_id=model_id),
+        job=_build_job(submit, checked, options.deadlines_of(checked.model_id), job_id, now),
         input=submit.body,
         entry=TimelineEntry(now, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED),
         cache=CacheRequest(submit.options.cache, rule),
-        idempotency=claim_idempotency(submit),
+        idempotency=checked.idempotency,
         dry_run=submit.options.dry_run,
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _CheckedInput:
+    """What was found out about a valid input, whose value is needed no more."""
+
+    model_id: str
+    model_alias: str | None
+    fingerprint: str
+    estimate: MicroUsd | None
+    pins_seed: bool
+    idempotency: IdempotencyClaim | None
+
+
+def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> _CheckedInput:
+    model_id = models.resolve(submit.model_id)
+    card = models.lookup(model_id, now)
+    value = parse_object(submit.body)
+    validate_input(card, value, models.pin_conflict(submit.credential.tenant, model_id))
+    # After the schema: it bounds the depth that this second parser recurses to.
+    reject_duplicate_keys(submit.body)
+    digest = submit.idempotency_digest
+    return _CheckedInput(
+        model_id,
+        models.alias_in(submit.model_id),
+        fingerprint(model_id, value, card.defaults if card else NO_DEFAULTS),
+        estimate_cost(card, value),
+        pins_seed(card, value),
+        IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
+    )
+
+
 def claim_idempotency(submit: ParsedSubmit) -> IdempotencyClaim | None:
-    """Return the claim of the submit's key; None if it has no key, or no readable body."""
+    """Return the claim of the key of a submit that is not admissible.
+
+    None if it has no key, or no readable body.
+    """
     digest = submit.idempotency_digest
     sent = sent_fingerprint(submit.model_id, submit.body) if digest else None
     return IdempotencyClaim(digest, sent) if digest and sent else None
 
 
 def sent_fingerprint(model_id: str, body: bytes) -> str | None:
-    """Return the fingerprint of what a caller sent, without defaults; None if it is not readable.
+    """Return the fingerprint of what a caller sent; None if it is not readable."""
+    try:
+        value = parse_object(body)
+        return None if is_nested_deeper(value, MAX_DEPTH) else _as_sent(model_id, value)
+    except CallerError:
+        return None
+
+
+def _as_sent(model_id: str, value: dict[str, Any]) -> str:
+    """Return the fingerprint without defaults, of the model as the caller wrote it.
 
     The model is not looked up: it and its schema can have changed since the first sending of a
     call, whose repetition must still have the same fingerprint.
     """
-    try:
-        value = parse_object(body)
-        too_deep = is_nested_deeper(value, MAX_DEPTH)
-        return None if too_deep else fingerprint(model_id.rstrip("/"), value, NO_DEFAULTS)
-    except CallerError:
-        return None
+    return fingerprint(model_id.rstrip("/"), value, NO_DEFAULTS)
 
 
 def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:
@@ -114,9 +143,8 @@ def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:
 
 def _build_job(
     submit: ParsedSubmit,
+    checked: _CheckedInput,
     deadlines: Deadlines,
-    price: MicroUsd | None,
-    identity: str,
     job_id: str,
     now: datetime,
 ) -> Job:
@@ -126,8 +154,9 @@ def _build_job(
     return Job(
         id=job_id,
         tenant=submit.credential.tenant,
-        model_id=submit.model_id,
-        fingerprint=identity,
+        model_id=checked.model_id,
+        model_alias=checked.model_alias,
+        fingerprint=checked.fingerprint,
         created_at=now,
         updated_at=now,
         start_deadline=now + start,
@@ -136,7 +165,7 @@ def _build_job(
         webhook=options.webhook,
         webhook_intermediate=options.webhook_intermediate_status,
         trace=submit.trace,
-        estimate=price,
+        estimate=checked.estimate,
         priority=int(options.priority),
     )
 

@@ -17,6 +17,7 @@ from core.errors import FieldError, InvalidInput
 from core.money import MicroUsd, from_usd
 from service.models.input_schema import UnusableSchema, defaults_of
 from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
+from service.models.pins import PinConflict
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
 from service.models.rules import SumEquals, parse_rule
@@ -101,11 +102,18 @@ _CATALOGUE_FIELDS: Final = (
 )
 
 
-def validate_input(card: ModelCard | None, value: object) -> None:
-    """Raise `InvalidInput` with every invalid field; without a schema, check only the shape."""
+def validate_input(
+    card: ModelCard | None, value: object, conflict: PinConflict | None = None
+) -> None:
+    """Raise `InvalidInput` with every invalid field; without a schema, check only the shape.
+
+    Raises `PinnedModelChanged` for an input that a `conflict` with a pin concerns.
+    """
     errors = _shape_errors(value)
-    if not errors and card and card.checks and isinstance(value, dict):
-        errors = _input_errors(card.checks, value)
+    if not errors and isinstance(value, dict):
+        errors = _input_errors(card.checks, value) if card and card.checks else ()
+        if conflict is not None:
+            conflict.check(value, errors)
     if errors:
         raise InvalidInput(_summary(errors), fields=errors)
 

@@ -122,7 +122,7 @@ def _format_subtypes(kind: MediaKind, subtypes: frozenset[str]) -> str:
 
 
 def _path_extension(url: str) -> str:
-    name = re.split(r"[?#]", url, maxsplit=1)[0].rpartition("/")[2]
+    name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
     return name.rpartition(".")[2].lower() if "." in name else ""
 
 

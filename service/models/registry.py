@@ -4,7 +4,7 @@ A card of the gateway's own is laid over RunComfy's entry of the same id.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
@@ -14,15 +14,20 @@ from typing import Annotated, Final, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import MalformedRequest, UnknownModel
+from core.jobs.refusal_costs import NO_REFUSALS, RefusalCosts
 from core.model_ids import is_model_id
+from core.model_pins import ModelPin, changes_since, schema_digest
 from service.models.card import ModelCard
 from service.models.catalogue_entry import parse_catalogue_card
+from service.models.pins import PinConflict
 from service.parsing.fields import UNREADABLE_OPTION, InvalidField
 from service.parsing.request_models import FlagOption, RequestModel, WholeNumberOption
 
 MAX_PAGE_SIZE: Final = 500
 """RunComfy's own limit."""
 MAX_OFFSET: Final = 999_999_999
+NO_REFUSAL_COSTS: Final[Mapping[str, RefusalCosts]] = MappingProxyType({})
+NO_ALIASES: Final[Mapping[str, str]] = MappingProxyType({})
 _MAX_NEAR_NAMES: Final = 3
 _MAX_COMPARED_CHARS: Final = 100
 """Comparing longer names with a whole catalogue would take too long."""
@@ -66,16 +71,14 @@ class ModelQuery(RequestModel):
 class ModelPage:
     """One page of the list; `total` counts all matches."""
 
-    cards: tuple[ModelCard, ...]
+    entries: tuple[Mapping[str, object], ...]
     total: int
     query: ModelQuery
 
     def representation(self) -> dict[str, object]:
         """Return the response of `GET /v1/models`."""
         return {
-            "models": [
-                card.representation(include_schema=self.query.include_schema) for card in self.cards
-            ],
+            "models": list(self.entries),
             "total": self.total,
             "limit": self.query.limit,
             "offset": self.query.offset,
@@ -94,6 +97,11 @@ class ModelRegistry:
     synced_at: datetime | None
     cards_by_document: Mapping[bytes, ModelCard | None] = field(repr=False)
     unlisted: UnlistedPolicy = UnlistedPolicy.REFUSE
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Model ids by alias. An alias counts before a model of the same id."""
+    pins: tuple[ModelPin, ...] = ()
+    pin_conflicts: Mapping[tuple[str, str], PinConflict | None] = field(default_factory=dict)
+    """By tenant ('': all) and model id, for every pin; None where nothing has changed."""
 
     @classmethod
     def build(
@@ -103,6 +111,7 @@ class ModelRegistry:
         synced_at: datetime | None = None,
         *,
         unlisted: UnlistedPolicy = UnlistedPolicy.REFUSE,
+        aliases: Mapping[str, str] = NO_ALIASES,
         known_cards: Mapping[bytes, ModelCard | None] | None = None,
     ) -> Self:
         """Build a registry of own cards and of the catalogue's documents (one JSON per model).
@@ -119,7 +128,7 @@ class ModelRegistry:
         }
         listed = {card.model_id: card for card in sources.values() if card}
         by_id = MappingProxyType(dict(sorted((local_by_id | listed).items())))
-        return cls(ours, by_id, synced_at, MappingProxyType(sources), unlisted)
+        return cls(ours, by_id, synced_at, MappingProxyType(sources), unlisted, aliases)
 
     def with_catalogue(self, documents: Iterable[bytes], synced_at: datetime) -> "ModelRegistry":
         """Return a registry with a newer catalogue; cards of unchanged documents are reused."""
@@ -128,8 +137,37 @@ class ModelRegistry:
             documents,
             synced_at,
             unlisted=self.unlisted,
+            aliases=self.aliases,
             known_cards=self.cards_by_document,
-        )
+        ).with_pins(self.pins, synced_at)
+
+    def with_aliases(self, own: Mapping[str, str]) -> "ModelRegistry":
+        """Return the registry as a tenant sees it that has `own` aliases.
+
+        They count before the operator's, and may name one of these.
+        """
+        if not own:
+            return self
+        resolved = {alias: self.aliases.get(name, name) for alias, name in own.items()}
+        return replace(self, aliases={**self.aliases, **resolved})
+
+    def with_pins(self, pins: Iterable[ModelPin], now: datetime) -> "ModelRegistry":
+        """Return the registry with these pins in place of its own."""
+        kept = tuple(pins)
+        conflicts = {(pin.tenant, pin.model_id): self._conflict_with(pin, now) for pin in kept}
+        return replace(self, pins=kept, pin_conflicts=conflicts)
+
+    def _conflict_with(self, pin: ModelPin, now: datetime) -> PinConflict | None:
+        card = self.by_id.get(pin.model_id)
+        changes = changes_since(pin, card.source_document if card else None, now)
+        return PinConflict(pin, changes) if changes else None
+
+    def pin_conflict(self, tenant: str, model_id: str) -> PinConflict | None:
+        """Return what has changed since the pin of a model; a tenant's own pin counts first."""
+        if not self.pin_conflicts:
+            return None
+        own = (tenant, model_id)
+        return self.pin_conflicts.get(own if own in self.pin_conflicts else ("", model_id))
 
     @property
     def unreadable_count(self) -> int:
@@ -141,14 +179,27 @@ class ModelRegistry:
         return self.resolve(written) in self.by_id
 
     def resolve(self, written: str) -> str:
-        """Return the id that a path means: without a slash at its end, `+` possibly a space.
+        """Return the id of the model that a path means.
 
-        Form encoding writes a space as `+`, and some clients encode paths so; an id that holds a
-        `+` itself comes first.
+        That is without a slash at its end, `+` possibly a space, and an alias replaced. Form
+        encoding writes a space as `+`, and some clients encode paths so; an id that holds a `+`
+        itself comes first.
         """
-        model_id = written.rstrip("/")
-        spaced = model_id.replace("+", " ")
-        return spaced if model_id not in self.by_id and spaced in self.by_id else model_id
+        name = self._name_of(written)
+        return self.aliases.get(name, name)
+
+    def alias_in(self, written: str) -> str | None:
+        """Return the alias that a path is; None if it is a model's own id."""
+        name = self._name_of(written)
+        return name if self.aliases.get(name, name) != name else None
+
+    def _name_of(self, written: str) -> str:
+        name = written.rstrip("/")
+        spaced = name.replace("+", " ")
+        return spaced if not self._has(name) and self._has(spaced) else name
+
+    def _has(self, name: str) -> bool:
+        return name in self.by_id or name in self.aliases
 
     def lookup(self, model_id: str, now: datetime) -> ModelCard | None:
         """Return the card of an id; None: the model is not listed, and passes on unchecked.
@@ -172,6 +223,26 @@ class ModelRegistry:
         if model_id not in self.by_id:
             raise self._unknown_model(model_id, now)
         return self.by_id[model_id]
+
+    def model_representation(
+        self, written: str, now: datetime, refusal_costs: Mapping[str, RefusalCosts]
+    ) -> dict[str, object]:
+        """Return the response of `GET /v1/models/{model_id}`. Raises `UnknownModel`."""
+        card = self.card(self.resolve(written), now)
+        return self._entry(card, refusal_costs, include_schema=True)
+
+    def _entry(
+        self, card: ModelCard, refusal_costs: Mapping[str, RefusalCosts], *, include_schema: bool
+    ) -> dict[str, object]:
+        """Return RunComfy's entry of a model with what the gateway knows of it."""
+        names = sorted(alias for alias, target in self.aliases.items() if target == card.model_id)
+        own: dict[str, object] = {"aliases": names} if names else {}
+        if include_schema:
+            own["schema_digest"] = schema_digest(card.source_document)
+        costs = refusal_costs.get(card.model_id, NO_REFUSALS)
+        own["charges_on_refusal"] = costs.charges
+        own["refusals"] = {"charged": costs.charged, "free": costs.free}
+        return card.representation(include_schema=include_schema) | own
 
     def _unknown_model(self, model_id: str, now: datetime) -> UnknownModel:
         """Return the error with the nearest ids and the age of the catalogue."""
@@ -198,11 +269,16 @@ class ModelRegistry:
         near = get_close_matches(model_id.casefold(), names, n=_MAX_NEAR_NAMES, cutoff=0.7)
         return [names[name] for name in near]
 
-    def page(self, query: ModelQuery) -> ModelPage:
+    def page(
+        self, query: ModelQuery, refusal_costs: Mapping[str, RefusalCosts] = NO_REFUSAL_COSTS
+    ) -> ModelPage:
         """Return a page of the matching models, by id."""
         found = [card for card in self.by_id.values() if _matches(card, query)]
-        cards = tuple(found[query.offset : query.offset + query.limit])
-        return ModelPage(cards, len(found), query)
+        entries = (
+            self._entry(card, refusal_costs, include_schema=query.include_schema)
+            for card in found[query.offset : query.offset + query.limit]
+        )
+        return ModelPage(tuple(entries), len(found), query)
 
     def categories_representation(self) -> dict[str, object]:
         """Return the response of `GET /v1/models/categories`: all categories, sorted."""

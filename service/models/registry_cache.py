@@ -8,8 +8,9 @@ from typing import Final, NoReturn
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.observability.events import Emit, OperationalWarning, RedisDisconnected, RedisReconnected
-from core.store.interfaces import CatalogueRepository
+from core.store.stores import Stores
 from service.models import ModelRegistry
+from service.models.tenant_aliases import TenantAliases
 
 _MISS_INTERVAL: Final = timedelta(seconds=1)
 """Between two refreshes for models that are not listed: anybody can name such models."""
@@ -21,42 +22,67 @@ class ModelRegistryCache:
     def __init__(
         self,
         registry: ModelRegistry,
-        catalogue: CatalogueRepository,
+        stores: Stores,
         clock: Clock,
         emit: Emit,
         on_refresh: Callable[[Iterable[str]], None] = lambda _: None,
     ) -> None:
-        """Start with `registry`; newer models come from `catalogue`.
+        """Start with `registry`; newer models, pins and tenants' aliases come from `stores`.
 
         `on_refresh` is called with the ids of each new registry.
         """
         self.registry = registry
-        self._catalogue = catalogue
+        self._catalogue = stores.catalogue
         self._clock = clock
         self._emit = emit
+        self._pins = stores.model_pins
+        self._aliases = TenantAliases(stores.tenants, clock)
+        self._reported_conflicts: set[str] = set()
         self._on_refresh = on_refresh
         self._disconnected_at: timedelta | None = None
         self._missed_at: timedelta | None = None
 
-    async def covering(self, model_ids: Iterable[str]) -> ModelRegistry:
-        """Return the registry; refreshed first if it does not list one of these models.
+    async def for_tenant(self, tenant: str) -> ModelRegistry:
+        """Return the registry with the tenant's own aliases. Raises `StoreUnavailable`."""
+        return self.registry.with_aliases(await self._aliases.of(tenant))
+
+    async def covering(self, model_ids: Iterable[str], tenant: str) -> ModelRegistry:
+        """Return the tenant's registry; refreshed first if it does not list one of these models.
 
         If that does not help, a sync is requested of the workers: RunComfy may have added the model
         since. Raises `StoreUnavailable`. Call it for authenticated callers only.
         """
         wanted = tuple(model_ids)
-        now = self._clock.monotonic()
-        if all(map(self.registry.lists, wanted)):
-            return self.registry
+        now, models = self._clock.monotonic(), await self.for_tenant(tenant)
+        if all(map(models.lists, wanted)):
+            return models
         if self._missed_at is None or now - self._missed_at >= _MISS_INTERVAL:
             self._missed_at = now
             await self.refresh()
-            if not all(map(self.registry.lists, wanted)):
+            self._aliases.forget(tenant)
+            models = await self.for_tenant(tenant)
+            if not all(map(models.lists, wanted)):
                 await self._catalogue.request_sync(self._clock.now())
-        return self.registry
+        return models
 
     async def refresh(self) -> None:
-        """Load the catalogue if it was synced since. Raises `StoreUnavailable`."""
+        """Load the pins, and the catalogue if it was synced since. Raises `StoreUnavailable`."""
+        await self._refresh_catalogue()
+        pins = tuple(await self._pins.list_all())
+        if pins != self.registry.pins:
+            self.registry = self.registry.with_pins(pins, self._clock.now())
+        self._report_conflicts()
+
+    def _report_conflicts(self) -> None:
+        """Warn of each pinned model that RunComfy has changed, once."""
+        found = {
+            conflict.describe() for conflict in self.registry.pin_conflicts.values() if conflict
+        }
+        for text in sorted(found - self._reported_conflicts):
+            self._emit(OperationalWarning("pinned_model_changed", text))
+        self._reported_conflicts = found
+
+    async def _refresh_catalogue(self) -> None:
         synced_at = await self._catalogue.synced_at()
         if synced_at is None or synced_at == self.registry.synced_at:
             return

@@ -4,7 +4,6 @@ Small bodies have a part of their own, so that large ones cannot stop them.
 """
 
 import asyncio
-from collections import Counter
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,25 +33,25 @@ class _Pool:
     max_bytes: int
     max_share: int
     used: int = 0
-    by_owner: Counter[str] = field(default_factory=Counter)
+    by_owner: dict[str, int] = field(default_factory=dict)
 
     def add(self, size: int, owners: tuple[str, str]) -> None:
         """Count `size` more bytes. Raises `TooManyBodies`, and counts nothing."""
         if self.used + size > self.max_bytes:
             raise TooManyBodies
-        if any(self.by_owner[owner] + size > self.max_share for owner in owners):
+        shares = {owner: self.by_owner.get(owner, 0) + size for owner in owners}
+        if max(shares.values()) > self.max_share:
             raise TooManyBodies("Your other large bodies are still being received; try again.")
         self.used += size
-        for owner in owners:
-            self.by_owner[owner] += size
+        self.by_owner |= shares
 
     def remove(self, size: int, owners: tuple[str, str]) -> None:
         """Take back what `add` counted."""
         self.used -= size
         for owner in owners:
-            self.by_owner[owner] -= size
-            if not self.by_owner[owner]:
-                del self.by_owner[owner]
+            share = self.by_owner.pop(owner, 0) - size
+            if share:
+                self.by_owner[owner] = share
 
 
 class BodyBudget:

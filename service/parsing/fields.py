@@ -131,11 +131,13 @@ def parse_printable(text: str) -> str:
 
 def enum_parser(kind: type[W]) -> Callable[[object], W]:
     """Return a parser of the values of `kind`."""
+    by_value: Mapping[object, W] = {member.value: member for member in kind}
 
     def parse(value: object) -> W:
-        if not isinstance(value, str) or value not in list(kind):
+        member = by_value.get(value) if isinstance(value, str) else None
+        if member is None:
             raise InvalidField(f"must be one of {', '.join(kind)}")
-        return kind(value)
+        return member
 
     return parse
 

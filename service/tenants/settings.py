@@ -4,10 +4,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 
 from core.errors import FieldError
-from core.model_ids import MODEL_PATTERN
+from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, MODEL_PATTERN, check_aliases
 from core.money import from_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
@@ -32,6 +32,8 @@ from service.parsing.request_models import (
 )
 
 MAX_MODEL_PATTERNS: Final = 100
+MAX_STORAGE_BYTES: Final = 10**15
+MAX_MODEL_ALIASES: Final = 100
 MIN_RESULT_TTL: Final = timedelta(minutes=1)
 _PLAIN_LIMITS: Final = (
     "requests_per_minute",
@@ -39,6 +41,8 @@ _PLAIN_LIMITS: Final = (
     "calls_per_minute",
     "webhook_actions_per_minute",
     "stored_bytes",
+    "storage_bytes",
+    "upload_bytes_per_day",
     "running",
     "waiting",
     "jobs_per_day",
@@ -59,7 +63,28 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
+_Bytes = Annotated[int, WholeNumber(1, MAX_STORAGE_BYTES)]
 ModelPattern = Annotated[str, Field(strict=True, pattern=MODEL_PATTERN)]
+
+
+_MODEL_ID_SCHEMA: Final = {
+    "type": "string",
+    "pattern": MODEL_ID_PATTERN,
+    "maxLength": MAX_MODEL_ID_LENGTH,
+}
+ModelAliases = Annotated[
+    dict[Annotated[str, Field(strict=True)], Annotated[str, Field(strict=True)]],
+    Field(max_length=MAX_MODEL_ALIASES),
+    AfterValidator(check_aliases),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "maxProperties": MAX_MODEL_ALIASES,
+            "propertyNames": _MODEL_ID_SCHEMA,
+            "additionalProperties": _MODEL_ID_SCHEMA,
+        }
+    ),
+]
 
 
 class TenantSettings(RequestModel):
@@ -104,6 +129,12 @@ class TenantSettings(RequestModel):
     stored_bytes: _Positive | None = Field(
         None, description="Bytes of inputs and outputs that may be stored at one time."
     )
+    storage_bytes: _Bytes | None = Field(
+        None, description="Bytes of uploaded files that may be stored at one time."
+    )
+    upload_bytes_per_day: _Bytes | None = Field(
+        None, description="Bytes of uploaded files per day (UTC)."
+    )
     running: _Count | None = Field(
         None, description="Jobs that run at RunComfy at the same time; others wait."
     )
@@ -122,6 +153,9 @@ class TenantSettings(RequestModel):
     )
     models: Annotated[tuple[ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
         (), description="Model ids that the tenant may use, `*` for any text; empty: all models."
+    )
+    model_aliases: ModelAliases = Field(
+        {}, description="Names of the tenant's own for models: a JSON object of model ids by name."
     )
     # Not `low`: submits without a `priority` are `normal`.
     priority: Literal["high", "normal"] = Field(
@@ -169,6 +203,7 @@ class TenantSettings(RequestModel):
             disabled=tenant.disabled,
             doubt=tenant.doubt,
             keep_inputs=tenant.keep_inputs,
+            model_aliases=dict(tenant.model_aliases),
             result_ttl=_to_seconds(tenant.result_ttl),
             priority="high" if limits.priority is Priority.HIGH else "normal",
             cache=cache.cache,
@@ -187,6 +222,7 @@ class TenantSettings(RequestModel):
             disabled=self.disabled,
             doubt=self.doubt,
             keep_inputs=self.keep_inputs,
+            model_aliases=tuple(sorted(self.model_aliases.items())),
             result_ttl=_to_timedelta(self.result_ttl),
             limits=Limits(**limits, priority=Priority[self.priority.upper()]),
             cache_policy=TenantCachePolicy(

@@ -158,9 +158,16 @@ async def delete_tenant(admin: AdminContext, name: str) -> None:
             before, disabled=True, deleted_at=admin.clock.now(), version=before.version + 1
         )
         if await admin.stores.tenants.delete(before, after):
+            await _remove_pins(admin, name)
             await admin.record_action("tenant.delete", name)
             return
     raise _contended(name)
+
+
+async def _remove_pins(admin: AdminContext, name: str) -> None:
+    for pin in await admin.stores.model_pins.list_all():
+        if pin.tenant == name:
+            await admin.stores.model_pins.remove(name, pin.model_id)
 
 
 async def rotate_webhook_secret(

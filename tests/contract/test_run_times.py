@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
-from core.jobs.job import Job, JobState, Trigger
+from core.jobs.job import BillingStatus, Job, JobError, JobState, Trigger
+from core.jobs.refusal_costs import RUN_FAILED_CODE, RefusalCosts
 from core.jobs.run_times import MAX_RUNS, RunHistory
+from core.money import MicroUsd
 from core.transactions.job_update import Change, WriteResult
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, admission_of, apply_triggers, new_job
@@ -66,3 +68,30 @@ async def test_only_the_last_runs_are_kept(backend: StoreBackend) -> None:
     history = (await backend.run_times.load(["kling/a"]))["kling/a"]
     assert history.times == (44 * SECOND,) * MAX_RUNS
     assert await backend.run_times.load_counts() == {"kling/a": MAX_RUNS + 2}
+
+
+async def fail_run(
+    backend: StoreBackend, job_id: str, billed: BillingStatus, cost: int | None
+) -> Job:
+    """A job whose run RunComfy failed; its cost may be known later."""
+    job, now = await collecting_job(backend, job_id, "a b/c|d"), backend.clock.now()
+    price = None if cost is None else MicroUsd(cost)
+    error = JobError(RUN_FAILED_CODE, "It was refused.")
+    failed = job.transition(
+        Trigger.RUN_FAILED, now, error=error, billed=billed, cost=price, finished_at=now
+    )
+    assert await backend.jobs.store(Change(job, failed)) is WriteResult.STORED
+    return failed
+
+
+async def test_what_failed_runs_cost_is_counted_once_it_is_known(backend: StoreBackend) -> None:
+    assert await backend.run_times.load_refusal_costs() == {}
+    await fail_run(backend, "req_1", BillingStatus.NO, 0)
+    await fail_run(backend, "req_2", BillingStatus.YES, 84_000)
+    later = await fail_run(backend, "req_3", BillingStatus.UNKNOWN, None)
+    assert await backend.run_times.load_refusal_costs() == {"a b/c|d": RefusalCosts(1, 1)}
+    now = backend.clock.now()
+    known = later.evolve(now, billed=BillingStatus.YES, cost=MicroUsd(1))
+    for change in (Change(later, known), Change(known, known.evolve(now, follow_up=None))):
+        assert await backend.jobs.store(change) is WriteResult.STORED
+    assert await backend.run_times.load_refusal_costs() == {"a b/c|d": RefusalCosts(2, 1)}

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
 from core.model_changes import ModelChange, ModelChangeKind
+from core.model_pins import pin_model
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
@@ -134,6 +135,23 @@ async def test_changes_of_the_catalogue_are_listed_newest_first(backend: StoreBa
         await catalogue.append_change(change)
     assert await catalogue.list_changes(10) == [second, first]
     assert await catalogue.list_changes(1) == [second]
+
+
+async def test_pins_are_kept_per_tenant_and_model(backend: StoreBackend) -> None:
+    now, pins = backend.clock.now(), backend.model_pins
+    entry = {"input_schema": {"properties": {"a": {"default": 1.5}}}, "base_price_usd": 0.1}
+    for_all = pin_model("a b/c", entry, now, with_price=True)
+    own = pin_model("a b/c", entry, now, "ads")
+    other = pin_model("a/a", {}, now, "ads")
+    for pin in (own, other, for_all):
+        await pins.put(pin)
+    assert await pins.list_all() == [for_all, own, other]
+    newer = pin_model("a b/c", {}, now + SECOND, "ads")
+    await pins.put(newer)
+    assert await pins.list_all() == [for_all, newer, other]
+    assert await pins.remove("ads", "a b/c")
+    assert not await pins.remove("ads", "a b/c")
+    assert await pins.list_all() == [for_all, other]
 
 
 async def test_one_worker_syncs_on_request(backend: StoreBackend) -> None:

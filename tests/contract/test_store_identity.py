@@ -8,7 +8,7 @@ from core.errors import StoreUnknown, Unauthenticated
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
-from core.store.identity import StorePosition
+from core.store.identity import StorePosition, bind_account
 from core.tenants.limits import Limits
 from core.transactions.admission import IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
@@ -26,6 +26,7 @@ from tests.support.store_steps import (
 )
 
 STORE = StorePosition("store-1")
+MINE = "real 1111111111111111"
 
 
 async def claim(backend: StoreBackend, job_id: str) -> Job:
@@ -222,3 +223,23 @@ async def test_an_empty_store_refuses_no_key(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     with pytest.raises(Unauthenticated):
         await backend.jobs.authenticate(credential)
+
+
+async def test_an_account_is_replaced_only_as_it_was_read(backend: StoreBackend) -> None:
+    assert await backend.identity.load_account() == ""
+    assert await bind_account(backend.identity, "real") == "real"
+    assert not await backend.identity.replace_account("", "simulated")
+    assert await bind_account(backend.identity, MINE) == MINE
+    assert await bind_account(backend.identity, "simulated") == MINE
+    await backend.identity.create(replace(STORE, account="simulated"))
+    assert await backend.identity.load() == replace(STORE, account=MINE)
+
+
+async def test_an_account_alone_is_no_identity(backend: StoreBackend) -> None:
+    await bind_account(backend.identity, MINE)
+    await backend.probe.forget_tenants()
+    assert await backend.identity.load() is None
+    with pytest.raises(StoreUnknown):
+        await backend.jobs.authenticate(tenant_credential("nobody"))
+    await backend.identity.create(STORE)
+    assert await backend.identity.load() == replace(STORE, account=MINE)

@@ -11,7 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from cli.setting_names import all_variables
 from core.observability.metrics import METRICS
+from core.setting_sources import FILE_SUFFIX, secret_file_names
 from core.tenants.limits import Limits
 from core.webhooks.delivery import WebhookEventType
 from docs.generate import ROOT, groups
@@ -23,7 +25,8 @@ METRIC_NAMES: Final = {
     for metric in METRICS
     for suffix in (("", "_bucket", "_sum", "_count") if metric.buckets else ("",))
 }
-SETTINGS: Final = {setting.name for _, settings in groups() for setting in settings}
+SECRET_FILES: Final = {name + FILE_SUFFIX for name in secret_file_names(all_variables().values())}
+SETTINGS: Final = SECRET_FILES | {s.name for _, settings in groups() for s in settings}
 FIELDS: Final = frozenset({"gateway_cache", "gateway_status"})
 """Fields of the API that look like metrics."""
 PLACEHOLDERS: Final = frozenset({"GATEWAY_API_KEY", "GATEWAY_URL", "GATEWAY_ADMIN_URL"})

@@ -1,5 +1,6 @@
 """`make demo` prints every step of a job and leaves nothing behind."""
 
+import asyncio
 import io
 import re
 import signal
@@ -10,10 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from core.store import keys
+from core.store.client import RedisClient
+from core.store.server_check import parse_info
 from simulator.console import Console
 from simulator.demo import run_demo
 from simulator.stack import ROOT, StackPlan
 from tests.support.processes import MarkedProcesses
+from tests.support.redis import redis_client
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (
@@ -39,6 +44,33 @@ def test_the_demo_prints_every_step_of_a_job_and_leaves_nothing(marked: MarkedPr
     assert not missing, done.stdout
     assert "\x1b" not in done.stdout
     assert marked.wait_until_gone(), marked.running()
+
+
+async def test_the_demo_does_not_touch_the_redis_of_an_operators_shell(
+    marked: MarkedProcesses, redis_flushed: str
+) -> None:
+    """It once ended queued production jobs with simulated videos."""
+    async with redis_client(redis_flushed) as admin:
+        await admin.execute("HSET", keys.STORE, "account", "real 1111111111111111")
+        await admin.execute("SET", keys.job("req_1"), "queued")
+        before = await _connections(admin)
+        shell = {
+            **marked.environment,
+            "GATEWAY_REDIS_URL": redis_flushed,
+            "GATEWAY_JOURNAL__URL": "s3://production/journal",
+            "GATEWAY_RUNCOMFY_TOKEN": "a-real-token",
+        }
+        done = await asyncio.to_thread(
+            subprocess.run, DEMO, env=shell, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert redis_flushed not in done.stdout
+        assert await _connections(admin) == before
+
+
+async def _connections(admin: RedisClient) -> str:
+    """How many connections this Redis has had."""
+    return parse_info(await admin.execute("INFO", "stats"))["total_connections_received"]
 
 
 @pytest.mark.parametrize(

@@ -407,6 +407,20 @@ class ProcessIdentity:
         """See `StoreIdentity.settle`."""
         return await self.connection.call(lambda: self.stores.identity.settle(before, after))
 
+    async def load_account(self) -> str:
+        """See `StoreIdentity.load_account`."""
+        return await self.connection.call(self.stores.identity.load_account)
+
+    async def replace_account(self, held: str, account: str) -> bool:
+        """See `StoreIdentity.replace_account`."""
+        return await self.connection.call(
+            lambda: self.stores.identity.replace_account(held, account)
+        )
+
+    async def disconnect(self) -> None:
+        """See `StoreIdentity.disconnect`."""
+        await self.stores.identity.disconnect()
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessObjects:

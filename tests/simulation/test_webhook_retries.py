@@ -68,7 +68,11 @@ class DeliverySimulation:
             self.events.append,
         )
         self.replayer = ReplayWorker(
-            self.stores.replays, self.stores.deliveries, self.clock, ReplayPolicy()
+            self.stores.replays,
+            self.stores.deliveries,
+            self.clock,
+            ReplayPolicy(),
+            self.events.append,
         )
 
     async def send(self, attempt: AttemptRequest) -> AttemptResult:

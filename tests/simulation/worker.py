@@ -47,7 +47,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.reconciliation import Reconciler
-from worker.jobs.store_guard import StoreGuard
+from worker.jobs.store_guard import GuardPolicy, StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
@@ -219,7 +219,7 @@ class SimulatedWorker:
             JOURNAL_TIMEOUT,
         )
         identity, lease = ProcessIdentity(line, around.stores), self._policy.lease
-        guard = StoreGuard(identity, journal, clock, ids, self._emit, lease)
+        guard = StoreGuard(identity, journal, clock, ids, self._emit, GuardPolicy(lease))
         paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
         self._paid = paid
         submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)

@@ -31,6 +31,7 @@ from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.app import create_app
 from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
+from service.files.file_service import FileService
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
@@ -47,6 +48,7 @@ from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import MemoryStores, memory_stores
+from tests.support.object_store import MemoryObjectStore
 
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"
@@ -245,7 +247,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     resources = AppContext(
         stores=stores,
         admin=_admin_context(stores, clock, emit),
-        model_cache=ModelRegistryCache(_models(), stores.catalogue, clock, emit),
+        model_cache=ModelRegistryCache(_models(), stores, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
         known_keys=KnownKeys(stores.jobs, clock),
@@ -253,6 +255,9 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
+        files=FileService(
+            MemoryObjectStore(clock), stores.files, stores.tenants, clock, SeededIds(Random(3))
+        ),
         submit_availability=SubmitAvailability(
             stores.heartbeats,
             stores.circuit_breakers,

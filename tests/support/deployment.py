@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -48,10 +49,17 @@ class ComposeFile:
         """The services that run the gateway's image."""
         return {name: s for name, s in self.services.items() if "gateway" in s["image"]}
 
-    def environment(self, service: str) -> dict[str, str]:
-        """The variables of a service's process: from its files, then its own."""
+    def environment(self, service: str, dotenv: Mapping[str, str] = {}) -> dict[str, str]:
+        """The variables of a service's process: from its files, then its own.
+
+        `dotenv` stands for the operator's `.env`.
+        """
         found: dict[str, str] = {}
         for file in self.services[service].get("env_file", ()):
+            if isinstance(file, dict):
+                assert (file["path"], file["required"]) == (".env", False)
+                found |= dotenv
+                continue
             lines = (ROOT / file).read_text().splitlines()
             found |= dict(line.split("=", 1) for line in lines if line[:1] not in {"", "#"})
         return found | dict(self.services[service].get("environment", {}))

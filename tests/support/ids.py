@@ -35,6 +35,10 @@ class SeededIds:
         """See `core.ids.IdSource`."""
         return self._named("bat", now)
 
+    def file_id(self, now: datetime) -> str:
+        """See `core.ids.IdSource`."""
+        return self._named("file", now)
+
     def secret(self) -> bytes:
         """See `core.ids.IdSource`."""
         return self._rng.randbytes(SECRET_BYTES)

@@ -5,9 +5,11 @@ from typing import Final
 
 from core.batches import Batch, BatchSnapshot
 from core.clock import Clock
-from core.observability.events import BatchCompleted, Emit
+from core.errors import RecordUnreadable, Unavailable
+from core.observability.events import BatchCompleted, Emit, OperationalWarning
 from core.store.stores import Stores
 from core.transactions.notifications import batch_deliveries
+from worker.scheduling.step_failures import StepFailures
 
 LEASE: Final = timedelta(seconds=30)
 CLAIM_LIMIT: Final = 20
@@ -22,12 +24,37 @@ class BatchCompleter:
         self._webhook_configs = stores.webhook_configs
         self._clock = clock
         self._emit = emit
+        self._failures = StepFailures()
 
     async def run_once(self) -> None:
         """Complete every batch that has no open job left."""
         while claimed := await self._batches.claim_completed(LEASE, CLAIM_LIMIT):
             for batch in claimed:
-                await self._complete(batch)
+                await self._complete_safely(batch)
+
+    async def _complete_safely(self, batch: Batch) -> None:
+        """Complete one batch. If that raises it is claimed again when its lease ends.
+
+        After several times it is completed without its event: others must not wait for it.
+        """
+        try:
+            await self._complete(batch)
+        except Unavailable as error:
+            if not isinstance(error, RecordUnreadable):
+                raise
+            await self._record_failure(batch, error)
+        except Exception as error:  # noqa: BLE001 - a fault in one batch must not stop the others
+            await self._record_failure(batch, error)
+        else:
+            self._failures.forget(batch.id)
+
+    async def _record_failure(self, batch: Batch, error: Exception) -> None:
+        given_up = self._failures.record(batch.id)
+        ending = "it is completed without its event" if given_up else "it is tried again"
+        detail = f"{batch.id}: {type(error).__name__}: {error}; {ending}"
+        self._emit(OperationalWarning("batch_completion_failed", detail, error=error))
+        if given_up:
+            await self._batches.complete(batch, ())
 
     async def _complete(self, batch: Batch) -> None:
         snapshot = await self._batches.load(batch.id)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from core.clock import Clock
-from core.errors import Conflict
+from core.errors import Conflict, InvalidInput
 from core.ids import IdSource
 from core.jobs.job import Job, JobState
 from core.journal.journal import Journal
@@ -16,6 +16,7 @@ from core.journal.position import (
     compare_since,
     status_of,
 )
+from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import JobRepository
 from worker.jobs.answer_writer import AnswerWriter
@@ -61,11 +62,31 @@ class StoreCommands:
             )
         if position is not None:
             raise Conflict(f"This is store {position.store_id}, of another journal.")
-        fresh = StorePosition(self.ids.secret().hex()[:32] if known is None else known.store_id)
+        name = self.ids.secret().hex()[:32] if known is None else known.store_id
+        fresh = StorePosition(name, account="" if known is None else known.account)
         await self.identity.create(fresh)
         if self.journal is not None and known is None:
             await self.journal.save_position(fresh)
         return fresh
+
+    async def adopt(self, fingerprint: str) -> StorePosition:
+        """Let a further token of the RunComfy account use the store; return the store's position.
+
+        Raises `InvalidInput` for a malformed fingerprint or a simulated store, `Conflict` for a
+        store without an identity.
+        """
+        while True:
+            held = await self.identity.load_account()
+            try:
+                account = add_token(held, fingerprint)
+            except ValueError as error:
+                raise InvalidInput(str(error)) from None
+            if await self.identity.replace_account(held, account):
+                break
+        position = await self.identity.load()
+        if position is None:
+            raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
+        return position
 
     async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
         """Put in doubt what may have been paid for since `at`, the time of the copy in use.

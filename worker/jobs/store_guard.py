@@ -4,6 +4,7 @@ At a worker's start, and when the store went back, the journal is compared with 
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.clock import Clock
@@ -18,8 +19,21 @@ from core.journal.position import (
     status_of,
 )
 from core.observability.events import Emit, JobReconciled, SubmitsResumed, SubmitsStopped
-from core.store.identity import StoreIdentityRepository, StorePosition
+from core.store.identity import StoreIdentityRepository, StorePosition, bind_account
 from worker.jobs.reconciliation import Reconciler
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPolicy:
+    """What a guard depends on.
+
+    A submit that was claimed before the store went back may reach the journal until `settle_delay`
+    after that was noticed, the lease of a submit: the last comparison comes after it. `account` is
+    this worker's (`core.runcomfy_account`); empty: any store.
+    """
+
+    settle_delay: timedelta = timedelta(0)
+    account: str = ""
 
 
 class StoreGuard:
@@ -32,18 +46,15 @@ class StoreGuard:
         clock: Clock,
         ids: IdSource,
         emit: Emit,
-        settle_delay: timedelta = timedelta(0),
+        policy: GuardPolicy,
     ) -> None:
         """No submit may leave before the first `run_once`.
-
-        A submit that was claimed before the store went back may reach the journal until
-        `settle_delay` after that was noticed, the lease of a submit: the last comparison comes
-        after it.
 
         Without a journal nothing is compared, and only positions that this process has seen are
         known.
         """
         self._identity = identity
+        self._policy = policy
         self._journal = journal
         self._clock = clock
         self._ids = ids
@@ -51,7 +62,6 @@ class StoreGuard:
         self._known: StorePosition | None = None
         self._saved: StorePosition | None = None
         self._status: StoreStatus | None = None
-        self._settle_delay = settle_delay
         self._went_back_at: timedelta | None = None
         self.is_open = False
         """Whether submits may leave, as far as this process knows."""
@@ -77,6 +87,8 @@ class StoreGuard:
         with suppress(JournalUnavailable):
             if self._known is None and self._journal is not None:
                 self._known = await self._journal.load_position()
+            if self._policy.account and not self.is_open:
+                await bind_account(self._identity, self._policy.account)
             status = await self._check()
             if status is StoreStatus.NEW:
                 await self._identity.create(StorePosition(self._ids.secret().hex()[:32]))
@@ -89,9 +101,10 @@ class StoreGuard:
 
     async def _check(self) -> StoreStatus:
         position = await self._identity.load(self._known)
-        status = status_of(position, self._known)
+        account = self._policy.account
+        status = status_of(position, self._known, account)
         if status in {StoreStatus.UNKNOWN, StoreStatus.OTHER} and await self._learn_identity():
-            status = status_of(position, self._known)
+            status = status_of(position, self._known, account)
         if status is StoreStatus.CURRENT:
             self._known, self._went_back_at = position, None
         else:
@@ -101,6 +114,10 @@ class StoreGuard:
         if status not in {self._status, StoreStatus.CURRENT, StoreStatus.NEW}:
             self._emit(SubmitsStopped(status, f"{position}, known: {self._known}"))
         self._status = status
+        if status is StoreStatus.OTHER_ACCOUNT:
+            # Not one more poll: RunComfy does not know these jobs under this worker's token.
+            await self._identity.disconnect()
+            return status
         known = self._known
         if position is not None and known is not None and position.is_behind(known):
             await self._identity.mark_went_back(await self._compare_since())
@@ -145,7 +162,7 @@ class StoreGuard:
     def _may_submits_arrive(self, comparison_started: timedelta) -> bool:
         """Return whether the journal may get entries that the comparison has not seen."""
         noticed = self._went_back_at
-        return noticed is None or comparison_started < noticed + self._settle_delay
+        return noticed is None or comparison_started < noticed + self._policy.settle_delay
 
     async def _compare(self, reconciler: Reconciler | None, marked: datetime | None) -> int:
         """Return of how many jobs the store lacked something."""

@@ -31,18 +31,23 @@ from core.webhooks.endpoint import (
     RedisStream,
     parse_stream_url,
 )
-from worker.webhooks.outcomes import AttemptResult, Delivered, kind_of_status
+from worker.webhooks.outcomes import AttemptFailed, AttemptResult, Delivered, kind_of_status
 from worker.webhooks.retry_schedule import SchedulePolicy, next_attempt_at
 from worker.webhooks.sender import AttemptRequest
 from worker.webhooks.transport import StreamAppend
 
+STEP_FAILED: Final = AttemptFailed(
+    FailureKind.STEP_FAILED,
+    timedelta(),
+    excerpt="The gateway failed to make this attempt; its log has the reason.",
+)
 ORPHANED: Final = "orphaned"
 ENDPOINT_DELETED: Final = "endpoint_deleted"
 OVERDUE: Final = "overdue"
 
 # The gateway's own failures: they are no evidence about the receiver.
 _LOCAL_FAILURES: Final = frozenset(
-    {FailureKind.BUSY, FailureKind.SEND_ERROR, FailureKind.PROXY_ERROR}
+    {FailureKind.BUSY, FailureKind.SEND_ERROR, FailureKind.PROXY_ERROR, FailureKind.STEP_FAILED}
 )
 # Failures to reach the server, whatever the path. Of the URLs that came with submits only these
 # count against their origin: one job's wrong path must not delay another job's delivery.

@@ -10,12 +10,15 @@ from datetime import datetime
 from typing import Final
 
 from core.clock import Clock
+from core.errors import RecordUnreadable, Unavailable
 from core.ids import IdSource
-from core.observability.events import Emit, EndpointDisabled
+from core.observability.events import Emit, EndpointDisabled, OperationalWarning
 from core.store.stores import Stores
+from core.transactions.job_update import WriteResult
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery
 from core.webhooks.endpoint import DisabledReason
 from worker.webhooks.decisions import (
+    STEP_FAILED,
     DeliveryContext,
     DeliveryRules,
     SkipDelivery,
@@ -58,7 +61,34 @@ class DeliveryWorker:
         self._emit = emit
 
     async def deliver(self, claimed: ClaimedDelivery) -> None:
-        """Make the next attempt, or end or hold a delivery that cannot be sent."""
+        """Make the next attempt, or end or hold a delivery that cannot be sent.
+
+        One that raises is a failed attempt: after the last one the delivery has failed, as with a
+        receiver that never answers. Raises `Unavailable` if the fault is not this delivery's: then
+        it is claimed again when its lease ends.
+        """
+        try:
+            await self._attempt(claimed)
+        except Exception as error:
+            if isinstance(error, Unavailable) and not isinstance(error, RecordUnreadable):
+                raise
+            detail, delivery_id = f"{type(error).__name__}: {error}", claimed.delivery.id
+            self._emit(OperationalWarning("delivery_step_failed", detail, delivery_id, error))
+            await self._record_step_failure(claimed)
+
+    async def _record_step_failure(self, claimed: ClaimedDelivery) -> None:
+        """Record an attempt that raised. If an attempt was recorded before it did, that one counts.
+
+        Without the job's record and the endpoint's, which may be what raised.
+        """
+        context = DeliveryContext(claimed.delivery, claimed.circuit, None, None)
+        now, circuit = self._clock.now(), claimed.circuit
+        update = attempt_update(context, STEP_FAILED, circuit, now, self._rules)
+        written = await self._deliveries.complete_attempt(update)
+        if written.result is WriteResult.STORED:
+            self._emit(attempted_event(update.after, STEP_FAILED))
+
+    async def _attempt(self, claimed: ClaimedDelivery) -> None:
         context = await self._load_context(claimed)
         if is_ahead_of_its_job(context):
             return

@@ -5,9 +5,12 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
+from core.errors import RecordUnreadable, Unavailable
+from core.observability.events import Emit, OperationalWarning
 from core.store.deliveries import DeliveryRange
 from core.store.interfaces import DeliveryRepository, ReplayRepository
 from core.webhooks.replay import Replay, ReplayRange
+from worker.scheduling.step_failures import StepFailures
 
 _MAX_TRIES: Final = 5
 
@@ -31,17 +34,45 @@ class ReplayWorker:
         deliveries: DeliveryRepository,
         clock: Clock,
         policy: ReplayPolicy,
+        emit: Emit,
     ) -> None:
         """Replays run at the pace of `policy`."""
         self._replays = replays
         self._deliveries = deliveries
         self._clock = clock
         self._policy = policy
+        self._emit = emit
+        self._failures = StepFailures()
 
     async def run_once(self) -> None:
         """Advance every replay that is due by one step."""
         for replay in await self._replays.claim_due(self._policy.lease, self._policy.max_claims):
+            await self._step_safely(replay)
+
+    async def _step_safely(self, replay: Replay) -> None:
+        """Advance one replay. If that raises it is claimed again when its lease ends.
+
+        After several times its first range is given up: what it holds stays listed.
+        """
+        try:
             await self._step(replay)
+        except Unavailable as error:
+            if not isinstance(error, RecordUnreadable):
+                raise
+            await self._record_failure(replay, error)
+        except Exception as error:  # noqa: BLE001 - a fault in one tenant's data must not stop the others
+            await self._record_failure(replay, error)
+        else:
+            self._failures.forget(replay.tenant)
+
+    async def _record_failure(self, replay: Replay, error: Exception) -> None:
+        given_up = self._failures.record(replay.tenant)
+        ending = "its first range is given up" if given_up else "it is tried again"
+        detail = f"{replay.tenant}: {type(error).__name__}: {error}; {ending}"
+        self._emit(OperationalWarning("replay_failed", detail, error=error))
+        if given_up and replay.ranges:
+            after = replay.advance((), limit=self._policy.batch_size)
+            await self._replays.update(replay, after, self._clock.now())
 
     async def _step(self, replay: Replay) -> None:
         """Send one batch again. A step that a dead worker left half done is repeated.
@@ -65,7 +96,10 @@ class ReplayWorker:
             before = await self._replays.load(replay.tenant)
 
     async def _resend(self, delivery_id: str, replay_range: ReplayRange) -> bool:
-        delivery = await self._deliveries.load(delivery_id)
+        try:
+            delivery = await self._deliveries.load(delivery_id)
+        except RecordUnreadable:  # by this release; the others of the range are sent all the same
+            return False
         if delivery is None or not replay_range.matches(delivery):
             return False
         return await self._deliveries.enqueue(delivery, delivery.resend(self._clock.now()))

@@ -11,8 +11,6 @@ from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import (
     Audit,
     AuditQuery,
-    CatalogueChanges,
-    ChangesQuery,
     Gateway,
     Paused,
 )
@@ -67,15 +65,3 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
 async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
     """List what operators did, newest first."""
     return {"entries": await admin.stores.admin.list_audit_entries(query.limit)}
-
-
-@router.get("/catalogue/changes", response_model=CatalogueChanges, responses=problem_responses(400))
-async def list_catalogue_changes(
-    admin: Admin, query: Annotated[ChangesQuery, Query()]
-) -> JsonObject:
-    """List what RunComfy changed in its catalogue, newest first.
-
-    Models that are new, gone or renamed; prices; fields that were added, removed or narrowed, and
-    defaults. A worker compares each catalogue with the one before.
-    """
-    return {"changes": await admin.stores.catalogue.list_changes(query.limit)}

@@ -272,6 +272,23 @@ class CatalogueChanges(Document):
     changes: Sequence[ModelChange]
 
 
+class _ModelPin(Document):
+    model_id: str
+    tenant: str | None = Field(description="null: every tenant.")
+    pinned_at: TimeText
+    with_price: bool = Field(description="Whether a change of the price counts.")
+    schema_digest: str = Field(description="SHA-256 of the pinned schema.")
+    changes: list[ModelChange] = Field(
+        description="What RunComfy has changed since, as far as it can change what an input means."
+    )
+
+
+class ModelPins(Document):
+    """The pins of models."""
+
+    pins: list[_ModelPin]
+
+
 class Audit(Document):
     """The latest actions of operators."""
 

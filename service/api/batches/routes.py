@@ -129,11 +129,12 @@ async def _parse_request(
 async def _build_admission(
     context: AppContext, parsed: ParsedBatch, call: BatchContext
 ) -> BatchAdmission:
-    models, policy = context.model_cache.registry, context.policy
+    tenant, policy = call.credential.tenant, context.policy
+    models = await context.model_cache.for_tenant(tenant)
     names = {item.model_id for item in parsed.items if item.error is None}
     if not all(map(models.lists, names)):
         await context.stores.jobs.authenticate(call.credential, Scope.SUBMIT)
-        models = await context.model_cache.covering(names)
+        models = await context.model_cache.covering(names, tenant)
     validator = BatchValidator(models, policy.options, policy.cache, context.ids)
     return await asyncio.to_thread(validator.build_admission, parsed, call)
 

@@ -35,7 +35,7 @@ from service.http.authentication import request_links
 from service.http.dependencies import Context, ReadKey, RequestLinks
 from service.http.json_response import json_bytes_response, json_response
 from service.http.openapi import Tag, json_content, problem_responses
-from service.http.request_context import request_context
+from service.http.request_context import query_text, request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.cancel import MAX_CANCEL_WAIT, pending_cancel_outcome
 from service.jobs.delete import delete_job
@@ -179,10 +179,11 @@ async def delete_request(request: Request) -> Response:
 
 def _parse_include_cost(request: Request) -> bool:
     # Clients of RunComfy send the option without a value too: that is its default.
-    given = parse_query(request.url.query).get("include_cost") or "true"
-    return bool(
-        parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})["include_cost"]
-    )
+    given = parse_query(query_text(request.scope)).get("include_cost")
+    if not given:
+        return True
+    fields = parse_query_fields({"include_cost": given}, {"include_cost": parse_boolean})
+    return bool(fields["include_cost"])
 
 
 @router.get("/v1/requests", responses={200: json_content("A page of requests.", "Requests")})

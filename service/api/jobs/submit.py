@@ -21,7 +21,7 @@ from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear, SubmitsStopped
-from service.http.authentication import checked_credential
+from service.http.authentication import checked_credential, request_links
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -32,8 +32,8 @@ from service.http.idempotency_header import (
 from service.http.json_response import json_bytes_response
 from service.http.openapi import Tag, json_content
 from service.http.prefer_header import PREFER, parse_wait_preference, preference_applied_header
-from service.http.request_body import check_content_encoding, read_body
-from service.http.request_context import RequestContext, build_links, request_context
+from service.http.request_body import read_body
+from service.http.request_context import RequestContext, query_text, request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import (
     ParsedSubmit,
@@ -130,7 +130,7 @@ async def _admit_and_wait(
 
 async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
     admitted, _ = await _admit(context, request_context(request.scope), admission)
-    body = dry_run_to_json(admission, admitted, build_links(request.scope, context.policy.links))
+    body = dry_run_to_json(admission, admitted, request_links(request))
     return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
@@ -138,10 +138,9 @@ async def _parse_submit(
     request: Request, context: AppContext, credential: Credential, trace: str | None
 ) -> ParsedSubmit:
     headers, policy = request.headers, context.policy
-    check_content_encoding(headers)
     key = parse_idempotency_key(headers.getlist(IDEMPOTENCY_KEY))
-    options = parse_options(request.scope["query_string"].decode("latin-1"), policy.options)
-    if options.cache is None:
+    options = parse_options(query_text(request.scope), policy.options)
+    if options.cache is None and CACHE_CONTROL in headers:
         options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
     return ParsedSubmit(
         credential=credential,
@@ -154,10 +153,11 @@ async def _parse_submit(
 
 
 async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admission:
-    models, policy, now = context.model_cache.registry, context.policy, context.clock.now()
+    tenant, policy, now = submit.credential.tenant, context.policy, context.clock.now()
+    models = await context.model_cache.for_tenant(tenant)
     if not models.lists(submit.model_id):
         await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
-        models = await context.model_cache.covering([submit.model_id])
+        models = await context.model_cache.covering([submit.model_id], tenant)
     job_id = context.ids.job_id(now)
     build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
     if len(submit.body) <= SMALL_BODY:
@@ -223,7 +223,7 @@ def _outcome_headers(admitted: AdmissionResult) -> dict[str, str]:
 def _response(
     request: Request, context: AppContext, record: JobRecord, headers: Mapping[str, str]
 ) -> Response:
-    job, links = record.job, build_links(request.scope, context.policy.links)
+    job, links = record.job, request_links(request)
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):

@@ -10,7 +10,15 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.run_command import audit_actor
+from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
+from core.clock import SystemClock
+from core.model_changes import ModelChange, ModelChangeKind
+from core.money import MicroUsd
+from core.store import keys
+from core.store.codecs import CIRCUIT_BREAKER_CODEC, MODEL_CHANGE_CODEC
 from simulator.private_redis import PrivateRedis
+
+KLING = "kling/kling-3.0/standard/image-to-video"
 
 
 class CommandRunner:
@@ -266,3 +274,79 @@ def test_a_tenant_s_webhooks(operator: CommandRunner) -> None:
     assert "no such tenant" in operator.error_of("webhook", "replay", "nobody", *since)
     operator.error_of("webhook", "resend", "ads", "msg_none")
     operator.error_of("webhook", "deliveries", "ads", "--status", "done")
+
+
+@pytest.fixture
+def open_circuits(operator: CommandRunner, redis_flushed: str) -> CommandRunner:
+    """A runner of commands; RunComfy refuses a price and a model gives no answer."""
+    now, policy = SystemClock().now(), BreakerPolicy(failure_threshold=1)
+    refused = CircuitBreaker().record_refusal(
+        BreakerReason.INSUFFICIENT_BALANCE, "no balance", now, policy, MicroUsd(500_000)
+    )
+    failing = CircuitBreaker().record_failure("read_timeout", now, policy)
+    with redis.Redis.from_url(redis_flushed) as wire:
+        for name, circuit in (("balance", refused), ("model:a b/c", failing)):
+            document = CIRCUIT_BREAKER_CODEC.encode(circuit).decode()
+            wire.hset(keys.UPSTREAM_CIRCUITS, name, f"{circuit.version} {document}")
+    return operator
+
+
+def test_circuits_are_listed_and_closed(open_circuits: CommandRunner) -> None:
+    listed = open_circuits("circuit", "list")
+    assert [(one["circuit"], one["state"], one["reason"]) for one in listed] == [
+        ("account", "closed", None),
+        ("balance", "open", "insufficient_balance"),
+        ("model:a b/c", "open", "failing"),
+    ]
+    assert (listed[1]["detail"], listed[1]["min_price_usd"]) == ("no balance", 0.5)
+    left = open_circuits("circuit", "reset", "model:a b/c")
+    assert [one["circuit"] for one in left if one["state"] != "closed"] == ["balance"]
+    left = open_circuits("circuit", "reset", "balance")
+    assert {one["state"] for one in left} == {"closed"}
+    acts = [(one["action"], one["subject"]) for one in open_circuits("audit")]
+    assert acts == [("circuit_reset", "balance"), ("circuit_reset", "model:a b/c")]
+
+
+def test_circuits_are_a_table_for_people(open_circuits: CommandRunner) -> None:
+    head, *rows = open_circuits.text("circuit", "list").splitlines()
+    assert head.split() == ["circuit", "state", "reason", "detail", "retry_at", "min_price_usd"]
+    assert [row.split()[0] for row in rows] == ["account", "balance", "model:a"]
+    assert "insufficient_balance" in rows[1]
+
+
+def test_a_circuit_that_nobody_knows_is_one_line(operator: CommandRunner) -> None:
+    assert [one["state"] for one in operator("circuit", "list")] == ["closed", "closed"]
+    operator.error_of("circuit", "reset", "model:typo")
+    # To close one that is closed is no change, and no error.
+    assert [one["state"] for one in operator("circuit", "reset", "account")] == ["closed"] * 2
+
+
+def test_models_are_pinned_and_unpinned(operator: CommandRunner) -> None:
+    operator("tenant", "create", "ads", "--model-aliases", f"fast={KLING}")
+    assert operator("tenant", "show", "ads")["model_aliases"] == {"fast": KLING}
+    (pin,) = operator("model", "pin", KLING, "--tenant", "ads", "--with-price")
+    assert (pin["tenant"], pin["with_price"], pin["changes"]) == ("ads", True, [])
+    digest = pin["schema_digest"]
+    assert len(operator("model", "pin", KLING, "--schema-digest", digest)) == 2
+    assert "digest" in operator.error_of("model", "pin", KLING, "--schema-digest", "sha256:0")
+    assert "no model" in operator.error_of("model", "pin", "kling/typo")
+    assert KLING in operator.text("model", "pins")
+    (left,) = operator("model", "unpin", KLING)
+    assert left["tenant"] == "ads"
+    operator("tenant", "delete", "ads")
+    assert operator("model", "pins") == []
+    assert "no such pin" in operator.error_of("model", "unpin", KLING)
+
+
+def test_changes_of_the_catalogue_are_listed(operator: CommandRunner, redis_flushed: str) -> None:
+    assert operator("model", "changes") == []
+    change = ModelChange(SystemClock().now(), "a b/c", ModelChangeKind.DEFAULT, "seed", "1 -> 2")
+    with redis.Redis.from_url(redis_flushed) as wire:
+        wire.xadd(keys.CATALOGUE_CHANGES, {"change": MODEL_CHANGE_CODEC.encode(change)})
+    (listed,) = operator("model", "changes")
+    assert (listed["kind"], listed["subject"], listed["detail"]) == (
+        "default_changed",
+        "seed",
+        "1 -> 2",
+    )
+    assert "default_changed" in operator.text("model", "changes", "--limit", "1")

@@ -25,7 +25,12 @@ class MemoryStoreIdentity:
             later = held.claims - known.claims
             if 0 <= later < len(log):
                 has_known = log[-1 - later] == known.last_claim
-        return replace(held, last_claim=log[-1] if log else "", has_known=has_known)
+        return replace(
+            held,
+            last_claim=log[-1] if log else "",
+            has_known=has_known,
+            account=self._memory.account,
+        )
 
     async def list_claims(self) -> Sequence[str]:
         """See `StoreIdentity.list_claims`."""
@@ -36,6 +41,7 @@ class MemoryStoreIdentity:
         if self._memory.position is not None:
             return False
         self._memory.position = position
+        self._memory.account = self._memory.account or position.account
         return True
 
     async def mark_went_back(self, compare_since: datetime) -> None:
@@ -54,3 +60,18 @@ class MemoryStoreIdentity:
             now, epoch=after.epoch, claims=after.claims, compare_since=None
         )
         return True
+
+    async def load_account(self) -> str:
+        """See `StoreIdentity.load_account`."""
+        return self._memory.account
+
+    async def replace_account(self, held: str, account: str) -> bool:
+        """See `StoreIdentity.replace_account`."""
+        if self._memory.account != held:
+            return False
+        self._memory.account = account
+        return True
+
+    async def disconnect(self) -> None:
+        """See `StoreIdentity.disconnect`; there is no connection."""
+        self._memory.disconnects += 1

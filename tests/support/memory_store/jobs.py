@@ -11,6 +11,7 @@ from core.clock import to_ms
 from core.errors import NotFound, RecordUnreadable
 from core.jobs.job import Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
+from core.jobs.refusal_costs import RefusalCosts, refusal_charged
 from core.jobs.run_times import MAX_RUNS, run_time
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
@@ -316,6 +317,14 @@ class MemoryJobStore:
             runs.insert(0, took // timedelta(milliseconds=1))
             del runs[MAX_RUNS:]
             self._memory.run_counts[after.model_id] += 1
+        charged = refusal_charged(before, after)
+        if charged is not None:
+            known = self._memory.refusal_costs.get(after.model_id, RefusalCosts())
+            self._memory.refusal_costs[after.model_id] = (
+                replace(known, charged=known.charged + 1)
+                if charged
+                else replace(known, free=known.free + 1)
+            )
 
 
 def _claim(

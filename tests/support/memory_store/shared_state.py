@@ -8,6 +8,7 @@ from typing import Final
 from core.circuit_breaker import CircuitBreaker
 from core.clock import MILLISECOND, from_ms, to_ms
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.retention import HEARTBEAT_RETENTION
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
@@ -115,6 +116,26 @@ class MemoryCatalogueStore:
         return CatalogueSnapshot(
             await self.synced_at(), dict(memory.models), memory.categories or None
         )
+
+
+class MemoryModelPinStore:
+    """Fake of `core.store.model_pins.ModelPinStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Share `memory` with the other stores."""
+        self._memory = memory
+
+    async def put(self, pin: ModelPin) -> None:
+        """See `ModelPinStore.put`."""
+        self._memory.model_pins[pin.model_id, pin.tenant] = pin
+
+    async def remove(self, tenant: str, model_id: str) -> bool:
+        """See `ModelPinStore.remove`."""
+        return self._memory.model_pins.pop((model_id, tenant), None) is not None
+
+    async def list_all(self) -> Sequence[ModelPin]:
+        """See `ModelPinStore.list_all`."""
+        return [pin for _, pin in sorted(self._memory.model_pins.items())]
 
 
 class MemoryWorkerHeartbeats:

@@ -15,8 +15,11 @@ from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals
 from core.clock import Clock, to_ms
+from core.files import StoredFile
 from core.jobs.job import Job
+from core.jobs.refusal_costs import RefusalCosts
 from core.model_changes import ModelChange
+from core.model_pins import ModelPin
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
@@ -70,6 +73,15 @@ class BatchRow:
     items: tuple[BatchItem, ...]
     finished_at: int | None = None
     expires_at: int | None = None
+
+
+@dataclass(slots=True)
+class FileRow:
+    """A file, and the jobs that use it."""
+
+    file: StoredFile
+    expires_at: int
+    users: set[str] = field(default_factory=set)
 
 
 _R = TypeVar("_R", StoredRecord, TenantRow, BatchRow)
@@ -143,6 +155,7 @@ class MemoryState:
     synced_at: int | None = None
     sync_requested_at: int | None = None
     model_changes: list[ModelChange] = field(default_factory=list)
+    model_pins: dict[tuple[str, str], ModelPin] = field(default_factory=dict)
     sync_claim_ends_at: int = 0
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
@@ -159,13 +172,19 @@ class MemoryState:
     on_job_change: ChangeListener = _no_listener
     run_times: dict[str, list[int]] = field(default_factory=dict)
     run_counts: Counter[str] = field(default_factory=Counter)
+    refusal_costs: dict[str, RefusalCosts] = field(default_factory=dict)
     coalescing: CoalescingState = field(default_factory=CoalescingState)
     batches: dict[str, BatchRow] = field(default_factory=dict)
     completed_batches: dict[str, int] = field(default_factory=dict)
     idempotency: dict[tuple[str, str], tuple[str, str]] = field(default_factory=dict)
     """Request fingerprint and job id, by tenant and digest of the idempotency key."""
     position: StorePosition | None = None
+    account: str = ""
+    disconnects: int = 0
     claim_log: list[str] = field(default_factory=list)
+    files: dict[str, FileRow] = field(default_factory=dict)
+    uploaded_bytes: dict[tuple[str, str], int] = field(default_factory=dict)
+    """By tenant and day."""
     _last_reading: tuple[datetime | None, int] = (None, 0)
     """The last instant of the clock and its milliseconds, cached: it is read at every step."""
 

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from core.clock import Clock
+from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
 from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.files import MemoryFileStore
 from tests.support.memory_store.identity import MemoryStoreIdentity
 from tests.support.memory_store.job_index import MemoryJobIndex
 from tests.support.memory_store.jobs import MemoryJobStore
 from tests.support.memory_store.shared_state import (
     MemoryCatalogueStore,
     MemoryCircuitBreakerStore,
+    MemoryModelPinStore,
     MemoryWorkerHeartbeats,
 )
 from tests.support.memory_store.state import MemoryState
@@ -41,6 +44,10 @@ class MemoryRunTimeStore:
     async def load_counts(self) -> Mapping[str, int]:
         """See `RunTimeStore.load_counts`."""
         return dict(self._memory.run_counts)
+
+    async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]:
+        """See `RunTimeStore.load_refusal_costs`."""
+        return dict(self._memory.refusal_costs)
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
         """See `RunTimeStore.load`."""
@@ -75,6 +82,8 @@ def memory_stores(clock: Clock) -> MemoryStores:
         admin=MemoryAdminStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
+        model_pins=MemoryModelPinStore(memory),
         heartbeats=MemoryWorkerHeartbeats(memory),
         identity=MemoryStoreIdentity(memory),
+        files=MemoryFileStore(memory),
     )

@@ -27,6 +27,7 @@ def test_clearing_everything_is_the_default() -> None:
     some = {
         "usd_per_day": 1,
         "models": ["a"],
+        "model_aliases": {"mine": "kling/x"},
         "priority": "normal",
         "cache": "off",
         "cache_lifetime": 60,
@@ -119,3 +120,14 @@ def test_json_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_table_has_a_head_even_when_it_is_empty(capsys: pytest.CaptureFixture[str]) -> None:
     print_table([], ["name", "weight"], as_json=False)
     assert capsys.readouterr().out == "name  weight\n"
+
+
+def test_aliases_are_pairs_with_commas() -> None:
+    fields = options_to_fields({"model_aliases": "fast=kling/x, slow=flux/a=b,"})
+    assert fields == {"model_aliases": {"fast": "kling/x", "slow": "flux/a=b"}}
+
+
+@pytest.mark.parametrize("text", ["fast", "=x", "fast=", "a=b,c"])
+def test_aliases_that_are_no_pairs_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        options_to_fields({"model_aliases": text})

@@ -1,10 +1,12 @@
+import re
 from pathlib import Path
 
 import pytest
 
-from simulator.demo import demo_environment
+from service.settings import ServiceSettings
 from simulator.dev_stack import build_plan, lock_folder, real_url
-from simulator.stack import StackFailed, without_settings
+from simulator.stack import StackFailed, without_external_settings, without_settings
+from worker.settings import WorkerSettings
 
 SHELL = {
     "PATH": "/bin",
@@ -18,8 +20,26 @@ def test_a_developer_s_settings_do_not_reach_the_demo() -> None:
     assert without_settings(SHELL) == {"PATH": "/bin"}
 
 
-def test_the_demo_keeps_the_redis_that_it_is_to_use() -> None:
-    assert demo_environment(SHELL) == {"PATH": "/bin", "GATEWAY_REDIS_URL": "redis://r"}
+SETTINGS = sorted(
+    f"GATEWAY_{name}".upper()
+    for name in {**WorkerSettings.model_fields, **ServiceSettings.model_fields}
+)
+OWN = {"GATEWAY_PUBLIC_URL", "GATEWAY_ADMIN_TOKEN"}
+"""They lead to the stack's own service."""
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_simulated_stack_reads_no_setting_that_leads_to_an_operators_own(
+    name: str, tmp_path: Path
+) -> None:
+    leads_outside = re.search("URL|REDIS|JOURNAL|TOKEN|KEYS|SINKS|FILE|RUNCOMFY", name)
+    environment = {f"{name}{end}": "1" for end in ("", "__URL")}
+    kept = without_external_settings(environment)
+    assert kept == ({} if leads_outside and name not in OWN else environment)
+    if name != "GATEWAY_RUNCOMFY_TOKEN":
+        assert build_plan(environment, tmp_path, abs).environment == kept
+        real = {**environment, "RUNCOMFY_API_TOKEN": "t"}
+        assert build_plan(real, tmp_path, abs).environment == real
 
 
 def test_simulated_and_real_jobs_are_kept_apart(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobError, Trigger
+from core.jobs.refusal_costs import RUN_FAILED_CODE
 from core.transactions.job_update import Change
 from worker.jobs.decisions.transition import (
     REACHABLE_FIELDS,
@@ -115,4 +116,4 @@ def _give_up_fetch(
 
 
 def _failure_code(fault: UpstreamFault) -> str:
-    return "no_output" if fault.kind == "no_output" else "upstream_failed"
+    return "no_output" if fault.kind == "no_output" else RUN_FAILED_CODE

@@ -21,7 +21,7 @@
 -- ARGV: notify_followers shared_cost output_expires_at saved?
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
--- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority ...
+-- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged? ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
@@ -61,6 +61,9 @@ if before ~= state or output ~= '' then count_stored_bytes(tenant_name, id, job)
 update_status_index(tenant_name, id, index_score, status_before, status)
 publish_change(id, version, state)
 if run_time ~= '' then record_run_time(model, run_time, max_run_times) end
+if refusal_charged ~= '' then
+  redis.call('HINCRBY', NAMES.refusal_costs, (refusal_charged == '1' and 'charged|' or 'free|') .. model, 1)
+end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
 
 if entry ~= '' then redis.call('RPUSH', timeline, entry) end

@@ -13,7 +13,9 @@ end
 local function authenticate(api_key, disabled, tenant_name, scope, now, address)
   local stored = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'last_used_at', 'addresses', 'models',
     'usd_per_day', 'usd_per_month')
-  if not stored[1] and redis.call('EXISTS', NAMES.tenants, NAMES.store) == 0 then return 'store_unknown' end
+  if not stored[1] and redis.call('EXISTS', NAMES.tenants) + redis.call('HEXISTS', NAMES.store, 'id') == 0 then
+    return 'store_unknown'
+  end
   if stored[1] ~= tenant_name then return 'unauthenticated' end
   if stored[2] ~= '' and tonumber(stored[2]) <= tonumber(now) then return 'unauthenticated' end
   if disabled ~= '0' then return 'unauthenticated' end

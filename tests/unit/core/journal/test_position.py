@@ -41,6 +41,15 @@ def test_the_status_of_a_store(case: str) -> None:
     assert status_of(position, known) is expected
 
 
+@pytest.mark.parametrize("known", [None, HERE, replace(HERE, store_id="b")])
+def test_the_store_of_another_account_comes_before_all_else(known: StorePosition | None) -> None:
+    held = replace(HERE, account="real 1111111111111111", compare_since=NOW)
+    assert status_of(held, known, "real 2222222222222222") is S.OTHER_ACCOUNT
+    assert status_of(held, known, "simulated") is S.OTHER_ACCOUNT
+    assert status_of(held, known, "real 1111111111111111") is not S.OTHER_ACCOUNT
+    assert status_of(held, known) is not S.OTHER_ACCOUNT
+
+
 @pytest.mark.parametrize("known", [None, HERE, replace(HERE, claims=99, epoch=7)])
 def test_a_reconciled_store_is_behind_nothing(known: StorePosition | None) -> None:
     went_back = replace(HERE, claims=1, compare_since=NOW, has_known=False)

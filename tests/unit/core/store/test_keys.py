@@ -46,6 +46,7 @@ BUILT_KEYS = {
     keys.CATALOGUE_META: "hash",
     keys.CATALOGUE_CLAIM: "string",
     keys.CATALOGUE_CHANGES: "stream",
+    keys.MODEL_PINS: "hash",
     keys.WORKERS: "sorted set",
     keys.UPSTREAM_CIRCUITS: "hash",
     keys.WAITING_FOR: "hash",
@@ -75,7 +76,14 @@ BUILT_KEYS = {
     keys.LUA_NAMES["queue_jobs"] + "ID:ID": "sorted set",
     keys.run_times("ID"): "list",
     keys.RUN_COUNTS: "hash",
+    keys.REFUSAL_COSTS: "hash",
     keys.JOB_CHANGES: "channel",
+    keys.FILES: "sorted set",
+    keys.file("ID"): "hash",
+    keys.file_users("ID"): "set",
+    keys.tenant_files("ID"): "sorted set",
+    keys.file_contents("ID"): "hash",
+    keys.file_usage("ID"): "hash",
 }
 
 

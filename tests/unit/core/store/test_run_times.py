@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 
 from core.errors import StoreUnavailable
+from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.observability.events import Event, OperationalWarning
 from core.store.run_times import RunTimeCache
@@ -26,6 +27,9 @@ class CountingRunTimes:
         if self.error is not None:
             raise self.error
         return dict(self.now)
+
+    async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]:
+        return {}
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
         names = list(models)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import orjson
@@ -5,6 +6,7 @@ import pytest
 
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
+from core.store.identity import StorePosition
 from tests.support.app import AppHarness
 from tests.support.memory_store.shared_state import MemoryWorkerHeartbeats
 
@@ -102,3 +104,13 @@ async def test_an_empty_store_is_not_ready_and_refuses_no_key(app: AppHarness, k
     assert answer.json()["code"] == "store_unknown"
     assert answer.json()["retryable"] is True
     assert "retry-after" in answer.headers
+
+
+async def test_the_store_of_another_account_is_not_ready(app: AppHarness, key: str) -> None:
+    del key
+    app.replace_resources(policy=replace(app.resources.policy, account="simulated"))
+    await app.stores.heartbeats.record("w1")
+    await app.stores.identity.create(StorePosition("s"))
+    await app.stores.identity.replace_account("", "real 1111111111111111")
+    unchecked = {"worker": "unchecked", "upstream": "unchecked"}
+    assert await readiness(app) == (503, {"redis": "other_account", **unchecked})

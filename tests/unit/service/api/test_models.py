@@ -1,6 +1,7 @@
 import httpx
 import pytest
 
+from core.jobs.refusal_costs import RefusalCosts
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 
 
@@ -74,8 +75,30 @@ async def test_all_fields_of_an_entry_are_passed_through(
     }
     app.list_models(entry)
     listed = (await caller.get("/v1/models?kind=workflow&search=STILL+animates")).json()
-    assert listed["models"] == [entry]
-    assert (await caller.get("/v1/models/minimax/Hailuo%20Video%2001%20Live")).json() == entry
+    (found,) = listed["models"]
+    assert found.items() >= entry.items()
+    assert found.keys() - entry.keys() == {"charges_on_refusal", "refusals"}
+    shown = (await caller.get("/v1/models/minimax/Hailuo%20Video%2001%20Live")).json()
+    assert shown.items() >= entry.items()
+    assert shown.keys() - found.keys() == {"schema_digest"}
+
+
+async def test_whether_refusals_are_charged_is_learned_from_failed_runs(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    async def shown() -> tuple[str, dict[str, int]]:
+        await app.resources.run_times.refresh()
+        entry = (await caller.get(KLING_PATH)).json()
+        (listed,) = (await caller.get("/v1/models?search=kling")).json()["models"]
+        assert listed["charges_on_refusal"] == entry["charges_on_refusal"]
+        return entry["charges_on_refusal"], entry["refusals"]
+
+    costs = app.stores.memory.refusal_costs
+    assert await shown() == ("unknown", {"charged": 0, "free": 0})
+    costs[KLING] = RefusalCosts(free=2)
+    assert await shown() == ("no", {"charged": 0, "free": 2})
+    costs[KLING] = RefusalCosts(charged=1, free=2)
+    assert await shown() == ("yes", {"charged": 1, "free": 2})
 
 
 async def test_a_price_that_runcomfy_changes_shows(

@@ -41,8 +41,8 @@ def registry(kling: ModelCard) -> ModelRegistry:
     return ModelRegistry.build([kling], entries, NOW)
 
 
-def ids(registry: ModelRegistry, query: ModelQuery) -> list[str]:
-    return [card.model_id for card in registry.page(query).cards]
+def ids(registry: ModelRegistry, query: ModelQuery) -> list[object]:
+    return [entry["model_id"] for entry in registry.page(query).entries]
 
 
 def test_a_model_of_the_catalogue_is_known(registry: ModelRegistry) -> None:

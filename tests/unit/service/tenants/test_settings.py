@@ -34,6 +34,8 @@ FULL: dict[str, Any] = {
     "calls_per_minute": 900,
     "webhook_actions_per_minute": 6,
     "stored_bytes": 512_000,
+    "storage_bytes": 5_000_000_000,
+    "upload_bytes_per_day": 1_000_000_000,
     "running": 0,
     "waiting": 100,
     "jobs_per_day": 50,
@@ -43,6 +45,7 @@ FULL: dict[str, Any] = {
     "usd_per_month": 400.000001,
     "weight": 2.5,
     "models": ["kling/*", "flux/dev"],
+    "model_aliases": {"mine": "kling/x"},
     "priority": "normal",
     "unknown_price": "refuse",
     "unknown_price_counts": 0.5,
@@ -68,7 +71,7 @@ def test_every_field_of_the_records_is_set_by_some_setting() -> None:
     ):
         same = [f.name for f in fields(before) if getattr(before, f.name) == getattr(after, f.name)]
         assert same == []
-    for name in ("disabled", "doubt", "keep_inputs", "result_ttl"):
+    for name in ("disabled", "doubt", "keep_inputs", "result_ttl", "model_aliases"):
         assert getattr(plain, name) != getattr(full, name)
     assert set(FULL) == set(TenantSettings.model_fields)
 

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from core.errors import Conflict
+from core.errors import Conflict, InvalidInput
 from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
@@ -33,9 +33,10 @@ from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.reconciliation import Reconciler
 from worker.jobs.store_commands import StoreCommands
-from worker.jobs.store_guard import StoreGuard
+from worker.jobs.store_guard import GuardPolicy, StoreGuard
 
 S = JobState
+MINE = "real 1111111111111111"
 BODY = b'{"prompt": "a cat"}'
 CREDENTIAL = Credential("video-team", "digest")
 
@@ -59,14 +60,14 @@ class GuardHarness:
             self.stores, self.journal, self.answers, self.clock, POLICY.doubt_hold
         )
 
-    def guard(self, settle_delay: timedelta = timedelta(0)) -> StoreGuard:
+    def guard(self, settle_delay: timedelta = timedelta(0), account: str = "") -> StoreGuard:
         return StoreGuard(
             self.stores.identity,
             self.journal,
             self.clock,
             self.ids,
             self.events.append,
-            settle_delay,
+            GuardPolicy(settle_delay, account),
         )
 
     async def started(self) -> StoreGuard:
@@ -346,6 +347,77 @@ async def test_a_store_of_another_journal_is_not_used(gateway: GuardHarness) -> 
         await other.commands().init(replace=True)
     with pytest.raises(Conflict):
         await other.commands().reconcile(None, dry_run=True)
+
+
+async def test_a_new_store_belongs_to_the_account_of_the_first_worker(
+    gateway: GuardHarness,
+) -> None:
+    guard = gateway.guard(account=MINE)
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+    here, known = await gateway.commands().positions()
+    assert here is not None
+    assert known is not None
+    assert (here.account, known.account) == (MINE, MINE)
+
+
+@pytest.mark.parametrize("account", ["real 2222222222222222", "simulated"])
+async def test_nothing_leaves_to_another_account_than_the_store_s(
+    gateway: GuardHarness, account: str
+) -> None:
+    await gateway.guard(account=MINE).run_once(gateway.reconciler)
+    guard = gateway.guard(account=account)
+    await guard.run_once(gateway.reconciler)
+    await guard.run_once(gateway.reconciler)
+    assert not await guard.allows_submit()
+    assert gateway.stops == ["other_account"]
+    assert await gateway.stores.identity.load_account() == MINE
+    # The worker drops its connection, so that it does not poll either.
+    assert gateway.stores.memory.disconnects == 3
+
+
+async def test_a_store_that_changes_hands_under_a_running_worker_stops_it(
+    gateway: GuardHarness,
+) -> None:
+    guard = gateway.guard(account=MINE)
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+    gateway.stores.memory.account = "simulated"
+    assert not await guard.allows_submit()
+    assert not guard.is_open
+    assert gateway.stops == ["other_account"]
+
+
+async def test_an_adopted_token_and_the_one_that_it_replaces_work_side_by_side(
+    gateway: GuardHarness,
+) -> None:
+    old, new = gateway.guard(account=MINE), gateway.guard(account="real 2222222222222222")
+    await old.run_once(gateway.reconciler)
+    await new.run_once(gateway.reconciler)
+    position = await gateway.commands().adopt("2222222222222222")
+    assert position.account == "real 2222222222222222 1111111111111111"
+    for guard in (old, new):
+        await guard.run_once(gateway.reconciler)
+        assert await guard.allows_submit()
+
+
+async def test_a_simulated_store_adopts_no_token(gateway: GuardHarness) -> None:
+    await gateway.guard(account="simulated").run_once(gateway.reconciler)
+    with pytest.raises(InvalidInput, match="simulated"):
+        await gateway.commands().adopt("2222222222222222")
+
+
+async def test_only_a_store_adopts_a_token(gateway: GuardHarness) -> None:
+    with pytest.raises(Conflict, match="no gateway's store"):
+        await gateway.commands().adopt("2222222222222222")
+
+
+async def test_a_store_that_replaces_a_lost_one_has_its_account(gateway: GuardHarness) -> None:
+    await gateway.guard(account=MINE).run_once(gateway.reconciler)
+    gateway.stores.memory.position, gateway.stores.memory.account = None, ""
+    fresh = await gateway.commands().init(replace=True)
+    assert fresh.account == MINE
+    assert await gateway.stores.identity.load_account() == MINE
 
 
 # --- the commands

@@ -9,11 +9,16 @@ from typing import Any
 import orjson
 import pytest
 
-from core.errors import StoreUnavailable
+from core.errors import RecordUnreadable, SecretsUnreadable, StoreUnavailable
 from core.jobs.job import BillingStatus, JobRecord, JobState
 from core.jobs.timeline import TimelineKind
 from core.money import MicroUsd
-from core.observability.events import DeliveryAttempted, EndpointDisabled, Event
+from core.observability.events import (
+    DeliveryAttempted,
+    EndpointDisabled,
+    Event,
+    OperationalWarning,
+)
 from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
 from core.store.webhook_endpoints import WebhookConfigUpdate
@@ -478,3 +483,74 @@ async def test_sent_anew_the_schedule_begins_again_and_attempts_count_on() -> No
     after = await desk.deliver(again)
     assert (after.attempts, after.next_attempt_at, after.state) == (13, at(5), D.PENDING)
     assert desk.sent[0].number == 13
+
+
+async def fail_always(harness: DeliveryHarness, due: Delivery) -> Delivery:
+    """Make attempts until the delivery has ended; each raises."""
+    for _ in range(20):
+        due = await harness.deliver(due)
+        if due.next_attempt_at is None:
+            return due
+        await harness.clock.advance(due.next_attempt_at - harness.clock.now())
+    raise AssertionError("the attempts have no end")
+
+
+class RaisingTransport:
+    """Raises in place of an attempt."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    async def send(self, _: AttemptRequest) -> AttemptResult:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("odd"), RecursionError(), RecordUnreadable("field"), KeyError("x")]
+)
+async def test_a_step_that_always_raises_ends_as_a_dead_letter(error: Exception) -> None:
+    harness = DeliveryHarness(deque())
+    harness.courier._transport = DeliveryTransport(
+        RaisingTransport(error), harness.streams, harness.clock
+    )
+    ended = await fail_always(harness, delivery())
+    assert (ended.state, ended.last_outcome, ended.attempts) == (D.FAILED, "step_failed", 12)
+    warnings = [one for one in harness.events if isinstance(one, OperationalWarning)]
+    assert {one.code for one in warnings} == {"delivery_step_failed"}
+    assert {one.error for one in warnings} == {error}
+    assert [one.attempt and one.attempt.outcome for one in harness.rows] == ["step_failed"] * 12
+    assert all(one.circuit.after == one.circuit.before for one in harness.rows)
+
+
+async def test_a_job_that_cannot_be_read_ends_its_deliveries_too() -> None:
+    harness = DeliveryHarness(deque())
+
+    async def load(_: str) -> None:
+        raise RecordUnreadable("field")
+
+    harness.courier._jobs = partial_stores(load=load)  # type: ignore[assignment]  # only what is used
+    ended = await fail_always(harness, delivery())
+    assert (ended.state, ended.last_outcome) == (D.FAILED, "step_failed")
+
+
+async def test_a_step_that_raised_once_is_delivered_later() -> None:
+    harness = DeliveryHarness(deque([OK]))
+    sender = harness.courier._transport
+    harness.courier._transport = DeliveryTransport(
+        RaisingTransport(ValueError()), harness.streams, harness.clock
+    )
+    pending = await harness.deliver(delivery())
+    assert (pending.state, pending.last_outcome) == (D.PENDING, "step_failed")
+    harness.courier._transport = sender
+    assert (await harness.deliver(pending)).state is D.DELIVERED
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), SecretsUnreadable()])
+async def test_what_is_not_the_deliverys_fault_uses_up_no_attempt(error: Exception) -> None:
+    harness = DeliveryHarness(deque())
+    harness.courier._transport = DeliveryTransport(
+        RaisingTransport(error), harness.streams, harness.clock
+    )
+    with pytest.raises(type(error)):
+        await harness.deliver(delivery())
+    assert harness.rows == []

@@ -11,14 +11,15 @@ from core.batches import MAX_BATCH_ITEMS
 from core.errors import StoreTimeout
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
-from core.observability.events import BatchAdmitted, JobAdmitted
+from core.observability.events import BatchAdmitted, JobAdmitted, OperationalWarning
 from core.store.codecs import DELIVERY_CODEC
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, AppHarness
-from worker.batches.completion import BatchCompleter
+from worker.batches.completion import LEASE, BatchCompleter
+from worker.scheduling.step_failures import MAX_STEP_FAILURES
 
 URL: Final = "/v1/batches"
 UNKNOWN: Final = "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R"
@@ -349,6 +350,37 @@ async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.Asyn
     answer = await caller.post(URL, json=batch(item(0)))
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
     assert "/v1/batches/bat_" in answer.json()["detail"]
+
+
+async def test_a_batch_whose_completion_raises_stops_no_other_and_ends(app: AppHarness) -> None:
+    key = await app.tenant(webhook="https://hooks.example/default")
+    async with app.client(key) as caller:
+        ids = [(await post_batch(caller, item(n)))["batch_id"] for n in range(2)]
+    await end_all(app)
+    stores = app.stores.batches
+    closer = BatchCompleter(app.stores, app.clock, app.events.append)
+
+    class Raising:
+        """The batches' store, which cannot load the first one."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(stores, name)
+
+        async def load(self, batch_id: str) -> object:
+            if batch_id == ids[0]:
+                raise ValueError("odd")
+            return await stores.load(batch_id)
+
+    closer._batches = Raising()  # type: ignore[assignment]  # passes everything else on
+    await closer.run_once()
+    assert len(app.stores.memory.deliveries) == 1
+    for _ in range(20):
+        await app.clock.advance(LEASE)
+        await closer.run_once()
+    failed = [one for one in app.events_of(OperationalWarning) if ids[0] in one.detail]
+    assert len(failed) == MAX_STEP_FAILURES
+    assert failed[-1].detail.endswith("it is completed without its event")
+    assert len(app.stores.memory.deliveries) == 1
 
 
 async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -> None:

@@ -1,0 +1,53 @@
+"""Files that callers upload: the record of one. Its content is an object. Values only."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+FILE_SCHEME: Final = "gateway-file:"
+"""A media field of an input names a file as `gateway-file:{file_id}`."""
+
+UNUSED_FILE_LIFETIME: Final = timedelta(days=1)
+"""How long a file is kept that no request uses."""
+FILE_CHECK_INTERVAL: Final = timedelta(hours=1)
+"""How long after the end of its last request a file is deleted at most. Longer than an admission
+takes: a file is registered for a request before the request is admitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A complete file. `secret` signs its links, in hexadecimal digits."""
+
+    id: str
+    tenant: str
+    created_at: datetime
+    media_type: str
+    bytes: int
+    sha256: str
+    secret: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    """What another release has stored; see `core.store.unknown_fields`."""
+
+    @property
+    def object_name(self) -> str:
+        """The name of its content."""
+        return file_object_name(self.tenant, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file, and the earliest time at which it may be deleted: later while a request uses it."""
+
+    file: StoredFile
+    expires_at: datetime
+
+
+FILES_FOLDER: Final = "files/"
+
+
+def file_object_name(tenant: str, file_id: str) -> str:
+    """Return the name of a file's content."""
+    return f"{FILES_FOLDER}{tenant}/{file_id}"

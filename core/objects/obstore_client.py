@@ -1,0 +1,34 @@
+"""Opens a client of obstore, for every part of the gateway that keeps objects."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+from obstore.exceptions import BaseError
+from obstore.store import LocalStore, ObjectStore, from_url
+
+_MAX_RETRIES: Final = 2
+"""Of one call, by obstore; its callers repeat what failed for longer themselves."""
+_FOLDER_MODE: Final = 0o700
+
+
+def open_obstore(url: str, timeout: timedelta) -> ObjectStore:
+    """Return the client for `file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`.
+
+    Credentials and region come from the environment's default variables (`AWS_…`, `GOOGLE_…`,
+    `AZURE_…`) or from the machine's identity. A call fails after `timeout`. Raises `ValueError`
+    for a URL that obstore cannot use, and for a folder that cannot be created.
+    """
+    try:
+        if url.startswith("file:"):
+            folder = Path(unquote(urlsplit(url).path))
+            folder.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+            return LocalStore(prefix=folder)
+        return from_url(
+            url,
+            client_options={"timeout": timeout, "connect_timeout": timeout, "allow_http": True},
+            retry_config={"max_retries": _MAX_RETRIES, "retry_timeout": timeout},
+        )
+    except (BaseError, OSError) as error:
+        raise ValueError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Files that callers upload: what they are, and the use cases."""

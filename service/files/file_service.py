@@ -1,0 +1,226 @@
+"""The use cases of files: upload, read, list, delete."""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from core.clock import Clock
+from core.errors import BodyTooLarge, FileInUse, LimitReached, NotFound, ObjectsUnavailable
+from core.files import FileEntry, StoredFile, file_object_name
+from core.ids import IdSource, is_valid_id
+from core.objects.object_store import ObjectStore
+from core.page import Page
+from core.quotas import QUOTA_RULES, QuotaPolicy
+from core.store.files import IN_USE, REMOVED
+from core.store.interfaces import FileRepository, TenantRepository
+from core.tenants.limits import Limits, usage_windows_at
+from service.errors import FilesOff, TooManyUploads, UnsupportedFile
+from service.files.media_type import HEAD_BYTES, FileKind, detect_kind, measure_seconds
+
+_MEASURE_TIMEOUT: Final = timedelta(seconds=20)
+
+
+@dataclass(frozen=True, slots=True)
+class UploadPolicy:
+    """How many uploads one process receives at a time: each holds some megabytes."""
+
+    max_uploads: int = 16
+    max_uploads_per_tenant: int = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """The file that an upload led to; `is_new` False: the tenant had its content already."""
+
+    entry: FileEntry
+    is_new: bool
+
+
+class FileService:
+    """Uploaded files of tenants: records in the store, contents in the storage of objects."""
+
+    def __init__(
+        self,
+        objects: ObjectStore | None,
+        files: FileRepository,
+        tenants: TenantRepository,
+        clock: Clock,
+        ids: IdSource,
+        policy: UploadPolicy = UploadPolicy(),
+    ) -> None:
+        """`objects` None: there are no files."""
+        self._objects = objects
+        self._files = files
+        self._tenants = tenants
+        self._clock = clock
+        self._ids = ids
+        self._policy = policy
+        self._uploads: Counter[str] = Counter()
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The storage. Raises `FilesOff` if there is none."""
+        if self._objects is None:
+            raise FilesOff
+        return self._objects
+
+    async def upload(self, tenant: str, chunks: AsyncIterator[bytes], declared: int) -> Upload:
+        """Store a file from a stream. `declared` is its announced size in bytes, or 0.
+
+        Raises `UnsupportedFile`, `BodyTooLarge`, `LimitReached`, `TooManyUploads`, `FilesOff`,
+        `ObjectsUnavailable`, and what `chunks` raises. Then nothing is left of it.
+        """
+        objects, now = self.objects, self._clock.now()
+        await self._check_limits(tenant, declared)
+        with self._upload_slot(tenant):
+            file_id = self._ids.file_id(now)
+            name = file_object_name(tenant, file_id)
+            received = _ReceivedFile()
+            try:
+                await objects.write(name, received.read(chunks))
+                file = StoredFile(
+                    id=file_id,
+                    tenant=tenant,
+                    created_at=now,
+                    media_type=received.kind.media_type,
+                    bytes=received.size,
+                    sha256=received.sha256.hexdigest(),
+                    secret=self._ids.secret().hex(),
+                    width=received.kind.width,
+                    height=received.kind.height,
+                    seconds=await self._measure(objects, name, received),
+                )
+                entry = await self._files.add(file)
+            except BaseException:
+                await asyncio.shield(_discard(objects, name))
+                raise
+            if entry.file.id != file_id:
+                await _discard(objects, name)
+            return Upload(entry, is_new=entry.file.id == file_id)
+
+    async def _check_limits(self, tenant: str, declared: int) -> None:
+        """Refuse an upload before its body is read, if it can be known that it does not fit."""
+        record = await self._tenants.load(tenant)
+        limits = Limits() if record is None else record.limits
+        if limits.upload_bytes_per_day is None and limits.storage_bytes is None:
+            return
+        now = self._clock.now()
+        usage = await self._files.read_usage(tenant, now)
+        left_of_day = usage_windows_at(now)[0].resets_at - now
+        for policy, limit, used, wait in (
+            (
+                QuotaPolicy.UPLOAD_BYTES_DAY,
+                limits.upload_bytes_per_day,
+                usage.uploaded_bytes,
+                left_of_day,
+            ),
+            (QuotaPolicy.STORAGE_BYTES, limits.storage_bytes, usage.stored_bytes, None),
+        ):
+            if limit is not None and used + max(declared, 1) > limit:
+                raise LimitReached(QUOTA_RULES[policy].message, policy=policy, retry_after=wait)
+
+    @contextmanager
+    def _upload_slot(self, tenant: str) -> Iterator[None]:
+        policy = self._policy
+        if (
+            self._uploads.total() >= policy.max_uploads
+            or self._uploads[tenant] >= policy.max_uploads_per_tenant
+        ):
+            raise TooManyUploads
+        self._uploads[tenant] += 1
+        try:
+            yield
+        finally:
+            self._uploads[tenant] -= 1
+            if not self._uploads[tenant]:
+                del self._uploads[tenant]
+
+    async def _measure(
+        self, objects: ObjectStore, name: str, received: "_ReceivedFile"
+    ) -> float | None:
+        if not received.kind.has_duration:
+            return None
+        file = objects.open(name, received.size)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_MEASURE_TIMEOUT.total_seconds()):
+                return await asyncio.to_thread(measure_seconds, file)
+        return None
+
+    async def load(self, tenant: str, file_id: str) -> FileEntry:
+        """Return a file. Raises `NotFound`, also for another tenant's, and `FilesOff`."""
+        entry = await self.find(file_id)
+        if entry is None or entry.file.tenant != tenant:
+            raise NotFound
+        return entry
+
+    async def find(self, file_id: str) -> FileEntry | None:
+        """Return a file of any tenant; None if there is none. Raises `FilesOff`."""
+        _ = self.objects
+        return await self._files.load(file_id) if is_valid_id(file_id) else None
+
+    async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]:
+        """Return files of a tenant, newest first. Raises `FilesOff`."""
+        _ = self.objects
+        return await self._files.list_page(tenant, cursor, limit)
+
+    async def delete(self, tenant: str, file_id: str) -> None:
+        """Delete a file. Raises `NotFound`, and `FileInUse` if an open request uses it."""
+        entry = await self.load(tenant, file_id)
+        removed = await self._files.remove(tenant, file_id)
+        if removed == IN_USE:
+            raise FileInUse
+        if removed != REMOVED:
+            raise NotFound
+        await _discard(self.objects, entry.file.object_name)
+
+
+class _ReceivedFile:
+    """A file as it is received: checked and measured chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.sha256 = hashlib.sha256()
+        self.size = 0
+        self.kind = FileKind("")
+
+    async def read(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Yield the content; its first piece once the type is known. Raises as `upload`."""
+        head = bytearray()
+        async for chunk in chunks:
+            self.size += len(chunk)
+            if self.kind.media_type:
+                self._check_size()
+                self.sha256.update(chunk)
+                yield chunk
+                continue
+            head += chunk
+            if len(head) >= HEAD_BYTES:
+                self._detect(bytes(head))
+                yield bytes(head)
+        if not self.kind.media_type:
+            self._detect(bytes(head))
+            yield bytes(head)
+
+    def _detect(self, head: bytes) -> None:
+        kind = detect_kind(head) if head else None
+        if kind is None:
+            raise UnsupportedFile
+        self.kind = kind
+        self._check_size()
+        self.sha256.update(head)
+
+    def _check_size(self) -> None:
+        if self.size > self.kind.max_bytes:
+            raise BodyTooLarge(
+                f"A file of type {self.kind.media_type} has at most {self.kind.max_bytes:,} bytes."
+            )
+
+
+async def _discard(objects: ObjectStore, name: str) -> None:
+    """Delete an object whose record is gone. What is left if that fails the sweeper deletes."""
+    with suppress(ObjectsUnavailable):
+        await objects.delete([name])

@@ -1,0 +1,126 @@
+"""Fake of the store of files."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from core.clock import from_ms
+from core.errors import Unauthenticated
+from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, StoredFile
+from core.jobs.job import Job
+from core.page import Page
+from core.quotas import QuotaPolicy
+from core.store.codecs import JOB_CODEC, TENANT_CODEC
+from core.store.files import IN_USE, REMOVED, DueFile, FileUsage
+from core.store.refusals import build_limit_error
+from core.tenants.limits import usage_windows_at
+from tests.support.memory_store.state import FileRow, MemoryState
+
+_NOT_FOUND = "not_found"
+
+
+class MemoryFileStore:
+    """Fake of `core.store.files.FileStore`."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Share `memory` with the other stores."""
+        self._memory = memory
+
+    async def add(self, file: StoredFile) -> FileEntry:
+        """See `FileStore.add`."""
+        memory, now = self._memory, self._memory.clock.now()
+        if self._is_gone(file.tenant):
+            raise Unauthenticated
+        limits, day = memory.limits_of(file.tenant), usage_windows_at(now)[0]
+        key = file.tenant, day.name
+        uploaded = memory.uploaded_bytes.get(key, 0) + file.bytes
+        if limits.upload_bytes_per_day is not None and uploaded > limits.upload_bytes_per_day:
+            left = (day.resets_at - now).total_seconds() * 1000
+            raise build_limit_error(QuotaPolicy.UPLOAD_BYTES_DAY, left, ())
+        expires_at = memory.ms_after(UNUSED_FILE_LIFETIME)
+        for row in self._rows_of(file.tenant):
+            if row.file.sha256 == file.sha256:
+                row.expires_at = max(row.expires_at, expires_at)
+                memory.uploaded_bytes[key] = uploaded
+                return _entry(row)
+        stored = sum(row.file.bytes for row in self._rows_of(file.tenant))
+        if limits.storage_bytes is not None and stored + file.bytes > limits.storage_bytes:
+            raise build_limit_error(QuotaPolicy.STORAGE_BYTES, -1, ())
+        memory.uploaded_bytes[key] = uploaded
+        memory.files[file.id] = FileRow(file, expires_at)
+        return _entry(memory.files[file.id])
+
+    async def load(self, file_id: str) -> FileEntry | None:
+        """See `FileStore.load`."""
+        row = self._memory.files.get(file_id)
+        return None if row is None else _entry(row)
+
+    async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]:
+        """See `FileStore.list_page`."""
+        rows = sorted(self._rows_of(tenant), key=lambda row: row.file.id, reverse=True)
+        items = [_entry(row) for row in rows if not cursor or row.file.id < cursor][:limit]
+        return Page(tuple(items), items[-1].file.id if len(items) == limit else None)
+
+    async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool:
+        """See `FileStore.use`."""
+        rows = [self._memory.files.get(file_id) for file_id in file_ids]
+        found = [row for row in rows if row is not None and row.file.tenant == tenant]
+        if len(found) < len(rows):
+            return False
+        for row in found:
+            row.users.add(job_id)
+            row.expires_at = max(row.expires_at, self._memory.ms_after(FILE_CHECK_INTERVAL))
+        return True
+
+    async def remove(self, tenant: str, file_id: str) -> str:
+        """See `FileStore.remove`."""
+        row = self._memory.files.get(file_id)
+        if row is None or row.file.tenant != tenant:
+            return _NOT_FOUND
+        if any(not job.is_final for job in self._users_of(row)):
+            return IN_USE
+        del self._memory.files[file_id]
+        return REMOVED
+
+    async def expire(self, due: DueFile) -> str:
+        """See `FileStore.expire`."""
+        row = self._memory.files.get(due.id)
+        if row is None or row.file.tenant != due.tenant:
+            return _NOT_FOUND
+        if self._is_gone(due.tenant):
+            return await self.remove(due.tenant, due.id)
+        if row.expires_at > self._memory.now:
+            return IN_USE
+        if self._users_of(row):
+            row.expires_at = self._memory.ms_after(FILE_CHECK_INTERVAL)
+            return IN_USE
+        del self._memory.files[due.id]
+        return REMOVED
+
+    async def list_due(self, limit: int) -> Sequence[DueFile]:
+        """See `FileStore.list_due`."""
+        due = [
+            DueFile(row.file.tenant, row.file.id)
+            for row in self._memory.files.values()
+            if row.expires_at <= self._memory.now or self._is_gone(row.file.tenant)
+        ]
+        return due[:limit]
+
+    async def read_usage(self, tenant: str, now: datetime) -> FileUsage:
+        """See `FileStore.read_usage`."""
+        uploaded = self._memory.uploaded_bytes.get((tenant, usage_windows_at(now)[0].name), 0)
+        return FileUsage(sum(row.file.bytes for row in self._rows_of(tenant)), uploaded)
+
+    def _rows_of(self, tenant: str) -> Sequence[FileRow]:
+        return [row for row in self._memory.files.values() if row.file.tenant == tenant]
+
+    def _users_of(self, row: FileRow) -> Sequence[Job]:
+        found = [self._memory.job(job_id) for job_id in row.users]
+        return [JOB_CODEC.decode(job.doc) for job in found if job is not None]
+
+    def _is_gone(self, tenant: str) -> bool:
+        row = self._memory.tenants.get(tenant)
+        return row is None or TENANT_CODEC.decode(row.doc).deleted_at is not None
+
+
+def _entry(row: FileRow) -> FileEntry:
+    return FileEntry(row.file, from_ms(row.expires_at))

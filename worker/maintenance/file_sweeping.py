@@ -1,0 +1,77 @@
+"""Deletes files that have expired, and objects that no record names.
+
+A worker that dies between a record and its object leaves one without the other; neither stays.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from core.clock import Clock
+from core.files import FILES_FOLDER, file_object_name
+from core.objects.object_store import ObjectStore, StoredObject
+from core.store.files import REMOVED
+from core.store.interfaces import FileRepository, TenantRepository
+
+SWEEP_INTERVAL: Final = timedelta(minutes=1)
+ORPHAN_CHECK_INTERVAL: Final = timedelta(hours=6)
+"""How often all objects are listed: a bucket charges for it."""
+_ORPHAN_AGE: Final = timedelta(days=2)
+"""How old an object without a record is when it is deleted. Longer than any upload takes, and than
+a fail-over of Redis that forgot the record takes to be noticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SweepPolicy:
+    """How many files one run expires at most."""
+
+    max_files: int = 500
+
+
+class FileSweeper:
+    """Deletes what no request needs any more. Any number of workers may do it at the same time."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        files: FileRepository,
+        tenants: TenantRepository,
+        clock: Clock,
+        policy: SweepPolicy = SweepPolicy(),
+    ) -> None:
+        """Nothing is read yet."""
+        self._objects = objects
+        self._files = files
+        self._tenants = tenants
+        self._clock = clock
+        self._policy = policy
+
+    async def expire_files(self) -> None:
+        """Delete the files that have expired: first the record, then the content."""
+        for due in await self._files.list_due(self._policy.max_files):
+            if await self._files.expire(due) == REMOVED:
+                await self._objects.delete([file_object_name(due.tenant, due.id)])
+
+    async def delete_orphans(self) -> None:
+        """Delete old objects without a record.
+
+        Those of tenants that the store does not know stay: it may be another store, or an empty
+        one.
+        """
+        async for batch in self._objects.list(FILES_FOLDER):
+            await self._objects.delete(await self._orphans(batch))
+
+    async def _orphans(self, batch: Sequence[StoredObject]) -> list[str]:
+        limit = self._clock.now() - _ORPHAN_AGE
+        return [
+            each.name
+            for each in batch
+            if each.modified_at < limit and await self._is_orphan(each.name)
+        ]
+
+    async def _is_orphan(self, name: str) -> bool:
+        tenant, _, file_id = name.removeprefix(FILES_FOLDER).partition("/")
+        if await self._files.load(file_id) is not None:
+            return False
+        return await self._tenants.load(tenant) is not None

@@ -1,0 +1,29 @@
+"""Counts the steps of items that raise, so that none is repeated without end."""
+
+from typing import Final
+
+MAX_STEP_FAILURES: Final = 8
+_MAX_ITEMS: Final = 1_000
+
+
+class StepFailures:
+    """Counts by item in this process. Another worker counts on its own, and gives up as late."""
+
+    def __init__(self, max_failures: int = MAX_STEP_FAILURES) -> None:
+        """Give an item up after `max_failures` steps in a row that raised."""
+        self._max_failures = max_failures
+        self._counts: dict[str, int] = {}
+
+    def record(self, item_id: str) -> bool:
+        """Count a step that raised; return whether the item is to be given up."""
+        failures = self._counts.pop(item_id, 0) + 1
+        if failures >= self._max_failures:
+            return True
+        if len(self._counts) >= _MAX_ITEMS:
+            del self._counts[next(iter(self._counts))]
+        self._counts[item_id] = failures
+        return False
+
+    def forget(self, item_id: str) -> None:
+        """Start again: a step of the item succeeded."""
+        self._counts.pop(item_id, None)
