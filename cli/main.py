@@ -62,7 +62,14 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.encryption:app",
         "Create and replace the keys that encrypt webhook secrets in Redis.",
     ),
-    "audit": ("cli.commands.limits:audit", "List operators' actions, newest first."),
+    "operator": (
+        "cli.commands.operators:app",
+        "Create, list and revoke operators: persons with a token and roles of their own.",
+    ),
+    "audit": (
+        "cli.commands.audit:app",
+        "List, export and verify the audit log: what operators and tenants did.",
+    ),
     "webhook": (
         "cli.commands.webhooks:app",
         "Manage a tenant's webhook endpoints, secrets and deliveries.",

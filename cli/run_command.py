@@ -14,6 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from pydantic import SecretStr
+
+# Typer has its own copy of Click, and this function under no other name.
+from typer._click.globals import get_current_context
+
 from cli.settings_errors import load_settings
 from cli.store_check import exit_for_store
 from core.clock import SystemClock
@@ -23,6 +28,8 @@ from core.store.client import RedisClient, build_connection_pool
 from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
+from service.admin.operators import acting_as, log_in
+from service.admin.roles import ROLE_OF_COMMAND
 from service.composition import build_admin_context, build_webhook_service
 from service.operator_context import AdminContext
 from service.settings import ServiceSettings
@@ -68,7 +75,30 @@ async def _run(
         scripts, cipher = LuaScripts(client, load_scripts()), SecretCipher(settings.secret_keys)
         stores = open_stores(client, scripts, SystemClock(), cipher)
         admin = build_admin_context(settings, stores, audit_actor(), _discard_event)
+        admin = await log_in_operator(admin, settings.operator_token)
         return await action(CommandContext(admin, build_webhook_service(settings, stores)))
+
+
+async def log_in_operator(admin: AdminContext, token: SecretStr | None) -> AdminContext:
+    """Return the context of the operator whose token is set, if the roles allow this command.
+
+    Without a token the account that runs the command acts: it has Redis, and with it everything.
+    Raises `Unauthenticated`, `NotPermitted`.
+    """
+    if token is None:
+        return admin
+    login = await log_in(admin, token.get_secret_value())
+    login.check(ROLE_OF_COMMAND[running_command()])
+    return acting_as(admin, login)
+
+
+def running_command() -> str:
+    """Return the words of the command that runs, such as `tenant list`."""
+    names, context = [], get_current_context()
+    while context.parent is not None:
+        names.append(context.info_name or "")
+        context = context.parent
+    return " ".join(reversed(names))
 
 
 def audit_actor() -> str:

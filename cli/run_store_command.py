@@ -7,7 +7,7 @@ from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
-from cli.run_command import EXIT_FAILED, audit_actor
+from cli.run_command import EXIT_FAILED, audit_actor, log_in_operator
 from cli.settings_errors import load_settings
 from core.clock import SystemClock
 from core.errors import GatewayError
@@ -18,6 +18,7 @@ from core.observability.events import Event
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
+from service.composition import build_admin_context
 from service.settings import ServiceSettings
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
@@ -45,7 +46,9 @@ async def _run(
     clock, ids = SystemClock(), SystemIds()
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
         stores = open_stores(client, LuaScripts(client, load_scripts()), clock)
-        context = DecisionContext(audit_actor(), LifecyclePolicy(), Random())  # noqa: S311 - spreads delays
+        account = build_admin_context(settings, stores, audit_actor(), _discard_event)
+        operator = await log_in_operator(account, settings.operator_token)
+        context = DecisionContext(operator.actor, LifecyclePolicy(), Random())  # noqa: S311 - spreads delays
         writer = JobWriter(stores, clock, _discard_event)
         answers = AnswerWriter(stores, writer, clock, context)
         journal = open_journal(settings.journal, clock, _discard_event)

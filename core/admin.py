@@ -1,7 +1,6 @@
-"""Records of operators' actions: pauses and the audit log."""
+"""Records of operators' actions: pauses."""
 
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 EVERYTHING: Final = "all"
@@ -33,18 +32,3 @@ class Pause:
         """The paused tenant, if it is the pause of one tenant."""
         kind, _, name = self.target.partition(":")
         return name if kind == "tenant" else None
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One action of an operator or a tenant. `change` is a sentence without secrets.
-
-    `address` is the caller's; '' for a command.
-    """
-
-    at: datetime
-    actor: str
-    action: str
-    subject: str
-    change: str = ""
-    address: str = ""

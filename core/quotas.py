@@ -124,7 +124,7 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
     ),
     QuotaPolicy.PRIORITY: QuotaRule("The tenant may not use so high a priority."),
     QuotaPolicy.UNKNOWN_PRICE: QuotaRule(
-        "The request's price is not known, and the tenant's limits of money need one."
+        "The request's price is not known, and a limit of the tenant's or the key's money needs it."
     ),
     QuotaPolicy.MINIMUM_BALANCE: QuotaRule(
         "The gateway's RunComfy balance is too low for new jobs."

@@ -50,6 +50,9 @@ DELETED_TENANT_RETENTION: Final = timedelta(days=30)
 """How long a deleted tenant's record is kept, and its name is taken: longer than any of its open
 jobs and their last delivery attempt."""
 
+AUDIT_RETENTION: Final = timedelta(days=400)
+"""How long an entry of the audit log is kept: a year, and the time to audit it."""
+
 HEARTBEAT_RETENTION: Final = timedelta(hours=1)
 """How long a worker that stopped without removing its heartbeat is remembered."""
 

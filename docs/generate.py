@@ -4,11 +4,13 @@ Run `python -m docs.generate` from the root of the repository. A test fails when
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
+from fastapi.routing import RouteContext, iter_route_contexts
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
@@ -19,7 +21,12 @@ from core.observability.metrics import METRICS
 from core.setting_sources import FILE_SUFFIX, format_default, secret_file_names, variables_of
 from core.settings import ProcessSettings
 from core.store.keys import KEY_SPECS, KeySpec
+from service.admin.roles import ROLE_OF_COMMAND, ROLE_OF_OPERATION
+from service.api.admin.router import ADMIN_ROOT
+from service.app import create_app
+from service.context import AppContext
 from service.errors import RETRYABLE_WITH_KEY
+from service.http.scopes import SCOPE_OF_OPERATION
 from service.problems import BILLED, STATUS, error_code_of
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
@@ -186,6 +193,36 @@ def state_diagram() -> str:
     return "\n".join([*lines, "```\n"])
 
 
+def access_tables() -> str:
+    """Return the tables of `docs/generated/access.md`: who may call each route and command."""
+    routes = sorted(iter_route_contexts(create_app(_never_opened).routes), key=_route_order)
+    rows = [
+        (f"`{method} {route.path}`", _who_may_call(str(route.name), str(route.path)))
+        for route in routes
+        for method in sorted(route.methods or ())
+    ]
+    commands = [(f"`gateway {name}`", f"role `{role}`") for name, role in ROLE_OF_COMMAND.items()]
+    return (
+        f"## Routes\n\n{_table(('Route', 'Who'), rows)}\n"
+        f"## Commands\n\n{_table(('Command', 'Who'), commands)}"
+    )
+
+
+def _never_opened() -> AbstractAsyncContextManager[AppContext]:
+    raise AssertionError("no request is served here")
+
+
+def _route_order(route: RouteContext) -> tuple[str, list[str]]:
+    return route.path or "", sorted(route.methods or ())
+
+
+def _who_may_call(operation: str, path: str) -> str:
+    if path.startswith(ADMIN_ROOT):
+        return f"operators: role `{ROLE_OF_OPERATION[operation]}`"
+    scope = SCOPE_OF_OPERATION[operation]
+    return f"tenants: scope `{scope}`" if scope else "anyone"
+
+
 def _marked_page(name: str, generate: Callable[[], str]) -> str:
     """Return a page with its generated part replaced."""
     before, _, rest = (ROOT / name).read_text(encoding="utf-8").partition(BEGIN)
@@ -206,6 +243,7 @@ _MARKED: Final[Mapping[str, Callable[[], str]]] = {
     "docs/settings.md": settings_tables,
     "docs/errors.md": errors_table,
     "docs/generated/redis-keys.md": keys_table,
+    "docs/generated/access.md": access_tables,
     "docs/metrics.md": metrics_tables,
     "docs/architecture.md": state_diagram,
 }

@@ -16,10 +16,12 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import balance, files, health, models, usage
+from service.api.admin import audit as admin_audit
 from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
 from service.api.admin import limits_and_pauses as admin_limits_and_pauses
 from service.api.admin import models as admin_models
+from service.api.admin import operators as admin_operators
 from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
@@ -54,6 +56,8 @@ ROUTERS: Final = (
     webhook_endpoints.router,
     admin_webhooks.router,
     admin_tenants.router,
+    admin_operators.router,
+    admin_audit.router,
     admin_limits_and_pauses.router,
     admin_circuits.router,
     admin_models.router,

@@ -24,6 +24,7 @@ from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
+from service.admin.refused_calls import RefusedCalls
 from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
@@ -132,6 +133,7 @@ def build_app_context(
     return AppContext(
         stores=stores,
         admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit),
+        refused_calls=RefusedCalls(clock),
         model_cache=ModelRegistryCache(registry, stores, clock, emit, confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=Subscriptions(

@@ -15,6 +15,7 @@ from core.observability.trace_context import SpanNamer, pass_through
 from core.store.run_times import RunTimeCache
 from core.store.stores import Stores
 from core.tenants.cache_policy import CachePolicy
+from service.admin.refused_calls import RefusedCalls
 from service.files.file_service import FileService
 from service.jobs.cancel import JobCanceller
 from service.jobs.submit_availability import SubmitAvailability
@@ -30,7 +31,7 @@ from service.tenants.known_keys import KnownKeys
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
-"""Actor in the audit log for actions by HTTP: one token serves all operators."""
+"""Actor in the audit log for actions by HTTP with `GATEWAY_ADMIN_TOKEN`."""
 
 
 ADMIN_LISTENER: Final = "admin_listener"
@@ -77,13 +78,18 @@ class HttpPolicy:
     max_wait: timedelta
     heartbeat: timedelta
     admin_token: SecretStr | None = None
-    """None: the admin API is off."""
+    """The token of the first operator, who may do everything. None: there is none."""
     cache: CachePolicy = field(default_factory=CachePolicy)
     docs: bool = True
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
     account: str = ""
     """The account whose store this service uses; see `core.runcomfy_account`."""
+
+    @property
+    def admin_api(self) -> bool:
+        """Whether the admin API is on: it was given a token, or a listener of its own."""
+        return self.admin_token is not None or self.own_admin_listener
 
 
 class MetricsRenderer(Protocol):
@@ -102,6 +108,7 @@ class AppContext:
 
     stores: Stores
     admin: AdminContext
+    refused_calls: RefusedCalls
     model_cache: ModelRegistryCache
     run_times: RunTimeCache
     subscriptions: Subscriptions

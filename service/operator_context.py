@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.admin import AuditEntry
+from core.audit import AuditEntry
 from core.clock import Clock
 from core.ids import IdSource
 from core.observability.events import AdminAction, Emit
@@ -21,9 +21,11 @@ class AdminContext:
     target_policy: TargetPolicy
     emit: Emit
     address: str = ""
+    tenant: str | None = None
+    """The tenant, if it acts itself; its acts have an audit log of their own."""
 
     async def record_action(self, action: str, subject: str, change: str = "") -> None:
         """Append an action to the audit log and emit it; `change` must hold no secret."""
         entry = AuditEntry(self.clock.now(), self.actor, action, subject, change, self.address)
-        await self.stores.admin.append_audit_entry(entry)
+        await self.stores.audit.append(entry, self.tenant)
         self.emit(AdminAction(self.actor, action, subject, change, self.address))

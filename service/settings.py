@@ -134,7 +134,15 @@ class ServiceSettings(ProcessSettings):
         "longer serves; 0: any free port. Unset: `GATEWAY_PORT` serves both.",
     )
     admin_token: SecretStr | None = Field(
-        None, min_length=32, description="Token of the admin API; unset: the admin API is off."
+        None,
+        min_length=32,
+        description="Token of the admin API that may do everything, for the first operator; unset "
+        "and without `GATEWAY_ADMIN_PORT`: the admin API is off.",
+    )
+    operator_token: SecretStr | None = Field(
+        None,
+        description="For the other commands: the token of the operator who runs them, whose roles "
+        "they then need. Unset: the account of the operating system acts, and may do everything.",
     )
     docs: bool = Field(
         default=True, description="Serve the API reference: `/docs` and `/openapi.json`."

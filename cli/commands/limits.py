@@ -1,11 +1,11 @@
-"""`gateway limits …`, `pause`, `resume`, `audit`: what applies to all tenants together."""
+"""`gateway limits …`, `pause`, `resume`: what applies to all tenants together."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from cli.output import JsonOption, print_document, print_table
+from cli.output import JsonOption, print_document
 from cli.run_command import run_admin
 from core.admin import Pause
 from service.admin import limits_and_pauses, representations
@@ -18,7 +18,6 @@ PauseAction = Callable[[AdminContext, Pause], Coroutine[Any, Any, Sequence[Pause
 AllOption = Annotated[bool, typer.Option("--all", help="Every job.")]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Jobs of this tenant.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Jobs of this model id.")]
-_AUDIT_COLUMNS: Final = ("at", "actor", "address", "action", "subject", "change")
 
 
 @app.command("show")
@@ -124,14 +123,3 @@ def _set_paused(action: PauseAction, target: dict[str, object], *, as_json: bool
         lambda admin: action(admin, parse_model(limits_and_pauses.PauseTarget, target).pause())
     )
     print_document({"paused": representations.pauses_representation(pauses)}, as_json=as_json)
-
-
-def audit(
-    *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="Number of entries.")] = 100,
-    as_json: JsonOption = False,
-) -> None:
-    """List the newest entries of the audit log."""
-    entries = run_admin(lambda admin: admin.stores.admin.list_audit_entries(limit))
-    rows = [representations.audit_entry_representation(entry) for entry in entries]
-    print_table(rows, _AUDIT_COLUMNS, as_json=as_json)

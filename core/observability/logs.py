@@ -79,13 +79,13 @@ LOG_LINES: Final[Mapping[type[Event], tuple[str, int]]] = {
 _FIELDS: Final = {kind: tuple(field.name for field in fields(kind)) for kind in LOG_LINES}
 
 _SECRETS: Final = (
-    (re.compile(r"rcg_([a-z0-9-]{1,40})_[A-Za-z0-9]+"), r"rcg_\1_***"),
+    (re.compile(r"rc([go])_([a-z0-9-]{1,40})_[A-Za-z0-9]+"), r"rc\1_\2_***"),
     (re.compile(r"(whsec|whsk)_[A-Za-z0-9+/=_-]+"), r"\1_***"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), r"\1 ***"),
     (re.compile(r"(?i)\b(redis|rediss|unix|https?)://[^\s/@\"']+@"), r"\1://***@"),
 )
 # Each pattern needs one of these: a line without any of them skips the regular expressions.
-_SECRET_HINTS: Final = ("rcg_", "whsec_", "whsk_", "bearer", "basic", "@")
+_SECRET_HINTS: Final = ("rcg_", "rco_", "whsec_", "whsk_", "bearer", "basic", "@")
 
 
 def redact(text: str) -> str:

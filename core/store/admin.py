@@ -1,22 +1,20 @@
-"""Limits of the whole gateway, pauses, the account balance and the audit log."""
+"""Limits of the whole gateway, pauses and the account balance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from core.admin import AuditEntry, Pause
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.clock import Clock, from_ms, to_ms
 from core.money import MicroUsd
 from core.store import keys
 from core.store.client import Argument, RedisClient
-from core.store.codecs import AUDIT_ENTRY_CODEC, decode_readable
 from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.limits import GlobalLimits
 
-MAX_AUDIT_ENTRIES: Final = 10_000
 _MODEL_LIMIT_PREFIX: Final = "model:"
 _GLOBAL_LIMIT_FIELDS: Final = ("running", "submits_per_second", "polls_per_second")
 _BALANCE_FIELDS: Final = ("balance", "read_at", "burn_per_hour")
@@ -85,7 +83,10 @@ class AdminStore:
         await self._set_pause(pause, "0")
 
     async def dispatch(self) -> int:
-        """Dispatch waiting jobs to free slots; return how many slots are in use."""
+        """Dispatch waiting jobs to free slots; return how many slots are in use.
+
+        It also ends the pauses of deleted tenants of which no job waits any more.
+        """
         in_use = await self._scripts.call("dispatch", [keys.RUNNING], self._dispatch_arguments())
         return int(in_use)
 
@@ -114,24 +115,6 @@ class AdminStore:
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
         """Reject submits from now on while the balance is below `minimum`; None: never."""
         await self._set_balance_fields({_MINIMUM_FIELD: minimum})
-
-    async def append_audit_entry(self, entry: AuditEntry) -> None:
-        """Append to the audit log, which keeps about the last `MAX_AUDIT_ENTRIES`."""
-        await self._client.execute(
-            "XADD",
-            keys.AUDIT,
-            "MAXLEN",
-            "~",
-            MAX_AUDIT_ENTRIES,
-            "*",
-            "entry",
-            AUDIT_ENTRY_CODEC.encode(entry),
-        )
-
-    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-        """Return the latest entries, newest first."""
-        rows = await self._client.execute("XREVRANGE", keys.AUDIT, "+", "-", "COUNT", limit)
-        return decode_readable(AUDIT_ENTRY_CODEC, [fields[1] for _, fields in rows])
 
     async def _set_balance_fields(self, fields: Mapping[str, int | None]) -> None:
         # The admission script compares fields that exist, so an unknown amount must be absent.

@@ -13,7 +13,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
-from core.admin import AuditEntry
+from core.audit import AuditEntry
 from core.batches import Batch
 from core.circuit_breaker import CircuitBreaker
 from core.errors import RecordUnreadable
@@ -22,6 +22,7 @@ from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.model_changes import ModelChange
 from core.model_pins import ModelPin
+from core.operators import Operator
 from core.store.unknown_fields import remove_unknown, restore_unknown
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
@@ -116,6 +117,7 @@ WEBHOOK_CONFIG_CODEC: Final = Codec(WebhookConfig)
 BATCH_CODEC: Final = Codec(Batch)
 REPLAY_CODEC: Final = Codec(Replay)
 AUDIT_ENTRY_CODEC: Final = Codec(AuditEntry)
+OPERATOR_CODEC: Final = Codec(Operator)
 FILE_CODEC: Final = Codec(StoredFile)
 MODEL_CHANGE_CODEC: Final = Codec(ModelChange)
 MODEL_PIN_CODEC: Final = Codec(ModelPin)

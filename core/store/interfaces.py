@@ -4,11 +4,12 @@ The classes of this package implement them over Redis and document each method i
 Every method may raise `StoreUnavailable`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.admin import AuditEntry, Pause
+from core.admin import Pause
+from core.audit import AuditEntry, AuditRecord
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
@@ -22,6 +23,7 @@ from core.jobs.submission import Submission
 from core.model_changes import ModelChange
 from core.model_pins import ModelPin
 from core.money import MicroUsd
+from core.operators import Operator, OperatorUsage
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
@@ -234,7 +236,7 @@ class TenantRepository(Protocol):
 
 
 class AdminRepository(Protocol):
-    """Limits, pauses, balance and audit log. See `core.store.admin.AdminStore`."""
+    """Limits, pauses and balance. See `core.store.admin.AdminStore`."""
 
     async def load_limits(self) -> GlobalLimits: ...
 
@@ -254,13 +256,31 @@ class AdminRepository(Protocol):
 
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None: ...
 
-    async def append_audit_entry(self, entry: AuditEntry) -> None: ...
-
-    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]: ...
-
     async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]: ...
 
     async def requeue_unreadable(self, job_id: str) -> None: ...
+
+
+class AuditLogRepository(Protocol):
+    """The audit log. See `core.store.audit.AuditLogStore`."""
+
+    async def append(self, entry: AuditEntry, tenant: str | None = None) -> None: ...
+
+    async def list_entries(self, limit: int, tenant: str | None = None) -> Sequence[AuditEntry]: ...
+
+    def read_records(self, tenant: str | None = None) -> AsyncIterator[AuditRecord]: ...
+
+
+class OperatorRepository(Protocol):
+    """Operators and their tokens. See `core.store.operators.OperatorStore`."""
+
+    async def add(self, operator: Operator) -> bool: ...
+
+    async def find(self, name: str, digest: str) -> Operator | None: ...
+
+    async def revoke(self, name: str) -> bool: ...
+
+    async def list_all(self) -> Sequence[OperatorUsage]: ...
 
 
 class CircuitBreakerRepository(Protocol):

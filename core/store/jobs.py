@@ -141,7 +141,8 @@ class JobStore:
         """Return the job of a repeated idempotency key; None for a new key.
 
         For a call that cannot be admitted as it is: what its first sending led to still counts.
-        Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`, `RequestDeleted`.
+        A repetition is a call that is no submit. Raises `Unauthenticated`, `NotPermitted`,
+        `IdempotencyMismatch`, `RequestDeleted`, `LimitReached`.
         """
         answer = await self._scripts.call(
             "find_replay",

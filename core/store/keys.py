@@ -211,7 +211,8 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("limits", "gw:limits", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "limits of the whole gateway and of models"),
     KeySpec("pauses", "gw:pauses", "set", KeyOwner.GATEWAY,
-        _FOREVER, "members: `gateway resume`", "what is paused: all, tenant:x, model:y"),
+        _FOREVER, "members: `gateway resume`; `delete_tenant` and `dispatch` of a deleted tenant",
+        "what is paused: all, tenant:x, model:y"),
     KeySpec("running", "gw:running", "hash", KeyOwner.GATEWAY,
         _FOREVER, "fields: removed at zero", "slots in use: all, tenant:x, model:y"),
     KeySpec("waiting", "gw:waiting", "hash", KeyOwner.GATEWAY,
@@ -239,7 +240,16 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("account_balance", "gw:account_balance", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "RunComfy's account balance and the minimum balance (micro-USD)"),
     KeySpec("audit", "gw:audit", "stream", KeyOwner.GATEWAY,
-        "the last 10,000 entries", "the gateway trims it", "operators' actions"),
+        "each entry 400 days", "`append_audit_entry`, nothing else",
+        "operators' acts and failed log-ins: entry, previous digest, digest"),
+    KeySpec("tenant_audit", "gw:audit:{tenant}", "stream", KeyOwner.TENANT,
+        "400 days after the last entry; the last 10,000 entries",
+        f"{_EXPIRY}; entries: `append_audit_entry`, nothing else",
+        "as `gw:audit`, of a tenant's own acts"),
+    KeySpec("operators", "gw:operators", "set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway operator revoke`", "names of all operators"),
+    KeySpec("operator", "gw:operator:{name}", "hash", KeyOwner.GATEWAY,
+        "until revoked", "`gateway operator revoke`", "digest, doc, last_used_at"),
     KeySpec("poll_rate", "gw:rate:@polls", "string", KeyOwner.GATEWAY,
         "until the rate limit has refilled", _EXPIRY, "GCRA of all polls of RunComfy"),
     KeySpec("submit_rate", "gw:rate:@submits", "string", KeyOwner.GATEWAY,
@@ -301,6 +311,7 @@ WAITING: Final = LUA_NAMES["waiting"]
 QUEUE_TAGS: Final = LUA_NAMES["queue_tags"]
 ACCOUNT_BALANCE: Final = LUA_NAMES["account_balance"]
 AUDIT: Final = LUA_NAMES["audit"]
+OPERATORS: Final = LUA_NAMES["operators"]
 POLL_RATE: Final = LUA_NAMES["poll_rate"]
 SUBMIT_RATE: Final = LUA_NAMES["submit_rate"]
 UPSTREAM_CIRCUITS: Final = LUA_NAMES["upstream_circuits"]
@@ -344,6 +355,8 @@ tenant: Final[_OneId] = _FORMATS["tenant"].format
 tenant_jobs: Final[_OneId] = _FORMATS["tenant_jobs"].format
 jobs_with_status: Final[_TwoIds] = _FORMATS["jobs_with_status"].format
 references: Final[_OneId] = _FORMATS["references"].format
+tenant_audit: Final[_OneId] = _FORMATS["tenant_audit"].format
+operator: Final[_OneId] = _FORMATS["operator"].format
 api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
 waiting_jobs: Final[_OneId] = _FORMATS["waiting_jobs"].format

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from core.clock import Clock
 from core.store.admin import AdminStore
+from core.store.audit import AuditLogStore
 from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
@@ -13,6 +14,7 @@ from core.store.files import FileStore
 from core.store.identity import StoreIdentity, StoreIdentityRepository
 from core.store.interfaces import (
     AdminRepository,
+    AuditLogRepository,
     BatchRepository,
     CatalogueRepository,
     CircuitBreakerRepository,
@@ -22,6 +24,7 @@ from core.store.interfaces import (
     JobIndexRepository,
     JobRepository,
     ModelPinRepository,
+    OperatorRepository,
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
@@ -31,6 +34,7 @@ from core.store.job_index import JobIndex
 from core.store.jobs import JobStore
 from core.store.model_catalogue import CatalogueStore
 from core.store.model_pins import ModelPinStore
+from core.store.operators import OperatorStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
@@ -51,6 +55,8 @@ class Stores:
     replays: ReplayRepository
     tenants: TenantRepository
     admin: AdminRepository
+    audit: AuditLogRepository
+    operators: OperatorRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
     model_pins: ModelPinRepository
@@ -76,6 +82,8 @@ def open_stores(
         replays=ReplayStore(client, scripts, clock),
         tenants=TenantStore(client, scripts, clock, cipher),
         admin=AdminStore(client, scripts, clock),
+        audit=AuditLogStore(client, scripts, clock),
+        operators=OperatorStore(client, scripts, clock),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
         model_pins=ModelPinStore(client),

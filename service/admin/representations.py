@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from core.admin import AuditEntry, Pause
+from core.admin import Pause
+from core.audit import AuditEntry
 from core.billing.balance import AccountBalance
 from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
@@ -12,8 +13,10 @@ from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.model_changes import ModelChange
 from core.money import usd_or_none
+from core.operators import Operator, OperatorUsage
 from core.store.jobs import JobView
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from service.admin.audit import Verification
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.admin.model_pins import PinState
 from service.tenants.api_keys import key_id
@@ -218,3 +221,31 @@ def audit_entry_representation(entry: AuditEntry) -> JsonObject:
         "subject": entry.subject,
         "change": entry.change,
     }
+
+
+def verification_representation(found: Verification) -> JsonObject:
+    """Return whether an audit log is as it was written."""
+    return {
+        "intact": found.is_intact,
+        "records": found.records,
+        "broken": found.broken.digest if found.broken else None,
+        "export_is_part": found.export_is_part,
+    }
+
+
+def operator_representation(use: OperatorUsage) -> JsonObject:
+    """Return an operator without the token's digest."""
+    operator = use.operator
+    return {
+        "operator": operator.name,
+        "roles": sorted(operator.roles),
+        "created_at": iso(operator.created_at),
+        "created_by": operator.created_by,
+        "expires_at": iso(operator.expires_at),
+        "last_used_at": iso(use.last_used_at),
+    }
+
+
+def new_operator_representation(token: str, operator: Operator) -> JsonObject:
+    """Return a new operator with the token, which is shown once."""
+    return {**operator_representation(OperatorUsage(operator, None)), "token": token}

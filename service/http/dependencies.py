@@ -1,6 +1,5 @@
 """What operations declare as arguments: the context, the caller, the operator."""
 
-import hmac
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,32 +7,30 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Path, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from starlette.datastructures import Headers
 from starlette.requests import Request
 
-from core.errors import NotFound, Unauthenticated
 from core.ids import ID_PATTERN
 from core.quotas import CallRate
 from core.representations.jobs import Links
 from core.tenants.api_keys import Credential, Scope
-from service.context import ADMIN_LISTENER, AppContext, app_context
+from service.context import AppContext, app_context
 from service.http.authentication import (
     authenticate_tenant,
-    bearer_token,
     request_credential,
     request_links,
 )
 from service.http.openapi import ADMIN_TOKEN_SCHEME
-from service.http.request_context import request_context
+from service.http.operators import check_operator
 from service.http.strict_route import KEY_CHECK
 from service.operator_context import AdminContext
 
 _ADMIN_BEARER: Final = HTTPBearer(
     scheme_name=ADMIN_TOKEN_SCHEME,
-    description="`GATEWAY_ADMIN_TOKEN`. Without that setting this API is off (404).",
+    description="An operator's token (`gateway operator create`), or `GATEWAY_ADMIN_TOKEN`. "
+    "Without that setting and without `GATEWAY_ADMIN_PORT` this API is off (404).",
     auto_error=False,
 )
-"""Documents the scheme; `check_token` decides."""
+"""Documents the scheme; `check_operator` decides."""
 
 
 # FastAPI runs a dependency that is no coroutine in a thread: these are coroutines to save that.
@@ -49,27 +46,8 @@ async def require_admin(
     request: Request,
     _: Annotated[HTTPAuthorizationCredentials | None, Security(_ADMIN_BEARER)],
 ) -> AdminContext:
-    """Return the operator's context for the operators' token. Raises as `check_operator`."""
-    check_operator(request)
-    address = request_context(request.scope).client
-    return replace(app_context(request.scope).admin, address=address)
-
-
-def check_operator(request: Request) -> None:
-    """Raise `Unauthenticated` without the operators' token, `NotFound` if the admin API is off."""
-    policy, state = app_context(request.scope).policy, request.scope["state"]
-    token = policy.admin_token
-    if token is None or (policy.own_admin_listener and ADMIN_LISTENER not in state):
-        # Answered as any unknown address: whether the setting is missing concerns no caller.
-        raise NotFound("There is nothing at this address.")
-    check_token(request.headers, token.get_secret_value())
-
-
-def check_token(headers: Headers, token: str) -> None:
-    """Raises `Unauthenticated` unless `headers` present `token`; takes as long for any other."""
-    presented = bearer_token(headers) or ""
-    if not hmac.compare_digest(presented.encode(), token.encode()):
-        raise Unauthenticated("The operators' token is needed: `Authorization: Bearer …`.")
+    """Return the context of the operator who calls. Raises as `check_operator`."""
+    return await check_operator(request)
 
 
 def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
@@ -99,7 +77,9 @@ def webhook_manager(rate: CallRate) -> Callable[[Request], Awaitable[WebhookMana
         credential, context = request_credential(request), app_context(request.scope)
         await context.stores.jobs.authenticate(credential, Scope.WEBHOOKS, rate)
         actor = f"{credential.tenant}/{credential.key_id}"
-        audit = replace(context.admin, actor=actor, address=credential.address)
+        audit = replace(
+            context.admin, actor=actor, address=credential.address, tenant=credential.tenant
+        )
         return WebhookManager(credential.tenant, audit)
 
     return authenticate

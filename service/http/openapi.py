@@ -28,6 +28,7 @@ class Tag(StrEnum):
     WEBHOOKS = "Webhooks"
     USAGE = "Usage"
     ADMIN_TENANTS = "Operators: tenants"
+    ADMIN_OPERATORS = "Operators: operators and the audit log"
     ADMIN_WEBHOOKS = "Operators: webhooks"
     ADMIN_LIMITS_AND_PAUSES = "Operators: limits, pauses, doubts"
     HEALTH = "Health"

@@ -21,6 +21,7 @@ from core.errors import FieldError, GatewayError
 from service.http.authentication import checked_credential, read_json_body
 from service.http.openapi import Tag, problem_responses
 from service.http.request_context import query_text
+from service.http.scopes import SCOPE_OF_OPERATION
 from service.parsing.fields import UNREADABLE_OPTION, parse_query, query_error
 from service.parsing.request_models import field_errors, invalid_input
 
@@ -82,9 +83,16 @@ class StrictRoute(APIRoute):
         summary, _, description = inspect.cleandoc(endpoint.__doc__ or "").partition("\n\n")
         texts = {"summary": summary.rstrip("."), "description": " ".join(description.split())}
         super().__init__(path, endpoint, **{**options, **texts, **_FIXED_OPTIONS})
+        self.description = f"{self.description} {self.who_may_call(self.name)}".lstrip()
 
     max_body_bytes: ClassVar[int] = 64 * 1024
     """Enough for every body but a submit's."""
+
+    @staticmethod
+    def who_may_call(operation: str) -> str:
+        """Return the sentence of the API reference about it. Raises `KeyError`: no table has it."""
+        scope = SCOPE_OF_OPERATION[operation]
+        return "Needs no key." if scope is None else f"Scope: `{scope}`."
 
     @staticmethod
     async def check_caller(request: Request) -> None:

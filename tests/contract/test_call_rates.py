@@ -1,5 +1,6 @@
 """Calls that are no submits have a rate of their own; those that cause many events a lower one."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
@@ -9,7 +10,9 @@ from core.errors import LimitReached
 from core.quotas import CallRate, QuotaPolicy
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope, api_key_digest
+from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import Limits
+from core.transactions.admission import IdempotencyClaim
 from tests.support.store_harness import StoreHarness
 
 APE: Final = Credential("ape", api_key_digest("ape"))
@@ -45,6 +48,36 @@ async def test_submits_use_up_no_calls_but_dry_runs_do(harness: StoreHarness) ->
         await harness.admit(harness.job("ape"), dry_run=True)
     assert refused.value.policy == QuotaPolicy.CALLS
     await harness.submit("ape")
+
+
+async def test_a_repeated_idempotency_key_is_a_call(harness: StoreHarness) -> None:
+    await harness.tenant("ape", Limits(calls_per_minute=3))
+    job, claim = harness.job("ape"), IdempotencyClaim("k", "1:f")
+    await harness.admit(job, idempotency=claim)
+    for _ in range(2):
+        again = await harness.admit(harness.job("ape"), idempotency=claim)
+        assert again.cache_status is CacheStatus.REPLAYED
+    assert await harness.jobs.find_replay(APE, claim) is not None
+    for other in (claim, replace(claim, fingerprint="1:g")):
+        with pytest.raises(LimitReached) as refused:
+            await harness.admit(harness.job("ape"), idempotency=other)
+        assert refused.value.policy == QuotaPolicy.CALLS
+        with pytest.raises(LimitReached):
+            await harness.jobs.find_replay(APE, other)
+    await harness.admit(harness.job("ape"), idempotency=replace(claim, digest="new"))
+    assert await harness.jobs.find_replay(APE, replace(claim, digest="newer")) is None
+    harness.clock.move(MINUTE / 3)
+    assert await harness.jobs.find_replay(APE, claim) is not None
+
+
+async def test_a_repeated_dry_run_counts_once(harness: StoreHarness) -> None:
+    await harness.tenant("ape", Limits(calls_per_minute=2))
+    claim = IdempotencyClaim("k", "1:f")
+    await harness.admit(harness.job("ape"), idempotency=claim)
+    for _ in range(2):
+        await harness.admit(harness.job("ape"), idempotency=claim, dry_run=True)
+    with pytest.raises(LimitReached):
+        await harness.admit(harness.job("ape"), idempotency=claim, dry_run=True)
 
 
 async def test_what_causes_many_events_has_a_lower_rate(harness: StoreHarness) -> None:

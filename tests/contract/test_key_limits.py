@@ -12,9 +12,12 @@ from core.money import MicroUsd
 from core.quotas import QuotaPolicy
 from core.store.jobs import Projection
 from core.tenants.api_keys import ApiKey, Credential, KeyLimits, Scope
+from core.tenants.limits import Limits
+from core.transactions.admission import CacheRequest
 from core.transactions.job_update import Change, WriteResult
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import admission_of, apply_triggers, cancellation_change, new_job
+from worker.jobs.decisions.follow_leader import decide_follow
 
 KEY: Final = Credential("ada", "digest-limited")
 OTHER_KEY: Final = Credential("ada", "digest-ada")
@@ -36,7 +39,8 @@ async def submit(
 ) -> Job:
     fields: dict[str, Any] = {"estimate": DOLLAR, "fingerprint": f"1:{job_id}"} | changes
     job = replace(new_job(backend.clock.now(), job_id), **fields)
-    await backend.jobs.admit(replace(admission_of(job), credential=credential))
+    admission = replace(admission_of(job), credential=credential, cache=CacheRequest())
+    await backend.jobs.admit(admission)
     return job
 
 
@@ -123,3 +127,67 @@ async def test_the_next_day_has_a_new_budget(backend: StoreBackend) -> None:
     await submit(backend, "req_1")
     backend.clock.move(DAY)
     await submit(backend, "req_2")
+
+
+@pytest.mark.parametrize("counts", [0, 1])
+async def test_an_unknown_price_passes_no_budget_of_a_key(
+    backend: StoreBackend, counts: int
+) -> None:
+    """Regression: it counted 0, so that a key's budget was no bound where the tenant had none."""
+    before = await backend.tenants.load("ada")
+    assert before is not None
+    limits = Limits(unknown_price_counts=MicroUsd(counts * DOLLAR))
+    assert await backend.tenants.change(before, replace(before, limits=limits, version=2))
+    await add_key(backend, usd_per_day=DOLLAR)
+    if counts:
+        await submit(backend, "req_1", estimate=None)
+    with pytest.raises(BudgetReached) as refused:
+        await submit(backend, "req_2", estimate=None)
+    assert refused.value.policy == ("key-usd-per-day" if counts else "unknown-price")
+    await submit(backend, "req_3", OTHER_KEY, estimate=None)
+
+
+@pytest.mark.parametrize(
+    ("limits", "price", "expected"),
+    [
+        ({}, DOLLAR, WriteResult.STORED),
+        ({"usd_per_day": TWO_DOLLARS}, DOLLAR, WriteResult.STORED),
+        ({"usd_per_day": TWO_DOLLARS}, MicroUsd(DOLLAR + 1), WriteResult.OVER_BUDGET),
+        ({"usd_per_month": TWO_DOLLARS}, MicroUsd(DOLLAR + 1), WriteResult.OVER_BUDGET),
+        ({"usd_per_day": TWO_DOLLARS}, None, WriteResult.OVER_BUDGET),
+        ({}, None, WriteResult.STORED),
+    ],
+)
+async def test_a_follower_is_promoted_within_the_budget_of_its_key(
+    backend: StoreBackend, limits: dict[str, Any], price: MicroUsd | None, expected: WriteResult
+) -> None:
+    await add_key(backend, **limits)
+    leader = await submit(backend, "req_1", OTHER_KEY, estimate=price, fingerprint="1:f")
+    await submit(backend, "req_2", fingerprint="1:f", estimate=price)
+    await submit(backend, "req_3")
+    change = cancellation_change(leader, backend.clock.now())
+    assert await backend.jobs.store(change) is WriteResult.STORED
+    assert await _promote(backend, "req_2") is expected
+    if expected is WriteResult.STORED and limits:
+        with pytest.raises(BudgetReached):
+            await submit(backend, "req_4")
+
+
+async def test_a_follower_of_a_revoked_key_is_promoted(backend: StoreBackend) -> None:
+    await add_key(backend, usd_per_day=DOLLAR)
+    leader = await submit(backend, "req_1", OTHER_KEY, fingerprint="1:f")
+    await submit(backend, "req_2", fingerprint="1:f")
+    await submit(backend, "req_3")
+    await backend.tenants.revoke_key("ada", KEY.digest)
+    change = cancellation_change(leader, backend.clock.now())
+    assert await backend.jobs.store(change) is WriteResult.STORED
+    assert await _promote(backend, "req_2") is WriteResult.STORED
+
+
+async def _promote(backend: StoreBackend, job_id: str) -> WriteResult:
+    held = await backend.jobs.load(job_id)
+    assert held is not None
+    leader = await backend.jobs.load_leader(held.job)
+    change = decide_follow(held.job, leader, backend.clock.now(), promote=True)
+    assert isinstance(change, Change)
+    return await backend.jobs.store(change)

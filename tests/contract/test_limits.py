@@ -401,3 +401,24 @@ async def test_expired_keys_do_not_count_towards_the_limit(harness: StoreHarness
 
 def _key(text: str, created_at: datetime, expires_at: datetime | None = None) -> ApiKey:
     return ApiKey(api_key_digest(text), "ape", created_at, expires_at=expires_at)
+
+
+async def test_the_pause_of_a_deleted_tenant_goes_with_it(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    await harness.tenant("bee")
+    for name in ("ape", "bee"):
+        await harness.admin.pause(Pause.tenant(name))
+    assert await harness.delete_tenant("ape")
+    assert await harness.admin.list_pauses() == [Pause.tenant("bee")]
+
+
+async def test_the_pause_of_a_deleted_tenant_holds_its_waiting_jobs(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    await harness.admin.pause(Pause.tenant("ape"))
+    waits = await harness.submit("ape")
+    assert await harness.delete_tenant("ape")
+    await harness.admin.dispatch()
+    assert await harness.admin.list_pauses() == [Pause.tenant("ape")]
+    await harness.update(waits.id, JobState.CANCELLED)
+    await harness.admin.dispatch()
+    assert await harness.admin.list_pauses() == []

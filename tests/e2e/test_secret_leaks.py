@@ -163,7 +163,7 @@ def read_everything(stack: Stack, answers: RecordedAnswers, key: str, admin: str
         answers.call("GET", f"/v1/requests/{job}{part}", key)
     answers.call("GET", "/v1/deliveries", key)
     mine = [f"tenants/spy{path}" for path in ("", "/keys", "/endpoints", "/deliveries", "/usage")]
-    for path in ("tenants", *mine, "limits", "doubts", "audit"):
+    for path in ("tenants", *mine, "limits", "doubts", "operators", "audit", "audit/export"):
         answers.call("GET", f"/admin/v1/{path}", admin)
     answers.recorded += [httpx.get(url, trust_env=False).text for url in stack.metrics_urls]
 

@@ -1,6 +1,6 @@
 """The HTTP API over in-memory stores, called through ASGI. No sockets, no real clock."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -21,6 +21,7 @@ from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
+from core.operators import Role
 from core.store.identity import StorePosition
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
@@ -29,8 +30,10 @@ from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
 from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
+from service.admin import operators
+from service.admin.refused_calls import RefusedCalls
 from service.app import create_app
-from service.context import SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
+from service.context import ADMIN_LISTENER, SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
 from service.files.file_service import FileService
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import Deadlines, OptionPolicy
@@ -119,6 +122,8 @@ class AppHarness:
     stores: MemoryStores
     clock: FakeClock
     events: list[Event] = field(default_factory=list)
+    state: dict[str, object] = field(default_factory=dict)
+    """Further entries of the ASGI state."""
 
     async def tenant(
         self,
@@ -150,7 +155,7 @@ class AppHarness:
 
     async def serve(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Call the application as a server does after its start."""
-        await _app()({**scope, "state": {"resources": self.resources}}, receive, send)
+        await _app()({**scope, "state": {**self.state, "resources": self.resources}}, receive, send)
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[AppContext]:
@@ -181,6 +186,11 @@ class AppHarness:
         """Turn the admin API on."""
         self.replace_resources(policy=replace(self.resources.policy, admin_token=SecretStr(token)))
 
+    def serve_admin_listener(self) -> None:
+        """Let calls come to the admin API's own listener, with no token configured."""
+        self.replace_resources(policy=replace(self.resources.policy, own_admin_listener=True))
+        self.state[ADMIN_LISTENER] = True
+
     def admin_context_with(self, **parts: Any) -> AdminContext:  # noqa: ANN401 - fields of Stores
         """Return the admin context with other stores."""
         admin = self.resources.admin
@@ -193,6 +203,13 @@ class AppHarness:
     def replace_resources(self, **parts: Any) -> None:  # noqa: ANN401 - fields of AppContext
         """Replace parts of the context."""
         self.resources = replace(self.resources, **parts)
+
+
+async def create_operator(app: AppHarness, name: str, roles: Iterable[Role]) -> str:
+    """Create an operator and return the token."""
+    admin = app.resources.admin
+    token, _ = await operators.create_operator(admin, name, frozenset(roles), None)
+    return token
 
 
 class LazyMetrics:
@@ -246,6 +263,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     emit = events.append
     resources = AppContext(
         stores=stores,
+        refused_calls=RefusedCalls(clock),
         admin=_admin_context(stores, clock, emit),
         model_cache=ModelRegistryCache(_models(), stores, clock, emit),
         run_times=RunTimeCache(stores.run_times, clock, emit),

@@ -1,22 +1,19 @@
-"""Operators: limits of the whole gateway, the minimum account balance, pauses, the audit log."""
+"""Operators: limits of the whole gateway, the minimum account balance, pauses."""
 
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
-from fastapi import Query
 from starlette.responses import Response
 
 from service.admin import limits_and_pauses, representations
 from service.admin.limits_and_pauses import GatewayLimits, LimitChanges, PauseTarget
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import (
-    Audit,
-    AuditQuery,
     Gateway,
     Paused,
 )
 from service.http.dependencies import Admin
 from service.http.json_response import json_response
-from service.http.openapi import Tag, problem_responses
+from service.http.openapi import Tag
 from service.operator_context import AdminContext
 
 JsonObject = dict[str, Any]
@@ -59,9 +56,3 @@ async def resume(admin: Admin, target: PauseTarget) -> JsonObject:
     """Resume what was paused."""
     pauses = await limits_and_pauses.resume(admin, target.pause())
     return {"paused": representations.pauses_representation(pauses)}
-
-
-@router.get("/audit", response_model=Audit, responses=problem_responses(400), name="audit")
-async def list_audit_entries(admin: Admin, query: Annotated[AuditQuery, Query()]) -> JsonObject:
-    """List what operators did, newest first."""
-    return {"entries": await admin.stores.admin.list_audit_entries(query.limit)}

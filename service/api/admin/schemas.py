@@ -5,10 +5,11 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from core.admin import AuditEntry
+from core.audit import AuditEntry
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.in_doubt import Attach, Resolution
 from core.model_changes import MAX_CHANGES, ModelChange
+from core.operators import OPERATOR_NAME_PATTERN, Role
 from core.tenants.api_keys import Scope
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
@@ -37,8 +38,14 @@ class ApplyQuery(RequestModel):
     dry_run: FlagOption = Field(default=False, description="Only report what would change.")
 
 
-class AuditQuery(RequestModel):
-    """Options of the audit log."""
+class AuditLogQuery(RequestModel):
+    """Which audit log."""
+
+    tenant: str | None = optional("Its own acts in place of operators'.")
+
+
+class AuditQuery(AuditLogQuery):
+    """Options of a list of the audit log."""
 
     limit: Annotated[int, WholeNumberOption(1, MAX_AUDIT_ENTRIES)] = Field(
         100, description="Number of entries."
@@ -290,6 +297,48 @@ class ModelPins(Document):
 
 
 class Audit(Document):
-    """The latest actions of operators."""
+    """The latest actions of operators, or of a tenant."""
 
     entries: Sequence[AuditEntry]
+
+
+class AuditVerification(Document):
+    """Whether an audit log is as it was written."""
+
+    intact: bool
+    records: int
+    broken: str | None = Field(description="Digest of the first record that does not fit.")
+    export_is_part: bool | None
+
+
+class OperatorRequest(RequestModel):
+    """An operator to create."""
+
+    operator: Annotated[str, Field(strict=True, pattern=f"^{OPERATOR_NAME_PATTERN}$")] = Field(
+        description="The name, which the audit log has."
+    )
+    roles: Annotated[tuple[Role, ...], Field(min_length=1)] = Field(
+        description="Every role includes `read`; `all` includes the others."
+    )
+    expires_at: Instant | None = None
+
+
+class _Operator(Document):
+    operator: str
+    roles: list[Role]
+    created_at: TimeText
+    created_by: str
+    expires_at: TimeText | None
+    last_used_at: TimeText | None = Field(description="To the minute.")
+
+
+class Operators(Document):
+    """Every operator, those whose token has expired too."""
+
+    operators: list[_Operator]
+
+
+class NewOperator(_Operator):
+    """An operator with the token, which is shown once."""
+
+    token: str

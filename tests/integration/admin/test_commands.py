@@ -150,7 +150,7 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     assert "no job" in operator.error_of("doubt", "resolve", "req_1", "--lost")
     assert [w["window"] for w in operator("tenant", "usage", "ads")["windows"]] == ["day", "month"]
     assert "no limit" in operator.text("tenant", "usage", "ads")
-    entries = operator("audit")
+    entries = operator("audit", "list")
     assert [entry["action"] for entry in entries] == [
         "webhook-secret.retire",
         "webhook-secret.rotate",
@@ -158,6 +158,51 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     ]
     assert {entry["actor"] for entry in entries} == {audit_actor()}
     assert audit_actor().startswith("cli:")
+
+
+def test_an_operator_runs_commands_within_the_roles(
+    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = operator("operator", "create", "ada", "--roles", "read,operate")
+    assert (made["roles"], made["created_by"]) == (["operate", "read"], audit_actor())
+    monkeypatch.setenv("GATEWAY_OPERATOR_TOKEN", made["token"])
+    assert operator("pause", "--all") == {"paused": ["all"]}
+    assert "needs the role money" in operator.error_of("tenant", "create", "ads")
+    assert "needs the role all" in operator.error_of("operator", "revoke", "ada")
+    assert "needs the role all" in operator.error_of("store", "show")
+    newest = operator("audit", "list")[0]
+    assert (newest["actor"], newest["action"]) == ("operator:ada", "pause")
+    monkeypatch.delenv("GATEWAY_OPERATOR_TOKEN")
+    assert operator("operator", "revoke", "ada")["revoked"]
+    monkeypatch.setenv("GATEWAY_OPERATOR_TOKEN", made["token"])
+    assert "token is needed" in operator.error_of("tenant", "list")
+
+
+def test_a_changed_audit_log_is_found(
+    operator: CommandRunner, redis_flushed: str, tmp_path: Path
+) -> None:
+    for name in ("a", "b", "c"):
+        operator("pause", "--model", f"x/{name}")
+    export = tmp_path / "audit.jsonl"
+    export.write_text(operator.run("audit", "export").stdout)
+    assert len(export.read_text().splitlines()) == 3
+    verify = ("audit", "verify", "--export", str(export))
+    assert operator(*verify) == {
+        "intact": True,
+        "records": 3,
+        "broken": None,
+        "export_is_part": True,
+    }
+    operator("resume", "--model", "x/a")
+    assert operator(*verify)["records"] == 4
+    with redis.Redis.from_url(redis_flushed) as client:
+        client.delete("gw:audit")
+    operator("resume", "--model", "x/b")
+    assert operator("audit", "verify")["intact"]  # it fits in itself
+    changed = operator.run(*verify, "--json")
+    assert (changed.exit_code, json.loads(changed.stdout)["export_is_part"]) == (1, False)
+    export.write_text("no record")
+    assert "Line 1 is no record" in operator.error_of(*verify)
 
 
 def test_a_redis_that_is_away_is_one_line(

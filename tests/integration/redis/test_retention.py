@@ -10,6 +10,8 @@ from typing import Any, Final
 import pytest
 
 from core.admin import Pause
+from core.audit import AuditEntry
+from core.files import StoredFile
 from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
 from core.money import MicroUsd
@@ -265,7 +267,7 @@ async def test_what_was_shared_is_gone_too(harness: RetentionHarness) -> None:
 async def paid_job(harness: RetentionHarness, output: bytes) -> Job:
     """A finished job of `ada` whose result is in the cache, with a delivery that was made."""
     subject, now = harness.subject, harness.clock.now()
-    job = new_job(now, harness.ids.job_id(now), "ada")
+    job = replace(new_job(now, harness.ids.job_id(now), "ada"), estimate=MicroUsd(1))
     wish = admission_of(replace(job, reference="x"))
     await subject.jobs.admit(
         replace(
@@ -311,7 +313,7 @@ async def use_everything(harness: RetentionHarness) -> None:
     await paid_job(harness, b"{}")
     budgeted = ApiKey("digest-budget", "ada", now, limits=KeyLimits(usd_per_day=MicroUsd(10**6)))
     assert await subject.tenants.add_key(budgeted)
-    job = new_job(now, harness.ids.job_id(now), "ada")
+    job = replace(new_job(now, harness.ids.job_id(now), "ada"), estimate=MicroUsd(1))
     wish = replace(admission_of(job), credential=Credential("ada", budgeted.digest))
     await subject.jobs.admit(wish)
     await apply_triggers(subject, job, Trigger.CANCEL_REQUESTED)
@@ -319,6 +321,9 @@ async def use_everything(harness: RetentionHarness) -> None:
         tenant_credential("ada"), Scope.WEBHOOKS, CallRate.WEBHOOK_ACTIONS
     )
     await EventStreams(wire, {}, harness.clock).append("ada", RedisStream("jobs"), b"{}")
+    await subject.files.add(StoredFile("file_1", "ada", now, "image/png", 1, "00", "00"))
+    assert await subject.files.use("ada", job.id, ["file_1"])
+    await subject.audit.append(AuditEntry(now, "ada/key", "webhook.test", "ada"), "ada")
     before = await subject.replays.load("ada")
     after = before.with_range(ReplayRange(now - DAY, now))
     assert await subject.replays.update(before, after, now)
@@ -332,10 +337,13 @@ async def delete_tenant(harness: RetentionHarness) -> None:
     now = harness.clock.now()
     after = replace(before, disabled=True, deleted_at=now, version=before.version + 1)
     assert await harness.subject.tenants.delete(before, after)
+    for due in await harness.subject.files.list_due(10):
+        await harness.subject.files.expire(due)
 
 
 async def test_every_key_of_a_deleted_tenant_has_an_end(harness: RetentionHarness) -> None:
     await use_everything(harness)
+    await harness.subject.admin.pause(Pause.tenant("ada"))
     await take_messages(harness.wire)
     made = {pattern_of(name) for name in await every_key(harness.wire)}
     await delete_tenant(harness)

@@ -51,7 +51,9 @@ def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
     claim, credential = admission.idempotency, admission.credential
     if claim is None and memory.cache_policy_of(admission.job.tenant).idempotency_required:
         raise IdempotencyKeyMissing
-    replayed = find_replay(memory, credential, claim) if claim else None
+    replayed = None
+    if claim is not None:
+        replayed = find_replay(memory, credential, claim, is_counted=not admission.dry_run)
     return replayed or admit_without_key(memory, admission)
 
 
@@ -96,19 +98,25 @@ def visible_output(
 
 
 def find_replay(
-    memory: MemoryState, credential: Credential, claim: IdempotencyClaim
+    memory: MemoryState,
+    credential: Credential,
+    claim: IdempotencyClaim,
+    *,
+    is_counted: bool = True,
 ) -> AdmissionResult | None:
-    """The job of a repeated idempotency key."""
+    """The job of a repeated idempotency key, which is a call that is no submit."""
     earlier = memory.idempotency.get((credential.tenant, claim.digest))
     if earlier is None:
         return None
+    row = memory.jobs.get(earlier[1])
+    if row is not None and row.expires_at is not None and row.expires_at <= memory.now:
+        return None  # an idempotency key ends with its job
+    if is_counted:
+        take_call(memory, credential.tenant, QuotaPolicy.CALLS)
     if earlier[0] != claim.fingerprint:
         raise IdempotencyMismatch
-    row = memory.jobs.get(earlier[1])
     if row is None:
         raise RequestDeleted
-    if row.expires_at is not None and row.expires_at <= memory.now:
-        return None  # an idempotency key ends with its job
     output = visible_output(memory, credential, row.output)
     record = JobRecord(JOB_CODEC.decode(row.doc), output=output)
     return AdmissionResult(

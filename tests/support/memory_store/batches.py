@@ -16,6 +16,7 @@ from core.errors import (
 )
 from core.jobs.job import Job
 from core.page import Page
+from core.quotas import QuotaPolicy
 from core.retention import RETENTION
 from core.store.codecs import JOB_CODEC
 from core.tenants.api_keys import Credential, Scope
@@ -27,7 +28,12 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 from core.webhooks.delivery import Delivery
-from tests.support.memory_store.admission import admit_without_key, authenticate, authenticate_call
+from tests.support.memory_store.admission import (
+    admit_without_key,
+    authenticate,
+    authenticate_call,
+    take_call,
+)
 from tests.support.memory_store.state import BatchRow, MemoryState, due_members
 from tests.support.memory_store.webhooks import enqueue_delivery
 
@@ -148,6 +154,8 @@ def _find_existing(memory: MemoryState, admission: BatchAdmission) -> str | None
 
 def _find_replay(memory: MemoryState, tenant: str, claim: IdempotencyClaim) -> str | None:
     known = memory.idempotency.get((tenant, claim.digest))
+    if known is not None:
+        take_call(memory, tenant, QuotaPolicy.CALLS)
     if known is not None and known[0] != claim.fingerprint:
         raise IdempotencyMismatch
     return None if known is None else known[1]

@@ -2,18 +2,19 @@
 
 from dataclasses import replace
 
-from core.billing.balance import AccountBalance
 from core.billing.settlement import SettlementStatus, settlement_of
 from core.clock import to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.jobs.job import Job, JobState
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
+from core.tenants.api_keys import NO_KEY_LIMITS
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import Limits, UnknownPrice, usage_windows_at
+from core.tenants.limits import Limits, usage_windows_at
 from core.transactions.job_update import Change, Successor, WriteResult
 from tests.support.memory_store.admission import enter_queue, move_state_count
 from tests.support.memory_store.coalescing import CacheDecision, CachedResult, DedupKey
 from tests.support.memory_store.job_index import forget_input
+from tests.support.memory_store.quotas import is_unknown_price_refused
 from tests.support.memory_store.state import MemoryState, StoredRecord, set_score
 from tests.support.memory_store.tenants import dispatch_slots
 from tests.support.memory_store.webhooks import webhook_config_changed, write_deliveries
@@ -110,9 +111,11 @@ def _reserve(memory: MemoryState, job_id: str, amount: int) -> None:
     memory.accounts[job_id] = replace(account, booking=booking)
 
 
-def _is_over_limit(limits: Limits, wallet: AccountBalance, job: Job, amount: int) -> bool:
+def _is_over_limit(memory: MemoryState, limits: Limits, job: Job, amount: int) -> bool:
     """Whether the job's price alone exceeds a limit of its tenant."""
-    unknown = job.estimate is None and limits.unknown_price is UnknownPrice.REFUSE
+    wallet, digest = memory.account_balance, memory.accounts[job.id].key
+    key_limits = NO_KEY_LIMITS if digest is None else memory.key_limits(digest)
+    unknown = job.estimate is None and is_unknown_price_refused(limits, key_limits)
     dear = limits.usd_per_request is not None and amount > limits.usd_per_request
     known = wallet.balance is not None and wallet.minimum is not None
     return unknown or dear or (known and wallet.balance < wallet.minimum)  # type: ignore[operator]  # both are known
@@ -150,7 +153,7 @@ def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResu
         return WriteResult.WEBHOOK_CONFIG_CHANGED
     limits = memory.limits_of(job.tenant)
     amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
-    if _is_over_limit(limits, memory.account_balance, job, amount):
+    if _is_over_limit(memory, limits, job, amount):
         return WriteResult.OVER_BUDGET
     if _is_over_budget(memory, job, limits, amount):
         return WriteResult.OVER_BUDGET

@@ -81,7 +81,7 @@ class AdmissionCheck:
             self._refuse(QuotaPolicy.PRIORITY)
         if not self.paid:
             return
-        if job.estimate is None and limits.refuses_unknown_price:
+        if job.estimate is None and is_unknown_price_refused(limits, self.inputs.key_limits):
             self._refuse(QuotaPolicy.UNKNOWN_PRICE)
         if (most := limits.usd_per_request) is not None:
             self._add_quota(QuotaPolicy.USD_REQUEST, most, most)
@@ -178,6 +178,12 @@ class AdmissionCheck:
 
     def _refuse(self, policy: QuotaPolicy, retry_after_ms: float = _NO_WAIT) -> None:
         raise build_limit_error(policy, retry_after_ms, tuple(self.quotas))
+
+
+def is_unknown_price_refused(limits: Limits, key_limits: KeyLimits) -> bool:
+    """Whether a job of unknown price is refused: a key's own budget is a limit of money too."""
+    counts = limits.unknown_price_counts
+    return limits.refuses_unknown_price or (key_limits.has_budget and not counts)
 
 
 def _is_allowed(patterns: Sequence[str], model_id: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
-from core.admin import AuditEntry
+from core.audit import AuditRecord
 from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
@@ -20,6 +20,7 @@ from core.jobs.job import Job
 from core.jobs.refusal_costs import RefusalCosts
 from core.model_changes import ModelChange
 from core.model_pins import ModelPin
+from core.operators import OperatorUsage
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
@@ -165,7 +166,9 @@ class MemoryState:
     submit_rate: float | None = None
     poll_rate: float | None = None
     account_balance: AccountBalance = field(default_factory=AccountBalance)
-    audit: list[AuditEntry] = field(default_factory=list)
+    audit: dict[str | None, list[tuple[int, AuditRecord]]] = field(default_factory=dict)
+    """Records with the time of writing, by tenant; None: operators'."""
+    operators: dict[str, OperatorUsage] = field(default_factory=dict)
     fair_queue: FairQueue = field(init=False)
     on_wake: Callable[[str], None] = lambda _: None
     on_due_change: Callable[[], None] = lambda: None

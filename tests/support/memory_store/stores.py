@@ -11,11 +11,13 @@ from core.clock import Clock
 from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
+from tests.support.memory_store.audit import MemoryAuditLogStore
 from tests.support.memory_store.batches import MemoryBatchStore
 from tests.support.memory_store.files import MemoryFileStore
 from tests.support.memory_store.identity import MemoryStoreIdentity
 from tests.support.memory_store.job_index import MemoryJobIndex
 from tests.support.memory_store.jobs import MemoryJobStore
+from tests.support.memory_store.operators import MemoryOperatorStore
 from tests.support.memory_store.shared_state import (
     MemoryCatalogueStore,
     MemoryCircuitBreakerStore,
@@ -80,6 +82,8 @@ def memory_stores(clock: Clock) -> MemoryStores:
         webhook_configs=MemoryWebhookConfigStore(memory),
         replays=MemoryReplayStore(memory),
         admin=MemoryAdminStore(memory),
+        audit=MemoryAuditLogStore(memory),
+        operators=MemoryOperatorStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         model_pins=MemoryModelPinStore(memory),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from core.admin import AuditEntry, Pause
+from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage, WindowUsage
 from core.clock import from_ms, to_ms
@@ -90,6 +90,7 @@ class MemoryTenantStore:
         memory.keys = {d: row for d, row in memory.keys.items() if row.tenant != after.name}
         if not memory.fair_queue.waiting_count(after.name):
             memory.fair_queue.tags.pop(after.name, None)
+            memory.fair_queue.pauses.discard(f"tenant:{after.name}")
         return True
 
     async def add_key(self, key: ApiKey) -> bool:
@@ -209,6 +210,11 @@ class MemoryAdminStore:
 
     async def dispatch(self) -> int:
         """See `AdminStore.dispatch`."""
+        live = await MemoryTenantStore(self._memory).list_names()
+        turns = self._memory.fair_queue
+        for name in {pause.partition(":")[2] for pause in turns.pauses} - live:
+            if not turns.waiting_count(name):
+                turns.pauses.discard(f"tenant:{name}")
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
         return len(self._memory.fair_queue.slots)
 
@@ -225,11 +231,3 @@ class MemoryAdminStore:
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
         """See `AdminStore.set_minimum_balance`."""
         self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)
-
-    async def append_audit_entry(self, entry: AuditEntry) -> None:
-        """See `AdminStore.append_audit_entry`."""
-        self._memory.audit.append(entry)
-
-    async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-        """See `AdminStore.list_audit_entries`."""
-        return self._memory.audit[::-1][:limit]

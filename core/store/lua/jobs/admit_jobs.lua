@@ -2,7 +2,7 @@
 -- limit, reserves the money, and writes records, indexes and messages; or it writes nothing.
 --
 -- Returns { { 'unauthenticated' | 'not_permitted' | 'key_missing' | 'key_reused' } },
--- or { { 'replayed', id, doc, output } } for a repeated idempotency key,
+-- or { { 'replayed', id, doc, output } } or { { 'limited ...' } } for a repeated idempotency key,
 -- or one answer for each job, and last the quotas as flat rows of { policy, limit, remaining, reset (ms) }:
 --   { 'admitted', has slot, reserved, cache status, doc, output }
 --   { 'refused', policy, retry after (ms, or -1) }
@@ -42,7 +42,9 @@ local function readable_output(output)
 end
 
 if has_idempotency_key == '1' then
-  local replayed = find_replay(idempotency, idempotency_fingerprint, scopes)
+  -- A dry run was counted above.
+  local calls = dry_run ~= '1' and policy.calls_per_minute or nil
+  local replayed = find_replay(idempotency, idempotency_fingerprint, scopes, tenant_name, calls, now)
   if replayed then return { replayed } end
 elseif policy.idempotency_required then
   return { { 'key_missing' } }
@@ -102,7 +104,7 @@ local function check_limits(item, rows)
   if tonumber(item.priority) < (policy.priority or 0) then return reject('priority') end
   if item.paid then
     account = account or read_account(NAMES.account_balance)
-    rejection = check_price(policy, account, item.price, item.amount, rows)
+    rejection = check_price(policy, account, item.price, item.amount, has_key_budget, rows)
       or check_balance(account, item.price, instant)
   end
   if not rejection then rejection, new_arrival = check_rate(policy, arrival, instant, rows) end

@@ -30,22 +30,30 @@ if current_leader then
   return recheck()
 end
 
+-- The budgets of the API key that submitted the job. A key that was revoked meanwhile has none left: its jobs go on.
+local function read_key_budgets(key_windows)
+  local budgets, day_window, month_window = {}, string.match(key_windows, '^(%S+) (%S+)$')
+  for kind, window in pairs({ day = day_window, month = month_window }) do
+    local digest = string.match(window, '([^:]+):[^:]+$')
+    local limit = tonumber(redis.call('HGET', NAMES.api_key .. digest, 'usd_per_' .. kind) or '')
+    if limit then budgets[#budgets + 1] = { window = window, limit = limit } end
+  end
+  return budgets
+end
+
 if webhook_config_changed(webhooks, config_digest) then return 'webhook_config_changed' end
 
 local policy = read_policy(tenant)
 local amount = amount_of(policy, price)
-if check_price(policy, read_account(account_balance), price, amount, {}) then return 'over_budget' end
+local key_budgets = read_key_budgets(stored[7] or '')
+if check_price(policy, read_account(account_balance), price, amount, #key_budgets > 0, {}) then return 'over_budget' end
 for kind, window in pairs({ day = day, month = month }) do
   local limit = policy['usd_per_' .. kind]
   if limit and read_window(window).usd + amount > limit then return 'over_budget' end
 end
 
-local key_day, key_month = string.match(stored[7] or '', '^(%S+) (%S+)$')
-for kind, window in pairs({ day = key_day, month = key_month }) do
-  -- A key that was revoked meanwhile has no limit left: its jobs go on.
-  local digest = string.match(window, '([^:]+):[^:]+$')
-  local limit = tonumber(redis.call('HGET', NAMES.api_key .. digest, 'usd_per_' .. kind) or '')
-  if limit and read_window(window).usd + amount > limit then return 'over_budget' end
+for _, budget in ipairs(key_budgets) do
+  if read_window(budget.window).usd + amount > budget.limit then return 'over_budget' end
 end
 
 redis.call('HSET', job, 'version', version, 'doc', doc, 'stamp', stamp)

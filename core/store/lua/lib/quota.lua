@@ -69,15 +69,15 @@ local function check_balance(account, price, now)
 end
 
 -- Without an amount that the operator set for it, a request at an unknown price would pass any limit of money.
-local function is_unknown_price_refused(policy)
+local function is_unknown_price_refused(policy, has_key_budget)
   if policy.unknown_price == 'refuse' then return true end
-  local has_money_limit = policy.usd_per_request or policy.usd_per_day or policy.usd_per_month
+  local has_money_limit = has_key_budget or policy.usd_per_request or policy.usd_per_day or policy.usd_per_month
   return has_money_limit and (policy.unknown_price_counts or 0) == 0
 end
 
 -- Checks what depends on this request alone, not on earlier spending.
-local function check_price(policy, account, price, amount, rows)
-  if price == '' and is_unknown_price_refused(policy) then return reject('unknown-price') end
+local function check_price(policy, account, price, amount, has_key_budget, rows)
+  if price == '' and is_unknown_price_refused(policy, has_key_budget) then return reject('unknown-price') end
   local max_amount = policy.usd_per_request
   if max_amount then
     add_row(rows, 'usd-per-request', max_amount, max_amount, 0)

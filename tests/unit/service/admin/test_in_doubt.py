@@ -104,7 +104,7 @@ async def test_a_decision_is_carried_out_told_and_noted(
     assert [moved.after for moved in app.events_of(JobTransitioned)] == [state]
     assert [cost.settlement for cost in app.events_of(CostSettled)] == settled
     assert [done.action for done in app.events_of(AdminAction)] == ["doubt.resolve"]
-    (entry,) = await admin_context.stores.admin.list_audit_entries(10)
+    (entry,) = await admin_context.stores.audit.list_entries(10)
     assert (entry.actor, entry.subject) == ("admin-api", job.id)
     assert await list_in_doubt(admin_context) == []
 
@@ -126,7 +126,7 @@ async def test_what_is_not_in_doubt_is_no_matter_for_a_decision(
         await resolve_in_doubt(admin_context, job_in_doubt.id, "resend")
     with pytest.raises(NotFound):
         await resolve_in_doubt(admin_context, "req_0", "lost")
-    assert len(await admin_context.stores.admin.list_audit_entries(10)) == 1
+    assert len(await admin_context.stores.audit.list_entries(10)) == 1
 
 
 @pytest.mark.parametrize("upstream_id", ["", "../x", "a b", "x" * 129, "é"])

@@ -38,7 +38,7 @@ async def test_twice_is_once(admin_context: AdminContext) -> None:
     again = await apply(admin_context, file(ads={"usd_per_day": 5}, film={}))
     assert [(step.action, step.changes) for step in again] == [(PlanAction.KEEP, ())] * 2
     assert await load_tenant(admin_context, "ads") == before
-    assert len(await admin_context.stores.admin.list_audit_entries(10)) == 2
+    assert len(await admin_context.stores.audit.list_entries(10)) == 2
 
 
 async def test_what_the_file_leaves_out_of_a_tenant_gets_its_default(
@@ -67,7 +67,7 @@ async def test_a_preview_changes_nothing(admin_context: AdminContext) -> None:
     (step,) = await preview(admin_context, file(ads={"running": 1}))
     assert (step.action, step.key) == (PlanAction.CREATE, None)
     assert await admin_context.stores.tenants.list_names() == frozenset()
-    assert await admin_context.stores.admin.list_audit_entries(10) == []
+    assert await admin_context.stores.audit.list_entries(10) == []
 
 
 @pytest.mark.parametrize(

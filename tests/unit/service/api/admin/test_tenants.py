@@ -7,12 +7,12 @@ from typing import Any
 import httpx
 import pytest
 
-from core.admin import AuditEntry
+from core.audit import AuditEntry
 from core.errors import StoreUnavailable
 from core.model_changes import ModelChange, ModelChangeKind
 from core.money import MicroUsd
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
-from tests.support.memory_store.tenants import MemoryAdminStore
+from tests.support.memory_store.audit import MemoryAuditLogStore
 
 TOKEN = "operators-token-of-32-characters"
 ADMIN = [one for one in api_operations() if one.path.startswith("/admin/")]
@@ -28,6 +28,7 @@ async def operator(app: AppHarness) -> AsyncIterator[httpx.AsyncClient]:
 
 def path_of(template: str) -> str:
     known = {"key_id": "0" * 16, "request_id": "req_1", "endpoint_id": "x", "delivery_id": "msg_1"}
+    known |= {"operator": "nobody"}
     return template.format(tenant="ads", **known)
 
 
@@ -54,7 +55,8 @@ async def test_without_the_token_nobody_gets_in(
         )
     assert answer.status_code == 401
     assert answer.headers["cache-control"] == "no-store"
-    assert await app.stores.admin.list_audit_entries(10) == []
+    entries = await app.stores.audit.list_entries(10)
+    assert [one.action for one in entries] == (["log-in.fail"] if token else [])
 
 
 async def test_a_tenant_s_key_is_no_token(app: AppHarness) -> None:
@@ -214,7 +216,7 @@ async def test_an_operator_says_how_long_the_secret_before_counts(
     assert setup.live_secrets(now + timedelta(minutes=1)) == (told["webhook_secret"],)
     at_once = (await operator.post(where, json={"overlap_seconds": 0})).json()["webhook_secret"]
     assert (await app.resources.webhooks.load_config("ads")).live_secrets(now) == (at_once,)
-    (entry,) = [e for e in await app.stores.admin.list_audit_entries(1) if e.subject == "ads"]
+    (entry,) = [e for e in await app.stores.audit.list_entries(1) if e.subject == "ads"]
     assert entry.change == "the one before ends 2026-03-01T12:00:00+00:00"
 
 
@@ -395,11 +397,11 @@ async def test_an_odd_count_is_refused(operator: httpx.AsyncClient, limit: str) 
 
 
 async def test_a_store_that_is_away_is_503(app: AppHarness, operator: httpx.AsyncClient) -> None:
-    class Away(MemoryAdminStore):
-        async def list_audit_entries(self, limit: int) -> Sequence[AuditEntry]:
-            raise StoreUnavailable(f"asked for {limit}")
+    class Away(MemoryAuditLogStore):
+        async def list_entries(self, limit: int, tenant: str | None = None) -> Sequence[AuditEntry]:
+            raise StoreUnavailable(f"asked for {limit} of {tenant}")
 
-    app.replace_resources(admin=app.admin_context_with(admin=Away(app.stores.memory)))
+    app.replace_resources(admin=app.admin_context_with(audit=Away(app.stores.memory)))
     assert (await operator.get("/admin/v1/audit")).status_code == 503
 
 
@@ -437,7 +439,7 @@ async def test_a_key_may_do_less_than_its_tenant(
     assert {name: made[name] for name in wish} == wish
     async with app.client(made["key"]) as elsewhere:
         assert (await elsewhere.get("/v1/usage")).status_code == 403
-    (entry, *_) = await app.stores.admin.list_audit_entries(1)
+    (entry, *_) = await app.stores.audit.list_entries(1)
     assert "usd_per_day 5.0; addresses 192.0.2.0/24; models flux/*" in entry.change
 
 

@@ -33,7 +33,7 @@ async def operator(app: AppHarness, key: str) -> AsyncIterator[httpx.AsyncClient
 
 async def audit_entries(app: AppHarness) -> list[tuple[str, str, str]]:
     """The audit log, oldest first."""
-    entries = await app.stores.admin.list_audit_entries(100)
+    entries = await app.stores.audit.list_entries(100)
     return [(entry.action, entry.subject, entry.change) for entry in reversed(entries)]
 
 

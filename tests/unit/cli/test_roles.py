@@ -1,0 +1,41 @@
+"""Every command has a role, or is none of an operator's acts."""
+
+from collections.abc import Iterator
+
+import pytest
+import typer
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from cli.commands import limits
+from cli.main import COMMANDS, LazyCommand, app
+from cli.run_command import running_command
+from service.admin.roles import ACTS, COMMANDS_WITHOUT_ROLE, ROLE_OF_COMMAND
+
+
+def commands() -> Iterator[str]:
+    """The words of every command of `gateway`."""
+    for name, (target, help_text) in COMMANDS.items():
+        context = LazyCommand(name, target, help_text).make_context(
+            name, ["--help"] * 0, resilient_parsing=True
+        )
+        inner = getattr(context.command, "commands", {})
+        yield from (f"{name} {word}" for word in inner) if inner else (name,)
+
+
+def test_every_command_has_one_role() -> None:
+    listed = [act.command for act in ACTS if act.command]
+    assert len(listed) == len(set(listed))
+    assert set(listed) | COMMANDS_WITHOUT_ROLE == set(commands())
+
+
+@pytest.mark.parametrize(
+    "words", [["pause", "--all"], ["resume", "--all"], ["limits", "show"]], ids=" ".join
+)
+def test_a_command_knows_its_own_name(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(_: object) -> object:
+        raise typer.Exit(0 if running_command() in ROLE_OF_COMMAND else 3)
+
+    monkeypatch.setattr(limits, "run_admin", run)
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert get_command(app).name == "gateway"
