@@ -1,12 +1,16 @@
 """The `gateway` command: its options and its list of commands.
 
 A command's module is imported when the command is called: what it needs (Redis, pydantic, the web
-framework) takes a second to import, and `gateway --help` needs names and help texts only.
+framework) takes a second to import, and a list of commands needs names and help texts only. Those
+of a group are read from its module's source.
 """
 
-from collections.abc import Mapping
+import ast
+from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -94,14 +98,58 @@ class LazyCommand(TyperCommand):
         """Return the context of the real command, which then parses and runs in place of this."""
         module, _, attribute = self._target.partition(":")
         target = getattr(import_module(module), attribute)
-        if not isinstance(target, typer.Typer):
+        is_group = isinstance(target, typer.Typer)
+        if not is_group:
             function, target = target, typer.Typer(add_completion=False)
             target.command()(function)
         # Rich reads `[tenants.NAME]` as markup, and cuts options' names off at 80 columns.
         target.rich_markup_mode = None
         command = get_command(target)
+        if is_group and isinstance(command, TyperGroup):
+            return command.commands[self.name or ""].make_context(*args, **kwargs)
         command.help = self.help
         return command.make_context(*args, **kwargs)
+
+
+class LazyGroup(TyperGroup):
+    """The commands of a module's `app`, of which only the one that is called is imported."""
+
+    def __init__(self, name: str, target: str, help_text: str) -> None:
+        super().__init__(name=name, help=help_text, no_args_is_help=True, rich_markup_mode=None)
+        self._target = target
+
+    def get_short_help_str(self, limit: int = 0) -> str:
+        """Return the whole help text: lists of commands wrap it."""
+        del limit
+        return self.help or ""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
+        """Return the context of the group, with its commands."""
+        for name, help_text in read_commands(self._target.partition(":")[0]):
+            self.add_command(LazyCommand(name, self._target, help_text))
+        return super().make_context(*args, **kwargs)
+
+
+def read_commands(module: str) -> Iterator[tuple[str, str]]:
+    """Yield name and summary of each function of a module that is decorated by `@app.command`."""
+    spec = find_spec(module)
+    source = Path(spec.origin or "").read_text(encoding="utf-8") if spec else ""
+    for function in ast.parse(source).body:
+        if isinstance(function, ast.FunctionDef):
+            for decorator in function.decorator_list:
+                if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "app.command":
+                    yield _command_name(function, decorator), _summary(function)
+
+
+def _command_name(function: ast.FunctionDef, decorator: ast.Call) -> str:
+    if decorator.args:
+        return str(ast.literal_eval(decorator.args[0]))
+    return function.name.replace("_", "-")
+
+
+def _summary(function: ast.FunctionDef) -> str:
+    paragraph, _, _ = (ast.get_docstring(function) or "").partition("\n\n")
+    return " ".join(paragraph.split())
 
 
 class GatewayGroup(TyperGroup):
@@ -110,7 +158,8 @@ class GatewayGroup(TyperGroup):
     def __init__(self, **attributes: Any) -> None:  # noqa: ANN401 - handed on to Typer
         super().__init__(**attributes)
         for name, (target, help_text) in COMMANDS.items():
-            self.add_command(LazyCommand(name, target, help_text))
+            kind = LazyGroup if target.endswith(":app") else LazyCommand
+            self.add_command(kind(name, target, help_text))
 
 
 app = typer.Typer(

@@ -7,7 +7,8 @@ from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
-from cli.run_command import EXIT_FAILED, audit_actor, log_in_operator
+from cli.command_session import log_in_operator
+from cli.run_command import EXIT_FAILED, audit_actor
 from cli.settings_errors import load_settings
 from core.clock import SystemClock
 from core.errors import GatewayError

@@ -1,5 +1,6 @@
 """Files that callers upload: the record of one. Its content is an object. Values only."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -36,6 +37,16 @@ class StoredFile:
         """The name of its content."""
         return file_object_name(self.tenant, self.id)
 
+    @property
+    def is_input_text(self) -> bool:
+        """Whether it is part of a large input, and no caller's file."""
+        return self.media_type == INPUT_TEXT
+
+    @property
+    def unused_lifetime(self) -> timedelta:
+        """How long it is kept while no request uses it."""
+        return FILE_CHECK_INTERVAL if self.is_input_text else UNUSED_FILE_LIFETIME
+
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
@@ -45,6 +56,24 @@ class FileEntry:
     expires_at: datetime
 
 
+INPUT_TEXT: Final = "application/vnd.runcomfy-gateway.input"
+"""The media type of a text that was too large an input for Redis. No caller sees it as a file."""
+MEDIA_EXTENSIONS: Final[Mapping[str, str]] = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    "image/bmp": "bmp",
+    "image/gif": "gif",
+    "video/mp4": "mp4",
+    "video/quicktime": "mov",
+    "video/webm": "webm",
+    "audio/mpeg": "mp3",
+    "audio/wav": "wav",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+    "audio/mp4": "m4a",
+}
+"""The types that a file may have, with their extensions. None can run in a browser."""
 FILES_FOLDER: Final = "files/"
 
 

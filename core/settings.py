@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.runcomfy_account import REAL, SIMULATED
 from core.setting_sources import SecretFilesSource, env_file_source
 
@@ -179,6 +180,28 @@ class ObjectSettings(BaseModel):
         "uploaded.",
     )
     timeout: Seconds = Field(timedelta(seconds=30), description="Timeout of a call of the storage.")
+    min_input_bytes: int = Field(
+        64 * 1024,
+        ge=1024,
+        description="Texts of an input above this size, such as `data:` URIs, are kept in the "
+        "storage and not in Redis.",
+    )
+
+
+class FileSettings(BaseModel):
+    """How RunComfy gets the files that inputs name."""
+
+    model_config = ConfigDict(frozen=True)
+
+    delivery: FileDelivery = Field(
+        FileDelivery.AUTO,
+        description="How RunComfy gets a file: `presigned` (the bucket serves it), `link` (the "
+        "gateway serves it under `GATEWAY_PUBLIC_URL`), `data_uri` (in the input itself), or "
+        "`auto`: the first of these that can be used.",
+    )
+    max_data_uri_bytes: int = Field(
+        10 * 2**20, gt=0, description="Largest file that is sent in the input itself, in bytes."
+    )
 
 
 class MetricsSettings(BaseModel):
@@ -311,6 +334,7 @@ class ProcessSettings(BaseSettings):
 
     journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
     objects: ObjectSettings = Field(ObjectSettings(), description="The storage of uploaded files.")
+    files: FileSettings = Field(FileSettings(), description="Delivery of files to RunComfy.")
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )
@@ -339,6 +363,18 @@ class ProcessSettings(BaseSettings):
         if self.traces and not _has_telemetry():
             raise ValueError("traces: needs the extra: pip install 'runcomfy-gateway[otel]'")
         return self
+
+    @model_validator(mode="after")
+    def _links_have_a_base(self) -> Self:
+        if self.files.delivery is FileDelivery.LINK and not self.public_url:
+            raise ValueError("files__delivery: link needs GATEWAY_PUBLIC_URL")
+        return self
+
+    @property
+    def delivery_policy(self) -> DeliveryPolicy:
+        """Return how RunComfy gets files."""
+        base = self.public_url.rstrip("/") if self.public_url else None
+        return DeliveryPolicy(self.files.delivery, self.files.max_data_uri_bytes, base)
 
     @property
     def secret_keys(self) -> tuple[SecretStr, ...]:

@@ -10,6 +10,7 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
+from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
 from core.observability.metric_types import MetricSource
@@ -35,6 +36,7 @@ from service.context import (
     MetricsRenderer,
 )
 from service.files.file_service import FileService
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.metrics.service_metrics import ServiceMetrics
 from service.models import ModelRegistry, load_cards
@@ -126,7 +128,7 @@ def build_app_context(
 
     `confirm_models` is called with the ids of the models that the catalogue lists.
     """
-    clock = SystemClock()
+    clock, objects = SystemClock(), open_objects(settings.objects)
     registry = ModelRegistry.build(
         load_cards(), unlisted=settings.models.unlisted, aliases=settings.models.aliases
     )
@@ -146,21 +148,39 @@ def build_app_context(
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores),
-        files=FileService(
-            open_objects(settings.objects), stores.files, stores.tenants, clock, SystemIds()
-        ),
-        submit_availability=SubmitAvailability(
-            stores.heartbeats,
-            stores.circuit_breakers,
-            clock,
-            settings.worker_timeout,
-            settings.max_submit_outage,
-        ),
+        files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
+        input_files=_build_input_files(settings, stores, objects, clock),
+        submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
         span_of=span_of,
+    )
+
+
+def _build_input_files(
+    settings: ServiceSettings, stores: Stores, objects: ObjectStore | None, clock: Clock
+) -> InputFiles:
+    return InputFiles(
+        objects,
+        stores.files,
+        clock,
+        SystemIds(),
+        settings.delivery_policy,
+        settings.objects.min_input_bytes,
+    )
+
+
+def _build_submit_availability(
+    settings: ServiceSettings, stores: Stores, clock: Clock
+) -> SubmitAvailability:
+    return SubmitAvailability(
+        stores.heartbeats,
+        stores.circuit_breakers,
+        clock,
+        settings.worker_timeout,
+        settings.max_submit_outage,
     )
 
 
@@ -193,16 +213,13 @@ def build_admin_context(
 def _fan_out(metrics: Emit, *emitters: Emit) -> Emit:
     def emit(event: Event) -> None:
         metrics(event)
-        if not _is_successful_probe(event):
-            for emit_further in emitters:
-                emit_further(event)
+        # Probes come every few seconds: in a log only a failed one is news.
+        if isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None:
+            return
+        for emit_further in emitters:
+            emit_further(event)
 
     return emit
-
-
-def _is_successful_probe(event: Event) -> bool:
-    # Probes come every few seconds: in a log only a failed one is news.
-    return isinstance(event, RequestServed) and event.route in PROBE_ROUTES and event.code is None
 
 
 async def _refresh_shared_metrics(registry: MetricsRegistry, clock: Clock) -> None:

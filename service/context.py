@@ -18,6 +18,7 @@ from core.tenants.cache_policy import CachePolicy
 from service.admin.refused_calls import RefusedCalls
 from service.files.file_service import FileService
 from service.jobs.cancel import JobCanceller
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import OptionPolicy
 from service.models.registry_cache import ModelRegistryCache
@@ -118,6 +119,7 @@ class AppContext:
     metrics: MetricsRenderer
     webhooks: WebhookService
     files: FileService
+    input_files: InputFiles
     submit_availability: SubmitAvailability
     clock: Clock
     ids: IdSource

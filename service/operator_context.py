@@ -1,13 +1,16 @@
 """What an operator's action needs: stores, clock, ids, and the actor for the audit log."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from core.audit import AuditEntry
 from core.clock import Clock
 from core.ids import IdSource
 from core.observability.events import AdminAction, Emit
-from core.store.stores import Stores
 from core.webhooks.url_policy import TargetPolicy
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.stores import Stores
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +18,7 @@ class AdminContext:
     """What operators' use cases need. `actor` and `address` are written to the audit log."""
 
     actor: str
-    stores: Stores
+    stores: "Stores"
     clock: Clock
     ids: IdSource
     target_policy: TargetPolicy

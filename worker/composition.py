@@ -33,6 +33,7 @@ from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from worker.batches.completion import BatchCompleter
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.input_assembly import InputAssembler
 from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
@@ -184,18 +185,17 @@ class _Builder:
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
         )
-        upstream = RunComfyClient(http, limits)
+        upstream, writer = RunComfyClient(http, limits), JobWriter(stores, clock, emit)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
-        writer = JobWriter(stores, clock, emit)
-        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
+        inputs = InputAssembler(self.objects, stores.files, clock, self.settings.delivery_policy)
+        submitter = JobSubmitter(stores, paid, gate, writer, context, inputs)
+        processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
         return WorkerComponents(
             worker_id=worker_id,
             clock=clock,
             emit=emit,
             stores=stores,
-            job_loop=self._job_loop(
-                JobProcessor(stores, upstream, submitter, writer, clock, context), context
-            ),
+            job_loop=self._job_loop(processor, context),
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),

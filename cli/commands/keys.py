@@ -1,15 +1,18 @@
 """`gateway key …`: a tenant's API keys."""
 
 import sys
+from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import ApiKey, Scope
 from service.admin import representations
+from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
 from service.tenants import api_keys
 
@@ -44,27 +47,33 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Create one more API key for a tenant. The key is shown only once."""
-    names = {name.strip() for name in scopes.split(",")}
-    if not names <= set(Scope):
-        raise typer.BadParameter(f"must be some of {', '.join(Scope)}", param_hint="--scopes")
-    chosen = frozenset(map(Scope, names))
-    given = {
+    settings = {
         "addresses": _split(addresses),
         "models": _split(models),
         "usd_per_day": usd_per_day,
         "usd_per_month": usd_per_month,
     }
-    lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
-    new_key = run_admin(
-        lambda admin: api_keys.create_key(
-            admin,
-            tenant,
-            chosen,
-            None if lifetime is None else admin.clock.now() + lifetime,
-            parse_model(api_keys.KeySettings, given).limits(),
-        )
-    )
+    new_key = run_admin(partial(_create, tenant, _parse_scopes(scopes), expires_in_days, settings))
     print_document(representations.new_key_representation(*new_key), as_json=as_json)
+
+
+def _parse_scopes(text: str) -> frozenset[Scope]:
+    names = {name.strip() for name in text.split(",")}
+    if not names <= set(Scope):
+        raise typer.BadParameter(f"must be some of {', '.join(Scope)}", param_hint="--scopes")
+    return frozenset(map(Scope, names))
+
+
+async def _create(
+    tenant: str,
+    scopes: frozenset[Scope],
+    days: float | None,
+    settings: Mapping[str, object],
+    admin: AdminContext,
+) -> tuple[str, ApiKey]:
+    expires_at = None if days is None else admin.clock.now() + timedelta(days=days)
+    limits = parse_model(api_keys.KeySettings, settings).limits()
+    return await api_keys.create_key(admin, tenant, scopes, expires_at, limits)
 
 
 def _split(text: str) -> list[str]:

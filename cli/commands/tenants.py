@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
-from cli.run_command import CommandContext, load_toml, run_admin, run_command
+from cli.run_command import load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
 from service.admin import representations
 from service.parsing.request_models import parse_model
@@ -17,6 +17,9 @@ from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings
 from service.tenants.usage import usage_representation
 from service.webhooks.requests import SecretRotation
+
+if TYPE_CHECKING:
+    from cli.command_session import CommandContext
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -132,7 +135,7 @@ def delete(name: NameArgument, *, as_json: JsonOption = False) -> None:
 def usage(name: NameArgument, *, as_json: JsonOption = False) -> None:
     """Show a tenant's usage of the current day and month (UTC)."""
 
-    async def load(context: CommandContext) -> dict[str, Any]:
+    async def load(context: "CommandContext") -> dict[str, Any]:
         used = await tenants.load_usage(context.admin, name)
         disabled = await context.webhooks.disabled_endpoints(name)
         return usage_representation(name, used, context.admin.clock.now(), disabled)

@@ -4,12 +4,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from cli.output import JsonOption, print_document, print_table
-from cli.run_command import EXIT_FAILED, CommandContext, run_command
+from cli.run_command import EXIT_FAILED, run_command
 from core.representations.webhooks import delivery_representation
 from core.webhooks.delivery import DeliveryState
 from service.parsing.request_models import parse_model
@@ -21,6 +21,9 @@ from service.webhooks.requests import (
     ReplayRequest,
     SecretRotation,
 )
+
+if TYPE_CHECKING:
+    from cli.command_session import CommandContext
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -165,7 +168,7 @@ def replay(
     """Send the deliveries of a period again, a few per second: by default failed and held ones."""
     fields = _without_none(since=since, until=until, status=status, endpoint_id=endpoint)
 
-    async def run(context: CommandContext) -> dict[str, object]:
+    async def run(context: "CommandContext") -> dict[str, object]:
         period = parse_model(ReplayRequest, fields).range(context.webhooks.clock.now())
         queue = await audited_webhooks.replay(context.admin, context.webhooks, tenant, period)
         return {"tenant": tenant, "waiting": len(queue.ranges)}
@@ -185,7 +188,7 @@ def send_test(
 ) -> None:
     """Send a test event to each endpoint, and show what became of it. Exit 1: not delivered."""
 
-    async def run(context: CommandContext) -> list[dict[str, Any]]:
+    async def run(context: "CommandContext") -> list[dict[str, Any]]:
         sent = await audited_webhooks.send_test(context.admin, context.webhooks, tenant, endpoint)
         ids = [delivery.id for delivery in sent]
         return await _attempted(context, ids, timedelta(seconds=wait))
@@ -202,7 +205,7 @@ def send_test(
 
 
 async def _attempted(
-    context: CommandContext, ids: Sequence[str], wait: timedelta
+    context: "CommandContext", ids: Sequence[str], wait: timedelta
 ) -> list[dict[str, Any]]:
     """Return the deliveries once each has had an attempt, or after `wait`."""
     clock = context.webhooks.clock
@@ -233,7 +236,7 @@ def rotate(
 ) -> None:
     """Create a new signing secret, shown only once; of a key pair, the public key is shown."""
 
-    async def run(context: CommandContext) -> dict[str, Any]:
+    async def run(context: "CommandContext") -> dict[str, Any]:
         rotation = parse_model(SecretRotation, _without_none(kind=kind, overlap=overlap))
         secret = await audited_webhooks.rotate_secret(
             context.admin, context.webhooks, tenant, rotation

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from core.errors import IllegalTransition
+from core.jobs.input_parts import InputPart
 from core.money import MicroUsd
 
 
@@ -287,6 +288,8 @@ class Job:
     """What the result would have cost if it had been paid for again."""
     batch: str | None = None
     """The batch that it was submitted with."""
+    input_parts: tuple[InputPart, ...] = ()
+    """The parts of its input that are files, in order."""
     unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     """What another release has stored; see `core.store.unknown_fields`."""
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]

@@ -17,7 +17,7 @@ class Difference(StrEnum):
     SECOND_ACCEPTANCE = "second_acceptance"
     """As `ATTACH`, and the record has another RunComfy id, or has ended."""
     DOUBT = "doubt"
-    """A submit without an answer, for a record that says that nothing was paid for."""
+    """A submit without an answer, for a record by which nothing was paid for."""
     RESTORE = "restore"
     """The job."""
 
@@ -31,15 +31,15 @@ def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | Non
     if job is None:
         return Difference.RESTORE if attempts else Difference.AGREES
     if accepted_id is None:
-        is_unknown = _says_nothing_was_paid(job, attempts)
+        is_unknown = _is_free_by_record(job, attempts)
         return Difference.DOUBT if is_unknown else Difference.AGREES
     if job.upstream_id == accepted_id:
         return Difference.AGREES
     return Difference.ATTACH if job.can(Trigger.ACCEPTED) else Difference.SECOND_ACCEPTANCE
 
 
-def _says_nothing_was_paid(job: Job, attempts: Sequence[Attempt]) -> bool:
-    """Return whether a submit may have been paid for of which neither state nor bill tell.
+def _is_free_by_record(job: Job, attempts: Sequence[Attempt]) -> bool:
+    """Return whether a submit may have been paid for that neither state nor bill show.
 
     A submitting job finds it when its lease ends. One that is queued may be cancelled before it is
     claimed, and would end as free. An acceptance that cannot be read has no answer either.

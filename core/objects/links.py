@@ -31,6 +31,11 @@ class LinkSignature:
         return is_signed and now.timestamp() < self.expires
 
 
+def file_content_path(file_id: str) -> str:
+    """Return the path of a file's content, as links sign it."""
+    return f"/v1/files/{file_id}/content"
+
+
 def signed_path(secret: bytes, path: str, expires_at: datetime) -> str:
     """Return `path` with the query that makes it a signed link."""
     expires = int(expires_at.timestamp())

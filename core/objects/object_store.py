@@ -47,6 +47,18 @@ class ObjectStore(Protocol):
         """Delete objects; one that does not exist is no error."""
         ...
 
+    async def delete_incomplete(self, before: datetime) -> None:
+        """Delete what uploads left behind whose process was killed before this time.
+
+        A bucket does it by a lifecycle rule of its own.
+        """
+        ...
+
+    @property
+    def can_presign(self) -> bool:
+        """Whether `presign` returns addresses."""
+        ...
+
     async def presign(self, name: str, lifetime: timedelta) -> str | None:
         """Return an address that serves the object without a key; None if the store has none."""
         ...

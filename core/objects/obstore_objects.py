@@ -6,9 +6,10 @@ obstore loads a library of several megabytes: this module is imported only where
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from io import RawIOBase
 from os import SEEK_SET
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar, cast
 
 import obstore
@@ -25,6 +26,8 @@ T = TypeVar("T")
 _BUCKET_PART_BYTES: Final = 5 * 2**20
 """The smallest part of a multipart upload that S3 takes."""
 _FOLDER_PART_BYTES: Final = 2**20
+_STAGED: Final = "#"
+"""Of a file that is not complete; no name of the gateway's has it."""
 _PARTS_IN_FLIGHT: Final = 1
 _READ_BYTES: Final = 256 * 1024
 _SEEK_BYTES: Final = 64 * 1024
@@ -97,8 +100,18 @@ class ObstoreObjects:
             with suppress(ObjectMissing):
                 await _answer(obstore.delete_async(self._store, name))
 
+    async def delete_incomplete(self, before: datetime) -> None:
+        """See `ObjectStore.delete_incomplete`."""
+        if isinstance(self._store, LocalStore) and self._store.prefix is not None:
+            await asyncio.to_thread(_delete_staged, Path(self._store.prefix), before)
+
+    @property
+    def can_presign(self) -> bool:
+        """See `ObjectStore.can_presign`: a folder cannot."""
+        return isinstance(self._store, S3Store | GCSStore | AzureStore)
+
     async def presign(self, name: str, lifetime: timedelta) -> str | None:
-        """See `ObjectStore.presign`: a folder has no such address."""
+        """See `ObjectStore.presign`."""
         if not isinstance(self._store, S3Store | GCSStore | AzureStore):
             return None
         return await _answer(obstore.sign_async(self._store, "GET", name, lifetime))
@@ -183,6 +196,14 @@ class _RangeFile(RawIOBase):
             )
         self._position += wanted
         return self._ahead[at : at + wanted]
+
+
+def _delete_staged(folder: Path, before: datetime) -> None:
+    """Delete old files that obstore writes before it renames them: `{name}#{number}`."""
+    for path in folder.rglob(f"*{_STAGED}*"):
+        with suppress(FileNotFoundError):  # its upload has ended meanwhile
+            if path.is_file() and path.stat().st_mtime < before.timestamp():
+                path.unlink()
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -77,8 +77,9 @@ def raise_if_rejected(status: bytes) -> None:
 
 @dataclass(frozen=True, slots=True)
 class AdmissionScriptCall:
-    """The admissions of one script call, of one tenant; `batch` is set if they are its items.
+    """The admissions of one script call; `batch` is set if they are its items.
 
+    All have one credential and one mode, so that the first stands for them.
     `all_or_nothing`: if one job is rejected, none is admitted.
     """
 
@@ -87,24 +88,19 @@ class AdmissionScriptCall:
     batch: BatchAdmission | None = None
 
     @property
-    def first(self) -> Admission:
-        """The first admission: credential and mode are the same in all of them."""
-        return self.admissions[0]
-
-    @property
     def idempotency(self) -> IdempotencyClaim | None:
         """The caller's idempotency key."""
-        return self.first.idempotency if self.batch is None else self.batch.idempotency
+        return self.admissions[0].idempotency if self.batch is None else self.batch.idempotency
 
     @property
     def idempotency_target(self) -> str:
         """The id of the job or batch that a repeated key returns."""
-        return self.first.job.id if self.batch is None else self.batch.batch.id
+        return self.admissions[0].job.id if self.batch is None else self.batch.batch.id
 
 
 def admission_keys(call: AdmissionScriptCall) -> list[str]:
     """Return the script's keys."""
-    first, claim = call.first, call.idempotency
+    first, claim = call.admissions[0], call.idempotency
     tenant, digest = first.job.tenant, first.credential.digest
     day, month = usage_windows_at(first.job.created_at)
     return [
@@ -121,7 +117,7 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
 
 def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argument]:
     """Return the script's arguments."""
-    first, claim = call.first, call.idempotency
+    first, claim = call.admissions[0], call.idempotency
     day, month = usage_windows_at(first.job.created_at)
     return [
         to_ms(now),

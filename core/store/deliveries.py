@@ -25,6 +25,7 @@ from core.webhooks.delivery import (
     ClaimedDelivery,
     Delivery,
     DeliveryAttempt,
+    DeliveryRange,
     DeliveryUpdate,
 )
 
@@ -35,15 +36,6 @@ class AttemptWriteResult:
 
     result: WriteResult
     circuit_stored: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DeliveryRange:
-    """A range of a tenant's deliveries by creation time; a page starts after delivery `after`."""
-
-    since: datetime
-    until: datetime
-    after: str | None = None
 
 
 class DeliveryStore:

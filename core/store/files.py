@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.errors import CallerError, Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, StoredFile
+from core.files import FILE_CHECK_INTERVAL, FileEntry, StoredFile
 from core.page import Page
 from core.store import keys
 from core.store.client import Argument, RedisClient
@@ -70,9 +70,10 @@ class FileStore:
                 file.sha256,
                 file.bytes,
                 FILE_CODEC.encode(file),
-                to_ms(now + UNUSED_FILE_LIFETIME),
+                to_ms(now + file.unused_lifetime),
                 day.name,
                 (day.resets_at - now) // MILLISECOND,
+                int(file.is_input_text),
             ],
         )
         if answer[0] in {b"refused", b"tenant_gone"}:
@@ -85,10 +86,14 @@ class FileStore:
         return None if stored[0] is None else _entry(*stored)
 
     async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]:
-        """Return files of a tenant, newest first, after the file with the id `cursor`; '': all."""
+        """Return files of a tenant, newest first, after the file with the id `cursor`; '': all.
+
+        A page may have fewer than `limit` and still a cursor: parts of inputs are left out.
+        """
         found = await self._scripts.call("list_files", [keys.tenant_files(tenant)], [cursor, limit])
-        items = tuple(_entry(*stored) for stored in found)
-        return Page(items, items[-1].file.id if len(items) == limit else None)
+        items = [_entry(*stored) for stored in found]
+        cursor_after = items[-1].file.id if len(items) == limit else None
+        return Page(tuple(each for each in items if not each.file.is_input_text), cursor_after)
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool:
         """Keep files while this job exists. False, and nothing is changed, if one is missing.

@@ -27,12 +27,11 @@ from core.operators import Operator, OperatorUsage
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
-from core.store.deliveries import AttemptWriteResult, DeliveryRange
+from core.store.deliveries import AttemptWriteResult
 from core.store.files import DueFile, FileUsage
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
 from core.store.model_catalogue import CatalogueSnapshot
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.store.worker_heartbeats import Durability
 from core.tenants.api_keys import ApiKey, ApiKeyUsage, Credential, Scope
 from core.tenants.limits import GlobalLimits, Limits
@@ -46,6 +45,7 @@ from core.transactions.admission import (
 )
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
@@ -54,6 +54,7 @@ from core.webhooks.delivery import (
     ClaimedDelivery,
     Delivery,
     DeliveryAttempt,
+    DeliveryRange,
     DeliveryUpdate,
 )
 from core.webhooks.endpoint import RedisStream

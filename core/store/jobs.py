@@ -54,6 +54,7 @@ LIST_BATCH: Final = 500
 """Records that are read at a time."""
 _RESULT_TTL: Final = ttl_seconds(RETENTION)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 class Projection(StrEnum):
@@ -379,13 +380,9 @@ def _common_keys(job: Job) -> dict[str, str]:
     }
 
 
-def _stamp_of(job: Job) -> int:
-    """Return when the record was made, in microseconds: it distinguishes equal versions."""
-    return _stamp(job.updated_at)
-
-
 def _stamp(at: datetime) -> int:
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    """Return when a record was made, in microseconds: it distinguishes equal versions."""
+    return (at - _EPOCH) // _MICROSECOND
 
 
 def _usage_keys(job: Job) -> list[str]:
@@ -412,8 +409,8 @@ def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
     template, message_ttl, wake_due_at = dispatch_arguments(now)
     return {
         "expected": before.version,
-        "expected_stamp": _stamp_of(before),
-        "stamp": _stamp_of(after),
+        "expected_stamp": _stamp(before.updated_at),
+        "stamp": _stamp(after.updated_at),
         "id": after.id,
         "version": after.version,
         "doc": JOB_CODEC.encode(after),
@@ -492,8 +489,8 @@ def _successor_arguments(successor: Successor) -> dict[str, Argument]:
     return {
         "successor": after.id,
         "successor_expected": before.version,
-        "successor_expected_stamp": _stamp_of(before),
-        "successor_stamp": _stamp_of(after),
+        "successor_expected_stamp": _stamp(before.updated_at),
+        "successor_stamp": _stamp(after.updated_at),
         "successor_version": after.version,
         "successor_doc": JOB_CODEC.encode(after),
         "successor_tenant": after.tenant,
@@ -546,7 +543,7 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
     return {
         "id": job.id,
         "version": job.version,
-        "stamp": _stamp_of(job),
+        "stamp": _stamp(job.updated_at),
         "claimed_stamp": _stamp(job.sent_at or job.created_at),
         "doc": JOB_CODEC.encode(job),
         "entry": TIMELINE_ENTRY_CODEC.encode(restoration.entry),

@@ -194,7 +194,8 @@ _TENANT_SPECS: Final = (
 _FILE_SPECS: Final = (
     KeySpec("file", "gw:file:{id}", "hash", KeyOwner.TENANT,
         "a day after its creation, or an hour after its last request", "`remove_file`",
-        "tenant, sha256, bytes, expires_at (ms), doc of an uploaded file"),
+        "tenant, sha256, bytes, expires_at (ms), doc, is_input of an uploaded file, or of a text "
+        "of an input that is too large for Redis"),
     KeySpec("file_users", "gw:file:{id}:users", "set", KeyOwner.TENANT,
         "as the file", "`remove_file`", "jobs that use the file"),
     KeySpec("files", "gw:files", "sorted set", KeyOwner.TENANT,

@@ -1,7 +1,6 @@
 """Tenants' webhook endpoints and secrets."""
 
 import hashlib
-from dataclasses import dataclass
 from typing import Final
 
 from core.clock import Clock, to_ms
@@ -12,22 +11,10 @@ from core.store.codecs import REPLAY_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.config import VersionedConfig, WebhookConfig
-from core.webhooks.delivery import Delivery
-from core.webhooks.replay import Replay
 
 _SCAN_COUNT: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class WebhookConfigUpdate:
-    """A tenant's next webhook config, with deliveries and a replay to store in the same step."""
-
-    before: WebhookConfig
-    after: WebhookConfig
-    deliveries: tuple[Delivery, ...] = ()
-    replay_before: Replay | None = None
-    replay_after: Replay | None = None
 
 
 class WebhookConfigStore:

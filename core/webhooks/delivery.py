@@ -148,3 +148,12 @@ class DeliveryUpdate:
     circuit: CircuitUpdate
     attempt: DeliveryAttempt | None = None
     entry: TimelineEntry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRange:
+    """A range of a tenant's deliveries by creation time; a page starts after delivery `after`."""
+
+    since: datetime
+    until: datetime
+    after: str | None = None

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from core.errors import Conflict
-from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from service.operator_context import AdminContext
 
 _MAX_TRIES: Final = 5

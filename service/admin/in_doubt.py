@@ -3,17 +3,19 @@
 import asyncio
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.errors import Conflict, InvalidInput, NotFound
 from core.ids import is_valid_id
 from core.jobs.in_doubt import Attach, Resolution, ResolutionResult, resolve
 from core.jobs.job import Job
 from core.observability.job_events import change_events
-from core.store.jobs import JobView
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.notifications import needs_endpoints, with_deliveries
 from service.operator_context import AdminContext
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.jobs import JobView
 
 MAX_TRIES: Final = 5
 
@@ -21,7 +23,7 @@ MAX_TRIES: Final = 5
 MAX_LISTED: Final = 1000
 
 
-async def list_in_doubt(admin: AdminContext) -> Sequence[JobView]:
+async def list_in_doubt(admin: AdminContext) -> Sequence["JobView"]:
     """Return jobs in doubt with their timelines, the oldest first; at most 1,000."""
     jobs = await admin.stores.jobs.list_in_doubt(MAX_LISTED)
     found = await asyncio.gather(*(admin.stores.jobs.load_view(job.id) for job in jobs))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from pydantic import Field
 
@@ -10,13 +10,15 @@ from core.errors import Conflict, NotFound
 from core.model_changes import ModelChange
 from core.model_ids import MAX_MODEL_ID_LENGTH
 from core.model_pins import MAX_PINS, ModelPin, changes_since, pin_model, schema_digest
-from core.store.model_catalogue import CatalogueSnapshot
 from service.models import ModelCard, load_cards
 from service.models.catalogue_entry import parse_catalogue_card
 from service.operator_context import AdminContext
 from service.parsing.request_models import Flag, RequestModel
 from service.tenants.settings import TenantName
 from service.tenants.tenants import load_tenant
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.model_catalogue import CatalogueSnapshot
 
 EVERYBODY: Final = "all"
 """Stands for every tenant in the audit log."""
@@ -97,7 +99,7 @@ async def remove_pin(admin: AdminContext, target: PinTarget) -> Sequence[PinStat
     return await list_pins(admin)
 
 
-def _find_cards(catalogue: CatalogueSnapshot, names: set[str]) -> Mapping[str, ModelCard]:
+def _find_cards(catalogue: "CatalogueSnapshot", names: set[str]) -> Mapping[str, ModelCard]:
     """Return these models' cards as services have them, without building the whole registry."""
     local = {card.model_id: card for card in load_cards() if card.model_id in names}
     documents = (catalogue.models[name] for name in names if name in catalogue.models)

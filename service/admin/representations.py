@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from core.admin import Pause
 from core.audit import AuditEntry
@@ -14,15 +14,17 @@ from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.model_changes import ModelChange
 from core.money import usd_or_none
 from core.operators import Operator, OperatorUsage
-from core.store.jobs import JobView
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
-from service.admin.audit import Verification
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
-from service.admin.model_pins import PinState
 from service.tenants.api_keys import key_id
 from service.tenants.apply_file import PlanStep
 from service.tenants.settings import Difference
 from service.tenants.tenants import NewTenant, TenantDetails
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.jobs import JobView
+    from service.admin.audit import Verification
+    from service.admin.model_pins import PinState
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -92,7 +94,7 @@ def difference_representation(difference: Difference) -> JsonObject:
     return {"field": difference.field, "from": difference.before, "to": difference.after}
 
 
-def in_doubt_representation(view: JobView) -> JsonObject:
+def in_doubt_representation(view: "JobView") -> JsonObject:
     """Return a job in doubt. At `held_until` the tenant's policy applies."""
     job = view.record.job
     return {
@@ -189,7 +191,7 @@ def model_change_representation(change: ModelChange) -> JsonObject:
     }
 
 
-def model_pins_representation(found: Sequence[PinState]) -> JsonObject:
+def model_pins_representation(found: Sequence["PinState"]) -> JsonObject:
     """Return the pins of models, each with what has changed since."""
     return {
         "pins": [
@@ -223,7 +225,7 @@ def audit_entry_representation(entry: AuditEntry) -> JsonObject:
     }
 
 
-def verification_representation(found: Verification) -> JsonObject:
+def verification_representation(found: "Verification") -> JsonObject:
     """Return whether an audit log is as it was written."""
     return {
         "intact": found.is_intact,

@@ -14,7 +14,14 @@ from core.clock import iso
 from core.errors import NotFound
 from core.files import FILE_SCHEME, FileEntry
 from core.ids import ID_PATTERN
-from core.objects.links import EXPIRES, LINK_LIFETIME, SIGNATURE, LinkSignature, signed_path
+from core.objects.links import (
+    EXPIRES,
+    LINK_LIFETIME,
+    SIGNATURE,
+    LinkSignature,
+    file_content_path,
+    signed_path,
+)
 from core.quotas import CallRate
 from core.representations.jobs import Links, without_none
 from core.tenants.api_keys import Scope
@@ -249,7 +256,7 @@ async def _authorized_file(request: Request, context: AppContext, file_id: str) 
     entry = await context.files.find(file_id)
     if entry is not None:
         secret, now = bytes.fromhex(entry.file.secret), context.clock.now()
-        if signature.is_valid(secret, file_path(file_id), now):
+        if signature.is_valid(secret, file_content_path(file_id), now):
             return entry
     raise NotFound("This link does not fit, or has expired.")
 
@@ -272,16 +279,11 @@ def _is_timestamp(text: str) -> bool:
 _MAX_TIMESTAMP_DIGITS: Final = 12
 
 
-def file_path(file_id: str) -> str:
-    """Return the path of a file's content, as links sign it."""
-    return f"/v1/files/{file_id}/content"
-
-
 def file_representation(context: AppContext, links: Links, entry: FileEntry) -> dict[str, Any]:
     """Return a file as callers read it."""
     file = entry.file
     expires_at = context.clock.now() + LINK_LIFETIME
-    path = signed_path(bytes.fromhex(file.secret), file_path(file.id), expires_at)
+    path = signed_path(bytes.fromhex(file.secret), file_content_path(file.id), expires_at)
     measures = {"width": file.width, "height": file.height, "seconds": file.seconds}
     return {
         "file_id": file.id,

@@ -1,7 +1,7 @@
 """Admission of a batch: validates its items one by one, and builds the answer. Pure; no HTTP."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from hashlib import sha256
 from typing import Final
@@ -38,7 +38,7 @@ from service.batches.parser import ParsedBatch, ParsedBatchItem
 from service.errors import CostAboveLimit
 from service.jobs.admission import ParsedSubmit, build_admission, sent_fingerprint
 from service.jobs.submit_options import OptionPolicy
-from service.models import ModelRegistry
+from service.models import NO_NAMED_FILES, ModelRegistry, NamedFiles
 from service.problems import problem_of
 
 _FIELD_BY_ERROR: Final = {UnknownModel: "/model_id", CostAboveLimit: "/max_cost"}
@@ -54,6 +54,8 @@ class BatchContext:
     now: datetime
     trace: str | None = None
     idempotency: IdempotencyClaim | None = None
+    files: Mapping[int, NamedFiles] = field(default_factory=dict)
+    """The files that items name, by their index."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,10 @@ class BatchValidator:
 
         Raises `InvalidInput` if all items are invalid, or one is and the batch is all-or-nothing.
         """
-        found = [self._validate_item(item, context) for item in parsed.items]
+        found = [
+            self._validate_item(item, context, context.files.get(index, NO_NAMED_FILES))
+            for index, item in enumerate(parsed.items)
+        ]
         faults = {i: one for i, one in enumerate(found) if isinstance(one, CallerError)}
         if faults and (
             parsed.admission_mode is AdmissionMode.ALL_OR_NOTHING or len(faults) == len(found)
@@ -94,7 +99,7 @@ class BatchValidator:
         )
 
     def _validate_item(
-        self, item: ParsedBatchItem, context: BatchContext
+        self, item: ParsedBatchItem, context: BatchContext, files: NamedFiles
     ) -> Admission | CallerError:
         if item.error is not None:
             return item.error
@@ -104,6 +109,7 @@ class BatchValidator:
             options=item.options,
             body=item.body,
             trace=context.trace,
+            files=files,
         )
         job_id = self.ids.job_id(context.now)
         try:

@@ -161,7 +161,8 @@ class FileService:
     async def find(self, file_id: str) -> FileEntry | None:
         """Return a file of any tenant; None if there is none. Raises `FilesOff`."""
         _ = self.objects
-        return await self._files.load(file_id) if is_valid_id(file_id) else None
+        entry = await self._files.load(file_id) if is_valid_id(file_id) else None
+        return None if entry is None or entry.file.is_input_text else entry
 
     async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]:
         """Return files of a tenant, newest first. Raises `FilesOff`."""

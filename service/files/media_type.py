@@ -12,6 +12,8 @@ import imagesize
 import puremagic
 from tinytag import TinyTag
 
+from core.files import MEDIA_EXTENSIONS
+
 _MEBIBYTE: Final = 2**20
 MAX_FILE_BYTES: Final = 100 * _MEBIBYTE
 MAX_IMAGE_BYTES: Final = 50 * _MEBIBYTE
@@ -20,23 +22,6 @@ HEAD_BYTES: Final = 256 * 1024
 """As much of a file as its type is found from: a photograph's metadata come before its size."""
 _MAGIC_BYTES: Final = 4096
 _MEASURED: Final = frozenset({"image/png", "image/jpeg", "image/webp", "image/bmp", "image/gif"})
-_EXTENSIONS: Final[Mapping[str, str]] = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/bmp": "bmp",
-    "image/gif": "gif",
-    "video/mp4": "mp4",
-    "video/quicktime": "mov",
-    "video/webm": "webm",
-    "audio/mpeg": "mp3",
-    "audio/wav": "wav",
-    "audio/ogg": "ogg",
-    "audio/flac": "flac",
-    "audio/mp4": "m4a",
-}
-MEDIA_TYPES: Final = frozenset(_EXTENSIONS)
-"""The types that a file may have: all that models read. None can run in a browser."""
 _ALIASES: Final[Mapping[str, str]] = {
     "image/x-ms-bmp": "image/bmp",
     "image/x-bmp": "image/bmp",
@@ -76,7 +61,7 @@ def detect_kind(head: bytes) -> FileKind | None:
     An image whose header has no size is none, so that no other format passes as an image.
     """
     media_type = _detect_type(head)
-    if media_type not in MEDIA_TYPES:
+    if media_type not in MEDIA_EXTENSIONS:
         return None
     if media_type not in _MEASURED:
         return FileKind(media_type)
@@ -92,7 +77,7 @@ def _detect_type(head: bytes) -> str:
     # Ordered by confidence: of the most confident ones one may be a media type.
     best = [each for each in found if each.confidence == found[0].confidence]
     types = [_ALIASES.get(each.mime_type, each.mime_type) for each in best]
-    return next((each for each in types if each in MEDIA_TYPES), "")
+    return next((each for each in types if each in MEDIA_EXTENSIONS), "")
 
 
 def _pixels(head: bytes) -> tuple[int, int] | None:
@@ -123,4 +108,4 @@ _MAX_SECONDS: Final = 7 * 24 * 3600.0
 
 def file_extension(media_type: str) -> str:
     """Return the extension of a media type, without a dot."""
-    return _EXTENSIONS.get(media_type, "bin")
+    return MEDIA_EXTENSIONS.get(media_type, "bin")

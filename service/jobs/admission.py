@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -13,6 +13,7 @@ from core.deduplication.fingerprint import (
     is_nested_deeper,
 )
 from core.errors import CallerError
+from core.file_delivery import FileDelivery
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd, to_usd
@@ -23,7 +24,15 @@ from core.tenants.cache_policy import PAID_CACHE_STATUSES, CachePolicy, CacheSta
 from core.transactions.admission import Admission, AdmissionResult, CacheRequest, IdempotencyClaim
 from service.errors import CostAboveLimit
 from service.jobs.submit_options import Deadlines, OptionPolicy, SubmitOptions
-from service.models import ModelRegistry, estimate_cost, pins_seed, validate_input
+from service.models import (
+    NO_NAMED_FILES,
+    ModelCard,
+    ModelRegistry,
+    NamedFiles,
+    estimate_cost,
+    pins_seed,
+    validate_input,
+)
 from service.parsing.json_body import parse_object, reject_duplicate_keys
 
 ADMITTED: Final = "admitted"
@@ -41,6 +50,8 @@ class ParsedSubmit:
     """A W3C `traceparent`."""
     idempotency_digest: str | None = None
     """Digest of the caller's idempotency key."""
+    files: NamedFiles = NO_NAMED_FILES
+    """The files that the body names."""
 
 
 def build_admission(
@@ -70,8 +81,7 @@ def build_admission(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _CheckedInput:
+class _CheckedInput(NamedTuple):
     """What was found out about a valid input, whose value is needed no more."""
 
     model_id: str
@@ -86,18 +96,26 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
     model_id = models.resolve(submit.model_id)
     card = models.lookup(model_id, now)
     value = parse_object(submit.body)
-    validate_input(card, value, models.pin_conflict(submit.credential.tenant, model_id))
+    conflict = models.pin_conflict(submit.credential.tenant, model_id)
+    validate_input(card, value, conflict, submit.files)
     # After the schema: it bounds the depth that this second parser recurses to.
     reject_duplicate_keys(submit.body)
     digest = submit.idempotency_digest
     return _CheckedInput(
         model_id,
         models.alias_in(submit.model_id),
-        fingerprint(model_id, value, card.defaults if card else NO_DEFAULTS),
+        _content_fingerprint(submit.files, model_id, value, card),
         estimate_cost(card, value),
         pins_seed(card, value),
         IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
     )
+
+
+def _content_fingerprint(
+    files: NamedFiles, model_id: str, value: dict[str, Any], card: ModelCard | None
+) -> str:
+    """Return the fingerprint of an input; files count by their content."""
+    return fingerprint(model_id, files.by_content(value), card.defaults if card else NO_DEFAULTS)
 
 
 def claim_idempotency(submit: ParsedSubmit) -> IdempotencyClaim | None:
@@ -181,11 +199,16 @@ def emit_admitted(emit: Emit, admission: Admission, admitted: AdmissionResult) -
         emit(CostSaved(job.id, job.tenant, job.model_id, job.cost_saved))
 
 
-def dry_run_to_json(admission: Admission, admitted: AdmissionResult, links: Links) -> bytes:
+def dry_run_to_json(
+    admission: Admission,
+    admitted: AdmissionResult,
+    links: Links,
+    delivery: FileDelivery | None = None,
+) -> bytes:
     """Return what the submit would have led to: nothing is stored, and nothing is spent.
 
     It has the fields of every answer to a submit. The id is that of the request that the submit
-    would repeat (a replay); else nothing is stored under it.
+    would repeat (a replay); else nothing is stored under it. `delivery` is that of its files.
     """
     job = admission.job
     job_id = job.id if admitted.record is None else admitted.record.job.id
@@ -203,5 +226,6 @@ def dry_run_to_json(admission: Admission, admitted: AdmissionResult, links: Link
             if admitted.cache_status in PAID_CACHE_STATUSES
             else to_usd(MicroUsd(0)),
             "fingerprint": job.fingerprint,
+            **({} if delivery is None else {"file_delivery": delivery}),
         }
     )

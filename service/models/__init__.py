@@ -8,6 +8,7 @@ from service.models.card import (
     pins_seed,
     validate_input,
 )
+from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.registry import (
     ModelPage,
     ModelQuery,
@@ -16,11 +17,13 @@ from service.models.registry import (
 )
 
 __all__ = [
+    "NO_NAMED_FILES",
     "CardSource",
     "ModelCard",
     "ModelPage",
     "ModelQuery",
     "ModelRegistry",
+    "NamedFiles",
     "UnlistedPolicy",
     "estimate_cost",
     "load_cards",

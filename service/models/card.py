@@ -16,7 +16,15 @@ from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, is_
 from core.errors import FieldError, InvalidInput
 from core.money import MicroUsd, from_usd
 from service.models.input_schema import UnusableSchema, defaults_of
-from service.models.media import MAX_MEDIA_BYTES, MediaField, MediaKind, media_errors, media_fields
+from service.models.media import (
+    MAX_MEDIA_BYTES,
+    MediaField,
+    MediaKind,
+    media_errors,
+    media_fields,
+    reference_errors,
+)
+from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.pins import PinConflict
 from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
@@ -103,15 +111,22 @@ _CATALOGUE_FIELDS: Final = (
 
 
 def validate_input(
-    card: ModelCard | None, value: object, conflict: PinConflict | None = None
+    card: ModelCard | None,
+    value: object,
+    conflict: PinConflict | None = None,
+    files: NamedFiles = NO_NAMED_FILES,
 ) -> None:
     """Raise `InvalidInput` with every invalid field; without a schema, check only the shape.
+
+    `files` are those that the input names; only media fields may name one.
 
     Raises `PinnedModelChanged` for an input that a `conflict` with a pin concerns.
     """
     errors = _shape_errors(value)
     if not errors and isinstance(value, dict):
-        errors = _input_errors(card.checks, value) if card and card.checks else ()
+        checks = card.checks if card else None
+        errors = _input_errors(checks, value, files) if checks else ()
+        errors = errors or reference_errors(checks.media if checks else None, value, files)
         if conflict is not None:
             conflict.check(value, errors)
     if errors:
@@ -144,14 +159,16 @@ def _shape_errors(value: object) -> tuple[FieldError, ...]:
     return ()
 
 
-def _input_errors(checks: InputChecks, value: Mapping[str, object]) -> tuple[FieldError, ...]:
+def _input_errors(
+    checks: InputChecks, value: Mapping[str, object], files: NamedFiles
+) -> tuple[FieldError, ...]:
     errors = checks.validator.errors(value)
     if errors:
         return errors
     broken = (rule.check(value, checks.defaults) for rule in checks.rules)
     wrong = (quantity.error(value.get(quantity.field)) for quantity in checks.quantities)
     found = [error for error in (*broken, *wrong) if error]
-    return tuple([*found, *media_errors(checks.media, value)][:MAX_ERRORS])
+    return tuple([*found, *media_errors(checks.media, value, files)][:MAX_ERRORS])
 
 
 def _summary(errors: tuple[FieldError, ...]) -> str:

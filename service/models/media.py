@@ -14,6 +14,7 @@ from urllib.parse import quote
 import idna
 
 from core.errors import FieldError
+from core.files import FILE_SCHEME, MEDIA_EXTENSIONS, StoredFile
 from core.webhooks.url_policy import (
     LOCAL_SUFFIXES,
     AddressKind,
@@ -28,11 +29,13 @@ from service.models.media_content import (
     DATA_URI,
     HEAD_CHARS,
     ContentRule,
+    broken_rules,
     content_errors,
     decoded_size,
     detect_format,
     parse_content_rules,
 )
+from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.validation import json_pointer
 
 
@@ -265,19 +268,70 @@ def _parse_media_field(
     return MediaField(path, kind, MAX_MEDIA_BYTES[kind], rules=rules, allows_empty=is_empty)
 
 
-def media_errors(fields: tuple[MediaField, ...], value: object) -> Iterator[FieldError]:
-    """Yield the errors of an input's media. Values that are not strings are left to the schema."""
+def media_errors(
+    fields: tuple[MediaField, ...], value: object, files: NamedFiles = NO_NAMED_FILES
+) -> Iterator[FieldError]:
+    """Yield the errors of an input's media. Values that are not strings are left to the schema.
+
+    `files` are those that the input names.
+    """
     for field in fields:
         # Most media fields of a model are optional, and absent from most inputs.
         if isinstance(value, dict) and field.path and field.path[0] not in value:
             continue
         for path, text in _values_at(value, field.path):
             if isinstance(text, str) and (text or not field.allows_empty):
-                error = find_media_error(
-                    text, field.kind, field.max_bytes, field.subtypes, field.rules
-                )
+                error = _find_value_error(text, field, files)
                 if error:
                     yield FieldError(json_pointer(path), error)
+
+
+def _find_value_error(text: str, field: MediaField, files: NamedFiles) -> str | None:
+    if not text.startswith(FILE_SCHEME):
+        return find_media_error(text, field.kind, field.max_bytes, field.subtypes, field.rules)
+    file = files.find(text)
+    if file is None:
+        return "must name a file of this tenant"
+    return _find_type_error(file, field) or _find_size_error(file, field, files.max_bytes)
+
+
+def _find_type_error(file: StoredFile, field: MediaField) -> str | None:
+    kind, _, subtype = file.media_type.partition("/")
+    if kind != field.kind:
+        return f"must hold media of type {field.kind}/...; the file is {file.media_type}"
+    names = {subtype, MEDIA_EXTENSIONS[file.media_type]}
+    if field.subtypes and not names & field.subtypes:
+        return f"{_format_subtypes(field.kind, field.subtypes)}; the file is {file.media_type}"
+    return None
+
+
+def _find_size_error(file: StoredFile, field: MediaField, max_bytes: int | None) -> str | None:
+    pixels = None if file.width is None or file.height is None else (file.width, file.height)
+    broken = next(broken_rules(file.bytes, pixels, field.rules), None)
+    largest = field.max_bytes if max_bytes is None else min(field.max_bytes, max_bytes)
+    return broken or (f"must be at most {largest:,} bytes" if file.bytes > largest else None)
+
+
+def reference_errors(
+    fields: tuple[MediaField, ...] | None, value: object, files: NamedFiles
+) -> tuple[FieldError, ...]:
+    """Return the error of references to files that are no media; `fields` None: of no known file.
+
+    All references in the text must be values of media fields, as they are written: what else has
+    the form of one would be replaced too.
+    """
+    if fields is None:
+        is_known = files.references == 0 or bool(files.by_id)
+        return () if is_known else (FieldError("", "must name files of this tenant only"),)
+    if count_references(fields, value) == files.references:
+        return ()
+    return (FieldError("", f"may have {FILE_SCHEME}... as the whole of a media field only"),)
+
+
+def count_references(fields: tuple[MediaField, ...], value: object) -> int:
+    """Return how many media of an input are references to files."""
+    found = (text for field in fields for _, text in _values_at(value, field.path))
+    return sum(isinstance(text, str) and text.startswith(FILE_SCHEME) for text in found)
 
 
 _LocatedValue = tuple[tuple[str | int, ...], object]

@@ -123,8 +123,16 @@ def _parse_rule(entry: object) -> ContentRule | None:
 
 def content_errors(payload: str, size: int, rules: tuple[ContentRule, ...]) -> Iterator[str]:
     """Yield the text of each rule that valid base64 of `size` bytes breaks, each text once."""
+    needs_pixels = any(rule.measure != SIZE for rule in rules)
+    return broken_rules(size, image_pixels(payload) if needs_pixels else None, rules)
+
+
+def broken_rules(
+    size: int, pixels: tuple[int, int] | None, rules: tuple[ContentRule, ...]
+) -> Iterator[str]:
+    """Yield the text of each rule that media of `size` bytes and these pixels break, each once."""
     measures = {SIZE: size / _MEBIBYTE}
-    if any(rule.measure != SIZE for rule in rules) and (pixels := image_pixels(payload)):
+    if pixels is not None:
         width, height = pixels
         measures |= {
             "width_pixels": width,

@@ -195,8 +195,10 @@ class ModelRegistry:
 
     def _name_of(self, written: str) -> str:
         name = written.rstrip("/")
+        if "+" not in name or self._has(name):
+            return name
         spaced = name.replace("+", " ")
-        return spaced if not self._has(name) and self._has(spaced) else name
+        return spaced if self._has(spaced) else name
 
     def _has(self, name: str) -> bool:
         return name in self.by_id or name in self.aliases

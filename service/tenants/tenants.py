@@ -8,9 +8,9 @@ from typing import Final
 
 from core.billing.usage import Usage
 from core.errors import Conflict, NotFound
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.tenant import Tenant, check_tenant_name, is_tenant_name
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.config import WebhookConfig, initial_config
 from core.webhooks.secrets import SecretKind, encode_webhook_secret
 from service.operator_context import AdminContext

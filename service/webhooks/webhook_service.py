@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -17,11 +17,9 @@ from core.errors import Conflict, NotFound
 from core.ids import IdSource, is_valid_id
 from core.page import Page
 from core.retention import RETENTION
-from core.store.deliveries import DeliveryRange
-from core.store.interfaces import DeliveryRepository, ReplayRepository, WebhookConfigRepository
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.tenant import is_tenant_name
 from core.transactions.notifications import system_delivery
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
@@ -29,6 +27,7 @@ from core.webhooks.delivery import (
     CircuitUpdate,
     Delivery,
     DeliveryAttempt,
+    DeliveryRange,
     DeliveryState,
     WebhookEventType,
 )
@@ -43,6 +42,9 @@ from service.webhooks.requests import (
     NewEndpoint,
     SecretRotation,
 )
+
+if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
+    from core.store.interfaces import DeliveryRepository, ReplayRepository, WebhookConfigRepository
 
 _MAX_TRIES: Final = 5
 _SCAN_PAGE_SIZE: Final = 100
@@ -68,9 +70,9 @@ class DisabledEndpoint:
 class WebhookService:
     """The use cases; `audited_webhooks` adds the audit log."""
 
-    configs: WebhookConfigRepository
-    deliveries: DeliveryRepository
-    replays: ReplayRepository
+    configs: "WebhookConfigRepository"
+    deliveries: "DeliveryRepository"
+    replays: "ReplayRepository"
     clock: Clock
     ids: IdSource
     policy: EndpointPolicy

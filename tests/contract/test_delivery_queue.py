@@ -6,13 +6,13 @@ from dataclasses import replace
 from core.clock import to_ms
 from core.jobs.job import Job
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD, RETENTION
-from core.store.deliveries import DeliveryRange
 from core.store.jobs import Projection
 from core.transactions.job_update import WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.delivery import (
     CircuitUpdate,
     Delivery,
+    DeliveryRange,
     DeliveryState,
     WebhookEventType,
 )

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from core.clock import to_ms
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.config import WebhookConfig, initial_config
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, Endpoint

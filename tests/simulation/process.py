@@ -21,12 +21,12 @@ from core.quotas import CallRate
 from core.store.deliveries import AttemptWriteResult
 from core.store.identity import StorePosition
 from core.store.jobs import JobView, Projection
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.upstream_circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig

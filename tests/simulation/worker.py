@@ -38,6 +38,7 @@ from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.object_store import input_assembler
 from tests.support.partial_stores import partial_stores
 from tests.support.upstream import FakeRunComfy
 from worker.jobs.answer_writer import AnswerWriter
@@ -222,7 +223,7 @@ class SimulatedWorker:
         guard = StoreGuard(identity, journal, clock, ids, self._emit, GuardPolicy(lease))
         paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
         self._paid = paid
-        submitter = JobSubmitter(stores, paid, gate, writer, clock, rules)
+        submitter = JobSubmitter(stores, paid, gate, writer, rules, input_assembler(stores, clock))
         self._guard, self._reconciler = (
             guard,
             Reconciler(

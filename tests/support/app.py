@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
@@ -35,6 +36,7 @@ from service.admin.refused_calls import RefusedCalls
 from service.app import create_app
 from service.context import ADMIN_LISTENER, SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
 from service.files.file_service import FileService
+from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.metrics.service_metrics import ServiceMetrics
@@ -63,6 +65,8 @@ KLING_INPUT: Final[dict[str, Any]] = {
 MAX_SUBSCRIPTIONS: Final = 3
 MAX_SUBMIT_OUTAGE: Final = timedelta(minutes=5)
 BASE_URL: Final = "http://gateway.test"
+MAX_DATA_URI_BYTES: Final = 1000
+MIN_INPUT_BYTES: Final = 2000
 
 POLICY: Final = HttpPolicy(
     body_limits=BodyLimits(max_bytes=4096, timeout=timedelta(seconds=5)),
@@ -256,6 +260,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
     """An API over empty stores."""
     clock = FakeClock()
     stores = memory_stores(clock)
+    objects = MemoryObjectStore(clock)
     stores.memory.position = StorePosition("store")
     events: list[Event] = []
     waiters = Subscriptions(clock, MAX_SUBSCRIPTIONS, MAX_SUBSCRIPTIONS)
@@ -273,8 +278,14 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
-        files=FileService(
-            MemoryObjectStore(clock), stores.files, stores.tenants, clock, SeededIds(Random(3))
+        files=FileService(objects, stores.files, stores.tenants, clock, SeededIds(Random(3))),
+        input_files=InputFiles(
+            objects,
+            stores.files,
+            clock,
+            SeededIds(Random(4)),
+            DeliveryPolicy(FileDelivery.AUTO, MAX_DATA_URI_BYTES),
+            MIN_INPUT_BYTES,
         ),
         submit_availability=SubmitAvailability(
             stores.heartbeats,

@@ -20,6 +20,9 @@ NODE: Final = pytest.mark.skipif(  # `make test` needs only Python, which verifi
     shutil.which("node") is None or shutil.which("npm") is None,
     reason="node or npm is not installed",
 )
+GO: Final = pytest.mark.skipif(  # `make test` needs only Python
+    shutil.which("go") is None, reason="go is not installed"
+)
 MAKE: Final = pytest.mark.skipif(  # CONTRIBUTING.md says how to run the tests without it
     shutil.which("make") is None, reason="make is not installed"
 )

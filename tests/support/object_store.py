@@ -8,8 +8,11 @@ from typing import BinaryIO
 
 from core.clock import Clock
 from core.errors import ObjectMissing, ObjectsUnavailable
+from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.objects.object_store import StoredObject
+from core.store.stores import Stores
 from tests.support.clock import FakeClock
+from worker.jobs.input_assembly import InputAssembler
 
 
 @dataclass
@@ -58,6 +61,14 @@ class MemoryObjectStore:
             self.contents.pop(name, None)
             self.written.pop(name, None)
 
+    async def delete_incomplete(self, before: datetime) -> None:
+        del before
+        self._fail()
+
+    @property
+    def can_presign(self) -> bool:
+        return self.presigned_base is not None
+
     async def presign(self, name: str, lifetime: timedelta) -> str | None:
         self._fail()
         base = self.presigned_base
@@ -70,3 +81,15 @@ class MemoryObjectStore:
 
 async def _one_chunk(content: bytes) -> AsyncIterator[bytes]:
     yield content
+
+
+def input_assembler(
+    stores: Stores,
+    clock: Clock,
+    objects: MemoryObjectStore | None = None,
+    delivery: FileDelivery = FileDelivery.AUTO,
+    public_url: str | None = None,
+) -> InputAssembler:
+    """What fills in the inputs of a worker's submits; without `objects` no input has a file."""
+    policy = DeliveryPolicy(delivery, 2**20, public_url)
+    return InputAssembler(objects, stores.files, clock, policy)

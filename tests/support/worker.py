@@ -18,6 +18,7 @@ from core.observability.events import (
     JournalCalled,
     OperationalWarning,
 )
+from core.store.interfaces import FileRepository
 from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
 from core.upstream_circuits import SubmitBlock
@@ -25,6 +26,8 @@ from core.webhooks.config import VersionedConfig, WebhookConfig
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects, StubGuard
+from tests.support.memory_store.stores import memory_stores
+from tests.support.object_store import MemoryObjectStore, input_assembler
 from tests.support.partial_stores import partial_stores
 from tests.support.records import POLICY, MidpointRandom, tenant, webhook_config
 from worker.jobs.decisions.transition import DecisionContext, Reschedule
@@ -59,6 +62,7 @@ class StubJobStore:
     unavailable: bool = False
     lost_answers: deque[bool | None] = field(default_factory=deque)
     has_input: bool = True
+    input: bytes = BODY
     successors: dict[str, Job] = field(default_factory=dict)
 
     def add(self, job: Job) -> Job:
@@ -84,7 +88,7 @@ class StubJobStore:
     async def load_submission(self, job: Job) -> Submission | None:
         self._answer()
         return (
-            Submission(BODY, MicroUsd(840_000))
+            Submission(self.input, MicroUsd(840_000))
             if job.id in self.records and self.has_input
             else None
         )
@@ -217,9 +221,16 @@ class WorkerHarness:
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     """What the journal holds."""
 
+    files: FileRepository = field(default_factory=lambda: memory_stores(FakeClock()).files)
+    contents: MemoryObjectStore = field(default_factory=MemoryObjectStore)
+    """What the storage of files holds."""
+
     def __post_init__(self) -> None:
         stores = partial_stores(
-            jobs=self.jobs, tenants=self.tenants, webhook_configs=self.webhook_configs
+            jobs=self.jobs,
+            tenants=self.tenants,
+            webhook_configs=self.webhook_configs,
+            files=self.files,
         )
         context = DecisionContext("worker-a", self.policy, MidpointRandom())
         ids = SeededIds(Random(1))
@@ -228,7 +239,8 @@ class WorkerHarness:
         self.paid = PaidSubmitter(
             self.upstream, self.journal, self.clock, ids, self.guard, self.policy.lease
         )
-        submitter = JobSubmitter(stores, self.paid, self.gate, writer, self.clock, context)
+        inputs = input_assembler(stores, self.clock, self.contents)
+        submitter = JobSubmitter(stores, self.paid, self.gate, writer, context, inputs)
         self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
 
     def _emit_rare(self, event: Event) -> None:

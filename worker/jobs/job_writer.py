@@ -26,7 +26,7 @@ class JobWriter:
         """No webhook config is read yet."""
         self._jobs = stores.jobs
         self._configs = WebhookConfigCache(stores.webhook_configs)
-        self._clock = clock
+        self.clock = clock
         self.emit = emit
         """Where the events of a write go; the worker's other events about a job go there too."""
 
@@ -56,7 +56,7 @@ class JobWriter:
         result = WriteResult.WEBHOOK_CONFIG_CHANGED
         for _ in range(_MAX_TRIES):
             config = await self._configs.get(change.after.tenant)
-            complete = with_deliveries(change, config, self._clock.now())
+            complete = with_deliveries(change, config, self.clock.now())
             result = await self._jobs.store(complete)
             if result is not WriteResult.WEBHOOK_CONFIG_CHANGED:
                 break

@@ -110,31 +110,35 @@ class PaidSubmitter:
             return True
         return self._journal is not None and self._journal.failed_within(JOURNAL_CHECK_DELAY)
 
-    async def send(self, claimed: Job, submission: Submission) -> SentSubmit:
-        """Return RunComfy's answer to a claimed submit, or what the journal knows of it."""
+    async def send(
+        self, claimed: Job, submission: Submission, body: bytes | None = None
+    ) -> SentSubmit:
+        """Return RunComfy's answer to a claimed submit, or what the journal knows of it.
+
+        `body` is what RunComfy gets if it differs from the stored input: with files put into it.
+        """
+        body = submission.input if body is None else body
         started = self._clock.monotonic()
         if not await self._guard_allows():
             return SentSubmit(NotSent(_STORE_WENT_BACK), is_replayed=True)
         if self._journal is None:
-            return SentSubmit(await self._upstream.submit(claimed.model_id, submission.input))
+            return SentSubmit(await self._upstream.submit(claimed.model_id, body))
         step = await self._open(self._journal, claimed, submission)
         if isinstance(step, Send):
             is_late = self._clock.monotonic() - started >= self._lease
-            return await self._send(claimed, submission, step.number, is_late=is_late)
+            return await self._send(claimed, body, step.number, is_late=is_late)
         answer: SubmitAnswer = Indeterminate(UNANSWERED)
         if isinstance(step, Replay):
             answer = await self._replay(self._journal, claimed, step.number, step.outcome)
         return SentSubmit(answer, is_replayed=True)
 
-    async def _send(
-        self, claimed: Job, submission: Submission, number: int, *, is_late: bool
-    ) -> SentSubmit:
-        if not submission.input:
+    async def _send(self, claimed: Job, body: bytes, number: int, *, is_late: bool) -> SentSubmit:
+        if not body:
             return SentSubmit(Rejected(_INPUT_LOST), is_replayed=True)
         # A process that was frozen must not spend money on a job that has moved on.
         if is_late:
             return await self._free(claimed, number, NotSent(_TOO_LATE))
-        answer = await self._upstream.submit(claimed.model_id, submission.input)
+        answer = await self._upstream.submit(claimed.model_id, body)
         if may_be_sent_again(answer):
             return await self._free(claimed, number, answer)
         return SentSubmit(answer, number)

@@ -126,7 +126,7 @@ class StoreGuard:
     async def _learn_identity(self) -> bool:
         """Read the identity from the journal again: it counts, not what this process remembers.
 
-        Another worker's first identity may have replaced one that the store forgot at once.
+        Another worker's first identity may have replaced one that the store forgot immediately.
         """
         if self._journal is None:
             return False

@@ -9,8 +9,13 @@ from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.clock import Clock
-from core.errors import StoreTimeout, StoreUnavailable, Unavailable
+from core.errors import (
+    ObjectMissing,
+    ObjectsUnavailable,
+    StoreTimeout,
+    StoreUnavailable,
+    Unavailable,
+)
 from core.jobs.job import Job, JobState
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
@@ -19,11 +24,13 @@ from core.store.stores import Stores
 from worker.jobs.answer_writer import AnswerWriter, accepted_id_of, is_same_submit
 from worker.jobs.decisions import submit
 from worker.jobs.decisions.transition import DecisionContext
+from worker.jobs.input_assembly import STORAGE_RETRY_DELAY, InputAssembler
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import JOURNAL_CHECK_DELAY, PaidSubmitter
 from worker.ports import (
     Accepted,
     NotSent,
+    Rejected,
     SubmitAnswer,
     SubmitGate,
     UpstreamFault,
@@ -32,6 +39,11 @@ from worker.ports import (
 STORE_RETRY_DELAY: Final = timedelta(milliseconds=500)
 SUBMIT_QUEUE_FULL_DELAY: Final = timedelta(seconds=1)
 """When a job runs again that found too many submits queued in this worker."""
+
+
+_FILE_LOST: Final = UpstreamFault(
+    "input_lost", "A file that the input names is no longer stored; nothing was sent."
+)
 
 
 class JobSubmitter:
@@ -43,16 +55,17 @@ class JobSubmitter:
         paid: PaidSubmitter,
         gate: SubmitGate,
         writer: JobWriter,
-        clock: Clock,
         context: DecisionContext,
+        inputs: InputAssembler,
     ) -> None:
         """At most `max_concurrent_submits` paid calls of this process are in flight."""
         self._jobs = stores.jobs
         self._paid = paid
+        self._inputs = inputs
         self._gate = gate
         self._writer = writer
-        self._answers = AnswerWriter(stores, writer, clock, context)
-        self._clock = clock
+        self._clock = writer.clock
+        self._answers = AnswerWriter(stores, writer, self._clock, context)
         self._context = context
         self._policy = context.policy
         self._submit_slots = asyncio.Semaphore(self._policy.max_concurrent_submits)
@@ -89,13 +102,26 @@ class JobSubmitter:
         if job.waiting_for is not None:
             await self._writer.apply(submit.stop_waiting(job, self._clock.now()))
             return None
-        return None if submission is None else await self._claim_and_send(job, submission)
+        return None if submission is None else await self._assemble_and_send(job, submission)
+
+    async def _assemble_and_send(self, job: Job, submission: Submission) -> Job | None:
+        try:
+            body = await self._inputs.assemble(job, submission.input)
+        except ObjectsUnavailable:
+            await self._wait_until(job, self._clock.now() + STORAGE_RETRY_DELAY)
+            return None
+        except ObjectMissing:
+            body = None
+        return await self._claim_and_send(job, submission, body)
 
     async def _wait_until(self, job: Job, blocked_until: datetime) -> None:
         deadline = submit.submit_deadline(job) or blocked_until
         await self._jobs.reschedule(job, min(blocked_until, deadline))
 
-    async def _claim_and_send(self, job: Job, submission: Submission) -> Job | None:
+    async def _claim_and_send(
+        self, job: Job, submission: Submission, body: bytes | None
+    ) -> Job | None:
+        """Send a submit with this body; None: a file is gone, and the job fails unsent."""
         claim = submit.claim_submit(job, self._clock.now(), self._context)
         try:
             claimed = await self._writer.apply(claim)
@@ -103,8 +129,10 @@ class JobSubmitter:
             return await self._release_claim(claim.after)
         if claimed is None:
             return None
+        if body is None:
+            return await self._record_answer(claimed, Rejected(_FILE_LOST))
         async with self._hold_lease(claimed):
-            sent = await self._paid.send(claimed, submission)
+            sent = await self._paid.send(claimed, submission, body)
             if sent.is_replayed:
                 return await self._record_answer(claimed, sent.answer)
             self._writer.emit(_submit_answered_event(claimed, sent.answer))

@@ -54,11 +54,12 @@ class FileSweeper:
                 await self._objects.delete([file_object_name(due.tenant, due.id)])
 
     async def delete_orphans(self) -> None:
-        """Delete old objects without a record.
+        """Delete old objects without a record, and what killed uploads left.
 
         Those of tenants that the store does not know stay: it may be another store, or an empty
         one.
         """
+        await self._objects.delete_incomplete(self._clock.now() - _ORPHAN_AGE)
         async for batch in self._objects.list(FILES_FOLDER):
             await self._objects.delete(await self._orphans(batch))
 

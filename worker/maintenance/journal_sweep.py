@@ -9,7 +9,7 @@ from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 
 DAYS_BACK: Final = 30
-"""So many days before the horizon are looked at: workers may have been stopped for as long."""
+"""So many days before the horizon are read: workers may have been stopped for as long."""
 _DAY: Final = timedelta(days=1)
 
 

@@ -98,12 +98,10 @@ def _build_answer(
 
 def parse_status(response: HttpResponse, redactor: Redactor) -> StatusAnswer:
     """Return the status. For an ended request it has no details: the result is the authority."""
-    doc = parse_document(response, redactor)
-    if isinstance(doc, RequestNotFound | Unreachable):
-        return doc
-    word = json_parser.parse_status_word(doc)
-    if word is None:
-        return build_unreachable(FaultKind.MALFORMED, response, redactor)
+    answer = _parse_answer(response, redactor)
+    if isinstance(answer, RequestNotFound | Unreachable):
+        return answer
+    doc, word = answer
     if json_parser.parse_phase(doc) in FINAL_PHASES:
         return Finished(word)
     return _build_in_progress(doc, word, redactor)
@@ -111,13 +109,24 @@ def parse_status(response: HttpResponse, redactor: Redactor) -> StatusAnswer:
 
 def parse_result(response: HttpResponse, redactor: Redactor) -> ResultAnswer:
     """Return how a request ended, or its status if it has not ended."""
+    answer = _parse_answer(response, redactor)
+    if isinstance(answer, RequestNotFound | Unreachable):
+        return answer
+    doc, word = answer
+    return _build_result(doc, word, response, redactor)
+
+
+def _parse_answer(
+    response: HttpResponse, redactor: Redactor
+) -> tuple[Document, str] | RequestNotFound | Unreachable:
+    """Return the document of a status or a result, and its status word."""
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
     word = json_parser.parse_status_word(doc)
     if word is None:
         return build_unreachable(FaultKind.MALFORMED, response, redactor)
-    return _build_result(doc, word, response, redactor)
+    return doc, word
 
 
 def _build_result(

@@ -7,8 +7,8 @@ from typing import Final
 from core.clock import Clock
 from core.errors import RecordUnreadable, Unavailable
 from core.observability.events import Emit, OperationalWarning
-from core.store.deliveries import DeliveryRange
 from core.store.interfaces import DeliveryRepository, ReplayRepository
+from core.webhooks.delivery import DeliveryRange
 from core.webhooks.replay import Replay, ReplayRange
 from worker.scheduling.step_failures import StepFailures
 

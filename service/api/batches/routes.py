@@ -1,6 +1,8 @@
 """Batches: many submits in one call, their common status, the cancel of the rest."""
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import Query
@@ -10,6 +12,7 @@ from starlette.responses import Response
 from core.batches import BatchSnapshot, BatchStatus
 from core.errors import CallerError, NotFound, StoreTimeout
 from core.ids import is_valid_id
+from core.jobs.input_parts import find_references
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult, IdempotencyClaim
@@ -52,6 +55,7 @@ from service.http.request_body import check_content_type, read_body
 from service.http.request_context import request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import emit_admitted
+from service.models import NamedFiles
 from service.rate_limit_headers import rate_limit_headers
 
 router = api_router(Tag.BATCHES, 401, 403, 429, 503)
@@ -135,8 +139,20 @@ async def _build_admission(
     if not all(map(models.lists, names)):
         await context.stores.jobs.authenticate(call.credential, Scope.SUBMIT)
         models = await context.model_cache.covering(names, tenant)
+    call = replace(call, files=await _load_files(context, tenant, parsed))
     validator = BatchValidator(models, policy.options, policy.cache, context.ids)
     return await asyncio.to_thread(validator.build_admission, parsed, call)
+
+
+async def _load_files(
+    context: AppContext, tenant: str, parsed: ParsedBatch
+) -> Mapping[int, NamedFiles]:
+    """Return the files that items name, by index."""
+    return {
+        index: await context.input_files.load(tenant, item.body)
+        for index, item in enumerate(parsed.items)
+        if find_references(item.body)
+    }
 
 
 async def _find_replay(context: AppContext, call: BatchContext) -> str | None:
@@ -155,6 +171,8 @@ async def _replay(
 
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
+    stored = await context.input_files.store_all(admission.admissions)
+    admission = replace(admission, admissions=stored)
     try:
         return await context.stores.batches.admit(admission)
     except StoreTimeout as error:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import CallerError, StoreTimeout
+from core.jobs.input_parts import find_references
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
 from core.representations.jobs import status_to_json, submit_result_to_json
@@ -116,6 +118,8 @@ async def _admit_and_wait(
     if wait is None or subscription is None:
         admitted, record = await _admit(context, current, admission)
         return _response(request, context, record, _outcome_headers(admitted))
+    # A proxy in front counts its time-out from here too: a slow admission is part of the wait.
+    until = context.clock.monotonic() + wait
     with subscription:
         admitted, record = await _admit(context, current, admission)
         del admission  # as in `submit`
@@ -123,14 +127,16 @@ async def _admit_and_wait(
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
             read = partial(context.stores.jobs.read, credential, record.job.id, Projection.RESULT)
-            view = await wait_until_ended(request, subscription, read, wait)
+            rest = max(until - context.clock.monotonic(), timedelta())
+            view = await wait_until_ended(request, subscription, read, rest)
             record = view.record if view else record
         return _response(request, context, record, headers)
 
 
 async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
     admitted, _ = await _admit(context, request_context(request.scope), admission)
-    body = dry_run_to_json(admission, admitted, request_links(request))
+    delivery = context.input_files.chosen_delivery if find_references(admission.input) else None
+    body = dry_run_to_json(admission, admitted, request_links(request), delivery)
     return json_bytes_response(body, headers=_outcome_headers(admitted))
 
 
@@ -142,13 +148,15 @@ async def _parse_submit(
     options = parse_options(query_text(request.scope), policy.options)
     if options.cache is None and CACHE_CONTROL in headers:
         options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
+    body = await read_body(request, policy.body_limits)
     return ParsedSubmit(
         credential=credential,
         model_id=request.path_params["model_id"],
         options=options,
-        body=await read_body(request, policy.body_limits),
+        body=body,
         trace=trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
+        files=await context.input_files.load(credential.tenant, body),
     )
 
 
@@ -185,6 +193,7 @@ async def _admit(
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     if not admission.dry_run:
         await _check_availability(context, admission)
+        admission = await context.input_files.store(admission)
     try:
         admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:

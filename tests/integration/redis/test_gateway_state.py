@@ -19,10 +19,10 @@ from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.gateway_state import STUCK_AFTER, GatewayStateStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.tenants.api_keys import ApiKey
 from core.tenants.limits import Limits, Window, usage_windows_at
 from core.tenants.tenant import Tenant
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import CircuitUpdate
 from core.webhooks.endpoint import DisabledReason, Endpoint

@@ -21,6 +21,7 @@ from core.tenants.api_keys import Credential, api_key_digest
 from tests.support.ids import SeededIds
 from tests.support.journal import StubGuard
 from tests.support.memory_store.webhooks import MemoryEventStreams
+from tests.support.object_store import input_assembler
 from tests.support.records import MidpointRandom, delivery_to
 from tests.support.redis import redis_client
 from tests.support.store_harness import StoreHarness, redis_harness
@@ -119,7 +120,9 @@ class CostMeter:
         ids = SeededIds(Random(3))
         writer = JobWriter(stores, clock, lambda _: None)
         paid = PaidSubmitter(self.upstream, None, clock, ids, StubGuard(), context.policy.lease)
-        submitter = JobSubmitter(stores, paid, gate, writer, clock, context)
+        submitter = JobSubmitter(
+            stores, paid, gate, writer, context, input_assembler(stores, clock)
+        )
         return JobProcessor(stores, self.upstream, submitter, writer, clock, context)
 
 

@@ -12,8 +12,9 @@ from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.webhook_endpoints import WebhookConfigStore, WebhookConfigUpdate
+from core.store.webhook_endpoints import WebhookConfigStore
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.config import WebhookConfig
 from core.webhooks.endpoint import Endpoint
 from tests.support.ids import SeededIds

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from core.clock import from_ms
 from core.errors import Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, StoredFile
+from core.files import FILE_CHECK_INTERVAL, FileEntry, StoredFile
 from core.jobs.job import Job
 from core.page import Page
 from core.quotas import QuotaPolicy
@@ -32,11 +32,12 @@ class MemoryFileStore:
             raise Unauthenticated
         limits, day = memory.limits_of(file.tenant), usage_windows_at(now)[0]
         key = file.tenant, day.name
-        uploaded = memory.uploaded_bytes.get(key, 0) + file.bytes
-        if limits.upload_bytes_per_day is not None and uploaded > limits.upload_bytes_per_day:
+        uploaded = memory.uploaded_bytes.get(key, 0) + (0 if file.is_input_text else file.bytes)
+        most = None if file.is_input_text else limits.upload_bytes_per_day
+        if most is not None and uploaded > most:
             left = (day.resets_at - now).total_seconds() * 1000
             raise build_limit_error(QuotaPolicy.UPLOAD_BYTES_DAY, left, ())
-        expires_at = memory.ms_after(UNUSED_FILE_LIFETIME)
+        expires_at = memory.ms_after(file.unused_lifetime)
         for row in self._rows_of(file.tenant):
             if row.file.sha256 == file.sha256:
                 row.expires_at = max(row.expires_at, expires_at)
@@ -58,7 +59,8 @@ class MemoryFileStore:
         """See `FileStore.list_page`."""
         rows = sorted(self._rows_of(tenant), key=lambda row: row.file.id, reverse=True)
         items = [_entry(row) for row in rows if not cursor or row.file.id < cursor][:limit]
-        return Page(tuple(items), items[-1].file.id if len(items) == limit else None)
+        cursor_after = items[-1].file.id if len(items) == limit else None
+        return Page(tuple(each for each in items if not each.file.is_input_text), cursor_after)
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool:
         """See `FileStore.use`."""
@@ -115,7 +117,11 @@ class MemoryFileStore:
 
     def _users_of(self, row: FileRow) -> Sequence[Job]:
         found = [self._memory.job(job_id) for job_id in row.users]
-        return [JOB_CODEC.decode(job.doc) for job in found if job is not None]
+        return [
+            JOB_CODEC.decode(job.doc)
+            for job in found
+            if job is not None and not (row.file.is_input_text and job.input is None)
+        ]
 
     def _is_gone(self, tenant: str) -> bool:
         row = self._memory.tenants.get(tenant)

@@ -16,9 +16,10 @@ from core.store.codecs import (
     TIMELINE_ENTRY_CODEC,
     WEBHOOK_CONFIG_CODEC,
 )
-from core.store.deliveries import AttemptWriteResult, DeliveryRange
-from core.store.webhook_endpoints import WebhookConfigUpdate, version_digest
+from core.store.deliveries import AttemptWriteResult
+from core.store.webhook_endpoints import version_digest
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import (
@@ -26,6 +27,7 @@ from core.webhooks.delivery import (
     ClaimedDelivery,
     Delivery,
     DeliveryAttempt,
+    DeliveryRange,
     DeliveryUpdate,
 )
 from core.webhooks.endpoint import RedisStream

@@ -1,9 +1,18 @@
 """The output of `gateway` without arguments, of `--help` and of `--version`."""
 
+from importlib import import_module
+from typing import Final
+
 import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.main import COMMANDS, app
+from cli.main import COMMANDS, app, read_commands
+
+GROUPS: Final = sorted(
+    target.removesuffix(":app") for target, _ in COMMANDS.values() if target.endswith(":app")
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["tenant", "--help"]])
@@ -24,6 +33,16 @@ def test_every_command_can_be_imported_and_has_its_help(name: str) -> None:
     shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert COMMANDS[name][1] in " ".join(shown.output.split())
+
+
+@pytest.mark.parametrize("module", GROUPS)
+def test_the_commands_read_from_a_source_are_those_that_typer_has(module: str) -> None:
+    command = get_command(import_module(module).app)
+    assert isinstance(command, TyperGroup)
+    listed = {name: (one.help or "").partition("\n\n")[0] for name, one in command.commands.items()}
+    assert dict(read_commands(module)) == {
+        name: " ".join(text.split()) for name, text in listed.items()
+    }
 
 
 @pytest.mark.parametrize("command", ["create", "change"])

@@ -7,19 +7,17 @@ import typer
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from cli.command_session import running_command
 from cli.commands import limits
-from cli.main import COMMANDS, LazyCommand, app
-from cli.run_command import running_command
+from cli.main import COMMANDS, app, read_commands
 from service.admin.roles import ACTS, COMMANDS_WITHOUT_ROLE, ROLE_OF_COMMAND
 
 
 def commands() -> Iterator[str]:
     """The words of every command of `gateway`."""
-    for name, (target, help_text) in COMMANDS.items():
-        context = LazyCommand(name, target, help_text).make_context(
-            name, ["--help"] * 0, resilient_parsing=True
-        )
-        inner = getattr(context.command, "commands", {})
+    for name, (target, _) in COMMANDS.items():
+        module, _, attribute = target.partition(":")
+        inner = [word for word, _ in read_commands(module)] if attribute == "app" else []
         yield from (f"{name} {word}" for word in inner) if inner else (name,)
 
 

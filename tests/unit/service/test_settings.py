@@ -60,6 +60,11 @@ def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.M
     assert cache.rule_for("flux/dev") == CacheRule(CacheMode.OFF, timedelta(hours=1))
 
 
+def test_aliases_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_MODELS__ALIASES", '{"video/fast": "kling/Kling 3"}')
+    assert ServiceSettings().models.aliases == {"video/fast": "kling/Kling 3"}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -77,6 +82,9 @@ def test_what_is_reused_is_set_for_all_models_and_for_some(monkeypatch: pytest.M
         ("GATEWAY_CACHE__MODELS", '{"a\\tb": {}}'),
         ("GATEWAY_CACHE__MODELS", '{"a/*": {"lifetime": 0}}'),
         ("GATEWAY_CACHE__MODELS", '{"a/*": {"mode": "off"}}'),
+        ("GATEWAY_MODELS__ALIASES", '{"a//b": "kling/x"}'),
+        ("GATEWAY_MODELS__ALIASES", '{"a": ""}'),
+        ("GATEWAY_MODELS__ALIASES", '{"a": 5}'),
         ("GATEWAY_WEBHOOKS__ALLOWED_TARGETS", '["not a host!"]'),
         ("GATEWAY_TRUSTED_PROXIES", '["*"]'),
         ("GATEWAY_TRUSTED_PROXIES", '["gw.example"]'),

@@ -16,6 +16,7 @@ from worker.jobs.decisions.transition import (
     cost_fields,
     cost_follow_up_fields,
     finish,
+    outage_delay,
     transition,
 )
 from worker.ports import (
@@ -80,8 +81,7 @@ def _retry_fetch(
     since = job.upstream_error_since or now
     if now - since >= context.policy.result_fetch_timeout:
         return _give_up_fetch(job, fault, now, context)
-    delay = context.policy.outage_polling.delay(now - since, context.rng)
-    due_at = now + max(delay, retry_after or timedelta())
+    due_at = now + outage_delay(now - since, retry_after, context)
     # The record is written only when the fault changes: an outage costs one write, not one a poll.
     if job.upstream_error == fault.kind:
         return Reschedule(job, due_at)

@@ -14,6 +14,7 @@ from worker.jobs.decisions.transition import (
     billed_if_free,
     cap_at_deadline,
     finish,
+    outage_delay,
     transition,
     upstream_entry,
 )
@@ -78,10 +79,8 @@ def decide_poll(
                 next_run_at=now + context.policy.lease,
                 **REACHABLE_FIELDS,
             )
-        case RequestNotFound(fault):
-            return _handle_not_found(job, fault, now, context)
-        case Unreachable(fault, retry_after):
-            return _handle_outage(job, fault, retry_after, now, context)
+        case RequestNotFound() | Unreachable():
+            return _handle_no_answer(job, answer, now, context)
 
 
 def _continue_polling(
@@ -134,10 +133,16 @@ def decide_cancel(
                 next_run_at=now,
                 **REACHABLE_FIELDS,
             )
-        case RequestNotFound(fault):
-            return _handle_not_found(job, fault, now, context)
-        case Unreachable(fault, retry_after):
-            return _handle_outage(job, fault, retry_after, now, context)
+        case RequestNotFound() | Unreachable():
+            return _handle_no_answer(job, answer, now, context)
+
+
+def _handle_no_answer(
+    job: Job, answer: RequestNotFound | Unreachable, now: datetime, context: DecisionContext
+) -> Change | Reschedule:
+    if isinstance(answer, RequestNotFound):
+        return _handle_not_found(job, answer.fault, now, context)
+    return _handle_outage(job, answer.fault, answer.retry_after, now, context)
 
 
 def _handle_not_found(
@@ -171,8 +176,8 @@ def _handle_outage(
 ) -> Change | Reschedule:
     """Write an outage to the record when it starts or changes; until then only poll again later."""
     since = job.upstream_error_since or now
-    delay = context.policy.outage_polling.delay(now - since, context.rng)
-    due_at = cap_at_deadline(job, now + max(delay, retry_after or timedelta()))
+    delay = outage_delay(now - since, retry_after, context)
+    due_at = cap_at_deadline(job, now + delay)
     if job.upstream_error == fault.kind:
         return Reschedule(job, due_at)
     return annotate(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
@@ -50,6 +50,17 @@ REACHABLE_FIELDS: Mapping[str, Any] = {
     "read_attempts": 0,
 }
 """The fields of a job about which RunComfy gives usable answers."""
+
+
+def outage_delay(
+    elapsed: timedelta, retry_after: timedelta | None, context: DecisionContext
+) -> timedelta:
+    """Return the delay before the next read after `elapsed` without a usable answer.
+
+    It is not shorter than RunComfy's own `retry_after`.
+    """
+    delay = context.policy.outage_polling.delay(elapsed, context.rng)
+    return max(delay, retry_after or timedelta())
 
 
 def cap_at_deadline(job: Job, next_run_at: datetime) -> datetime:

@@ -1,15 +1,16 @@
 -- Records a complete file, or finds the tenant's file with the same content, which is then kept as long as the new one.
 -- Returns { 'added' | 'known', doc, expires_at } or { 'refused', policy, ms until it may fit, or -1 }. All its bytes
--- count as uploaded, those of a known file too. `tenant_gone`: the tenant was deleted meanwhile.
+-- count as uploaded, those of a known file too; those of a part of an input (`is_input`) do not.
+-- `tenant_gone`: the tenant was deleted meanwhile.
 -- KEYS: tenants tenant file files tenant_files file_contents file_usage
--- ARGV: tenant_name id sha256 bytes doc expires_at day ms_left_of_day
+-- ARGV: tenant_name id sha256 bytes doc expires_at day ms_left_of_day is_input
 
 if redis.call('SISMEMBER', tenants, tenant_name) == 0 then return { 'tenant_gone' } end
 local limits = redis.call('HMGET', tenant, 'upload_bytes_per_day', 'storage_bytes')
 local usage = redis.call('HMGET', file_usage, 'day', 'day_bytes', 'bytes')
-local uploaded = (usage[1] == day and tonumber(usage[2]) or 0) + tonumber(bytes)
+local uploaded = (usage[1] == day and tonumber(usage[2]) or 0) + (is_input == '1' and 0 or tonumber(bytes))
 local per_day, most = tonumber(limits[1] or ''), tonumber(limits[2] or '')
-if per_day and uploaded > per_day then return { 'refused', 'upload-bytes-per-day', ms_left_of_day } end
+if per_day and uploaded > per_day and is_input == '0' then return { 'refused', 'upload-bytes-per-day', ms_left_of_day } end
 
 local known = redis.call('HGET', file_contents, sha256)
 local known_file = known and NAMES.file .. known
@@ -24,7 +25,8 @@ end
 
 local stored = (tonumber(usage[3] or '') or 0) + tonumber(bytes)
 if most and stored > most then return { 'refused', 'storage-bytes', -1 } end
-redis.call('HSET', file, 'tenant', tenant_name, 'sha256', sha256, 'bytes', bytes, 'expires_at', expires_at, 'doc', doc)
+redis.call('HSET', file, 'tenant', tenant_name, 'sha256', sha256, 'bytes', bytes, 'expires_at', expires_at, 'doc', doc,
+  'is_input', is_input)
 redis.call('ZADD', files, expires_at, id)
 redis.call('ZADD', tenant_files, 0, id)
 redis.call('HSET', file_contents, sha256, id)

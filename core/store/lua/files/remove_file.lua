@@ -6,7 +6,7 @@
 
 local ENDED = { succeeded = true, failed = true, cancelled = true, expired = true }
 
-local stored = redis.call('HMGET', file, 'tenant', 'sha256', 'bytes', 'expires_at')
+local stored = redis.call('HMGET', file, 'tenant', 'sha256', 'bytes', 'expires_at', 'is_input')
 if stored[1] ~= tenant_name then
   if not stored[1] then redis.call('ZREM', files, id) end
   return 'not_found'
@@ -15,8 +15,9 @@ local keeps_ended = expired == '1' and redis.call('SISMEMBER', tenants, tenant_n
 if keeps_ended and tonumber(stored[4]) > tonumber(now) then return 'in_use' end
 
 local function is_used(job_id)
-  local doc = redis.call('HGET', NAMES.job .. job_id, 'doc')
-  if not doc then
+  local doc, input = unpack(redis.call('HMGET', NAMES.job .. job_id, 'doc', 'input'))
+  -- A part of an input goes with the input, which may go before the job.
+  if not doc or (stored[5] == '1' and not input) then
     redis.call('SREM', file_users, job_id)
     return false
   end

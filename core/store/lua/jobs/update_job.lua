@@ -109,11 +109,8 @@ if saved ~= '' then
   end
 end
 
-if waiting_before ~= waiting_for then
-  if waiting_before ~= '' then stop_waiting_for(waiting_before, tenant_name, id, price) end
-  if waiting_for ~= '' then start_waiting_for(waiting_for, tenant_name, id, price) end
-end
-if waiting_for ~= '' then
+-- Gives the job's slot to the next one, or takes the job out of the queue.
+local function release_place()
   if stored[2] == '1' then
     redis.call('HDEL', job, 'slot')
     release_slot(tenant_name, model)
@@ -121,6 +118,14 @@ if waiting_for ~= '' then
   else
     dequeue_job(tenant_name, model, id)
   end
+end
+
+if waiting_before ~= waiting_for then
+  if waiting_before ~= '' then stop_waiting_for(waiting_before, tenant_name, id, price) end
+  if waiting_for ~= '' then start_waiting_for(waiting_for, tenant_name, id, price) end
+end
+if waiting_for ~= '' then
+  release_place()
 elseif waiting_before ~= '' and state == 'queued' then
   enqueue_jobs(tenant_name, { { id = id, model = model, priority = tonumber(priority) } })
   dispatch(2, wake_options)
@@ -132,13 +137,7 @@ end
 
 if is_final == '1' then
   settle(job, append_key_windows({ day, month }, stored[11] or nil), model, settlement_status, cost)
-  if stored[2] == '1' then
-    redis.call('HDEL', job, 'slot')
-    release_slot(tenant_name, model)
-    dispatch(4, wake_options)
-  else
-    dequeue_job(tenant_name, model, id)
-  end
+  release_place()
   set_retention(job, timeline, job_deliveries, {
     tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, min_ttl = min_ttl,
     followed = dedup_key and has_followers(id),

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 import pytest
+from obstore.store import MemoryStore
 
 from core.errors import ObjectMissing, ObjectsUnavailable
 from core.objects.object_store import ObjectStore
@@ -21,8 +22,10 @@ PIECE: Final = b"x" * 65_536
 MINUTE: Final = timedelta(minutes=1)
 
 
-@pytest.fixture(params=["memory", "folder"])
+@pytest.fixture(params=["memory", "folder", "bucket"])
 def objects(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if request.param == "bucket":
+        return ObstoreObjects(MemoryStore())
     return MemoryObjectStore() if request.param == "memory" else folder(tmp_path)
 
 
@@ -105,6 +108,17 @@ async def test_a_write_that_is_cancelled_leaves_nothing(
     assert writing.cancelled()
     assert await names_in(objects, "a/") == set()
     assert files_in(tmp_path) == []
+
+
+async def test_what_a_killed_upload_left_is_deleted_once_it_is_old(tmp_path: Path) -> None:
+    objects = folder(tmp_path)
+    await objects.write("a/b", pieces(PIECE))
+    (tmp_path / "a" / "c#1").write_bytes(PIECE)
+    now = datetime.now(UTC)
+    await objects.delete_incomplete(now - MINUTE)
+    assert len(files_in(tmp_path)) == 2
+    await objects.delete_incomplete(now + MINUTE)
+    assert files_in(tmp_path) == [tmp_path / "a" / "b"]
 
 
 async def test_a_folder_that_cannot_be_written_is_said_to_be_away(tmp_path: Path) -> None:

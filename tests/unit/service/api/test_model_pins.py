@@ -129,6 +129,18 @@ async def test_a_price_counts_if_it_is_pinned(
     assert "0.1 USD per output -> 0.5 USD per output" in problem["detail"]
 
 
+async def test_a_repeated_key_is_answered_after_the_model_has_changed(
+    app: AppHarness, operator: Operator, caller: httpx.AsyncClient
+) -> None:
+    await pin(app, operator)
+    headers = {"idempotency-key": '"one"'}
+    first = await caller.post(PATH, json={"prompt": "a"}, headers=headers)
+    await sync(app, with_fields(duration=OTHER_DEFAULT))
+    again = await caller.post(PATH, json={"prompt": "a"}, headers=headers)
+    assert again.json()["request_id"] == first.json()["request_id"]
+    assert (await caller.post(PATH, json={"prompt": "a"})).status_code == 409
+
+
 async def test_a_wrong_input_is_wrong_as_ever(
     app: AppHarness, operator: Operator, caller: httpx.AsyncClient
 ) -> None:

@@ -14,6 +14,7 @@ from core.jobs.job import BillingStatus, JobError, Trigger
 from core.observability.events import RequestServed
 from core.store.jobs import JobView, Projection
 from core.tenants.api_keys import Credential, Scope
+from core.transactions.admission import Admission, AdmissionResult
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.asgi import AsgiCall
 from tests.support.clock import run_ready_tasks
@@ -286,3 +287,26 @@ async def test_a_longer_wait_may_be_granted(app: AppHarness, caller: httpx.Async
     await app.clock.advance(timedelta(minutes=5))
 
     assert (await task).headers["preference-applied"] == "wait=300"
+
+
+@pytest.mark.parametrize("admission", [9, 30])
+async def test_a_slow_admission_is_part_of_the_wait(
+    app: AppHarness, caller: httpx.AsyncClient, admission: int
+) -> None:
+    stores = app.stores.jobs
+
+    class Slow:
+        """The jobs' store, which takes its time to admit."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(stores, name)
+
+        async def admit(self, admitted: Admission) -> AdmissionResult:
+            await app.clock.sleep(timedelta(seconds=admission))
+            return await stores.admit(admitted)
+
+    app.replace_stores(jobs=Slow())
+    task = await submit_job(caller)
+    await app.clock.advance(timedelta(seconds=admission))
+    await app.clock.advance(timedelta(seconds=1))
+    assert (await task).status_code == 202

@@ -21,8 +21,8 @@ from core.observability.events import (
 )
 from core.observability.outcomes import FailureKind
 from core.store.deliveries import AttemptWriteResult
-from core.store.webhook_endpoints import WebhookConfigUpdate
 from core.transactions.job_update import WriteResult as Stored
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (

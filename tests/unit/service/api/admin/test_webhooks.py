@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from core.store.webhook_endpoints import WebhookConfigUpdate
+from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DisabledReason, queue_of_endpoint
 from service.webhooks.webhook_service import MAX_SCANNED

@@ -16,6 +16,7 @@ from core.store.codecs import DELIVERY_CODEC
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
+from service.errors import SubmitsStopped
 from service.parsing.json_body import BodyLimits
 from tests.support.app import KLING, KLING_INPUT, AppHarness
 from worker.batches.completion import LEASE, BatchCompleter
@@ -339,6 +340,41 @@ async def test_a_key_is_answered_with_the_batch_as_it_stands(
     ):
         assert (await caller.post(URL, json=other, headers=key)).status_code == 422
     assert len(app.events_of(BatchAdmitted)) == 1
+
+
+async def test_a_repeated_batch_is_answered_although_it_would_be_refused_now(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.list_models({"model_id": "acme/new"})
+    fields = {"model_id": "acme/new", "input": {"a": 1}}
+    key = {"idempotency-key": '"one"'}
+    first = await caller.post(URL, json=batch(fields), headers=key)
+    app.list_models()  # RunComfy lists it no more
+    again = await caller.post(URL, json=batch(fields), headers=key)
+    assert (again.status_code, again.headers["idempotency-replayed"]) == (202, "true")
+    assert again.json() == first.json()
+    other = await caller.post(URL, json=batch(fields), headers={"idempotency-key": '"two"'})
+    assert other.status_code == 422
+    assert other.json()["errors"][0]["path"] == "/items/0/model_id"
+    changed = await caller.post(URL, json=batch({**fields, "input": {}}), headers=key)
+    assert (changed.status_code, changed.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(app.stores.memory.all_jobs()) == 1
+
+
+async def test_a_repeated_batch_is_answered_while_submits_are_stopped(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    key = {"idempotency-key": '"one"'}
+    first = await caller.post(URL, json=batch(item(0)), headers=key)
+
+    class Stopped:
+        async def check(self) -> None:
+            raise SubmitsStopped("No worker runs.")
+
+    app.replace_resources(submit_availability=Stopped())
+    assert (await caller.post(URL, json=batch(item(1)))).status_code == 503
+    again = await caller.post(URL, json=batch(item(0)), headers=key)
+    assert again.json()["batch_id"] == first.json()["batch_id"]
 
 
 async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.AsyncClient) -> None:

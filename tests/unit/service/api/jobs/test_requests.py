@@ -77,6 +77,11 @@ async def test_a_result_before_the_end_is_the_present_status(
         ("?include_cost=false", None),
         ("?include_cost=true", 0.63),
         ("?include_cost=1", 0.63),
+        ("?include_cost=yes", 0.63),
+        ("?include_cost=", 0.63),
+        ("?include_cost", 0.63),
+        ("?include_cost=No", None),
+        ("?include_cost=0", None),
     ],
 )
 async def test_the_cost_is_in_the_result_unless_left_out(

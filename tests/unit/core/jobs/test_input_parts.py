@@ -1,0 +1,92 @@
+"""The parts of an input that leave Redis come back byte for byte, wherever they are."""
+
+from random import Random
+
+import orjson
+import pytest
+
+from core.jobs.input_parts import (
+    InputPart,
+    LargeText,
+    fill_in,
+    find_large_texts,
+    find_references,
+    replace_texts,
+)
+
+REFERENCE = b'"gateway-file:file_1"'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"image":"gateway-file:file_1"}',
+        b'{"a":["gateway-file:file_1",1]}',
+        b'{"prompt":"say \\"x\\"","image" : "gateway-file:file_1" }',
+        b'{"prompt":"\\\\","image":"gateway-file:file_1"}',
+    ],
+)
+def test_a_reference_is_found_where_it_is_a_whole_value(body: bytes) -> None:
+    (found,) = find_references(body)
+    assert (body[found.start : found.end], found.file_id) == (REFERENCE, "file_1")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"{}",
+        b'{"prompt":"look at gateway-file:file_1"}',
+        b'{"prompt":"gateway-file:file_1 please"}',
+        b'{"prompt":"a\\"gateway-file:file_1"}',
+        b'{"gateway-file:file_1":1}',
+        b'{"gateway-file:file_1" : 1}',
+        b'{"a":"gateway-file:../x"}',
+        b'{"a":"gateway-file:"}',
+        b'{"a":"gateway\\u002dfile:file_1"}',
+    ],
+)
+def test_nothing_else_is_a_reference(body: bytes) -> None:
+    assert find_references(body) == ()
+
+
+def test_large_strings_leave_and_come_back() -> None:
+    large = '"' + 'A\\n\\"é' * 30 + '"'
+    body = f'{{"a": {large}, "b" :[1.0, {large}],"c":"gateway-file:file_1", "d": 1e3}}'.encode()
+    texts = find_large_texts(body, 100)
+    assert len(texts) == 2
+    contents = [body[text.start : text.end] for text in texts]
+    stored, parts = replace_texts(body, texts, ["file_2", "file_3"])
+    assert len(stored) < 150
+    assert orjson.loads(stored)["b"] == [1.0, "gateway-file:file_3"]
+    assert [(part.file_id, part.is_verbatim) for part in parts] == [
+        ("file_2", True),
+        ("file_3", True),
+        ("file_1", False),
+    ]
+    assert fill_in(stored, parts, [*contents, REFERENCE]) == body
+
+
+def test_an_input_without_large_strings_leaves_as_a_whole() -> None:
+    body = orjson.dumps({"values": list(range(1000))})
+    assert find_large_texts(body, 100) == (LargeText(0, len(body)),)
+    stored, parts = replace_texts(body, (LargeText(0, len(body)),), ["file_1"])
+    assert (stored, parts) == (REFERENCE, (InputPart(0, 21, "file_1", is_verbatim=True),))
+    assert fill_in(stored, parts, [body]) == body
+
+
+def test_a_small_input_stays() -> None:
+    assert find_large_texts(b'{"a":"' + b"x" * 50 + b'"}', 100) == ()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_json_comes_back(seed: int) -> None:
+    rng = Random(seed)
+    alphabet = ['"', "\\", "é", "\n", "x", "{", ":", ",", "gateway-file:file_1"]
+    texts = ["".join(rng.choices(alphabet, k=rng.randrange(80))) for _ in range(20)]
+    body = orjson.dumps({f"{n}{text}": [text, n, None] for n, text in enumerate(texts)})
+    found = find_large_texts(body, 60)
+    contents = {f"file_{n}": body[text.start : text.end] for n, text in enumerate(found, 100)}
+    stored, parts = replace_texts(body, found, list(contents))
+    orjson.loads(stored)
+    filled = [contents.get(part.file_id, REFERENCE) for part in parts]
+    assert fill_in(stored, parts, filled) == body
