@@ -200,6 +200,7 @@ class SimulatedWorker:
             tenants=self._tenants,
             webhook_configs=self._webhooks,
             circuit_breakers=ProcessBreakers(line, around.stores),
+            files=around.stores.files,
         )
         upstream = ProcessUpstream(self.lifetime, around.runcomfy)
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))
