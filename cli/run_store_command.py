@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
@@ -48,15 +49,16 @@ async def _run(
         stores = open_stores(client, LuaScripts(client, load_scripts()), clock)
         account = build_admin_context(settings, stores, audit_actor(), _discard_event)
         operator = await log_in_operator(account, settings.operator_token)
-        journal = open_journal(settings.journal, clock, _discard_event)
-        if journal is None:
-            return await action(StoreCommands(stores.identity, clock, ids))
         context = DecisionContext(operator.actor, LifecyclePolicy(), Random())  # noqa: S311 - spreads delays
         writer = JobWriter(stores, clock, _discard_event)
         answers = AnswerWriter(stores, writer, clock, context)
+        journal = open_journal(settings.journal, clock, _discard_event)
+        commands = StoreCommands(stores.identity, clock, ids, stores.jobs, answers)
+        if journal is None:
+            return await action(commands)
         reconciler = Reconciler(stores, journal, answers, clock, context.policy.doubt_hold)
         try:
-            return await action(StoreCommands(stores.identity, clock, ids, journal, reconciler))
+            return await action(replace(commands, journal=journal, reconciler=reconciler))
         finally:
             await journal.close()
 

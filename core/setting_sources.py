@@ -90,7 +90,7 @@ def format_default(value: object) -> str:
         case SecretStr():
             return value.get_secret_value()
         case timedelta():
-            return f"{value.total_seconds():g}"
+            return f"{value.total_seconds():.12g}"
         case Enum():
             return str(value.value)
         case tuple() | dict():

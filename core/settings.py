@@ -1,5 +1,6 @@
 """Settings of both processes: Redis, logs, metrics, traces. Read once, when a process starts."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -93,13 +94,29 @@ EncryptionKeys = Annotated[tuple[SecretStr, ...], AfterValidator(_encryption_key
 
 
 JOURNAL_OFF: Final = "off"
+MIN_JOURNAL_RETENTION: Final = timedelta(days=40)
+"""Entries of the last 30 days are compared with the store, of jobs that were 8 days old then."""
+_BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _JOURNAL_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
 
 
 def _journal_url(url: str) -> str:
     if url != JOURNAL_OFF and not url.startswith(_JOURNAL_SCHEMES):
         raise ValueError("must start with file:///, s3://, gs:// or az://, or be off")
+    if url == JOURNAL_OFF:
+        return url
+    place = urlsplit(url)
+    if not url.startswith("file:") and not _BUCKET_NAME.fullmatch(place.netloc):
+        raise ValueError("names no bucket: s3://bucket/prefix, gs://bucket/prefix or az://…")
+    if url.startswith("file:") and not place.path.strip("/"):
+        raise ValueError("names no folder: file:///path")
     return url
+
+
+def _journal_retention(span: timedelta) -> timedelta:
+    if span < MIN_JOURNAL_RETENTION:
+        raise ValueError(f"must be at least {MIN_JOURNAL_RETENTION.days} days")
+    return span
 
 
 JournalUrl = Annotated[str, AfterValidator(_journal_url)]
@@ -136,6 +153,10 @@ class JournalSettings(BaseModel):
         "`s3://bucket/prefix`, `gs://…`, `az://…`, or `off`. `gateway work` needs it.",
     )
     timeout: Seconds = Field(timedelta(seconds=5), description="Timeout of a call of the journal.")
+    retention: Annotated[Seconds, AfterValidator(_journal_retention)] = Field(
+        MIN_JOURNAL_RETENTION,
+        description="How long entries are kept, from their job's creation; at least 40 days.",
+    )
 
 
 _OBJECTS_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")

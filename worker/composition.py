@@ -48,6 +48,7 @@ from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.durability_check import DurabilityCheck
 from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
+from worker.maintenance.journal_sweep import JournalSweeper
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
@@ -93,6 +94,7 @@ class WorkerComponents:
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
     journal: Journal | None
+    journal_sweeper: JournalSweeper
     paid_submitter: PaidSubmitter
     store_guard: StoreGuard
     durability_check: DurabilityCheck
@@ -211,6 +213,7 @@ class _Builder:
             file_sweeper=self._file_sweeper(),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
+            journal_sweeper=JournalSweeper(self.journal, clock, self.settings.journal.retention),
             paid_submitter=paid,
             store_guard=guard,
             durability_check=DurabilityCheck(

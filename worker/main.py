@@ -51,6 +51,7 @@ from worker.scheduling.periodic import (
     DISPATCH_INTERVAL,
     HEARTBEAT_INTERVAL,
     JOURNAL_CHECK_INTERVAL,
+    JOURNAL_SWEEP_INTERVAL,
     PRUNE_INTERVAL,
     RUN_TIMES_INTERVAL,
     STORE_CHECK_INTERVAL,
@@ -252,6 +253,7 @@ def _build_periodic_tasks(
         PeriodicTask(
             "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
         ),
+        PeriodicTask("journal_sweep", JOURNAL_SWEEP_INTERVAL, components.journal_sweeper.run_once),
         *balance,
         *sweeps,
     )

@@ -66,6 +66,23 @@ def reconcile(
     print_table([_row(finding) for finding in found], _COLUMNS, as_json=as_json)
 
 
+@app.command()
+def restored(
+    *,
+    at: Annotated[str, typer.Option(metavar="TIME", help="When the copy was made.")],
+    dry_run: DryRunOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Put in doubt what may have been paid for since a copy was made, without a journal.
+
+    Before workers start over a restored Redis: its queued jobs may have been submitted since then.
+    """
+    since = parse_timestamp(at)
+    found = run_store_command(lambda store: store.restored(since, dry_run=dry_run))
+    rows = [{"request_id": job.id, "tenant": job.tenant, "model": job.model_id} for job in found]
+    print_table(rows, ("request_id", "tenant", "model"), as_json=as_json)
+
+
 def _row(finding: Finding) -> dict[str, object]:
     return {
         "request_id": finding.job_id,

@@ -73,6 +73,7 @@ _S, _T = JobState, Trigger
 TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.QUEUED, _T.CLAIMED): _S.SUBMITTING,
     (_S.QUEUED, _T.ACCEPTED): _S.RUNNING,
+    (_S.QUEUED, _T.NO_ANSWER): _S.IN_DOUBT,
     (_S.QUEUED, _T.CANCEL_REQUESTED): _S.CANCELLED,
     (_S.QUEUED, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
     (_S.QUEUED, _T.STEP_FAILED): _S.FAILED,
@@ -120,7 +121,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
 
 A worker that lost its lease may still deliver the answer to a submit. `in_doubt` accepts every
 such answer. `queued` (a resend was approved meanwhile) accepts an acceptance, which avoids the
-second charge.
+second charge; `no_answer` is what the journal knows of a submit that the store has forgotten.
 
 A `following` job shares the paid work of a leader. If the leader is cancelled or times out, a
 follower takes over its work (`taken_over`; the leader's trigger is `handed_over`). If the leader

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from core.clock import Clock
@@ -34,6 +35,9 @@ T = TypeVar("T")
 MAX_JOB_AGE: Final = timedelta(days=8)
 """A job older than this when it is submitted is not found by `list_jobs_since`."""
 
+DELETE_BATCH: Final = 1_000
+LIST_TIMEOUT_FACTOR: Final = 12
+"""A list has a page for each thousand objects, and a day may have hundreds of thousands."""
 _LIST_RETRIES: Final = 4
 _RETRY_DELAY: Final = timedelta(milliseconds=500)
 
@@ -97,6 +101,14 @@ class Journal:
                     changed.add(prefix)
         return {prefix: parse_attempts(names[prefix]) for prefix in sorted(changed)}
 
+    async def delete_day(self, day: date) -> int:
+        """Delete all entries of the jobs that were created on a day; return how many objects."""
+        names = [info.name for info in await self._list_again(day_prefix(day))]
+        for first in range(0, len(names), DELETE_BATCH):
+            batch = names[first : first + DELETE_BATCH]
+            await self._call("delete", partial(self._objects.delete, batch))
+        return len(names)
+
     async def load_position(self) -> StorePosition | None:
         """Return the furthest position of the store that was written; None if none was."""
         content = await self._read(POSITION)
@@ -138,7 +150,9 @@ class Journal:
         await self._objects.close()
 
     async def _list(self, prefix: str) -> Sequence[ObjectInfo]:
-        return await self._call("list", lambda: self._objects.list(prefix))
+        return await self._call(
+            "list", lambda: self._objects.list(prefix), self._timeout * LIST_TIMEOUT_FACTOR
+        )
 
     async def _list_again(self, prefix: str) -> Sequence[ObjectInfo]:
         """As `_list`, but repeat a call that fails: one of many must not cost all the others."""
@@ -152,13 +166,15 @@ class Journal:
     async def _read(self, name: str) -> bytes | None:
         return await self._call("read", lambda: self._objects.read(name))
 
-    async def _call(self, operation: str, call: Callable[[], Awaitable[T]]) -> T:
-        started = self._clock.monotonic()
+    async def _call(
+        self, operation: str, call: Callable[[], Awaitable[T]], longest: timedelta | None = None
+    ) -> T:
+        started, limit = self._clock.monotonic(), longest or self._timeout
         try:
-            async with asyncio.timeout(self._timeout.total_seconds()):
+            async with asyncio.timeout(limit.total_seconds()):
                 answer = await call()
         except TimeoutError:
-            error = JournalUnavailable(f"The journal did not answer within {self._timeout}.")
+            error = JournalUnavailable(f"The journal did not answer within {limit}.")
             self._note_failure(operation, error, started)
             raise error from None
         except JournalUnavailable as error:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from enum import StrEnum
 
-from core.jobs.job import Job, Trigger
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.journal.records import Attempt, Outcome
 
 
@@ -16,6 +16,8 @@ class Difference(StrEnum):
     """RunComfy has accepted a submit that the record does not know of."""
     SECOND_ACCEPTANCE = "second_acceptance"
     """As `ATTACH`, and the record has another RunComfy id, or has ended."""
+    DOUBT = "doubt"
+    """A submit without an answer, for a record by which nothing was paid for."""
     RESTORE = "restore"
     """The job."""
 
@@ -23,15 +25,30 @@ class Difference(StrEnum):
 def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Difference:
     """Compare a job's record (None: it is gone) with its entries.
 
-    `accepted_id` is RunComfy's id of the last accepted submit. Entries without an acceptance need
-    no change of the record: a queued job meets them when it is claimed, a submitting one when its
-    lease ends, and a later state has left them behind.
+    `accepted_id` is RunComfy's id of the last accepted submit. A refusal needs no change of the
+    record: a queued job finds it when it is claimed.
     """
     if job is None:
         return Difference.RESTORE if attempts else Difference.AGREES
-    if accepted_id is None or job.upstream_id == accepted_id:
+    if accepted_id is None:
+        is_unknown = _is_free_by_record(job, attempts)
+        return Difference.DOUBT if is_unknown else Difference.AGREES
+    if job.upstream_id == accepted_id:
         return Difference.AGREES
     return Difference.ATTACH if job.can(Trigger.ACCEPTED) else Difference.SECOND_ACCEPTANCE
+
+
+def _is_free_by_record(job: Job, attempts: Sequence[Attempt]) -> bool:
+    """Return whether a submit may have been paid for that neither state nor bill show.
+
+    A submitting job finds it when its lease ends. One that is queued may be cancelled before it is
+    claimed, and would end as free. An acceptance that cannot be read has no answer either.
+    """
+    may_be_paid = [each for each in attempts if each.outcome in {None, Outcome.ACCEPTED}]
+    if len(may_be_paid) <= job.resends_approved:
+        return False
+    is_free = job.billed is BillingStatus.NO and job.upstream_id is None
+    return job.state is JobState.QUEUED or (job.is_final and is_free)
 
 
 def last_accepted(attempts: Sequence[Attempt]) -> int | None:

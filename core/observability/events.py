@@ -310,6 +310,7 @@ WARNING_CODES: Final = frozenset(
         "job_step_failed",
         "journal_check_failed",
         "journal_off",
+        "journal_sweep_failed",
         "listed_models_refresh_failed",
         "orphan_check_failed",
         "pinned_model_changed",

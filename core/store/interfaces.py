@@ -111,6 +111,8 @@ class JobRepository(Protocol):
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]: ...
 
+    async def list_unsubmitted(self) -> Sequence[Job]: ...
+
 
 class JobIndexRepository(Protocol):
     """Tenants' lists of jobs. See `core.store.job_index.JobIndex`."""

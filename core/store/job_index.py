@@ -60,24 +60,25 @@ class JobIndex:
         A page with fewer jobs than the limit may still have a cursor, because a call reads a
         bounded number of records.
         """
-        return await self._list_page(credential_keys(credential), credential, query)
+        return await self._list_page(credential, query, Scope.READ)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
         """Return a page of any tenant's jobs, for an operator."""
-        return await self._list_page(("", keys.tenant(tenant)), Credential(tenant, ""), query)
+        return await self._list_page(Credential(tenant, ""), query, None)
 
     async def _list_page(
-        self, credential_keys: tuple[str, str], credential: Credential, query: JobQuery
+        self, credential: Credential, query: JobQuery, scope: Scope | None
     ) -> Page[Job, Cursor]:
+        """`scope` None: without a check of the credential."""
         tenant = credential.tenant
         index, low, high = _index_range(tenant, query)
         answer = await self._scripts.call(
             "list_jobs",
-            [*credential_keys, index, keys.tenant_jobs(tenant)],
+            [*credential_keys(credential), index, keys.tenant_jobs(tenant)],
             [
                 to_ms(self._clock.now()),
                 tenant,
-                Scope.READ,
+                scope or "",
                 address_bits(credential.address),
                 low,
                 high,

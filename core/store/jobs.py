@@ -51,6 +51,8 @@ from core.transactions.admission import Admission, AdmissionResult, IdempotencyC
 from core.transactions.job_update import Change, Successor, WriteResult
 from core.transactions.restoration import Restoration
 
+LIST_BATCH: Final = 500
+"""Records that are read at a time."""
 _RESULT_TTL: Final = ttl_seconds(RETENTION)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
@@ -326,7 +328,20 @@ class JobStore:
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
         """Return jobs in doubt, the longest in doubt first."""
-        ids = await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
+        return await self._load_all(
+            await self._client.execute("ZRANGE", keys.IN_DOUBT, 0, limit - 1)
+        )
+
+    async def list_unsubmitted(self) -> Sequence[Job]:
+        """Return the jobs that are queued or being submitted, in any order."""
+        ids = await self._client.execute("ZRANGE", keys.UNSUBMITTED, 0, -1)
+        found: list[Job] = []
+        for first in range(0, len(ids), LIST_BATCH):
+            found += await self._load_all(ids[first : first + LIST_BATCH])
+        return found
+
+    async def _load_all(self, ids: Sequence[bytes]) -> Sequence[Job]:
+        """Return the jobs of these ids, without those that are gone or cannot be read."""
         rows = await asyncio.gather(
             *(self._client.execute("HGET", keys.job(name.decode()), "doc") for name in ids)
         )

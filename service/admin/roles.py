@@ -70,6 +70,7 @@ ACTS: Final = (
     Act(Role.ALL, "", "store init"),
     Act(Role.ALL, "", "store adopt"),
     Act(Role.ALL, "", "store reconcile"),
+    Act(Role.ALL, "", "store restored"),
 )
 
 ROLE_OF_OPERATION: Final[Mapping[str, Role]] = {

@@ -1,4 +1,8 @@
-"""`python -m tests.chaos.run [--form short|standard|long] [--seed N]`: attack, audit, print.
+"""`python -m tests.chaos.run [--form FORM]`: attack, audit, print.
+
+`short`, `standard` and `long` kill processes at random (`--seed N`). `failover` and `rewind` attack
+the store, each fault `--rounds N` times; `rewind` puts copies in its place that are `--age` seconds
+old.
 
 Exits 1 on any broken promise. Needs nothing but an installed environment.
 """
@@ -19,6 +23,7 @@ from typing import Final
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
+from tests.chaos.store_run import STORE_PROFILES, run_store_attack
 
 PROFILES: Final = {"short": SHORT, "standard": STANDARD, "long": LONG}
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
@@ -73,13 +78,24 @@ def table(report: AuditReport) -> str:
 def main() -> int:
     """Run the command. Returns its exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--form", choices=PROFILES, default="standard")
+    parser.add_argument("--form", choices=[*PROFILES, *STORE_PROFILES], default="standard")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--fault", action="append", help="of failover or rewind: only this one")
+    parser.add_argument("--age", type=float, default=5, metavar="SECONDS")
     parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
     given = parser.parse_args()
-    form = replace(PROFILES[given.form], seed=given.seed)
     with tempfile.TemporaryDirectory() as scratch:
-        report = run_attack(form, given.keep or Path(scratch), without_settings(os.environ))
+        folder, environment = given.keep or Path(scratch), without_settings(os.environ)
+        if given.form in STORE_PROFILES:
+            age = timedelta(seconds=given.age)
+            form = STORE_PROFILES[given.form]
+            faults = tuple(given.fault or form.faults)
+            attack = replace(form, faults=faults, rounds=given.rounds, copy_age=age)
+            report = run_store_attack(attack, folder, environment)
+        else:
+            profile = replace(PROFILES[given.form], seed=given.seed)
+            report = run_attack(profile, folder, environment)
     print(table(report))
     return 1 if report.violations else 0
 

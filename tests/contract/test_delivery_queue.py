@@ -198,6 +198,20 @@ async def test_an_attempt_is_kept_although_the_delivery_was_sent_anew(
     assert (again.delivery.version, again.delivery.id) == (2, before.id)
 
 
+async def test_a_delivery_of_a_store_that_went_back_to_its_claim_comes_back_with_its_lease(
+    backend: StoreBackend,
+) -> None:
+    await enqueue_deliveries(backend, "a", 1)
+    (claimed,) = await claim_deliveries(backend, 1)
+    forgotten = replace(claimed.delivery, version=claimed.delivery.version + 1)
+    stray = attempt_completion(replace(claimed, delivery=forgotten))
+    assert (await backend.deliveries.complete_attempt(stray)).result is WriteResult.CONFLICT
+    assert await claim_deliveries(backend, 1) == []
+    backend.clock.move(LEASE)
+    (again,) = await claim_deliveries(backend, 1)
+    assert again.delivery == claimed.delivery
+
+
 async def test_a_delivery_that_is_written_by_two_is_written_once(backend: StoreBackend) -> None:
     (name,) = await enqueue_deliveries(backend, "a", 1)
     assert not await backend.deliveries.enqueue(None, enqueue_jobless_delivery(backend, name))

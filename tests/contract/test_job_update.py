@@ -239,6 +239,21 @@ async def test_an_attached_id_is_taken_off_again(backend: StoreBackend) -> None:
     assert stored is WriteResult.STORED
 
 
+async def test_what_is_queued_or_being_submitted_is_listed(backend: StoreBackend) -> None:
+    await admit_job(backend, "req_a")
+    claimed = await apply_triggers(backend, await admit_job(backend, "req_b"), Trigger.CLAIMED)
+    assert {job.id for job in await backend.jobs.list_unsubmitted()} == {"req_a", "req_b"}
+    await apply_triggers(backend, claimed, Trigger.ACCEPTED)
+    assert [job.id for job in await backend.jobs.list_unsubmitted()] == ["req_a"]
+
+
+async def test_a_queued_job_may_become_doubtful(backend: StoreBackend) -> None:
+    await apply_triggers(backend, await admit_job(backend), Trigger.NO_ANSWER)
+    assert [job.id for job in await backend.jobs.list_in_doubt(9)] == ["req_1"]
+    assert await backend.probe.states() == {"in_doubt": 1}
+    assert await backend.jobs.list_unsubmitted() == []
+
+
 async def test_a_resolved_job_is_no_longer_listed_in_doubt(backend: StoreBackend) -> None:
     job = await apply_triggers(
         backend, await admit_job(backend), Trigger.CLAIMED, Trigger.NO_ANSWER

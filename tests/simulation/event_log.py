@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from core.clock import Clock
 from core.jobs.job import TRANSITIONS, CancelOutcome, Job, JobState, Trigger
@@ -14,7 +14,7 @@ from core.store.codecs import JOB_CODEC
 from core.transactions.admission import Admission, AdmissionResult
 from core.transactions.job_update import Change, WriteResult
 from tests.support.memory_store.jobs import MemoryJobStore
-from tests.support.memory_store.snapshots import restore_snapshot, take_snapshot
+from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
 from tests.support.memory_store.state import MemoryState
 
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
@@ -80,7 +80,7 @@ class CheckedJobStore(MemoryJobStore):
         super().__init__(memory)
         self._log = log
         self._keeps_history = keeps_history
-        self._history: list[dict[str, Any]] = []
+        self._history: list[Snapshot] = []
         self._given_up: set[str] = set()
 
     def go_back(self, rng: Random) -> None:

@@ -283,6 +283,10 @@ class ProcessJobs:
         """See `JobStore.list_in_doubt`."""
         return await self.connection.call(lambda: self.stores.jobs.list_in_doubt(limit))
 
+    async def list_unsubmitted(self) -> Sequence[Job]:
+        """See `JobStore.list_unsubmitted`."""
+        return await self.connection.call(self.stores.jobs.list_unsubmitted)
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessTenants:

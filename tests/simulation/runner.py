@@ -8,6 +8,8 @@ from itertools import count
 from typing import Any, Final
 
 from core.jobs.job import Job
+from core.journal.records import POSITION, encode_position
+from core.store.identity import StorePosition
 from tests.simulation.clients import SimulatedService, create_tenants, run_caller, run_operator
 from tests.simulation.event_log import CheckedJobStore, SimulationLog
 from tests.simulation.faults import RandomUpstreamBehavior, SimulatedReceivers
@@ -21,6 +23,7 @@ from tests.simulation.process import (
 )
 from tests.simulation.virtual_loop import LoopClock, run_virtually
 from tests.simulation.worker import DueWaiter, SimulatedWorker, SimulationContext
+from tests.support.clock import START
 from tests.support.ids import SeededIds
 from tests.support.journal import MemoryObjects
 from tests.support.memory_store.stores import memory_stores
@@ -40,11 +43,16 @@ class SimulationReport:
 
     plan: Plan
     violations: tuple[str, ...]
-    log_text: str
+    log: SimulationLog
     awaits: int
     """The number of awaits of the first worker, at each of which it could have died."""
     jobs: tuple[Job, ...]
     """The jobs at the end."""
+
+    @property
+    def log_text(self) -> str:
+        """All lines of the log."""
+        return self.log.text()
 
     def __str__(self) -> str:
         """Return plan, violations and log."""
@@ -86,6 +94,7 @@ class SimulationRun:
 
     async def execute(self) -> SimulationReport:
         """Run with faults, then without them until all has ended, then check the invariants."""
+        await self._create_identity()
         await create_tenants(self._context.stores, self.randomness, self._clock)
         for _ in range(self._plan.workers):
             self._start_worker()
@@ -100,10 +109,18 @@ class SimulationRun:
         return SimulationReport(
             plan=self._plan,
             violations=tuple(self.log.violations) + found,
-            log_text=self.log.text(),
+            log=self.log,
             awaits=self.workers[0].lifetime.awaits,
             jobs=tuple(self._context.stores.memory.all_jobs()),
         )
+
+    async def _create_identity(self) -> None:
+        """As a store that has been in use: no plan forgets its identity, nor its first claim."""
+        position = StorePosition("0" * 32, claims=1)
+        await self._context.stores.identity.create(position)
+        first = f"before {START.timestamp() * 1_000_000:.0f}"
+        self._context.stores.memory.claim_log.append(first)
+        await self._context.objects.replace(POSITION, encode_position(position))
 
     def _open_context(self) -> SimulationContext:
         clock, chance = self._clock, self.randomness

@@ -59,6 +59,8 @@ from worker.webhooks.transport import DeliveryTransport
 
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
+CHECK_TICKS: Final = (TICK, 4 * TICK, 10 * TICK)
+"""Of a store that may go back. Workers check each second; much may happen between two checks."""
 MIN_CALM_CHECKS: Final = 3
 SLOW_TICK: Final = timedelta(seconds=15)
 """Where the store never goes back: seldom enough that most awaits of a run are those of jobs."""
@@ -177,7 +179,9 @@ class SimulatedWorker:
     async def _check_store(self) -> None:
         """Check the store until it was found current a few times without faults."""
         chance = self._context.randomness
-        tick = TICK if chance.may_occur(Fault.STORE_REWINDS) else SLOW_TICK
+        tick = SLOW_TICK
+        if chance.may_occur(Fault.STORE_REWINDS):
+            tick = chance.stream(f"checks:{self.lifetime.name}").choice(CHECK_TICKS)
         while True:
             with suppress(StoreUnavailable):
                 await self._paid.write_answers()
@@ -196,6 +200,7 @@ class SimulatedWorker:
             tenants=self._tenants,
             webhook_configs=self._webhooks,
             circuit_breakers=ProcessBreakers(line, around.stores),
+            files=around.stores.files,
         )
         upstream = ProcessUpstream(self.lifetime, around.runcomfy)
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))

@@ -59,7 +59,9 @@ def sentinel(
     configuration.write_text(
         f"port {port}\nbind {LOOPBACK}\ndir {folder}\n{login}"
         f"sentinel monitor {MASTER} {LOOPBACK} {master_port} 1\n"
-        f"sentinel down-after-milliseconds {MASTER} 3000\n",
+        f"sentinel down-after-milliseconds {MASTER} 3000\n"
+        # Not before twice this time does it replace a master again.
+        f"sentinel failover-timeout {MASTER} 5000\n",
         encoding="utf-8",
     )
     command = [str(find_server()), str(configuration), "--sentinel"]

@@ -1,7 +1,7 @@
 """Applies the answer to a submit to the job's record, whatever became of that meanwhile."""
 
 from core.clock import Clock
-from core.jobs.job import Job
+from core.jobs.job import Job, JobState, Trigger
 from core.observability.events import OperationalWarning
 from core.store.stores import Stores
 from core.tenants.tenant import DoubtPolicy
@@ -9,7 +9,7 @@ from core.transactions.job_update import Change
 from worker.jobs.decisions import after_end, submit
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
-from worker.ports import Accepted, Indeterminate, SubmitAnswer
+from worker.ports import Accepted, Indeterminate, SubmitAnswer, UpstreamFault
 
 
 class AnswerWriter:
@@ -46,7 +46,9 @@ class AnswerWriter:
 
         Only an acceptance counts beyond its own submit; other answers mean nothing for a resend.
         """
-        is_relevant = isinstance(answer, Accepted) or is_same_submit(submitted, job)
+        is_relevant = isinstance(answer, Accepted) or (
+            job.state is not JobState.QUEUED and is_same_submit(submitted, job)
+        )
         if is_relevant and job.can(submit.SUBMIT_TRIGGERS[type(answer)]):
             policy = self._context.policy.doubt_policy
             if isinstance(answer, Indeterminate):
@@ -57,6 +59,16 @@ class AnswerWriter:
             return None
         self._warn(job, "second_acceptance", upstream_id)
         return after_end.record_second_acceptance(job, upstream_id, self._clock.now())
+
+    async def record_unanswered(self, job: Job, fault: UpstreamFault) -> Job | None:
+        """Record a submit that may have been paid for, and of which the record does not know."""
+        now = self._clock.now()
+        if not job.can(Trigger.NO_ANSWER):
+            return await self._writer.apply(after_end.record_unanswered_submit(job, fault, now))
+        policy = await self.doubt_policy(job)
+        return await self._writer.apply(
+            submit.mark_in_doubt(job, fault, policy, now, self._context)
+        )
 
     async def doubt_policy(self, job: Job) -> DoubtPolicy:
         """Return what the tenant, or else the operator, wants done with a submit in doubt."""

@@ -34,7 +34,7 @@ JOURNAL_RETRY_DELAY: Final = timedelta(milliseconds=500)
 JOURNAL_CHECK_DELAY: Final = timedelta(seconds=1)
 """After a failure of the journal no further submit is claimed for this long."""
 
-_ENTRY_EXISTS: Final = Fault(
+UNANSWERED: Final = Fault(
     "journal_entry",
     "The journal has a submit of this job without an answer: it may have been sent and billed.",
 )
@@ -127,7 +127,7 @@ class PaidSubmitter:
         if isinstance(step, Send):
             is_late = self._clock.monotonic() - started >= self._lease
             return await self._send(claimed, body, step.number, is_late=is_late)
-        answer: SubmitAnswer = Indeterminate(_ENTRY_EXISTS)
+        answer: SubmitAnswer = Indeterminate(UNANSWERED)
         if isinstance(step, Replay):
             answer = await self._replay(self._journal, claimed, step.number, step.outcome)
         return SentSubmit(answer, is_replayed=True)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.jobs.job import BillingStatus, JobState
+from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
 from core.journal.reconciliation import Difference, compare, last_accepted
@@ -18,6 +18,7 @@ from core.store.stores import Stores
 from core.transactions.restoration import Restoration
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import cap_at_deadline
+from worker.jobs.paid_submit import UNANSWERED
 from worker.ports import Accepted
 
 RESTORED: Final = "restored"
@@ -80,11 +81,22 @@ class Reconciler:
                 return None
             case Difference.RESTORE:
                 return await self._restore(prefix, attempts, accepted_id, dry_run=dry_run)
+            case Difference.DOUBT if record is not None:
+                return await self._doubt(record.job, dry_run=dry_run)
             case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
                 return None
         if record is not None and accepted_id is not None and not dry_run:
             await self._answers.apply(record.job, Accepted(accepted_id))
         return Finding(job_id, difference, accepted_id or "")
+
+    async def _doubt(self, job: Job, *, dry_run: bool) -> Finding | None:
+        # The answer may have been written after the entries were listed, but before the record.
+        attempts = await self._journal.list_attempts(job)
+        if compare(job, attempts, None) is not Difference.DOUBT:
+            return None
+        if not dry_run:
+            await self._answers.record_unanswered(job, UNANSWERED)
+        return Finding(job.id, Difference.DOUBT, job.state)
 
     async def _accepted(self, prefix: str, attempts: Sequence[Attempt]) -> JournalAnswer | None:
         number = last_accepted(attempts)

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from core.clock import Clock
 from core.errors import Conflict, InvalidInput
 from core.ids import IdSource
+from core.jobs.job import Job, JobState
 from core.journal.journal import Journal
 from core.journal.position import (
     StoreStatus,
@@ -16,7 +18,15 @@ from core.journal.position import (
 )
 from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
+from core.store.interfaces import JobRepository
+from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.reconciliation import Finding, Reconciler
+from worker.ports import UpstreamFault
+
+FORGOTTEN: Final = UpstreamFault(
+    "store_restored",
+    "Redis was restored from a copy, and there is no journal: it may have been sent and billed.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,8 @@ class StoreCommands:
     identity: StoreIdentityRepository
     clock: Clock
     ids: IdSource
+    jobs: JobRepository
+    answers: AnswerWriter
     journal: Journal | None = None
     reconciler: Reconciler | None = None
 
@@ -75,6 +87,24 @@ class StoreCommands:
         if position is None:
             raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
         return position
+
+    async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
+        """Put in doubt what may have been paid for since `at`, the time of the copy in use.
+
+        For a gateway without a journal: a job that was queued then may have been submitted since.
+        Returns these jobs. Raises `Conflict` if there is a journal, which knows better.
+        """
+        if self.journal is not None:
+            raise Conflict("The journal knows what was paid for: use `gateway store reconcile`.")
+        found = [
+            job
+            for job in await self.jobs.list_unsubmitted()
+            if job.state is JobState.QUEUED and job.created_at <= at
+        ]
+        if not dry_run:
+            for job in found:
+                await self.answers.record_unanswered(job, FORGOTTEN)
+        return found
 
     async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Sequence[Finding]:
         """Compare the journal with the store; return what the store lacked, or lacks.

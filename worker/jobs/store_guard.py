@@ -101,7 +101,10 @@ class StoreGuard:
 
     async def _check(self) -> StoreStatus:
         position = await self._identity.load(self._known)
-        status = status_of(position, self._known, self._policy.account)
+        account = self._policy.account
+        status = status_of(position, self._known, account)
+        if status in {StoreStatus.UNKNOWN, StoreStatus.OTHER} and await self._learn_identity():
+            status = status_of(position, self._known, account)
         if status is StoreStatus.CURRENT:
             self._known, self._went_back_at = position, None
         else:
@@ -119,6 +122,21 @@ class StoreGuard:
         if position is not None and known is not None and position.is_behind(known):
             await self._identity.mark_went_back(await self._compare_since())
         return status
+
+    async def _learn_identity(self) -> bool:
+        """Read the identity from the journal again: it counts, not what this process remembers.
+
+        Another worker's first identity may have replaced one that the store forgot immediately.
+        """
+        if self._journal is None:
+            return False
+        with suppress(JournalUnavailable):
+            found = await self._journal.load_position()
+            if found is not None and self._known is not None:
+                is_other = found.store_id != self._known.store_id
+                self._known = found if is_other else self._known
+                return is_other
+        return False
 
     async def _reconcile(self, reconciler: Reconciler | None) -> None:
         """Compare the journal with the store until they agree, then let submits leave.

@@ -193,6 +193,8 @@ class JobSubmitter:
     async def expire_doubt_hold(self, job: Job) -> Job | None:
         """Apply the doubt policy to a job that no operator resolved in time.
 
+        A job that was queued may get its slot, and with it a message, while it is in doubt.
+
         The journal may have the answer: the store forgets one if it goes back.
         """
         try:
@@ -202,6 +204,9 @@ class JobSubmitter:
             return None
         if isinstance(answer, Accepted):
             return await self._answers.apply(job, answer)
+        if job.next_run_at is not None and self._clock.now() < job.next_run_at:
+            await self._jobs.reschedule(job, job.next_run_at)
+            return None
         policy = await self._answers.doubt_policy(job)
         return await self._writer.apply(submit.decide_expired_hold(job, policy, self._clock.now()))
 

@@ -25,6 +25,7 @@ CATALOGUE_CHECK_INTERVAL: Final = timedelta(seconds=2)
 RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)
 STORE_CHECK_INTERVAL: Final = timedelta(seconds=1)
 JOURNAL_CHECK_INTERVAL: Final = timedelta(seconds=2)
+JOURNAL_SWEEP_INTERVAL: Final = timedelta(hours=1)
 DISPATCH_INTERVAL: Final = timedelta(seconds=3)
 PRUNE_INTERVAL: Final = timedelta(seconds=20)
 """How often each worker tries to prune; one of them does, once a minute (`PrunePolicy`)."""

@@ -319,6 +319,11 @@ class MemoryJobStore:
         records = [await self.load(name) for _, name in oldest[:limit]]
         return [record.job for record in records if record is not None]
 
+    async def list_unsubmitted(self) -> Sequence[Job]:
+        """See `JobStore.list_unsubmitted`."""
+        unsubmitted = {JobState.QUEUED, JobState.SUBMITTING}
+        return [job for job in self._memory.all_jobs() if job.state in unsubmitted]
+
     def _remember(self, before: Job, after: Job) -> None:
         took = run_time(before, after)
         if took is not None:

@@ -1,6 +1,7 @@
 """Snapshots of the in-memory stores: a store that goes back gets an earlier one again."""
 
-from copy import deepcopy
+import io
+import pickle
 from dataclasses import fields
 from typing import Any, Final
 
@@ -10,21 +11,26 @@ _NOT_STORED: Final = frozenset(
     {"clock", "on_wake", "on_due_change", "on_job_change", "_last_reading"}
 )
 
+Snapshot = bytes
+"""A pickle: several times as fast as `deepcopy`, and the simulation takes one for each change."""
 
-def take_snapshot(memory: MemoryState) -> dict[str, Any]:
+
+def take_snapshot(memory: MemoryState) -> Snapshot:
     """Return a copy of all that is stored."""
-    data = {
+    stored = {
         field.name: getattr(memory, field.name)
         for field in fields(memory)
         if field.name not in _NOT_STORED
     }
-    return deepcopy(data, {id(memory): memory, id(memory.clock): memory.clock})
+    buffer = io.BytesIO()
+    _Pickler(buffer, memory).dump(stored)
+    return buffer.getvalue()
 
 
-def restore_snapshot(memory: MemoryState, snapshot: dict[str, Any]) -> None:
+def restore_snapshot(memory: MemoryState, snapshot: Snapshot) -> None:
     """Replace all that is stored by a snapshot, in place: other objects keep the indexes."""
-    copied = deepcopy(snapshot, {id(memory): memory, id(memory.clock): memory.clock})
-    for name, value in copied.items():
+    stored: dict[str, Any] = _Unpickler(io.BytesIO(snapshot), memory).load()
+    for name, value in stored.items():
         held = getattr(memory, name)
         if isinstance(held, dict) and isinstance(value, dict):
             held.clear()
@@ -32,3 +38,23 @@ def restore_snapshot(memory: MemoryState, snapshot: dict[str, Any]) -> None:
         else:
             setattr(memory, name, value)
     memory.on_due_change()
+
+
+class _Pickler(pickle.Pickler):
+    """Leaves out the state itself and its clock, to which parts of it refer."""
+
+    def __init__(self, file: io.BytesIO, memory: MemoryState) -> None:
+        super().__init__(file, pickle.HIGHEST_PROTOCOL)
+        self._names = {id(memory): "memory", id(memory.clock): "clock"}
+
+    def persistent_id(self, obj: object) -> str | None:
+        return self._names.get(id(obj))
+
+
+class _Unpickler(pickle.Unpickler):
+    def __init__(self, file: io.BytesIO, memory: MemoryState) -> None:
+        super().__init__(file)
+        self._memory = memory
+
+    def persistent_load(self, pid: str) -> object:
+        return self._memory if pid == "memory" else self._memory.clock

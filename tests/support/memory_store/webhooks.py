@@ -164,13 +164,14 @@ class MemoryDeliveryStore:
         """See `DeliveryStore.complete_attempt`."""
         memory, after, move = self._memory, completion.after, completion.circuit
         channel, row = memory.delivery_queue(move.queue), memory.delivery(after.id)
-        channel.in_flight.pop(after.id, None)
         outcome = WriteResult.NOT_FOUND
         if row is not None:
             outcome = WriteResult.CONFLICT
             if row.version == completion.before.version:
                 outcome = self._write(channel, row, after)
             self._note(completion, row)
+        if outcome is not WriteResult.CONFLICT or after.id in channel.waiting:
+            channel.in_flight.pop(after.id, None)
         if after.job_id is not None and (job := memory.job(after.job_id)) is not None:
             now = memory.clock.now()
             keep = to_ms(max(after.next_attempt_at or now, now) + RESULT_GRACE_PERIOD)

@@ -23,6 +23,7 @@ from worker.ports import (
     RunCompleted,
     RunFailed,
     Unreachable,
+    UpstreamFault,
 )
 
 _DONE: dict[str, Any] = {"follow_up": None, "next_run_at": None}
@@ -78,6 +79,11 @@ def _wait_for_late_result(job: Job, now: datetime, context: DecisionContext) -> 
     if waited >= context.policy.late_result_timeout:
         return annotate(job, "late_watch_ended", now, **_DONE)
     return Reschedule(job, now + context.policy.late_result_polling.delay(waited, context.rng))
+
+
+def record_unanswered_submit(job: Job, fault: UpstreamFault, now: datetime) -> Change:
+    """Return the change of a job that ended as free although a submit may have been paid for."""
+    return annotate(job, "no_answer", now, fault=fault, billed=BillingStatus.UNKNOWN)
 
 
 def record_second_acceptance(job: Job, upstream_id: str, now: datetime) -> Change:

@@ -2,11 +2,12 @@
 -- '' on the last page. Further ARGV: texts that the doc of a matching job contains.
 -- `model_part`: the fraction of the scores of jobs that may match; '' for any.
 -- `cursor_score`: the score at which the page continues, after `after_id`; '' for the first page.
+-- `scope`: '' for an operator, who needs no key.
 -- Guarantees: a call reads at most `max_read` records and skips at most `max_skipped` entries, however few match.
 -- USES: authenticate authenticate_call
 -- FLAGS: allow-oom
 -- KEYS: api_key tenant index tenant_jobs
--- ARGV: now tenant_name scope address low high cursor_score after_id limit model_part max_read max_skipped ...
+-- ARGV: now tenant_name scope? address low high cursor_score after_id limit model_part max_read max_skipped ...
 
 local BATCH = 200
 
@@ -33,7 +34,7 @@ local function matches_query(doc)
   return true
 end
 
-if api_key ~= '' then
+if scope ~= '' then
   local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
   if auth_error then return { auth_error } end
 end

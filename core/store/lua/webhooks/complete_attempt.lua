@@ -13,7 +13,9 @@
 local result = 'stored'
 local stored = redis.call('HGET', delivery, 'version')
 if not stored then result = 'not_found' elseif stored ~= expected then result = 'conflict' end
-redis.call('ZREM', in_flight, id)
+-- After a conflict without a place in the queue, Redis went back to an earlier claim of this delivery: only the end
+-- of that lease brings it back.
+if result ~= 'conflict' or redis.call('ZSCORE', delivery_queue, id) then redis.call('ZREM', in_flight, id) end
 
 if result == 'stored' then
   redis.call('HSET', delivery, 'version', version, 'doc', doc)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from core.jobs.job import Job, JobState
+from core.jobs.job import BillingStatus, Job, JobState
 from core.journal.reconciliation import Difference, compare
 from core.journal.records import Attempt, Outcome
 from tests.support.records import job
@@ -20,7 +20,15 @@ CASES: dict[str, tuple[Job | None, tuple[Attempt, ...], str | None, Difference]]
     "gone, refused": (None, REJECTED, None, V.RESTORE),
     "gone, not sent": (None, NOT_SENT, None, V.RESTORE),
     "queued, accepted": (job(S.QUEUED), ACCEPTED, "up-1", V.ATTACH),
-    "queued, no answer": (job(S.QUEUED), NONE, None, V.AGREES),
+    "queued, no answer": (job(S.QUEUED), NONE, None, V.DOUBT),
+    "queued, no answer, resend approved": (
+        job(S.QUEUED, resends_approved=1),
+        NONE,
+        None,
+        V.AGREES,
+    ),
+    "queued, an acceptance that cannot be read": (job(S.QUEUED), ACCEPTED, None, V.DOUBT),
+    "queued, not sent": (job(S.QUEUED), NOT_SENT, None, V.AGREES),
     "queued, refused": (job(S.QUEUED), REJECTED, None, V.AGREES),
     "submitting, accepted": (job(S.SUBMITTING), ACCEPTED, "up-1", V.ATTACH),
     "submitting, no answer": (job(S.SUBMITTING), NONE, None, V.AGREES),
@@ -41,7 +49,18 @@ CASES: dict[str, tuple[Job | None, tuple[Attempt, ...], str | None, Difference]]
         "up-1",
         V.SECOND_ACCEPTANCE,
     ),
-    "ended without an id, no answer": (job(S.CANCELLED, upstream_id=None), NONE, None, V.AGREES),
+    "ended as free, no answer": (
+        job(S.CANCELLED, upstream_id=None, billed=BillingStatus.NO),
+        NONE,
+        None,
+        V.DOUBT,
+    ),
+    "ended, billed unknown, no answer": (
+        job(S.FAILED, upstream_id=None, billed=BillingStatus.UNKNOWN),
+        NONE,
+        None,
+        V.AGREES,
+    ),
 }
 
 

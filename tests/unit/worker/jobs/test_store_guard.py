@@ -3,16 +3,14 @@
 Over the in-memory stores, which go back by snapshots.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
-from typing import Any
 
 import pytest
 
 from core.errors import Conflict, InvalidInput
-from core.jobs.job import Job, JobState
+from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
 from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
@@ -25,7 +23,7 @@ from core.transactions.admission import Admission
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
-from tests.support.memory_store.snapshots import restore_snapshot, take_snapshot
+from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.records import POLICY, SECOND, MidpointRandom, job
 from tests.support.store_steps import timeline_entry
@@ -57,9 +55,9 @@ class GuardHarness:
         self.ids = SeededIds(Random(1))
         self.context = DecisionContext("worker-a", POLICY, MidpointRandom())
         writer = JobWriter(self.stores, self.clock, lambda _: None)
-        answers = AnswerWriter(self.stores, writer, self.clock, self.context)
+        self.answers = AnswerWriter(self.stores, writer, self.clock, self.context)
         self.reconciler = Reconciler(
-            self.stores, self.journal, answers, self.clock, POLICY.doubt_hold
+            self.stores, self.journal, self.answers, self.clock, POLICY.doubt_hold
         )
 
     def guard(self, settle_delay: timedelta = timedelta(0), account: str = "") -> StoreGuard:
@@ -80,7 +78,13 @@ class GuardHarness:
 
     def commands(self) -> StoreCommands:
         return StoreCommands(
-            self.stores.identity, self.clock, self.ids, self.journal, self.reconciler
+            self.stores.identity,
+            self.clock,
+            self.ids,
+            self.stores.jobs,
+            self.answers,
+            self.journal,
+            self.reconciler,
         )
 
     async def admit(self, job_id: str = "req_1") -> Job:
@@ -109,11 +113,11 @@ class GuardHarness:
         await self.stores.jobs.store(change)
         return change.after
 
-    def snapshot(self) -> Mapping[str, Any]:
+    def snapshot(self) -> Snapshot:
         return take_snapshot(self.stores.memory)
 
-    def go_back_to(self, snapshot: Mapping[str, Any]) -> None:
-        restore_snapshot(self.stores.memory, dict(snapshot))
+    def go_back_to(self, snapshot: Snapshot) -> None:
+        restore_snapshot(self.stores.memory, snapshot)
 
     async def state_of(self, job_id: str = "req_1") -> tuple[JobState, str | None]:
         record = await self.stores.jobs.load(job_id)
@@ -459,3 +463,64 @@ async def test_an_entry_that_cannot_be_read_is_reported(gateway: GuardHarness) -
     assert gateway.differences == ["restore"]
     assert await gateway.stores.jobs.load("req_1") is None
     assert await guard.allows_submit()
+
+
+async def test_a_forgotten_submit_without_an_answer_is_in_doubt_before_it_is_claimed() -> None:
+    harness = GuardHarness()
+    guard = await harness.started()
+    queued = await harness.admit()
+    before = harness.snapshot()
+    await harness.claim(queued)
+    assert await guard.allows_submit()
+    harness.go_back_to(before)
+    await guard.run_once(harness.reconciler)
+    assert await harness.state_of() == (S.IN_DOUBT, None)
+    assert guard.is_open
+
+
+async def test_a_forgotten_submit_of_a_job_that_was_cancelled_since_may_have_been_billed() -> None:
+    harness = GuardHarness()
+    guard = await harness.started()
+    queued = await harness.admit()
+    before = harness.snapshot()
+    await harness.claim(queued)
+    assert await guard.allows_submit()
+    harness.go_back_to(before)
+    await harness.stores.jobs.store(cancel_unsubmitted(queued, harness.clock.now()))
+    await guard.run_once(harness.reconciler)
+    record = await harness.stores.jobs.load("req_1")
+    assert record is not None
+    assert (record.job.state, record.job.billed) == (S.CANCELLED, BillingStatus.UNKNOWN)
+    assert [each.difference for each in await harness.reconciler.run(queued.created_at)] == []
+
+
+async def test_the_journals_identity_counts_not_one_that_a_store_forgot_at_once() -> None:
+    harness = GuardHarness()
+    guard = await harness.started()
+    other = StorePosition("b" * 32)
+    harness.stores.memory.position = other
+    await harness.journal.save_position(other)
+    await guard.run_once(harness.reconciler)
+    assert guard.is_open
+
+
+async def test_without_a_journal_what_a_copy_has_queued_is_put_in_doubt() -> None:
+    harness = GuardHarness()
+    await harness.admit("req_old")
+    await harness.clock.advance(SECOND)
+    copied_at = harness.clock.now()
+    await harness.clock.advance(SECOND)
+    await harness.admit("req_new")
+    commands = replace(harness.commands(), journal=None, reconciler=None)
+    assert [job.id for job in await commands.restored(copied_at, dry_run=True)] == ["req_old"]
+    assert await harness.state_of("req_old") == (S.QUEUED, None)
+    await commands.restored(copied_at, dry_run=False)
+    assert await harness.state_of("req_old") == (S.IN_DOUBT, None)
+    assert await harness.state_of("req_new") == (S.QUEUED, None)
+    assert await commands.restored(copied_at, dry_run=False) == []
+
+
+async def test_with_a_journal_nothing_is_put_in_doubt_by_hand() -> None:
+    harness = GuardHarness()
+    with pytest.raises(Conflict, match="reconcile"):
+        await harness.commands().restored(harness.clock.now(), dry_run=True)
