@@ -36,7 +36,7 @@ from service.http.authentication import (
 from service.http.dependencies import Context, Reader, RequestLinks
 from service.http.json_response import json_response
 from service.http.object_response import ObjectContent, object_response
-from service.http.openapi import Tag, json_content, parameter, problem_responses
+from service.http.openapi import Tag, json_content, parameter, problem_responses, ref
 from service.http.request_body import declared_length
 from service.http.strict_route import FastRoute, api_router
 from service.parsing.fields import parse_query
@@ -118,15 +118,12 @@ fast_router = api_router(Tag.FILES, 401, 403, 404, 429, 503, route=FastRoute)
         "requestBody": {
             "required": True,
             "content": {
-                **_CONTENT,
+                # First: openapi-generator's TypeScript client else lacks the form's type.
                 FORM_TYPE: {
                     "example": {"file": "the bytes of the file"},
-                    "schema": {
-                        "type": "object",
-                        "properties": {"file": {"type": "string", "format": "binary"}},
-                        "required": ["file"],
-                    },
+                    "schema": ref("FileForm"),
                 },
+                **_CONTENT,
             },
         }
     },
