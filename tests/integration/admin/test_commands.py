@@ -348,7 +348,7 @@ def test_circuits_are_listed_and_closed(open_circuits: CommandRunner) -> None:
     assert [one["circuit"] for one in left if one["state"] != "closed"] == ["balance"]
     left = open_circuits("circuit", "reset", "balance")
     assert {one["state"] for one in left} == {"closed"}
-    acts = [(one["action"], one["subject"]) for one in open_circuits("audit")]
+    acts = [(one["action"], one["subject"]) for one in open_circuits("audit", "list")]
     assert acts == [("circuit_reset", "balance"), ("circuit_reset", "model:a b/c")]
 
 

@@ -85,7 +85,7 @@ def test_anything_else_is_a_wrong_call() -> None:
         ["tenant", "create", "ads", "--models", ""],
         ["tenant", "change", "ads", "--models", " , "],
         ["tenant", "apply"],
-        ["audit", "--limit", "0"],
+        ["audit", "list", "--limit", "0"],
     ],
 )
 def test_a_wrong_call_is_exit_2_and_asks_no_store(call: list[str]) -> None:
