@@ -50,11 +50,17 @@ UPLOAD_TIMEOUT: Final = timedelta(minutes=15)
 """Of a whole upload: 100 MiB at 1 Mbit/s."""
 _FORM_OVERHEAD: Final = 64 * 1024
 _PATH: Final = "/v1/files/{file_id}"
+_KINDS: Final = ("image", "video", "audio")
 _CONTENT: Final = {
     "application/octet-stream": {
         "schema": {"type": "string", "format": "binary"},
         "example": "the bytes of the file",
     }
+}
+_STORED_CONTENT: Final = {
+    # The first for generators of clients, which know no wildcard.
+    **_CONTENT,
+    **{f"{kind}/*": _CONTENT["application/octet-stream"] for kind in _KINDS},
 }
 _FILE_ID: Final = parameter(
     "file_id", "The file's id.", {"type": "string", "pattern": ID_PATTERN}, "path"
@@ -211,11 +217,12 @@ async def delete_file(request: Request) -> Response:
 @fast_router.get(
     f"{_PATH}/content",
     responses={
-        200: {"description": "The content.", "content": _CONTENT},
-        206: {"description": "The range that was requested.", "content": _CONTENT},
+        200: {"description": "The content.", "content": _STORED_CONTENT},
+        206: {"description": "The range that was requested.", "content": _STORED_CONTENT},
         302: {"description": "Where the storage serves the content."},
         304: {"description": "The caller has it (`If-None-Match`)."},
         416: {"description": "The file is shorter than the range that was requested."},
+        **problem_responses(400),
     },
     openapi_extra={
         "parameters": [
