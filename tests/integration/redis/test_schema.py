@@ -1,5 +1,7 @@
 """A store that a newer release has written is refused by every process and command."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from core.errors import StoreUnavailable, StoreUnsupported
@@ -7,11 +9,19 @@ from core.store import keys
 from core.store.identity import StoreIdentity
 from core.store.schema import READS, WRITES
 from core.store.scripts import LuaScripts, load_scripts
+from simulator.private_redis import PrivateRedis
 from tests.support.processes import run_gateway
 from tests.support.redis import redis_client
 
 NEWER = READS + 1
 WORKER = {"GATEWAY_RUNCOMFY_TOKEN": "a-token", "GATEWAY_JOURNAL__URL": "off"}
+
+
+@pytest.fixture(autouse=True)
+def _emptied_afterwards(redis_server: PrivateRedis) -> Iterator[None]:
+    """No later test can open a store of a newer release, not even to empty it."""
+    yield
+    redis_server.flush()
 
 
 @pytest.mark.parametrize("words", [("serve",), ("work",), ("key", "list", "acme")])
