@@ -1,4 +1,5 @@
 -- Notes that data of the schema `written` may be in the store. It never goes down.
+-- FLAGS: allow-oom
 -- KEYS: store
 -- ARGV: written
 

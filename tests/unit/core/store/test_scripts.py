@@ -227,6 +227,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "change_webhooks": True,
     "delete_tenant": True,
     "mark_went_back": True,
+    "record_schema": True,  # a process may start while it is full
     "replace_account": True,
     "revoke_key": True,
     "revoke_operator": True,
