@@ -1,12 +1,12 @@
 """Composition of the service: build what handlers use from the settings; close it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.metadata import version
-from typing import Final
+from typing import Any, Final
 
 from core.clock import Clock, OffsetClock, SystemClock
 from core.errors import StoreUnavailable
@@ -117,23 +117,36 @@ async def open_app_context(
         server_time = ServerTime(client, clock)
         tools = ProcessTools(clock, span_namer, registry.confirm_models)
         context = build_app_context(settings, stores, metrics, emit, tools)
-        registry.set_gauge_function(
-            "gateway_clock_skew_seconds", (), lambda: server_time.skew_seconds
-        )
-        registry.set_gauge_function("gateway_job_subscriptions", (), context.subscriptions.__len__)
+        _set_gauges(registry, server_time, context.subscriptions)
         changes = JobChangeSubscriber(
             build_connection_pool(settings.own_redis, "feed"), context.subscriptions, clock, emit
         )
         for background in (
-            context.model_cache.refresh_forever(settings.catalogue_refresh_interval),
-            context.run_times.refresh_forever(settings.run_times_refresh_interval),
+            *_refreshes(settings, context, registry),
             changes.run(),
             _synchronize_forever(server_time, clock),
-            _refresh_shared_metrics(registry, clock),
             _close_on_stop(stopping or asyncio.Event(), context.subscriptions),
         ):
             stack.push_async_callback(_cancel_and_wait, asyncio.create_task(background))
         yield context
+
+
+def _set_gauges(
+    registry: MetricsRegistry, server_time: ServerTime, subscriptions: Subscriptions
+) -> None:
+    registry.set_gauge_function("gateway_clock_skew_seconds", (), lambda: server_time.skew_seconds)
+    registry.set_gauge_function("gateway_job_subscriptions", (), subscriptions.__len__)
+
+
+def _refreshes(
+    settings: ServiceSettings, context: AppContext, registry: MetricsRegistry
+) -> tuple[Coroutine[Any, Any, None], ...]:
+    """Return what reads again, for ever, what this process keeps of the store."""
+    return (
+        context.model_cache.refresh_forever(settings.catalogue_refresh_interval),
+        context.run_times.refresh_forever(settings.run_times_refresh_interval),
+        _refresh_shared_metrics(registry, context.clock),
+    )
 
 
 def build_app_context(

@@ -190,13 +190,10 @@ class _Builder:
         context = self._decision_context(run_times)
         worker_id, policy = context.worker_id, context.policy
         guard = self._store_guard(policy)
-        gate = SubmitCircuitBreaker(
-            stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit
-        )
+        gate = self._submit_gate()
         upstream, writer = RunComfyClient(http, limits), JobWriter(stores, clock, emit)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
-        inputs = InputAssembler(self.objects, stores.files, clock, self.settings.delivery_policy)
-        submitter = JobSubmitter(stores, paid, gate, writer, context, inputs)
+        submitter = JobSubmitter(stores, paid, gate, writer, context, self._input_assembler())
         processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
         return WorkerComponents(
             worker_id=worker_id,
@@ -216,12 +213,23 @@ class _Builder:
             journal_sweeper=JournalSweeper(self.journal, clock, self.settings.journal.retention),
             paid_submitter=paid,
             store_guard=guard,
-            durability_check=DurabilityCheck(
-                stores.heartbeats, lambda: self.redis.connections, emit
-            ),
+            durability_check=self._durability_check(),
             server_time=ServerTime(self.redis, clock),
             check_store=partial(guard.run_once, self._reconciler(writer, context)),
         )
+
+    def _submit_gate(self) -> SubmitCircuitBreaker:
+        stores = self.stores
+        return SubmitCircuitBreaker(
+            stores.circuit_breakers, stores.jobs, self.clock, BreakerPolicy(), self.emit
+        )
+
+    def _input_assembler(self) -> InputAssembler:
+        policy = self.settings.delivery_policy
+        return InputAssembler(self.objects, self.stores.files, self.clock, policy)
+
+    def _durability_check(self) -> DurabilityCheck:
+        return DurabilityCheck(self.stores.heartbeats, lambda: self.redis.connections, self.emit)
 
     def _store_guard(self, policy: LifecyclePolicy) -> StoreGuard:
         guard_policy = GuardPolicy(policy.lease, self.settings.account)

@@ -7,6 +7,7 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.jobs.in_doubt import Attach, Resolution
+from core.jobs.job import Job
 from service.admin import representations
 from service.admin.in_doubt import list_in_doubt, resolve_in_doubt
 
@@ -63,24 +64,32 @@ def resolve(
 
     --attach waits until a worker has read the status of that id at RunComfy.
     """
-    chosen: list[Resolution] = [] if attach is None else [Attach(attach, force=force)]
-    words: tuple[tuple[Resolution, bool], ...] = (
+    resolution = _choose(attach, lost=lost, resend=resend, undo=undo, force=force)
+    job = run_admin(lambda admin: resolve_in_doubt(admin, request_id, resolution))
+    print_document(_resolved_document(job), as_json=as_json)
+
+
+def _choose(attach: str | None, *, lost: bool, resend: bool, undo: bool, force: bool) -> Resolution:
+    """Return the one resolution that the options name. Raises `typer.BadParameter`."""
+    named: tuple[tuple[Resolution, bool], ...] = (
+        (Attach(attach or "", force=force), attach is not None),
         ("lost", lost),
         ("resend", resend),
         ("undo", undo),
     )
-    chosen += [word for word, is_given in words if is_given]
+    chosen = [resolution for resolution, is_given in named if is_given]
     if len(chosen) != 1:
         raise typer.BadParameter("name one of --attach, --lost, --resend and --undo")
     if force and attach is None:
         raise typer.BadParameter("--force is for --attach only")
-    (resolution,) = chosen
-    job = run_admin(lambda admin: resolve_in_doubt(admin, request_id, resolution))
-    document = {
+    return chosen[0]
+
+
+def _resolved_document(job: Job) -> dict[str, object]:
+    return {
         "request_id": job.id,
         "status": job.status,
         "state": job.state,
         "billed": job.billed,
         "upstream_request_id": job.upstream_id,
     }
-    print_document(document, as_json=as_json)

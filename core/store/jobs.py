@@ -438,10 +438,8 @@ def _update_arguments(
     change: Change, message: WakeMessage | None, now: datetime
 ) -> dict[str, Argument]:
     before, after = change.before, change.after
-    is_final = after.is_final
-    settlement, duration = settlement_of(after), run_time(before, after)
     arguments = _common_arguments(change, now)
-    ends = is_final and not before.is_final
+    ends = after.is_final and not before.is_final
     has_news = ends or arguments["status"] != arguments["status_before"]
     arguments |= {
         "before": before.state,
@@ -450,33 +448,51 @@ def _update_arguments(
         "output": change.output or b"",
         "ttl": _RESULT_TTL,
         "min_ttl": RESULT_GRACE_PERIOD // MILLISECOND,
-        "is_final": int(is_final),
+        "is_final": int(after.is_final),
         "notify_followers": int(has_news),
+        "priority": int(after.priority),
+    }
+    arguments |= _run_arguments(before, after) | _upstream_id_arguments(change)
+    arguments |= _cache_arguments(change, now) | _waiting_arguments(before, after)
+    if change.successor is not None:
+        arguments |= _successor_arguments(change.successor)
+    if message is not None:
+        arguments |= {"message_name": message.name, "message_body": message.body}
+    return arguments
+
+
+def _run_arguments(before: Job, after: Job) -> dict[str, Argument]:
+    """Return what a run cost, and what is learned from it."""
+    settlement, duration = settlement_of(after), run_time(before, after)
+    return {
         "settlement_status": settlement.status,
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
         "max_run_times": MAX_RUNS,
-        "priority": int(after.priority),
         "refusal_charged": _flag_argument(refusal_charged(before, after)),
     }
-    if change.taken_upstream_id is not None:
-        arguments |= {
-            "upstream_id": change.taken_upstream_id,
-            "upstream_id_ttl": UPSTREAM_ID_RETENTION // MILLISECOND,
-            "if_free": int(change.if_upstream_id_free),
-        }
-    arguments |= _cache_arguments(change, now)
-    if change.successor is not None:
-        arguments |= _successor_arguments(change.successor)
-    if before.waiting_for is not after.waiting_for or after.waiting_for is not None:
-        arguments |= {
-            "waiting_before": before.waiting_for or "",
-            "waiting_for": after.waiting_for or "",
-            "price": "" if after.estimate is None else int(after.estimate),
-        }
-    if message is not None:
-        arguments |= {"message_name": message.name, "message_body": message.body}
-    return arguments
+
+
+def _upstream_id_arguments(change: Change) -> dict[str, Argument]:
+    """Return what remembers the id of RunComfy that the change brings; nothing without one."""
+    if change.taken_upstream_id is None:
+        return {}
+    return {
+        "upstream_id": change.taken_upstream_id,
+        "upstream_id_ttl": UPSTREAM_ID_RETENTION // MILLISECOND,
+        "if_free": int(change.if_upstream_id_free),
+    }
+
+
+def _waiting_arguments(before: Job, after: Job) -> dict[str, Argument]:
+    """Return what moves a job among those that wait; nothing if it neither waits nor waited."""
+    if before.waiting_for is after.waiting_for is None:
+        return {}
+    return {
+        "waiting_before": before.waiting_for or "",
+        "waiting_for": after.waiting_for or "",
+        "price": "" if after.estimate is None else int(after.estimate),
+    }
 
 
 def _flag_argument(value: bool | None) -> Argument:  # noqa: FBT001 - None is a third value

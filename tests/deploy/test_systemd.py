@@ -12,11 +12,11 @@ import yaml
 from cli.setting_names import all_variables, unknown_names
 from service.settings import ServiceSettings
 from tests.support.deployment import ROOT
+from tests.support.marks import SYSTEMD_ANALYZE
 from worker.settings import WorkerSettings
 
 UNITS: Final = sorted((ROOT / "deploy/systemd").glob("*.service"))
 NAMES: Final = ["gateway-service.service", "gateway-worker@.service"]
-ANALYZE: Final = shutil.which("systemd-analyze") or ""
 MAX_EXPOSURE: Final = 1.5
 """systemd's own scale: 0 is no exposure, 10 is a service without any restriction."""
 MARGIN_SECONDS: Final = 5
@@ -75,13 +75,19 @@ def test_prometheus_reads_the_ports_of_the_units() -> None:
     assert compose["rule_files"] == document["rule_files"]
 
 
-@pytest.mark.skipif(not ANALYZE, reason="systemd-analyze is missing")
+@SYSTEMD_ANALYZE
 @by_unit
 def test_a_unit_is_hardened(unit: Path, tmp_path: Path) -> None:
     named = tmp_path / unit.name.replace("@.", "@1.")
     named.write_text(unit.read_text(encoding="utf-8"))
     ran = subprocess.run(
-        [ANALYZE, "security", "--offline=true", "--no-pager", str(named)],
+        [
+            str(shutil.which("systemd-analyze")),
+            "security",
+            "--offline=true",
+            "--no-pager",
+            str(named),
+        ],
         capture_output=True,
         text=True,
         check=False,

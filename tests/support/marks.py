@@ -26,6 +26,9 @@ GO: Final = pytest.mark.skipif(  # `make test` needs only Python
 MAKE: Final = pytest.mark.skipif(  # CONTRIBUTING.md says how to run the tests without it
     shutil.which("make") is None, reason="make is not installed"
 )
+SYSTEMD_ANALYZE: Final = pytest.mark.skipif(  # it judges units; no process of ours needs systemd
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed"
+)
 LINUX: Final = pytest.mark.skipif(  # PR_SET_PDEATHSIG exists only on Linux
     sys.platform != "linux", reason="only Linux kills the child for us"
 )
