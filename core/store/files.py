@@ -37,11 +37,12 @@ class FileStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def add(self, file: StoredFile) -> FileEntry:
+    async def add(self, file: StoredFile, *, only_known: bool = False) -> FileEntry:
         """Record a complete file; return the tenant's own one if it has the same content.
 
-        Raises `LimitReached` (`upload_bytes_per_day`, `storage_bytes`), and `Unauthenticated` if
-        the tenant was deleted meanwhile.
+        `only_known`: its content was not kept; without an equal one it is refused. Raises
+        `LimitReached` (`upload_bytes_per_day`, `storage_bytes`), and `Unauthenticated` if the
+        tenant was deleted meanwhile.
         """
         now, tenant = self._clock.now(), file.tenant
         day, _ = usage_windows_at(now)
@@ -66,6 +67,7 @@ class FileStore:
                 day.name,
                 (day.resets_at - now) // MILLISECOND,
                 int(file.is_input_text),
+                int(only_known),
             ],
         )
         if answer[0] in {b"refused", b"tenant_gone"}:

@@ -75,27 +75,18 @@ class FileService:
         Raises `UnsupportedFile`, `BodyTooLarge`, `LimitReached`, `TooManyUploads`, `FilesOff`,
         `ObjectsUnavailable`, and what `chunks` raises. Then nothing is left of it.
         """
-        objects, now = self.objects, self._clock.now()
-        await self._check_limits(tenant, declared)
+        objects = self.objects
+        has_room = await self._check_limits(tenant, declared)
         with self._upload_slot(tenant):
-            file_id = self._ids.file_id(now)
+            if not has_room:
+                return await self._find_known(tenant, chunks)
+            file_id = self._ids.file_id(self._clock.now())
             name = file_object_name(tenant, file_id)
             received = _ReceivedFile()
             try:
                 await objects.write(name, received.read(chunks))
-                file = StoredFile(
-                    id=file_id,
-                    tenant=tenant,
-                    created_at=now,
-                    media_type=received.kind.media_type,
-                    bytes=received.size,
-                    sha256=received.sha256.hexdigest(),
-                    secret=self._ids.secret().hex(),
-                    width=received.kind.width,
-                    height=received.kind.height,
-                    seconds=await self._measure(objects, name, received),
-                )
-                entry = await self._files.add(file)
+                seconds = await self._measure(objects, name, received)
+                entry = await self._files.add(self._record(tenant, file_id, received, seconds))
             except BaseException:
                 await asyncio.shield(_discard(objects, name))
                 raise
@@ -103,26 +94,50 @@ class FileService:
                 await _discard(objects, name)
             return Upload(entry, is_new=entry.file.id == file_id)
 
-    async def _check_limits(self, tenant: str, declared: int) -> None:
-        """Refuse an upload before its body is read, if it can be known that it does not fit."""
+    async def _find_known(self, tenant: str, chunks: AsyncIterator[bytes]) -> Upload:
+        """Read a file for which there is no room, and return the tenant's own one of its content.
+
+        Raises as `upload`.
+        """
+        received = _ReceivedFile()
+        async for _ in received.read(chunks):
+            pass  # only the hash is wanted
+        file = self._record(tenant, self._ids.file_id(self._clock.now()), received, None)
+        return Upload(await self._files.add(file, only_known=True), is_new=False)
+
+    def _record(
+        self, tenant: str, file_id: str, received: "_ReceivedFile", seconds: float | None
+    ) -> StoredFile:
+        return StoredFile(
+            id=file_id,
+            tenant=tenant,
+            created_at=self._clock.now(),
+            media_type=received.kind.media_type,
+            bytes=received.size,
+            sha256=received.sha256.hexdigest(),
+            secret=self._ids.secret().hex(),
+            width=received.kind.width,
+            height=received.kind.height,
+            seconds=seconds,
+        )
+
+    async def _check_limits(self, tenant: str, declared: int) -> bool:
+        """Return whether a file can be stored; without room only a known content is accepted.
+
+        Raises `LimitReached` if the bytes of the day are used up: then no body is read.
+        """
         record = await self._tenants.load(tenant)
         limits = Limits() if record is None else record.limits
-        if limits.upload_bytes_per_day is None and limits.storage_bytes is None:
-            return
-        now = self._clock.now()
+        per_day, most = limits.upload_bytes_per_day, limits.storage_bytes
+        if per_day is None and most is None:
+            return True
+        now, wanted = self._clock.now(), max(declared, 1)
         usage = await self._files.read_usage(tenant, now)
-        left_of_day = usage_windows_at(now)[0].resets_at - now
-        for policy, limit, used, wait in (
-            (
-                QuotaPolicy.UPLOAD_BYTES_DAY,
-                limits.upload_bytes_per_day,
-                usage.uploaded_bytes,
-                left_of_day,
-            ),
-            (QuotaPolicy.STORAGE_BYTES, limits.storage_bytes, usage.stored_bytes, None),
-        ):
-            if limit is not None and used + max(declared, 1) > limit:
-                raise LimitReached(QUOTA_RULES[policy].message, policy=policy, retry_after=wait)
+        if per_day is not None and usage.uploaded_bytes + wanted > per_day:
+            policy = QuotaPolicy.UPLOAD_BYTES_DAY
+            wait = usage_windows_at(now)[0].resets_at - now
+            raise LimitReached(QUOTA_RULES[policy].message, policy=policy, retry_after=wait)
+        return most is None or usage.stored_bytes + wanted <= most
 
     @contextmanager
     def _upload_slot(self, tenant: str) -> Iterator[None]:

@@ -49,15 +49,19 @@ class InputFiles:
             return NO_NAMED_FILES
         if len(references) > MAX_REFERENCES:
             raise _invalid(f"names more than {MAX_REFERENCES} files")
+        named = {each.file_id for each in references}
         found = [
             entry.file
-            for file_id in {each.file_id for each in references}
+            for file_id in named
             if self.objects is not None and (entry := await self.files.load(file_id)) is not None
         ]
         own = {file.id: file for file in found if file.tenant == tenant and not file.is_input_text}
         is_inline = self.chosen_delivery is FileDelivery.DATA_URI
         return NamedFiles(
-            own, len(references), self.delivery.max_data_uri_bytes if is_inline else None
+            own,
+            references=len(references),
+            names_others=own.keys() != named,
+            max_bytes=self.delivery.max_data_uri_bytes if is_inline else None,
         )
 
     async def store(self, admission: Admission) -> Admission:

@@ -321,8 +321,9 @@ def reference_errors(
     the form of one would be replaced too.
     """
     if fields is None:
-        is_known = files.references == 0 or bool(files.by_id)
-        return () if is_known else (FieldError("", "must name files of this tenant only"),)
+        if not files.names_others:
+            return ()
+        return (FieldError("", "must name files of this tenant only"),)
     if count_references(fields, value) == files.references:
         return ()
     return (FieldError("", f"may have {FILE_SCHEME}... as the whole of a media field only"),)

@@ -11,12 +11,14 @@ from core.files import FILE_SCHEME, StoredFile
 class NamedFiles:
     """The tenant's files among those that an input names, by id.
 
-    `references` are all references in the input's text; `max_bytes` is the largest file that can be
-    delivered to RunComfy, None for any.
+    `references` are all references in the input's text; `names_others` is whether one of them is to
+    no file of this tenant; `max_bytes` is the largest file that can be delivered to RunComfy, None
+    for any.
     """
 
     by_id: Mapping[str, StoredFile] = field(default_factory=dict)
     references: int = 0
+    names_others: bool = False
     max_bytes: int | None = None
 
     def find(self, text: str) -> StoredFile | None:

@@ -25,7 +25,7 @@ class MemoryFileStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
-    async def add(self, file: StoredFile) -> FileEntry:
+    async def add(self, file: StoredFile, *, only_known: bool = False) -> FileEntry:
         """See `FileStore.add`."""
         memory, now = self._memory, self._memory.clock.now()
         if self._is_gone(file.tenant):
@@ -43,10 +43,11 @@ class MemoryFileStore:
                 row.expires_at = max(row.expires_at, expires_at)
                 memory.uploaded_bytes[key] = uploaded
                 return _entry(row)
-        stored = sum(row.file.bytes for row in self._rows_of(file.tenant))
-        if limits.storage_bytes is not None and stored + file.bytes > limits.storage_bytes:
-            raise build_limit_error(QuotaPolicy.STORAGE_BYTES, -1, ())
         memory.uploaded_bytes[key] = uploaded
+        stored = sum(row.file.bytes for row in self._rows_of(file.tenant)) + file.bytes
+        most = limits.storage_bytes
+        if only_known or (most is not None and stored > most):
+            raise build_limit_error(QuotaPolicy.STORAGE_BYTES, -1, ())
         memory.files[file.id] = FileRow(file, expires_at)
         return _entry(memory.files[file.id])
 
