@@ -7,9 +7,8 @@ import asyncio
 import json
 import socket
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -17,20 +16,26 @@ from typing import Final
 
 from simulator.example import load_kling_example
 from simulator.private_redis import LOOPBACK
-from tests.attack.http_client import Answer, Connection, head, request
+from tests.attack.http_client import Connection, head, request
+from tests.attack.loops import (
+    BLOCK,
+    CUT,
+    PAUSE_SECONDS,
+    Counts,
+    in_parallel,
+    note,
+    open_connection,
+    repeat,
+    send_many,
+)
 from tests.attack.target import ATTACKER_ADDRESS, MIB, MODEL, SUBMIT_PATH, Target
 
-Counts = Counter[str]
 AttackFunction = Callable[[Target, float, Counts], Awaitable[None]]
 """Attacks until `time.monotonic` reaches the number; adds to the counts."""
 
-CUT: Final = (OSError, EOFError, TimeoutError)
-"""What a connection ends with when the service closes it."""
-_BLOCK: Final = b"x" * 65536
 _MAX_BODY: Final = 16 * MIB - 1
 _ENDLESS: Final = 64 * MIB
 _CHUNKED: Final = "Transfer-Encoding: chunked"
-_PAUSE_SECONDS: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,48 +48,6 @@ class Attack:
     run: AttackFunction
     forbidden: frozenset[str] = frozenset()
     """Counts that must stay 0."""
-
-
-async def _in_parallel(
-    number: int, once: Callable[[int], Awaitable[None]], until: float, counts: Counts
-) -> None:
-    """Run `number` loops of `once`. A closed connection is counted, and the loop goes on."""
-
-    async def loop(index: int) -> None:
-        while time.monotonic() < until:
-            try:
-                await once(index)
-            except CUT as error:
-                counts[f"cut ({type(error).__name__})"] += 1
-                await asyncio.sleep(_PAUSE_SECONDS)
-
-    tasks = [asyncio.create_task(loop(index)) for index in range(number)]
-    _, waiting = await asyncio.wait(tasks, timeout=max(0.0, until - time.monotonic()))
-    for task in waiting:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
-@asynccontextmanager
-async def _connection(target: Target, port: int | None = None) -> AsyncIterator[Connection]:
-    async with await Connection.open(port or target.port, ATTACKER_ADDRESS) as connection:
-        yield connection
-
-
-async def _send_many(
-    connection: Connection, piece: bytes, size: int, until: float, counts: Counts
-) -> None:
-    sent = 0
-    try:
-        while sent < size and time.monotonic() < until:
-            await connection.send(piece)
-            sent += len(piece)
-    finally:
-        counts["KiB sent"] += sent // 1024
-
-
-def _note(counts: Counts, answer: Answer) -> None:
-    counts[str(answer.status)] += 1
 
 
 async def nobody(_: Target, until: float, counts: Counts) -> None:
@@ -101,16 +64,16 @@ async def nobody(_: Target, until: float, counts: Counts) -> None:
 
     async def once(_: int) -> None:
         async with await Connection.open(port, ATTACKER_ADDRESS) as connection:
-            await _send_many(connection, _BLOCK, _ENDLESS, until, counts)
+            await send_many(connection, BLOCK, _ENDLESS, until, counts)
 
-    await _in_parallel(3, once, until, counts)
+    await in_parallel(3, once, until, counts)
     server.close()
 
 
 _ENDLESS_PARTS: Final = (
     (b"0\r\n", b"X-n: v\r\n" * 8192),
-    (b"0\r\nx-n: ", _BLOCK),
-    (b"1;x=", _BLOCK),
+    (b"0\r\nx-n: ", BLOCK),
+    (b"1;x=", BLOCK),
 )
 
 
@@ -119,26 +82,26 @@ async def endless_trailers(target: Target, until: float, counts: Counts) -> None
 
     async def once(index: int) -> None:
         start, piece = _ENDLESS_PARTS[index % len(_ENDLESS_PARTS)]
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             await connection.send(head("POST", SUBMIT_PATH, "x", _CHUNKED) + start)
-            await _send_many(connection, piece, _ENDLESS, until, counts)
+            await send_many(connection, piece, _ENDLESS, until, counts)
 
-    await _in_parallel(3, once, until, counts)
+    await in_parallel(3, once, until, counts)
 
 
 async def _send_bodies(
     path: str, connections: int, target: Target, until: float, counts: Counts
 ) -> None:
     async def once(_: int) -> None:
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             length = f"Content-Length: {_MAX_BODY}"
             await connection.send(head("POST", path, target.forged_key, length))
             try:
-                await _send_many(connection, _BLOCK, _MAX_BODY - len(_BLOCK), until, counts)
+                await send_many(connection, BLOCK, _MAX_BODY - len(BLOCK), until, counts)
             finally:
-                _note(counts, await connection.read_answer())
+                note(counts, await connection.read_answer())
 
-    await _in_parallel(connections, once, until, counts)
+    await in_parallel(connections, once, until, counts)
 
 
 def _batch_of(items: int, text: str, webhook: Callable[[int], str] | None = None) -> object:
@@ -154,11 +117,11 @@ async def tiny_chunks(target: Target, until: float, counts: Counts) -> None:
     heads = [head("POST", SUBMIT_PATH, key, _CHUNKED) for key in (target.key, target.forged_key)]
 
     async def once(index: int) -> None:
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             await connection.send(heads[index % 2])
-            await _send_many(connection, b"1\r\nx\r\n" * 10_000, MIB, until, counts)
+            await send_many(connection, b"1\r\nx\r\n" * 10_000, MIB, until, counts)
 
-    await _in_parallel(4, once, until, counts)
+    await in_parallel(4, once, until, counts)
 
 
 async def forged_batches(target: Target, until: float, counts: Counts) -> None:
@@ -166,28 +129,11 @@ async def forged_batches(target: Target, until: float, counts: Counts) -> None:
     data = request("POST", "/v1/batches", target.forged_key, _batch_of(1000, "x" * 12_000))
 
     async def once(_: int) -> None:
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             connection.writer.write(data)
-            _note(counts, await connection.read_answer())
+            note(counts, await connection.read_answer())
 
-    await _in_parallel(2, once, until, counts)
-
-
-async def _repeat(
-    connections: int,
-    requests: Callable[[], bytes],
-    target: Target,
-    until: float,
-    counts: Counts,
-) -> None:
-    """Send requests one after the other over a few connections, as fast as they are answered."""
-
-    async def once(_: int) -> None:
-        async with _connection(target) as connection:
-            while time.monotonic() < until:
-                _note(counts, await connection.exchange(requests()))
-
-    await _in_parallel(connections, once, until, counts)
+    await in_parallel(2, once, until, counts)
 
 
 async def costly_inputs(target: Target, until: float, counts: Counts) -> None:
@@ -203,7 +149,7 @@ async def costly_inputs(target: Target, until: float, counts: Counts) -> None:
     )
     bodies = [request("POST", SUBMIT_PATH, target.key, fields) for fields in inputs]
     numbers = count()
-    await _repeat(2, lambda: bodies[next(numbers) % len(bodies)], target, until, counts)
+    await repeat(2, lambda: bodies[next(numbers) % len(bodies)], target, until, counts)
 
 
 async def open_connections(target: Target, until: float, counts: Counts) -> None:
@@ -219,7 +165,7 @@ async def open_connections(target: Target, until: float, counts: Counts) -> None
 
         async def open_some(index: int) -> None:
             for number in range(index, 2000, 50):
-                connection = await held.enter_async_context(_connection(target))
+                connection = await held.enter_async_context(open_connection(target))
                 connection.writer.write(starts[number % len(starts)])
                 opened.append(connection)
 
@@ -229,7 +175,7 @@ async def open_connections(target: Target, until: float, counts: Counts) -> None
             task.cancel()
         counts["opened"] = len(opened)
         while time.monotonic() < until:
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
             for connection in opened[1::4]:
                 connection.writer.write(b"\r\n")
         counts["still open"] = sum(not one.writer.is_closing() for one in opened)
@@ -240,14 +186,14 @@ async def unread_answers(target: Target, until: float, counts: Counts) -> None:
     data = request("GET", "/v1/models", target.key) * 40
 
     async def once(_: int) -> None:
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             raw = connection.writer.get_extra_info("socket")
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             connection.writer.write(data)
             counts["pipelined"] += 40
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(PAUSE_SECONDS)
 
-    await _in_parallel(4, once, until, counts)
+    await in_parallel(4, once, until, counts)
 
 
 async def metrics(target: Target, until: float, counts: Counts) -> None:
@@ -256,18 +202,18 @@ async def metrics(target: Target, until: float, counts: Counts) -> None:
         for port in (target.service_metrics_port, target.worker_metrics_port):
             for _ in range(300):
                 try:
-                    await held.enter_async_context(_connection(target, port))
+                    await held.enter_async_context(open_connection(target, port))
                     counts["opened"] += 1
                 except CUT:
                     counts["not opened"] += 1
 
         async def once(index: int) -> None:
             port = (target.service_metrics_port, target.worker_metrics_port)[index % 2]
-            async with _connection(target, port) as connection:
+            async with open_connection(target, port) as connection:
                 while time.monotonic() < until:
-                    _note(counts, await connection.exchange(request("GET", "/metrics", "x")))
+                    note(counts, await connection.exchange(request("GET", "/metrics", "x")))
 
-        await _in_parallel(4, once, until, counts)
+        await in_parallel(4, once, until, counts)
 
 
 _MALFORMED: Final = (
@@ -286,11 +232,11 @@ async def malformed_heads(target: Target, until: float, counts: Counts) -> None:
     numbers = count()
 
     async def once(_: int) -> None:
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             data = (*_MALFORMED, forged)[next(numbers) % (len(_MALFORMED) + 1)]
-            _note(counts, await connection.exchange(data))
+            note(counts, await connection.exchange(data))
 
-    await _in_parallel(4, once, until, counts)
+    await in_parallel(4, once, until, counts)
 
 
 async def silent_receivers(target: Target, until: float, counts: Counts) -> None:
@@ -305,9 +251,9 @@ async def silent_receivers(target: Target, until: float, counts: Counts) -> None
     server = await asyncio.start_server(accept, "0.0.0.0", 0)  # noqa: S104 - all of 127.0.0.0/8
     port = server.sockets[0].getsockname()[1]
     batch = _batch_of(1000, f"equal {time.time_ns()}", lambda index: _host(index, port))
-    data = request("POST", "/v1/batches", target.key, batch)
-    async with _connection(target) as connection:
-        _note(counts, await connection.exchange(data))
+    data = request("POST", "/v1/batches", target.unlimited_key, batch)
+    async with open_connection(target) as connection:
+        note(counts, await connection.exchange(data))
     await asyncio.sleep(max(0.0, until - time.monotonic()))
     server.close()
 
@@ -328,7 +274,7 @@ async def forbidden_scope(target: Target, until: float, counts: Counts) -> None:
         request("GET", "/v1/deliveries", target.submit_key),
     ]
     numbers = count()
-    await _repeat(4, lambda: calls[next(numbers) % len(calls)], target, until, counts)
+    await repeat(4, lambda: calls[next(numbers) % len(calls)], target, until, counts)
 
 
 async def stored_bytes(target: Target, until: float, counts: Counts) -> None:
@@ -336,18 +282,18 @@ async def stored_bytes(target: Target, until: float, counts: Counts) -> None:
     numbers = count()
 
     async def once(_: int) -> None:
-        async with _connection(target) as connection:
+        async with open_connection(target) as connection:
             while time.monotonic() < until:
                 prompt = f"{next(numbers)} {time.time_ns()}"
                 fields = {**load_kling_example().input, "prompt": prompt}
                 fields["negative_prompt"] = "y" * (MIB - 4096)
                 answer = await connection.exchange(request("POST", SUBMIT_PATH, target.key, fields))
-                _note(counts, answer)
+                note(counts, answer)
                 if answer.status == 202:
                     cancel = f"/v1/requests/{json.loads(answer.body)['request_id']}/cancel"
                     await connection.exchange(request("POST", cancel, target.key, {}))
 
-    await _in_parallel(4, once, until, counts)
+    await in_parallel(4, once, until, counts)
 
 
 async def cheap_calls(target: Target, until: float, counts: Counts) -> None:
@@ -360,15 +306,15 @@ async def cheap_calls(target: Target, until: float, counts: Counts) -> None:
         request("POST", "/v1/webhooks/secret/rotate", target.key, {}),
     ]
     numbers = count()
-    await _repeat(4, lambda: calls[next(numbers) % len(calls)], target, until, counts)
+    await repeat(4, lambda: calls[next(numbers) % len(calls)], target, until, counts)
 
 
 async def waiting_places(target: Target, until: float, counts: Counts) -> None:
     """As many waiting calls and streams as the service takes."""
-    async with _connection(target) as connection:
+    async with open_connection(target) as connection:
         fields = {**load_kling_example().input, "prompt": f"waited for {time.time_ns()}"}
         answer = await connection.exchange(request("POST", SUBMIT_PATH, target.key, fields))
-        _note(counts, answer)
+        note(counts, answer)
     path = f"/v1/requests/{json.loads(answer.body)['request_id']}"
     wait = head("GET", f"{path}/result", target.key, "Prefer: wait=50")
     stream = head("GET", f"{path}/events", target.key)
@@ -376,7 +322,7 @@ async def waiting_places(target: Target, until: float, counts: Counts) -> None:
         for number in range(1500):
             if time.monotonic() >= until:
                 break
-            connection = await held.enter_async_context(_connection(target))
+            connection = await held.enter_async_context(open_connection(target))
             connection.writer.write(stream if number % 2 else wait)
             counts["waiting"] += 1
         await asyncio.sleep(max(0.0, until - time.monotonic()))
@@ -390,7 +336,7 @@ async def junk_models(target: Target, until: float, counts: Counts) -> None:
         path = f"/v1/models/junk-{next(numbers)}/{'m' * 100}"
         return request("POST", path, target.key, load_kling_example().input)
 
-    await _repeat(4, one, target, until, counts)
+    await repeat(4, one, target, until, counts)
 
 
 _SUCCESS: Final = frozenset({"200", "201", "202"})

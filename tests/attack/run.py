@@ -168,7 +168,7 @@ async def _counts_of(attacker: Process) -> Counter[str]:
 
 
 def create_target(stack: Stack) -> Target:
-    """Create the attacker's tenant and its keys."""
+    """Create the attacker's tenants and keys."""
     tenant = stack.create_tenant("attacker", *_ATTACKERS_LIMITS)
     created = stack.run_gateway("key", "create", "attacker", "--scopes", "submit", "--json")
     return Target(
@@ -176,6 +176,7 @@ def create_target(stack: Stack) -> Target:
         service_metrics_port=port_of(stack.service_metrics_urls[0].removesuffix("/metrics")),
         worker_metrics_port=port_of(stack.workers[0].url),
         key=tenant.key,
+        unlimited_key=stack.create_tenant("unlimited", "--cache", "use").key,
         submit_key=str(json.loads(created)["key"]),
     )
 

@@ -22,6 +22,8 @@ class Target:
     service_metrics_port: int
     worker_metrics_port: int
     key: str
+    unlimited_key: str
+    """Of another tenant, which has no limits."""
     submit_key: str
     """With the scope `submit` alone."""
     forged_key: str = field(default_factory=lambda: build_api_key("attacker", bytes(32)))
