@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 
@@ -9,7 +10,7 @@ class SubmitOptions(TypedDict, total=False):
     """The options of a submit; the gateway's documentation describes each.
 
     `idempotency_key`: the same key with the same input returns the same request, also from another
-    process. Left out, each call has a new one.
+    process. Left out, each call has a new one. `labels`: such as `{"team": "growth"}`.
     """
 
     idempotency_key: str
@@ -20,6 +21,7 @@ class SubmitOptions(TypedDict, total=False):
     max_cost: float | str
     priority: str
     reference: str
+    labels: Mapping[str, str]
     cache: str
 
 
