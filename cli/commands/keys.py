@@ -19,13 +19,14 @@ from service.tenants import api_keys
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 TenantArgument = Annotated[str, typer.Argument(help="Tenant name.")]
-_COLUMNS: Final = ("key_id", "scopes", "created_at", "expires_at", "last_used_at")
+_COLUMNS: Final = ("key_id", "name", "scopes", "created_at", "expires_at", "last_used_at")
 
 
 @app.command()
 def create(
     tenant: TenantArgument,
     *,
+    name: Annotated[str | None, typer.Option(help="What it is called in lists and usage.")] = None,
     scopes: Annotated[
         str, typer.Option(help="Comma-separated: submit, read, cancel, webhooks.")
     ] = ",".join(Scope),
@@ -42,6 +43,7 @@ def create(
 ) -> None:
     """Create one more API key for a tenant. The key is shown only once."""
     settings = {
+        **({} if name is None else {"name": name}),
         "addresses": split_list(addresses),
         "models": split_list(models),
         "usd_per_day": usd_per_day,
@@ -59,8 +61,8 @@ async def _create(
     settings: Mapping[str, object],
     admin: AdminContext,
 ) -> tuple[str, ApiKey]:
-    limits = parse_model(api_keys.KeySettings, settings).limits()
-    return await api_keys.create_key(admin, tenant, scopes, expiry(admin.clock, days), limits)
+    parsed = parse_model(api_keys.KeySettings, settings)
+    return await api_keys.create_key(admin, tenant, scopes, expiry(admin.clock, days), parsed)
 
 
 @app.command("list")

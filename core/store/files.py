@@ -37,13 +37,31 @@ class FileStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def add(self, file: StoredFile, *, only_known: bool = False) -> FileEntry:
+    async def add_upload(self, file: StoredFile) -> FileEntry:
+        """As `add`, for a file that a caller uploaded: it counts as uploaded today.
+
+        Raises `LimitReached` (`upload_bytes_per_day`) too.
+        """
+        return await self._add(file, is_upload=True)
+
+    async def find_upload(self, file: StoredFile) -> FileEntry:
+        """As `add_upload`, for a file whose content was not kept: return one of the same content.
+
+        Raises `LimitReached` (`storage_bytes`) if the tenant has none.
+        """
+        return await self._add(file, is_upload=True, only_known=True)
+
+    async def add(self, file: StoredFile) -> FileEntry:
         """Record a complete file; return the tenant's own one if it has the same content.
 
-        `only_known`: its content was not kept; without an equal one it is refused. Raises
-        `LimitReached` (`upload_bytes_per_day`, `storage_bytes`), and `Unauthenticated` if the
-        tenant was deleted meanwhile.
+        Raises `LimitReached` (`storage_bytes`), and `Unauthenticated` if the tenant was deleted
+        meanwhile.
         """
+        return await self._add(file, is_upload=False)
+
+    async def _add(
+        self, file: StoredFile, *, is_upload: bool, only_known: bool = False
+    ) -> FileEntry:
         now, tenant = self._clock.now(), file.tenant
         day, _ = usage_windows_at(now)
         answer = await self._scripts.call(
@@ -67,6 +85,7 @@ class FileStore:
                 day.name,
                 (day.resets_at - now) // MILLISECOND,
                 int(file.is_input_text),
+                int(is_upload),
                 int(only_known),
             ],
         )
