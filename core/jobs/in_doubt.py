@@ -113,7 +113,7 @@ def _mark_lost(job: Job, now: datetime) -> Job:
 
 
 def _detach(job: Job, now: datetime) -> Job:
-    # No instant of the doubt: a worker holds it anew, for as long as its setting says.
+    # Without the instant of the doubt a worker holds it again, for as long as its setting is.
     return job.transition(
         Trigger.DETACHED,
         now,
