@@ -19,7 +19,7 @@ async def test_the_description_is_made_once_and_with_the_first_request(
 
     def describe(routes: object) -> dict[str, Any]:
         made.append(routes)
-        return {"openapi": "3.1.0", "webhooks": {}, "paths": {}, "components": {}}
+        return {"openapi": "3.1.0", "webhooks": {}, "paths": {}, "components": {"schemas": {}}}
 
     monkeypatch.setattr(docs, "openapi_document", describe)
     app = FastAPI(openapi_url=None)
@@ -40,8 +40,12 @@ async def _get_description(app: FastAPI) -> bytes:
         parts.append(message.get("body", b""))
 
     scope = {
-        **{"type": "http", "method": "GET", "path": "/openapi.json", "query_string": b""},
-        **{"headers": [], "state": {"resources": open_app().resources}},
+        "type": "http",
+        "method": "GET",
+        "path": "/openapi.json",
+        "query_string": b"",
+        "headers": [],
+        "state": {"resources": open_app().resources},
     }
     await app(scope, receive, send)
     return b"".join(parts)
