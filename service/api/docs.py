@@ -117,7 +117,7 @@ class _Assets:
 class _Descriptions:
     """The description in each form that can be requested, made with the first request.
 
-    To make it takes as long as all else at a start, and nobody reads it from most processes.
+    To make it takes as long as all else at a start, and most processes never return it.
     """
 
     def __init__(self, app: FastAPI) -> None:

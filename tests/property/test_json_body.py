@@ -13,9 +13,9 @@ Pairs = list[tuple[str, Any]]
 NAMES: Final = st.sampled_from(["a", "b", "", '"', '":', "a :", "\t:", "é"])
 BLANKS: Final = st.sampled_from(["", " ", "\n", "\t", "\r", " \n"])
 TREES: Final = st.recursive(
-    st.none() | st.integers() | NAMES | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.lists(st.tuples(NAMES, inner), max_size=3),
-    max_leaves=8,
+    st.none() | NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.lists(st.tuples(NAMES, inner), max_size=3),
+    max_leaves=5,
 )
 """JSON in which an object is a list of pairs, so that a name can be there twice."""
 
