@@ -97,20 +97,28 @@ JOURNAL_OFF: Final = "off"
 MIN_JOURNAL_RETENTION: Final = timedelta(days=40)
 """Entries of the last 30 days are compared with the store, of jobs that were 8 days old then."""
 _BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_JOURNAL_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+_STORAGE_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+
+
+def _storage_url(url: str) -> str:
+    """Return the URL of a folder or bucket. Raises `ValueError`."""
+    if not url.startswith(_STORAGE_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://")
+    place = urlsplit(url)
+    if url.startswith("file:"):
+        if not place.path.strip("/"):
+            raise ValueError("names no folder: file:///path")
+    elif not _BUCKET_NAME.fullmatch(place.netloc):
+        raise ValueError("names no bucket: s3://bucket/prefix, gs://bucket/prefix or az://…")
+    return url
 
 
 def _journal_url(url: str) -> str:
-    if url != JOURNAL_OFF and not url.startswith(_JOURNAL_SCHEMES):
-        raise ValueError("must start with file:///, s3://, gs:// or az://, or be off")
     if url == JOURNAL_OFF:
         return url
-    place = urlsplit(url)
-    if not url.startswith("file:") and not _BUCKET_NAME.fullmatch(place.netloc):
-        raise ValueError("names no bucket: s3://bucket/prefix, gs://bucket/prefix or az://…")
-    if url.startswith("file:") and not place.path.strip("/"):
-        raise ValueError("names no folder: file:///path")
-    return url
+    if not url.startswith(_STORAGE_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://, or be off")
+    return _storage_url(url)
 
 
 def _journal_retention(span: timedelta) -> timedelta:
@@ -159,21 +167,12 @@ class JournalSettings(BaseModel):
     )
 
 
-_OBJECTS_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
-
-
-def _objects_url(url: str) -> str:
-    if not url.startswith(_OBJECTS_SCHEMES):
-        raise ValueError("must start with file:///, s3://, gs:// or az://")
-    return url
-
-
 class ObjectSettings(BaseModel):
     """The storage of uploaded files and of what is too large for Redis."""
 
     model_config = ConfigDict(frozen=True)
 
-    url: Annotated[str, AfterValidator(_objects_url)] | None = Field(
+    url: Annotated[str, AfterValidator(_storage_url)] | None = Field(
         None,
         description="Where uploaded files are kept; all services and workers must share it: "
         "`file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`. Unset: no files can be "

@@ -91,7 +91,7 @@ class ObstoreObjects:
                 ]
         except (NotFoundError, FileNotFoundError):
             return
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             raise _unavailable(error) from error
 
     async def delete(self, names: Sequence[str]) -> None:
@@ -202,7 +202,8 @@ def _delete_staged(folder: Path, before: datetime) -> None:
     """Delete old files that obstore writes before it renames them: `{name}#{number}`."""
     for path in folder.rglob(f"*{_STAGED}*"):
         with suppress(FileNotFoundError):  # its upload has ended meanwhile
-            if path.is_file() and path.stat().st_mtime < before.timestamp():
+            is_staged = path.name.rpartition(_STAGED)[2].isdecimal() and path.is_file()
+            if is_staged and path.stat().st_mtime < before.timestamp():
                 path.unlink()
 
 
@@ -216,7 +217,7 @@ async def _chunks(stream: "BytesStream") -> AsyncIterator[bytes]:
     try:
         async for chunk in stream:
             yield bytes(chunk)
-    except BaseError as error:
+    except (BaseError, OSError) as error:
         raise _unavailable(error) from error
 
 

@@ -10,7 +10,14 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.errors import BodyTooLarge, FileInUse, LimitReached, NotFound, ObjectsUnavailable
+from core.errors import (
+    BodyTooLarge,
+    CallerError,
+    FileInUse,
+    LimitReached,
+    NotFound,
+    ObjectsUnavailable,
+)
 from core.files import FileEntry, StoredFile, file_object_name
 from core.ids import IdSource, is_valid_id
 from core.objects.object_store import ObjectStore
@@ -73,7 +80,8 @@ class FileService:
         """Store a file from a stream. `declared` is its announced size in bytes, or 0.
 
         Raises `UnsupportedFile`, `BodyTooLarge`, `LimitReached`, `TooManyUploads`, `FilesOff`,
-        `ObjectsUnavailable`, and what `chunks` raises. Then nothing is left of it.
+        `ObjectsUnavailable`, and what `chunks` raises: then nothing is left of it. Raises
+        `StoreUnavailable`: the record may exist, and its content stays.
         """
         objects, now = self.objects, self._clock.now()
         await self._check_limits(tenant, declared)
@@ -95,9 +103,13 @@ class FileService:
                     height=received.kind.height,
                     seconds=await self._measure(objects, name, received),
                 )
-                entry = await self._files.add(file)
             except BaseException:
                 await asyncio.shield(_discard(objects, name))
+                raise
+            try:
+                entry = await self._files.add(file)
+            except CallerError:
+                await _discard(objects, name)
                 raise
             if entry.file.id != file_id:
                 await _discard(objects, name)

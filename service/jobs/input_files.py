@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from core.clock import Clock
-from core.errors import FieldError, InvalidInput, ObjectsUnavailable
+from core.errors import CallerError, FieldError, InvalidInput, ObjectsUnavailable
 from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.files import INPUT_TEXT, StoredFile, file_object_name
 from core.ids import IdSource
@@ -95,7 +95,8 @@ class InputFiles:
         await objects.write(name, _pieces(content))
         try:
             entry = await self.files.add(file)
-        except BaseException:
+        except CallerError:
+            # No record; after any other error there may be one, which needs its content.
             await asyncio.shield(_discard(objects, name))
             raise
         if entry.file.id != file.id:

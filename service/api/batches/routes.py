@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import BatchSnapshot, BatchStatus
-from core.errors import CallerError, NotFound, StoreTimeout
+from core.errors import CallerError, NotFound, ObjectsUnavailable, StoreTimeout
 from core.ids import is_valid_id
 from core.jobs.input_parts import find_references
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
@@ -96,11 +96,13 @@ async def submit_batch(request: Request) -> Response:
     try:
         admission = await _build_admission(context, parsed, call)
         await context.submit_availability.check()
-    except (CallerError, SubmitsStopped):
+        stored = await context.input_files.store_all(admission.admissions)
+    except (CallerError, ObjectsUnavailable, SubmitsStopped):
         existing = await _find_replay(context, call)
         if existing is None:
             raise
         return await _replay(request, context, credential, existing)
+    admission = replace(admission, admissions=stored)
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
         return await _replay(request, context, credential, admitted.existing_batch_id)
@@ -171,8 +173,6 @@ async def _replay(
 
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
-    stored = await context.input_files.store_all(admission.admissions)
-    admission = replace(admission, admissions=stored)
     try:
         return await context.stores.batches.admit(admission)
     except StoreTimeout as error:

@@ -9,13 +9,14 @@ from typing import Final
 
 import pytest
 from obstore.store import MemoryStore
+from pydantic import ValidationError
 
 from core.errors import ObjectMissing, ObjectsUnavailable
 from core.objects.object_store import ObjectStore
 from core.objects.obstore_client import open_obstore
 from core.objects.obstore_objects import ObstoreObjects
 from core.objects.open import open_objects
-from core.settings import ObjectSettings
+from core.settings import JournalSettings, ObjectSettings
 from tests.support.object_store import MemoryObjectStore
 
 PIECE: Final = b"x" * 65_536
@@ -156,3 +157,19 @@ def test_a_folder_that_cannot_be_created_is_a_wrong_setting(tmp_path: Path) -> N
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(ValueError, match=r"[Nn]ot a directory|File exists"):
         open_objects(ObjectSettings(url=f"file://{tmp_path}/file/objects"))
+
+
+@pytest.mark.parametrize("url", ["file:///", "s3:///x", "s3://", "gs://-x/y", "az://", "ftp://a/b"])
+def test_a_url_without_a_folder_or_a_bucket_is_a_wrong_setting(url: str) -> None:
+    for settings in (ObjectSettings, JournalSettings):
+        with pytest.raises(ValidationError, match=r"names no|must start with"):
+            settings(url=url)
+
+
+async def test_a_sweep_leaves_an_object_whose_name_only_looks_staged(tmp_path: Path) -> None:
+    (tmp_path / "files").mkdir()
+    kept, staged = tmp_path / "files" / "notes#old.txt", tmp_path / "files" / "notes#12"
+    for path in (kept, staged):
+        path.write_bytes(b"x")
+    await folder(tmp_path).delete_incomplete(datetime.now(UTC) + MINUTE)
+    assert files_in(tmp_path) == [kept]
