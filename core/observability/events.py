@@ -13,6 +13,7 @@ from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.job import JobState, Trigger
 from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
+from core.observability.outcomes import FileOrigin, FileOutcome
 from core.tenants.cache_policy import CacheStatus
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
@@ -251,6 +252,19 @@ class JournalCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class FileReceived:
+    """An upload, or the fetch of a private source, ended. `bytes` are those of a kept file."""
+
+    tenant: str
+    origin: FileOrigin
+    outcome: FileOutcome
+    bytes: int
+    duration: timedelta
+    job_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalDisconnected:
     """The journal of paid submits stopped answering: no submit leaves until it answers again."""
 
@@ -393,6 +407,7 @@ Event = (
     | RedisDisconnected
     | RedisReconnected
     | JournalCalled
+    | FileReceived
     | JournalDisconnected
     | JournalReconnected
     | SubmitsStopped

@@ -87,5 +87,5 @@ def test_a_service_that_is_killed_in_an_upload_shows_nothing_half(
     stack.services[0].start()
     stack.services[0].wait_until_ready()
     assert tenant.http.get("/v1/files").json() == {"files": []}
-    assert tenant.http.get("/v1/usage").json()["files"]["stored_bytes"] == 0
+    assert tenant.http.get("/v1/usage").json()["files"]["stored_bytes"]["used"] == 0
     assert all("#" in each.name for each in objects_in(stack)), "no object, but a staged file"
