@@ -32,7 +32,7 @@ from worker.webhooks.resolved_target import (
 )
 
 _CHUNK_BYTES: Final = 256 * 1024
-_MAX_HEAD_BYTES: Final = 64 * 1024
+MAX_HEAD_BYTES: Final = 64 * 1024
 _KEEP_ALIVE: Final = timedelta(seconds=4)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -150,7 +150,7 @@ async def open_source_client(
         policy.connect_timeout,
         policy.read_timeout,
         _KEEP_ALIVE,
-        policy.max_bytes + _MAX_HEAD_BYTES,
+        policy.max_bytes + MAX_HEAD_BYTES,
     )
     try:
         async with session:
