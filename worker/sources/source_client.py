@@ -32,7 +32,7 @@ from worker.webhooks.resolved_target import (
 )
 
 _CHUNK_BYTES: Final = 256 * 1024
-MAX_HEAD_BYTES: Final = 64 * 1024
+_MAX_HEAD_BYTES: Final = 64 * 1024
 _KEEP_ALIVE: Final = timedelta(seconds=4)
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -71,9 +71,20 @@ class SourceClient:
             async with asyncio.timeout(self._policy.total_timeout.total_seconds()):
                 response = await self._follow(url)
                 try:
-                    yield response.content.iter_chunked(_CHUNK_BYTES)
+                    yield self._content(url, response)
                 finally:
                     response.close()
+
+    async def _content(self, url: str, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        size = 0
+        async for chunk in response.content.iter_chunked(_CHUNK_BYTES):
+            size += len(chunk)
+            if size > self._policy.max_bytes:
+                raise self._too_large(url)
+            yield chunk
+
+    def _too_large(self, url: str) -> SourceFailed:
+        return _refused(url, f"has more than {self._policy.max_bytes:,} bytes")
 
     async def _follow(self, url: str) -> aiohttp.ClientResponse:
         """Return the answer that has the content. Raises `SourceFailed`."""
@@ -109,7 +120,7 @@ class SourceClient:
             raise SourceFailed(f"{shown(url)} answered {response.status}.", is_final=is_final)
         if (response.content_length or 0) > self._policy.max_bytes:
             response.close()
-            raise _refused(url, f"has more than {self._policy.max_bytes:,} bytes")
+            raise self._too_large(url)
 
 
 @contextmanager
@@ -150,7 +161,7 @@ async def open_source_client(
         policy.connect_timeout,
         policy.read_timeout,
         _KEEP_ALIVE,
-        policy.max_bytes + MAX_HEAD_BYTES,
+        policy.max_bytes + _MAX_HEAD_BYTES,
     )
     try:
         async with session:
