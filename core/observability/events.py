@@ -323,6 +323,7 @@ WARNING_CODES: Final = frozenset(
         "heartbeat_failed",
         "illegal_transition",
         "index_pruning_failed",
+        "input_files_unavailable",
         "internal_error",
         "job_record_missing",
         "job_step_failed",

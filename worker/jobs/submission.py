@@ -19,7 +19,7 @@ from core.jobs.input_parts import first_source
 from core.jobs.job import Job
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
-from core.observability.events import SubmitAnswered
+from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.stores import Stores
 from worker.jobs.answer_writer import AnswerWriter, accepted_id_of, is_same_submit
 from worker.jobs.decisions import submit
@@ -116,7 +116,9 @@ class JobSubmitter:
     async def _assemble_and_send(self, job: Job, submission: Submission) -> Job | None:
         try:
             body = await self._inputs.assemble(job, submission.input)
-        except ObjectsUnavailable:
+        except ObjectsUnavailable as error:
+            detail = error.operator_detail
+            self._writer.emit(OperationalWarning("input_files_unavailable", detail, job.id))
             await self._wait_until(job, self._clock.now() + STORAGE_RETRY_DELAY)
             return None
         except ObjectMissing:

@@ -162,6 +162,7 @@ async def test_nothing_is_claimed_or_sent_while_the_storage_is_away() -> None:
     assert after is not None
     assert (after.state, after.version) == (JobState.QUEUED, queued.version)
     assert worker.upstream.sent == 0
+    assert worker.warnings == ["input_files_unavailable"]
     worker.contents.is_down = False
     worker.clock.move(STORAGE_RETRY_DELAY + timedelta(seconds=1))
     after = await worker.advance(after)
