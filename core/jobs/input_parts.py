@@ -2,7 +2,7 @@
 
 The stored input has `"gateway-file:{file_id}"` in the place of a file that the caller named so, for
 which RunComfy gets an address, and of a text that was too large for Redis, which comes back byte
-for byte. A private source stands there as the caller wrote it: it is a file once it is fetched.
+for byte. A private source is stored as the caller wrote it: it is a file once it is fetched.
 Pure.
 """
 

@@ -1,4 +1,4 @@
-"""The private sources that an input names: where they stand in it, and what they may hold. Pure."""
+"""The private sources that an input names: where they are in it, and what they may hold. Pure."""
 
 import re
 from collections.abc import Iterator, Sequence

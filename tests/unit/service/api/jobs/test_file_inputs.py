@@ -7,11 +7,12 @@ import httpx
 import orjson
 import pytest
 
-from core.errors import LimitReached, StoreUnavailable
+from core.errors import InvalidInput, LimitReached, StoreUnavailable
 from core.files import UNUSED_FILE_LIFETIME
 from core.jobs.input_parts import PartKind
 from core.private_sources import PrivateSources
 from core.store.files import DueFile
+from service.models import MAX_REFERENCES, validate_input
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.media import jpeg, png, wav
 from tests.support.object_store import MemoryObjectStore
@@ -325,14 +326,16 @@ async def test_an_address_is_found_however_json_writes_it(
     assert stored[part.start : part.end] == rb'"http:\/\/assets.corp\/a.png"'
 
 
-async def test_an_item_of_a_batch_that_names_too_many_files_is_refused_alone(
-    caller: httpx.AsyncClient,
+async def test_an_input_that_names_too_many_files_is_refused_and_no_other(
+    app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     file = await upload(caller, png(*PIXELS))
-    good = {"model_id": KLING, "input": KLING_INPUT | {"start_image_url": file["uri"]}}
-    many = {"model_id": KLING, "input": KLING_INPUT | {"start_image_url": [file["uri"]] * 101}}
-    answer = await caller.post("/v1/batches", json={"items": [good, many], "admit": "fit"})
-    assert answer.status_code in {200, 202}, answer.text
-    first, second = answer.json()["items"]
-    assert "request_id" in first
-    assert second["error"]["status"] == 422
+    one = KLING_INPUT | {"start_image_url": file["uri"]}
+    many = {"images": [file["uri"]] * (MAX_REFERENCES + 1)}
+    bodies = [orjson.dumps(many), orjson.dumps(one), b"{}"]
+    refused, named, plain = await app.resources.input_files.load_all("video-team", bodies)
+    assert (refused.references, dict(refused.by_id)) == (MAX_REFERENCES + 1, {})
+    assert (named.references, set(named.by_id)) == (1, {file["file_id"]})
+    assert plain.references == 0
+    with pytest.raises(InvalidInput, match="names more than 100 files"):
+        validate_input(None, many, files=refused)
