@@ -102,8 +102,7 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
     value = parse_object(submit.body)
     conflict = models.pin_conflict(submit.credential.tenant, model_id)
     validate_input(card, value, conflict, submit.files)
-    # After the schema: it bounds the depth that this second parser recurses to.
-    reject_duplicate_keys(submit.body)
+    reject_duplicate_keys(submit.body, value)
     digest = submit.idempotency_digest
     return _CheckedInput(
         model_id,

@@ -337,13 +337,17 @@ def reference_errors(
     """Return the error of references to files that are no media; `fields` None: of no known file.
 
     All references in the text must be values of media fields, as they are written: what else has
-    the form of one would be replaced too.
+    the form of one would be replaced too. An input whose text has none needs no search: a media
+    value that is one after all is `media_errors`'s, as it names no known file.
     """
+    if files.references == 0:
+        return ()
     if files.references > MAX_REFERENCES:
         return (FieldError("", f"names more than {MAX_REFERENCES} files"),)
     if fields is None:
-        is_known = files.references == 0 or bool(files.by_id)
-        return () if is_known else (FieldError("", "must name files of this tenant only"),)
+        if not files.names_others:
+            return ()
+        return (FieldError("", "must name files of this tenant only"),)
     if count_references(fields, value) == files.references:
         return ()
     return (FieldError("", f"may have {FILE_SCHEME}... as the whole of a media field only"),)
