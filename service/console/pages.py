@@ -150,7 +150,7 @@ NOTICES: Final[Mapping[str, str]] = {
     "uploaded": "Uploaded.",
     "retired": "Only the newest secret signs from now on.",
 }
-"""What a page says after a change, by the word in its address."""
+"""What a page reports after a change, by the word in its address."""
 
 
 def is_secure(request: Request) -> bool:
@@ -274,7 +274,7 @@ class ConsoleRoute(APIRoute):
 
 
 def _check_origin(request: Request) -> None:
-    """Raise `NotPermitted` for a change that a page of another site sends, as browsers tell it."""
+    """Raise `NotPermitted` for a change that browsers report as a page of another site's."""
     site = request.headers.get("sec-fetch-site", "same-origin")
     if site not in {"same-origin", "none"}:
         raise NotPermitted("A page of another site sent this.")

@@ -124,7 +124,7 @@ def format_seconds(seconds: object) -> str:
         seconds = seconds.total_seconds()
     if not isinstance(seconds, (int, float)):
         return NOTHING
-    if seconds < 10:  # noqa: PLR2004 - below it a fraction tells something
+    if seconds < 10:  # noqa: PLR2004 - below it a fraction matters
         return f"{seconds:.1f} s"
     parts, rest = [], int(seconds)
     for size, unit in _UNITS:

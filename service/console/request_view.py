@@ -18,7 +18,7 @@ _PHASES: Final[Mapping[str, str]] = {
     JobState.CANCELLING: "at RunComfy",
     JobState.COLLECTING: "collecting",
 }
-_CALLBACK: Final = "webhook"
+_WEBHOOK: Final = "webhook"
 _MAX_MEDIA: Final = 100
 _MIN_WIDTH: Final = 0.4
 """In percent: a phase of no length is still to be seen."""
@@ -87,7 +87,7 @@ def _delivery_spans(deliveries: Sequence[JsonObject], now: datetime) -> Iterator
         begin = parse_time(delivery.get("created_at"))
         if begin is not None:
             end = parse_time(delivery.get("finished_at")) or now
-            yield _CALLBACK, begin, max(begin, end)
+            yield _WEBHOOK, begin, max(begin, end)
 
 
 def media_in(document: object, name: str = "") -> list[Medium]:

@@ -137,7 +137,7 @@ def _rows(path: str, part: JsonObject, value: Any) -> Iterator[list[Widget]]:  #
 
 
 def _without_defaults(item: JsonObject) -> JsonObject:
-    """Return a row's schema without defaults: they would fill a row that nobody wants."""
+    """Return a row's schema without defaults: they would fill in an empty row."""
     properties = {
         name: {key: text for key, text in part.items() if key != "default"}
         for name, part in item.get("properties", {}).items()

@@ -87,8 +87,8 @@ async def sign_in(context: AppContext, secret: str, address: str, *, with_operat
 async def _tenant_document(context: AppContext, credential: Credential) -> bytes:
     await context.stores.jobs.authenticate(credential, None)
     keys = await context.stores.tenants.list_keys(credential.tenant)
-    scopes = [use.api_key.scopes for use in keys if use.api_key.digest == credential.digest]
-    held = sorted(scopes[0]) if scopes else []
+    by_digest = {use.api_key.digest: use.api_key.scopes for use in keys}
+    held = sorted(by_digest.get(credential.digest, ()))
     fields = {"tenant": credential.tenant, "digest": credential.digest, "scopes": held}
     return orjson.dumps(fields)
 

@@ -1,4 +1,4 @@
-"""Reads that many consoles share: whoever asks within a second gets the same answer."""
+"""Reads that many consoles share: all that read within a second get the same answer."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable

@@ -434,7 +434,7 @@ async def show_settings(page: OperatorPage) -> Response:
 
 @router.get("/operator/about")
 async def show_about(page: OperatorPage) -> Response:
-    """Show the version, the store and what the gateway stands on."""
+    """Show the version, the store and the storage."""
     context = page.context
     state, position = await asyncio.gather(
         context.shared_reads.get(_STATE, context.read_state), context.stores.identity.load()
