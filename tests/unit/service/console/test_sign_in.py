@@ -59,7 +59,7 @@ async def test_a_tampered_cookie_is_no_session(app: AppHarness, tenant: Browser)
     async with app.client() as http:
         for wrong in (token[:-1], f"{token}x", token.swapcase(), "é", "../../x", "a" * 5_000):
             answer = await http.get(
-                "/console/home", headers={"cookie": f"{name}={wrong}".encode()}
+                "/console/home", headers={b"cookie": f"{name}={wrong}".encode()}
             )
             assert answer.status_code == SEE_OTHER
 
