@@ -8,6 +8,7 @@ import pytest
 from core.observability.events import RequestServed
 from core.operators import Role
 from core.tenants.api_keys import Scope
+from core.token_bucket import TokenBucket
 from service.admin.operators import revoke_operator
 from service.console.sessions import code_digest, operator_document
 from service.context import ConsolePolicy
@@ -75,7 +76,8 @@ async def test_a_wrong_secret_is_refused_and_counted(app: AppHarness, secret: st
 
 
 async def test_wrong_secrets_from_one_address_are_answered_later(app: AppHarness) -> None:
-    policy = FailurePolicy(burst=1, delay=timedelta(seconds=5))
+    bucket = TokenBucket(1, timedelta(seconds=1))
+    policy = FailurePolicy(bucket, delay=timedelta(seconds=5))
     app.replace_resources(failed_authentications=FailedAuthentications(app.clock, policy))
     browser = Browser(app)
     await browser.sign_in("wrong")
