@@ -199,6 +199,8 @@ class WaitingFor(StrEnum):
     """RunComfy answers no submit of its model, or requested a pause."""
     RUNCOMFY = "runcomfy"
     """RunComfy answers no submit at all, or requested a pause."""
+    NOT_BEFORE = "not_before"
+    """Its caller named a time before which it is not submitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +247,8 @@ class Job:
     labels: Labels = ()
     key_id: str | None = None
     """The API key that submitted it, by its id."""
+    not_before: datetime | None = None
+    """The earliest time of its submit to RunComfy. Its deadlines count from then."""
     webhook: str | None = None
     webhook_intermediate: bool = False
     trace: str | None = None
@@ -303,6 +307,11 @@ class Job:
     unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     """What another release has stored; see `core.store.unknown_fields`."""
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def ready_at(self) -> datetime:
+        """When it could first be submitted: its admission, or its `not_before` if that is later."""
+        return max(self.created_at, self.not_before or self.created_at)
 
     @property
     def is_final(self) -> bool:

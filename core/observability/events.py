@@ -84,7 +84,10 @@ class BatchCompleted:
 
 @dataclass(frozen=True, slots=True)
 class JobTransitioned:
-    """A trigger moved a job. `run_duration` and `detection_lag` are None before the end."""
+    """A trigger moved a job. `run_duration` and `detection_lag` are None before the end.
+
+    `age` is the time since the job could first be submitted.
+    """
 
     job_id: str
     tenant: str
