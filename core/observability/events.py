@@ -15,6 +15,7 @@ from core.labels import Labels
 from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheStatus
+from core.tenants.limits import Window
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 
@@ -136,6 +137,17 @@ class CostSettled:
     settlement: SettlementStatus
     amount: MicroUsd
     labels: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetThresholdReached:
+    """A tenant used this share of a budget, for the first time in the window."""
+
+    tenant: str
+    window: Window
+    threshold: int
+    used: MicroUsd
+    budget: MicroUsd
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +311,7 @@ WARNING_CODES: Final = frozenset(
         "balance_fetch_failed",
         "balance_sync_failed",
         "batch_completion_failed",
+        "budget_thresholds_failed",
         "catalogue_fetch_failed",
         "catalogue_invalid",
         "catalogue_sync_failed",
@@ -379,6 +392,7 @@ class AdminAction:
 
 Event = (
     JobAdmitted
+    | BudgetThresholdReached
     | ModelChanged
     | CacheLookup
     | CostSaved
