@@ -22,7 +22,7 @@ class BudgetThresholdStore:
         self._clock = clock
 
     async def acquire_lock(self, worker: str, lease: timedelta) -> bool:
-        """Return whether this worker may look for thresholds: one does, until `lease` ends."""
+        """Return whether this worker may compare budgets: one does, until `lease` ends."""
         acquired = await self._scripts.write_always(
             "SET", keys.THRESHOLD_LOCK, worker, "NX", "PX", lease // MILLISECOND
         )

@@ -41,7 +41,7 @@ from service.parsing.labels import LABEL_SCHEMA, parse_label_option
 
 
 MAX_DELAY: Final = timedelta(days=7)
-"""How far ahead the submit of a job may be put off, unless a setting says otherwise."""
+"""How far ahead the submit of a job may be put off, unless a setting differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,8 @@ SUBMIT_OPTIONS: Final[Mapping[str, SubmitOption]] = {
         lambda text, _: parse_instant(text.replace(" ", "+")),
         {"type": "string", "format": "date-time"},
         "The earliest time (RFC 3339, with its zone) of the submit to RunComfy. Its money is "
-        "reserved at once; its deadlines count from then. A result that is stored, or an identical "
-        "request in flight, is used at once.",
+        "reserved immediately; its deadlines count from then. A stored result, or an identical "
+        "request in flight, is used immediately.",
     ),
     "max_cost": SubmitOption(
         lambda text, _: parse_usd(text),

@@ -9,7 +9,7 @@
 --   { 'fits' } if the job itself could be admitted, but with `all_or_nothing` another one could not
 --
 -- `dry_run`: nothing is written.
--- `held_until`: before it a paid job has no place in the queue; '' for one that queues at once. Only a job that is
+-- `held_until`: before it a paid job has no place in the queue; '' for one that queues immediately. Only a job that is
 -- held as long joins it.
 -- `doc` and `entry` of an item are those of a job that is paid for. `unpaid_templates` has four lines for one
 -- that is not: the end of `doc`, to follow its first `open_length` bytes, for a follower and for a cache hit,

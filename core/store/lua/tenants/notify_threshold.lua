@@ -1,5 +1,5 @@
 -- Stores the deliveries of a threshold of a budget. Returns 1, or 0 if it, or a higher one, was notified in its window.
--- Guarantees: a tenant gets one event for each threshold and window, however many workers look.
+-- Guarantees: a tenant gets one event for each threshold and window, however many workers compare.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- USES: enqueue_delivery
 -- FLAGS: allow-oom
