@@ -50,6 +50,10 @@ MONTH_USAGE_RETENTION: Final = timedelta(days=400)
 """How long a usage window is kept after it begins: longer than any job can still settle in it, and
 long enough to compare a month with the same month of the year before."""
 
+MAX_JOB_AGE: Final = timedelta(days=8)
+"""How old a job may be when it is submitted: the entry of an older one is not found in the journal
+after the store went back. The longest delay and the longest timeout together stay below it."""
+
 DELETED_TENANT_RETENTION: Final = timedelta(days=30)
 """How long a deleted tenant's record is kept, and its name is taken: longer than any of its open
 jobs and their last delivery attempt."""

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from core.model_ids import MODEL_PATTERN, check_aliases
 from core.private_sources import PrivateSources
-from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
+from core.retention import MAX_CACHE_LIFETIME, MAX_JOB_AGE, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from service.context import ConsolePolicy, LinkPolicy
-from service.jobs.submit_options import Deadlines, OptionPolicy
+from service.jobs.submit_options import MAX_DELAY, Deadlines, OptionPolicy
 from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.forwarded import TrustedProxies
@@ -26,6 +26,7 @@ MAX_BODY_BYTES: Final = 64 * MEBIBYTE
 """Largest request of RunComfy's own clients."""
 
 _Positive = Annotated[Seconds, Field(gt=timedelta(0))]
+_NonNegative = Annotated[Seconds, Field(ge=timedelta(0))]
 _Lifetime = Annotated[Seconds, Field(ge=MIN_CACHE_LIFETIME, le=MAX_CACHE_LIFETIME)]
 _ModelPattern = Annotated[str, Field(pattern=MODEL_PATTERN)]
 
@@ -196,6 +197,11 @@ class ServiceSettings(ProcessSettings):
         description="Default `start_timeout` of a submit: the longest wait for its start. Unset: "
         "its `timeout`.",
     )
+    max_delay: _NonNegative = Field(
+        MAX_DELAY,
+        description="How far ahead `not_before` of a submit may be. With `GATEWAY_MAX_TIMEOUT` 8 "
+        "days at most: a submit of an older job is not found in the journal.",
+    )
     model_timeouts: Mapping[str, ModelTimeouts] = Field(
         {},
         description="JSON object of default timeouts by model id: "
@@ -281,6 +287,8 @@ class ServiceSettings(ProcessSettings):
     def _fits_together(self) -> Self:
         if self.default_timeout > self.max_timeout:
             raise ValueError("default_timeout: must not be above max_timeout")
+        if self.max_timeout + self.max_delay > MAX_JOB_AGE:
+            raise ValueError(f"max_delay: must be at most {MAX_JOB_AGE.days} days with max_timeout")
         if BodyBudget(self.body_budget_policy()).large.max_bytes < self.max_body_bytes:
             raise ValueError("max_body_bytes_in_flight: must be above 8/7 of max_body_bytes")
         try:
@@ -323,6 +331,7 @@ class ServiceSettings(ProcessSettings):
         return OptionPolicy(
             deadlines=default,
             max_deadlines=Deadlines(self.max_timeout),
+            max_delay=self.max_delay,
             target_policy=self.target_policy(),
             by_model={
                 model_id: Deadlines(

@@ -46,6 +46,7 @@ from worker.jobs.store_guard import GuardPolicy, StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
 from worker.maintenance.balance_sync import BalanceSync
+from worker.maintenance.budget_thresholds import BudgetThresholdNotifier, ThresholdPolicy
 from worker.maintenance.catalogue_sync import CatalogueSync
 from worker.maintenance.durability_check import DurabilityCheck
 from worker.maintenance.file_sweeping import FileSweeper
@@ -90,6 +91,7 @@ class WorkerComponents:
     delivery_loop: LeaseLoop[ClaimedDelivery]
     replay_worker: ReplayWorker
     batch_completer: BatchCompleter
+    threshold_notifier: BudgetThresholdNotifier
     catalogue_sync: CatalogueSync
     run_times: RunTimeCache
     index_pruner: IndexPruner
@@ -212,6 +214,9 @@ class _Builder:
             delivery_loop=self._delivery_loop(transport, span_namer),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),
+            threshold_notifier=BudgetThresholdNotifier(
+                worker_id, stores, ThresholdPolicy(self.settings.budget_thresholds), clock, emit
+            ),
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=self._index_pruner(worker_id),

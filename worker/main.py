@@ -39,6 +39,7 @@ from core.store.server_time import SYNC_INTERVAL
 from core.store.wake_queue import is_current
 from worker.composition import WorkerComponents, open_worker_components
 from worker.maintenance.balance_sync import PROBE_INTERVAL
+from worker.maintenance.budget_thresholds import THRESHOLD_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.file_sweeping import (
     ORPHAN_CHECK_INTERVAL,
@@ -238,6 +239,9 @@ def _build_periodic_tasks(
         PeriodicTask("replay", REPLAY_INTERVAL, components.replay_worker.run_once),
         PeriodicTask(
             "batch_completion", BATCH_COMPLETION_INTERVAL, components.batch_completer.run_once
+        ),
+        PeriodicTask(
+            "budget_thresholds", THRESHOLD_INTERVAL, components.threshold_notifier.run_once
         ),
         PeriodicTask("index_pruning", PRUNE_INTERVAL, components.index_pruner.run_once),
         PeriodicTask("dispatch", DISPATCH_INTERVAL, lambda: _dispatch(components)),

@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.billing.thresholds import DEFAULT_THRESHOLDS
 from core.private_sources import PrivateSources
 from core.runcomfy_account import real_account
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
@@ -183,6 +184,12 @@ class WorkerSettings(ProcessSettings):
         ge=SUBMIT_DEADLINE,
         description="Longest wait for running tasks after SIGTERM. At least 30 s, the deadline of "
         "a submit: one that is interrupted leaves its job in doubt.",
+    )
+    budget_thresholds: tuple[Annotated[int, Field(ge=1, le=100)], ...] = Field(
+        DEFAULT_THRESHOLDS,
+        max_length=10,
+        description="JSON list of the percents of a budget at which a tenant gets "
+        "`budget.threshold`, once in each window. `[]`: no events.",
     )
     runcomfy: RunComfySettings = Field(RunComfySettings(), description="")
     webhooks: WebhookDeliverySettings = Field(WebhookDeliverySettings(), description="")

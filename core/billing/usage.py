@@ -40,13 +40,17 @@ class Usage:
     waiting: int
     files: FileUsage = FileUsage()  # noqa: RUF009 - frozen
 
+    def budget_of(self, window: UsageWindow) -> MicroUsd | None:
+        """Return the budget of one of the windows; None without one."""
+        budgets = {Window.DAY: self.limits.usd_per_day, Window.MONTH: self.limits.usd_per_month}
+        return budgets[window.kind]
+
     @property
     def remaining_budget(self) -> MicroUsd | None:
         """What the tightest budget of a window leaves, at least 0; None without a budget."""
-        budgets = {Window.DAY: self.limits.usd_per_day, Window.MONTH: self.limits.usd_per_month}
         left = [
             max(budget - one.total.reservations.used, 0)
             for one in self.windows
-            if (budget := budgets[one.window.kind]) is not None
+            if (budget := self.budget_of(one.window)) is not None
         ]
         return MicroUsd(min(left)) if left else None

@@ -203,6 +203,8 @@ class WaitingFor(StrEnum):
     """RunComfy answers no submit at all, or requested a pause."""
     SOURCE = "source"
     """A private source of its input cannot be read."""
+    NOT_BEFORE = "not_before"
+    """Its caller named a time before which it is not submitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +251,8 @@ class Job:
     labels: Labels = ()
     key_id: str | None = None
     """The API key that submitted it, by its id."""
+    not_before: datetime | None = None
+    """The earliest time of its submit to RunComfy. Its deadlines count from then."""
     webhook: str | None = None
     webhook_intermediate: bool = False
     trace: str | None = None
@@ -307,6 +311,11 @@ class Job:
     unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     """What another release has stored; see `core.store.unknown_fields`."""
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def ready_at(self) -> datetime:
+        """When it could first be submitted: its admission, or its `not_before` if that is later."""
+        return max(self.created_at, self.not_before or self.created_at)
 
     @property
     def is_final(self) -> bool:

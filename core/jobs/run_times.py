@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from math import ceil
 from typing import Final, Self
 
-from core.jobs.job import Job, JobState
+from core.jobs.job import Job, JobState, WaitingFor
 
 MAX_RUNS: Final = 200
 """The most recent runs that are kept of a model."""
@@ -115,9 +115,12 @@ class PollHintPolicy:
 
 def poll_hint(job: Job, history: RunHistory, now: datetime, policy: PollHintPolicy) -> timedelta:
     """Return the delay after which a caller should poll the job again."""
-    if job.running_since is None or job.state not in _RUNNING:
+    if job.waiting_for is WaitingFor.NOT_BEFORE:
+        remaining: timedelta | None = job.ready_at - now
+    elif job.running_since is None or job.state not in _RUNNING:
         return policy.min_delay
-    remaining = history.remaining(now - job.running_since, _HINT_QUANTILE)
+    else:
+        remaining = history.remaining(now - job.running_since, _HINT_QUANTILE)
     return (
         policy.min_delay
         if remaining is None

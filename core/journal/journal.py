@@ -29,12 +29,10 @@ from core.journal.records import (
     prefix_of,
 )
 from core.observability.events import Emit, JournalCalled, JournalDisconnected, JournalReconnected
+from core.retention import MAX_JOB_AGE
 from core.store.identity import StorePosition
 
 T = TypeVar("T")
-MAX_JOB_AGE: Final = timedelta(days=8)
-"""A job older than this when it is submitted is not found by `list_jobs_since`."""
-
 DELETE_BATCH: Final = 1_000
 LIST_TIMEOUT_FACTOR: Final = 12
 """A list has a page for each thousand objects, and a day may have hundreds of thousands."""

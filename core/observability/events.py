@@ -16,6 +16,7 @@ from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.outcomes import FileOrigin, FileOutcome
 from core.tenants.cache_policy import CacheStatus
+from core.tenants.limits import Window
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 
@@ -85,7 +86,10 @@ class BatchCompleted:
 
 @dataclass(frozen=True, slots=True)
 class JobTransitioned:
-    """A trigger moved a job. `run_duration` and `detection_lag` are None before the end."""
+    """A trigger moved a job. `run_duration` and `detection_lag` are None before the end.
+
+    `age` is the time since the job could first be submitted.
+    """
 
     job_id: str
     tenant: str
@@ -134,6 +138,17 @@ class CostSettled:
     settlement: SettlementStatus
     amount: MicroUsd
     labels: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetThresholdReached:
+    """A tenant used this share of a budget, for the first time in the window."""
+
+    tenant: str
+    window: Window
+    threshold: int
+    used: MicroUsd
+    budget: MicroUsd
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,6 +325,7 @@ WARNING_CODES: Final = frozenset(
         "balance_fetch_failed",
         "balance_sync_failed",
         "batch_completion_failed",
+        "budget_thresholds_failed",
         "catalogue_fetch_failed",
         "catalogue_invalid",
         "catalogue_sync_failed",
@@ -391,6 +407,7 @@ class AdminAction:
 
 Event = (
     JobAdmitted
+    | BudgetThresholdReached
     | ModelChanged
     | CacheLookup
     | CostSaved

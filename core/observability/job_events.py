@@ -36,7 +36,7 @@ def _transition_event(
         trigger=trigger,
         before=before.state,
         after=after.state,
-        age=after.updated_at - after.created_at,
+        age=max(after.updated_at - after.ready_at, timedelta()),
         upstream_id=after.upstream_id,
         detail=detail,
         run_duration=_duration_between(after.running_since, after.finished_at),

@@ -20,6 +20,7 @@ from core.observability.events import (
     WARNING_CODES,
     BatchAdmitted,
     BatchCompleted,
+    BudgetThresholdReached,
     CacheLookup,
     CircuitBreakerTransitioned,
     CostSaved,
@@ -58,6 +59,7 @@ from core.observability.metric_types import (
 from core.observability.outcomes import DELIVERED, FailureKind, FaultKind, FileOrigin, FileOutcome
 from core.observability.state_metrics import STATE_METRICS
 from core.tenants.cache_policy import CacheStatus
+from core.tenants.limits import Window
 from core.upstream_circuits import CIRCUIT_KINDS
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
@@ -338,6 +340,16 @@ _JOBS: Final = (
             JobTransitioned,
             lambda event: (event.tenant, event.model_id, event.after),
             lambda event: 1 if is_end(event) else None,
+        ),
+    ),
+    _counter(
+        "gateway_budget_thresholds_total",
+        _WORKER,
+        "Thresholds of budgets that were reached, once in each window.",
+        (TENANT, closed_label("window", *Window), Label("threshold", max_values=10)),
+        on(
+            BudgetThresholdReached,
+            lambda event: (event.tenant, event.window, str(event.threshold)),
         ),
     ),
     _counter(

@@ -21,7 +21,7 @@ from core.errors import (
     StoreUnknown,
     Unauthenticated,
 )
-from core.jobs.job import FollowUp, JobRecord, JobState, PublicStatus
+from core.jobs.job import FollowUp, Job, JobRecord, JobState, PublicStatus, WaitingFor
 from core.jobs.query import reference_score, score_of
 from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
@@ -160,10 +160,11 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
     job, cache = admission.job, admission.cache
     limit, check = first_deadline(job), next_follower_poll_at(job, now)
     unclosed = JOB_CODEC.encode(job)[:_CLOSING_BRACE]
+    held_until = job.not_before if job.not_before is not None and job.not_before > now else None
     return (
         job.id,
         job.version,
-        unclosed + _json_tail({"next_run_at": now + WAKE_GRACE} if job.next_run_at is None else {}),
+        unclosed + _json_tail(_paid_fields(job, held_until, now)),
         len(unclosed),
         TIMELINE_ENTRY_CODEC.encode(admission.entry),
         admission.input,
@@ -182,7 +183,15 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         cache.default.lifetime // MILLISECOND,
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
+        "" if held_until is None else to_ms(held_until),
     )
+
+
+def _paid_fields(job: Job, held_until: datetime | None, now: datetime) -> dict[str, Any]:
+    """Return the fields of the record of a job that is paid for, beside those of any job."""
+    if held_until is not None:
+        return {"waiting_for": WaitingFor.NOT_BEFORE, "next_run_at": held_until}
+    return {"next_run_at": now + WAKE_GRACE} if job.next_run_at is None else {}
 
 
 @cache

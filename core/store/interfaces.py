@@ -12,6 +12,7 @@ from core.admin import Pause
 from core.audit import AuditEntry, AuditRecord
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
+from core.billing.thresholds import ReachedThreshold
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
 from core.files import FileEntry, FileRemoval, FileUsage, StoredFile
@@ -34,7 +35,7 @@ from core.store.jobs import JobView, Projection
 from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import Durability
 from core.tenants.api_keys import ApiKey, ApiKeyUsage, Credential, Scope
-from core.tenants.limits import GlobalLimits, Limits
+from core.tenants.limits import GlobalLimits, Limits, UsageWindow
 from core.tenants.tenant import Tenant
 from core.transactions.admission import (
     Admission,
@@ -154,6 +155,18 @@ class BatchRepository(Protocol):
     async def load(self, batch_id: str) -> BatchSnapshot | None: ...
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool: ...
+
+
+class BudgetThresholdRepository(Protocol):
+    """Notified thresholds. See `core.store.budget_thresholds.BudgetThresholdStore`."""
+
+    async def acquire_lock(self, worker: str, lease: timedelta) -> bool: ...
+
+    async def load_notified(self, tenant: str, window: UsageWindow) -> int: ...
+
+    async def notify(
+        self, tenant: str, reached: ReachedThreshold, deliveries: tuple[Delivery, ...]
+    ) -> bool: ...
 
 
 class DeliveryRepository(Protocol):

@@ -170,6 +170,9 @@ _TENANT_SPECS: Final = (
     KeySpec("references", "gw:tenant:{name}:references", "sorted set", KeyOwner.JOB,
         "while it has members", f"members: {_PRUNING}",
         "the tenant's jobs with a reference, by a number computed from it"),
+    KeySpec("budget_thresholds", "gw:tenant:{name}:thresholds", "hash", KeyOwner.TENANT,
+        "as the tenant", f"{_TENANT_DELETION}, 30 days later",
+        "the last notified threshold of each kind of window: window's name, percent"),
     KeySpec("tenants", "gw:tenants", "set", KeyOwner.TENANT,
         _FOREVER, f"members: {_TENANT_DELETION}", "names of all tenants"),
     KeySpec("api_key", "gw:key:{digest}", "hash", KeyOwner.TENANT,
@@ -284,6 +287,8 @@ _OPERATIONS_SPECS: Final = (
         "went back (ms)"),
     KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
         "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
+    KeySpec("threshold_lock", "gw:threshold_lock", "string", KeyOwner.GATEWAY,
+        "10 seconds", "expires", "the worker that compares usage with budgets"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
 )
@@ -331,6 +336,7 @@ CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
+THRESHOLD_LOCK: Final = LUA_NAMES["threshold_lock"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 FILES: Final = LUA_NAMES["files"]
 
@@ -362,6 +368,7 @@ event_stream: Final[_TwoIds] = _FORMATS["event_stream"].format
 tenant: Final[_OneId] = _FORMATS["tenant"].format
 tenant_jobs: Final[_OneId] = _FORMATS["tenant_jobs"].format
 jobs_with_status: Final[_TwoIds] = _FORMATS["jobs_with_status"].format
+budget_thresholds: Final[_OneId] = _FORMATS["budget_thresholds"].format
 references: Final[_OneId] = _FORMATS["references"].format
 tenant_audit: Final[_OneId] = _FORMATS["tenant_audit"].format
 operator: Final[_OneId] = _FORMATS["operator"].format

@@ -6,6 +6,7 @@ from core.clock import Clock
 from core.store.admin import AdminStore
 from core.store.audit import AuditLogStore
 from core.store.batches import BatchStore
+from core.store.budget_thresholds import BudgetThresholdStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.console_sessions import ConsoleSessionStore
@@ -17,6 +18,7 @@ from core.store.interfaces import (
     AdminRepository,
     AuditLogRepository,
     BatchRepository,
+    BudgetThresholdRepository,
     CatalogueRepository,
     CircuitBreakerRepository,
     ConsoleSessionRepository,
@@ -52,6 +54,7 @@ class Stores:
     jobs: JobRepository
     job_index: JobIndexRepository
     batches: BatchRepository
+    budget_thresholds: BudgetThresholdRepository
     deliveries: DeliveryRepository
     webhook_configs: WebhookConfigRepository
     replays: ReplayRepository
@@ -80,6 +83,7 @@ def open_stores(
         jobs=JobStore(client, scripts, clock),
         job_index=JobIndex(client, scripts, clock),
         batches=BatchStore(client, scripts, clock),
+        budget_thresholds=BudgetThresholdStore(client, scripts, clock),
         deliveries=DeliveryStore(client, scripts, clock),
         webhook_configs=WebhookConfigStore(client, scripts, clock, cipher),
         replays=ReplayStore(client, scripts, clock),

@@ -202,6 +202,7 @@ def _tenant_owned_keys(name: str) -> list[str]:
         keys.webhooks(name),
         keys.tenant_jobs(name),
         keys.references(name),
+        keys.budget_thresholds(name),
         keys.stored_bytes(name),
         keys.file_usage(name),
         *(keys.jobs_with_status(name, status) for status in PublicStatus),

@@ -94,6 +94,11 @@ class Limits:
         return max(self.requests_per_minute * CALLS_PER_SUBMIT, MIN_CALLS_PER_MINUTE)
 
     @property
+    def has_budget(self) -> bool:
+        """Whether the money of a window is limited."""
+        return self.usd_per_day is not None or self.usd_per_month is not None
+
+    @property
     def refuses_unknown_price(self) -> bool:
         """Whether a submit with an unknown price is refused.
 

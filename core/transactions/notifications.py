@@ -7,9 +7,13 @@ from datetime import datetime
 import orjson
 
 from core.batches import Batch, BatchSnapshot
+from core.billing.thresholds import ReachedThreshold
+from core.clock import iso
 from core.ids import IdSource, derived_delivery_id
 from core.jobs.job import FollowUp, Job
+from core.money import to_usd
 from core.representations.batches import batch_completed_data
+from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import EVENT_OF_STATUS, Delivery, DeliveryState, WebhookEventType
@@ -83,6 +87,34 @@ def endpoint_disabled_deliveries(
         if endpoint.id != disabled_endpoint.id
         and endpoint.disabled_reason is None
         and endpoint.is_subscribed_to(event, include_intermediate=False)
+    )
+
+
+def threshold_deliveries(
+    tenant: Tenant, reached: ReachedThreshold, config: WebhookConfig, now: datetime
+) -> tuple[Delivery, ...]:
+    """Return the deliveries to the tenant's endpoints after a share of a budget was used."""
+    event, window = WebhookEventType.BUDGET_THRESHOLD, reached.window
+    data = orjson.dumps(
+        {
+            "window": window.kind,
+            "threshold": reached.percent,
+            "used_usd": to_usd(reached.used),
+            "budget_usd": to_usd(reached.budget),
+            "resets_at": iso(window.resets_at),
+        }
+    ).decode()
+    subject = f"{tenant.name} {window.name} {reached.percent}"
+    return tuple(
+        system_delivery(
+            config,
+            endpoint,
+            event,
+            data,
+            (derived_delivery_id(subject, tenant.created_at, event, _name_of(endpoint)), now),
+        )
+        for endpoint in config.endpoints
+        if endpoint.is_subscribed_to(event, include_intermediate=False)
     )
 
 

@@ -30,6 +30,7 @@ class WebhookEventType(StrEnum):
     FAILED = "request.failed"
     CANCELLED = "request.cancelled"
     BATCH_COMPLETED = "batch.completed"
+    BUDGET_THRESHOLD = "budget.threshold"
     ENDPOINT_DISABLED = "endpoint.disabled"
     TEST = "webhook.test"
 

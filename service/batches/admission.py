@@ -124,10 +124,15 @@ class BatchValidator:
 def _with_item_paths(error: CallerError) -> CallerError:
     """Return the error with paths that begin at the item: its field `input` holds the input."""
     if error.fields:
-        fields = tuple(FieldError(f"/input{one.path}", one.message) for one in error.fields)
+        fields = tuple(FieldError(_item_path(one.path), one.message) for one in error.fields)
     else:
         fields = (FieldError(_FIELD_BY_ERROR.get(type(error), "/input"), error.detail),)
     return type(error)(error.detail, fields=fields)
+
+
+def _item_path(path: str) -> str:
+    """Return the path in the item: an option of a query is a field of the item."""
+    return f"/{path[1:]}" if path.startswith("?") else f"/input{path}"
 
 
 def claim_batch(digest: str, parsed: ParsedBatch) -> IdempotencyClaim:

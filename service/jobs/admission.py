@@ -6,13 +6,14 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from core.clock import iso
 from core.deduplication.fingerprint import (
     MAX_DEPTH,
     NO_DEFAULTS,
     fingerprint,
     is_nested_deeper,
 )
-from core.errors import CallerError
+from core.errors import CallerError, FieldError, MalformedRequest
 from core.file_delivery import FileDelivery
 from core.jobs.input_parts import InputPart
 from core.jobs.job import Job, JobState
@@ -72,6 +73,7 @@ def build_admission(
     """
     checked = _check_input(submit, models, now)
     _check_cost(submit.options.max_cost, checked.estimate)
+    _check_delay(submit.options.not_before, now + options.max_delay)
     rule = cache.rule_for(checked.model_id).decided(pins_seed=checked.pins_seed)
     return Admission(
         credential=submit.credential,
@@ -167,6 +169,13 @@ def _check_cost(limit: MicroUsd | None, price: MicroUsd | None) -> None:
         )
 
 
+def _check_delay(not_before: datetime | None, latest: datetime) -> None:
+    if not_before is not None and not_before > latest:
+        message = f"must not be later than {iso(latest)}"
+        fields = (FieldError("?not_before", message),)
+        raise MalformedRequest(f"not_before {message}.", fields=fields)
+
+
 def _build_job(
     submit: ParsedSubmit,
     checked: _CheckedInput,
@@ -175,6 +184,7 @@ def _build_job(
     now: datetime,
 ) -> Job:
     options = submit.options
+    begin = max(options.not_before or now, now)
     finish = options.timeout or deadlines.timeout
     start = min(options.start_timeout or deadlines.start_timeout or finish, finish)
     return Job(
@@ -185,8 +195,9 @@ def _build_job(
         fingerprint=checked.fingerprint,
         created_at=now,
         updated_at=now,
-        start_deadline=now + start,
-        deadline=now + finish,
+        start_deadline=begin + start,
+        deadline=begin + finish,
+        not_before=None if begin == now else begin,
         reference=options.reference,
         labels=options.label,
         key_id=submit.credential.key_id,

@@ -10,7 +10,7 @@ Unknown names are rejected: a typo in `max_cost` must not cost money.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final
 
@@ -27,6 +27,7 @@ from service.parsing.fields import (
     enum_parser,
     parse_boolean,
     parse_fields,
+    parse_instant,
     parse_integer,
     parse_printable,
     parse_query,
@@ -37,6 +38,10 @@ from service.parsing.fields import (
 from service.parsing.labels import LABEL_SCHEMA, parse_label_option
 
 """The largest offset of a page; far beyond any list."""
+
+
+MAX_DELAY: Final = timedelta(days=7)
+"""How far ahead the submit of a job may be put off, unless a setting differs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +57,16 @@ class Deadlines:
 
 @dataclass(frozen=True, slots=True)
 class OptionPolicy:
-    """Defaults and maxima of the options; `by_model` replaces `deadlines` for single models."""
+    """Defaults and maxima of the options; `by_model` replaces `deadlines` for single models.
+
+    `not_before` is at most `max_delay` ahead.
+    """
 
     deadlines: Deadlines
     max_deadlines: Deadlines
     target_policy: TargetPolicy
     by_model: Mapping[str, Deadlines] = field(default_factory=dict)
+    max_delay: timedelta = MAX_DELAY
 
     def deadlines_of(self, model_id: str) -> Deadlines:
         """Return the defaults for a job of `model_id`."""
@@ -72,6 +81,7 @@ class SubmitOptions:
     webhook_intermediate_status: bool = False
     timeout: timedelta | None = None
     start_timeout: timedelta | None = None
+    not_before: datetime | None = None
     max_cost: MicroUsd | None = None
     priority: Priority = Priority.NORMAL
     reference: str | None = None
@@ -170,6 +180,14 @@ SUBMIT_OPTIONS: Final[Mapping[str, SubmitOption]] = {
         _parse_start_timeout,
         _SECONDS,
         "Maximum seconds to wait for the start; if exceeded, the job expires at no cost.",
+    ),
+    "not_before": SubmitOption(
+        # In a query a `+` that is not escaped is a space.
+        lambda text, _: parse_instant(text.replace(" ", "+")),
+        {"type": "string", "format": "date-time"},
+        "The earliest time (RFC 3339, with its zone) of the submit to RunComfy. Its money is "
+        "reserved immediately; its deadlines count from then. A stored result, or an identical "
+        "request in flight, is used immediately.",
     ),
     "max_cost": SubmitOption(
         lambda text, _: parse_usd(text),

@@ -25,6 +25,8 @@ REPEATABLE_OPTION: Final = "label"
 _ALLOW_HINT: Final = "; an operator can allow it by GATEWAY_WEBHOOKS__ALLOWED_TARGETS"
 _MAX_FIELDS: Final = 64
 _MAX_DIGITS: Final = 20
+# `fromisoformat` accepts more than RFC 3339, also timestamps without a zone.
+_RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d.*[Zz+-]")
 _USD: Final = re.compile(USD_PATTERN)
 _BOOLEANS: Final = {
     **dict.fromkeys(("true", "1", "yes", "on"), True),
@@ -131,6 +133,16 @@ def parse_timestamp(text: str) -> datetime:
     except ValueError as error:
         raise InvalidField("must be an instant, such as 2026-11-22T08:00:00Z") from error
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def parse_instant(text: str) -> datetime:
+    """Parse a time with its zone (RFC 3339); return it in UTC."""
+    if not _RFC3339.match(text):
+        raise InvalidField("must be an instant with its zone, such as 2026-11-22T08:00:00Z")
+    try:
+        return datetime.fromisoformat(text.upper()).astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise InvalidField("must be an instant with its zone") from error
 
 
 def parse_printable(text: str) -> str:

@@ -98,6 +98,10 @@ class JobSubmitter:
         ended = submit.end_before_submit(job, self._clock.now())
         if ended is not None:
             return await self._writer.apply(ended)
+        held = submit.hold(job, self._clock.now())
+        if held is not None:
+            await self._writer.apply(held)
+            return None
         if self._paid.is_blocked:
             await self._wait_until(job, self._clock.now() + JOURNAL_CHECK_DELAY)
             return None

@@ -9,13 +9,15 @@ from typing import TypedDict
 class EntryOptions(TypedDict, total=False):
     """The options of one submit; the gateway's documentation describes each.
 
-    `labels`: such as `{"team": "growth"}`.
+    `labels`: such as `{"team": "growth"}`. `not_before`: with its zone, as `isoformat` of an aware
+    `datetime` returns it.
     """
 
     webhook: str
     webhook_intermediate_status: bool
     timeout: int
     start_timeout: int
+    not_before: str
     max_cost: float | str
     priority: str
     reference: str

@@ -110,6 +110,7 @@ _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
         for event in WebhookEventType
     },
     WebhookEventType.BATCH_COMPLETED: "BatchCompleted",
+    WebhookEventType.BUDGET_THRESHOLD: "BudgetThresholdEvent",
     WebhookEventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
     WebhookEventType.TEST: "TestEvent",
 }
@@ -120,6 +121,7 @@ _EVENT_SUMMARIES: Final[Mapping[WebhookEventType, str]] = {
     WebhookEventType.COMPLETED: "A request has its result.",
     WebhookEventType.FAILED: "A request failed, or its time ran out.",
     WebhookEventType.CANCELLED: "A request was cancelled.",
+    WebhookEventType.BUDGET_THRESHOLD: "A share of a budget is used: spent or reserved.",
     WebhookEventType.ENDPOINT_DISABLED: "Another endpoint of the tenant was disabled.",
     WebhookEventType.TEST: "A test event, sent on request.",
 }

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from core.billing.settlement import ReservationTotals
-from core.clock import MILLISECOND
+from core.clock import MILLISECOND, to_ms
 from core.deduplication.coalescing import (
     COST_SOURCE_CACHE,
     ZERO_COST,
@@ -21,7 +21,7 @@ from core.errors import (
     StoreUnknown,
     Unauthenticated,
 )
-from core.jobs.job import FollowUp, Job, JobRecord, JobState
+from core.jobs.job import FollowUp, Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
 from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
@@ -142,7 +142,14 @@ def _apply_decision(memory: MemoryState, job: Job, decision: CacheDecision) -> J
     if decision.source is not None:
         due_at = next_follower_poll_at(job, now)
         return replace(job, state=JobState.FOLLOWING, next_run_at=due_at, leader=decision.source)
+    if is_held(memory, job):
+        return replace(job, waiting_for=WaitingFor.NOT_BEFORE, next_run_at=job.not_before)
     return job if job.next_run_at is not None else replace(job, next_run_at=now + WAKE_GRACE)
+
+
+def is_held(memory: MemoryState, job: Job) -> bool:
+    """Whether the time before which the job is not submitted is still to come."""
+    return job.not_before is not None and job.not_before > memory.clock.now()
 
 
 def _status_words(memory: MemoryState, source_id: str) -> dict[str, Any]:
@@ -184,9 +191,14 @@ def enter_queue(
     memory: MemoryState, job: Job, decision: CacheDecision, *, starts_immediately: bool
 ) -> None:
     """Give a paid job a slot or a place in the queue; identical requests may join it."""
+    held_until = to_ms(job.not_before) if job.not_before and is_held(memory, job) else 0
     if decision.dedup_key is not None:
-        memory.coalescing.lead(job.id, decision.dedup_key)
-    if starts_immediately:
+        memory.coalescing.lead(job.id, decision.dedup_key, held_until)
+    if held_until:
+        price = math.inf if job.estimate is None else job.estimate
+        memory.waiting_for.setdefault(WaitingFor.NOT_BEFORE, {})[job.id] = price
+        set_score(memory.due, job.id, job.not_before)
+    elif starts_immediately:
         memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
         wake_worker_for(memory, job.id)
     else:
@@ -208,7 +220,8 @@ def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionIn
         key_day=memory.used_by_key(digest, day),
         key_month=memory.used_by_key(digest, month),
         stored_bytes=memory.stored_bytes_of(job.tenant),
-        starts_immediately=memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
+        starts_immediately=not is_held(memory, job)
+        and memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
     )
 
 

@@ -28,6 +28,8 @@ class DedupEntry:
     """One canonical input within one scope."""
 
     leader: str | None = None
+    held_until: int = 0
+    """Until when the leader is held."""
     cached: CachedResult | None = None
 
 
@@ -74,14 +76,16 @@ class CoalescingState:
         once = self.entries.get(part.scope_and_fingerprint, DedupEntry())
         if once.cached is not None and once.cached.expires_at > now and mode != CacheOption.REFRESH:
             return CacheDecision(CacheStatus.HIT, once.cached.source, once.cached)
-        if once.leader is not None:
+        own_hold = 0 if job.not_before is None else to_ms(job.not_before)
+        if once.leader is not None and max(own_hold, now) >= once.held_until:
             return CacheDecision(CacheStatus.COLLAPSED, once.leader, dedup_key=part)
         return CacheDecision(CacheStatus.MISS, dedup_key=part)
 
-    def lead(self, job_id: str, part: DedupKey) -> None:
+    def lead(self, job_id: str, part: DedupKey, held_until: int = 0) -> None:
         """Add a paid job: identical requests may join it."""
         self.dedup_keys[job_id] = part
-        self.entries.setdefault(part.scope_and_fingerprint, DedupEntry()).leader = job_id
+        entry = self.entries.setdefault(part.scope_and_fingerprint, DedupEntry())
+        entry.leader, entry.held_until = job_id, held_until
 
     def follow(self, job: Job, leader: str, part: DedupKey) -> None:
         """Add a job that shares the work of `leader`."""
@@ -118,7 +122,8 @@ class CoalescingState:
         del self.leaders[successor]
         self.followers_of(leader).pop(successor, None)
         self.reassign_followers(leader, successor)
-        self.entries[self.dedup_keys[successor].scope_and_fingerprint].leader = successor
+        entry = self.entries[self.dedup_keys[successor].scope_and_fingerprint]
+        entry.leader, entry.held_until = successor, 0
 
     def reassign_followers(self, leader: str, other: str) -> None:
         """Move the followers of `leader` to `other`."""

@@ -13,6 +13,7 @@ from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
 from tests.support.memory_store.audit import MemoryAuditLogStore
 from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.budget_thresholds import MemoryBudgetThresholdStore
 from tests.support.memory_store.console_sessions import MemoryConsoleSessionStore
 from tests.support.memory_store.files import MemoryFileStore
 from tests.support.memory_store.identity import MemoryStoreIdentity
@@ -76,6 +77,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         memory=memory,
         jobs=MemoryJobStore(memory),
         batches=MemoryBatchStore(memory),
+        budget_thresholds=MemoryBudgetThresholdStore(memory),
         job_index=MemoryJobIndex(memory),
         run_times=MemoryRunTimeStore(memory),
         deliveries=MemoryDeliveryStore(memory),

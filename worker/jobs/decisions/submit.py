@@ -94,6 +94,7 @@ _WAITING_TEXTS: Final[Mapping[WaitingFor, str]] = {
     WaitingFor.MODEL: "RunComfy answered no submit of its model",
     WaitingFor.RUNCOMFY: "RunComfy answered no submit",
     WaitingFor.SOURCE: "a private source of its input could not be read",
+    WaitingFor.NOT_BEFORE: "its `not_before` had not come",
 }
 
 
@@ -107,14 +108,23 @@ def wait(job: Job, block: SubmitBlock, now: datetime) -> Change | Reschedule:
         job.waiting_for is None and due_at - now <= MAX_WAIT_WITH_SLOT
     ):
         return Reschedule(job, due_at)
-    return annotate(
-        job,
-        "waiting",
-        now,
-        detail=block.waiting_for,
-        waiting_for=block.waiting_for,
-        next_run_at=due_at,
-    )
+    return _start_waiting(job, block.waiting_for, due_at, now)
+
+
+def hold(job: Job, now: datetime) -> Change | Reschedule | None:
+    """Return the step of a queued job before its `not_before`; None: it may be submitted.
+
+    Its admission holds it already, unless it followed another job and was promoted.
+    """
+    if job.not_before is None or now >= job.not_before:
+        return None
+    if job.waiting_for is WaitingFor.NOT_BEFORE:
+        return Reschedule(job, job.not_before)
+    return _start_waiting(job, WaitingFor.NOT_BEFORE, job.not_before, now)
+
+
+def _start_waiting(job: Job, reason: WaitingFor, due_at: datetime, now: datetime) -> Change:
+    return annotate(job, "waiting", now, detail=reason, waiting_for=reason, next_run_at=due_at)
 
 
 def stop_waiting(job: Job, now: datetime) -> Change:

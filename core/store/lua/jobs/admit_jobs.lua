@@ -9,6 +9,8 @@
 --   { 'fits' } if the job itself could be admitted, but with `all_or_nothing` another one could not
 --
 -- `dry_run`: nothing is written.
+-- `held_until`: before it a paid job has no place in the queue; '' for one that queues immediately. Only a job that is
+-- held as long joins it.
 -- `doc` and `entry` of an item are those of a job that is paid for. `unpaid_templates` has four lines for one
 -- that is not: the end of `doc`, to follow its first `open_length` bytes, for a follower and for a cache hit,
 -- and the timeline entries of both. Their placeholders are replaced here.
@@ -17,7 +19,7 @@
 --
 -- Guarantees: after a 202 Redis has the job; concurrent requests together pass no limit; of identical
 -- requests in flight at most one is paid for.
--- USES: authenticate authenticate_call replay zadd_batch concurrency quota dedup_index job_indexes stored_bytes
+-- USES: authenticate authenticate_call replay zadd_batch concurrency waiting_for quota dedup_index job_indexes stored_bytes
 -- LATER: load_fair_queue fair_queue
 -- LATER: load_batch_parts batch create_batch
 -- KEYS: api_key tenant rate day month key_day key_month idempotency
@@ -28,6 +30,7 @@
 -- ITEM: id version doc open_length entry input created created_text model priority price first_deadline
 -- ITEM: deadline
 -- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference
+-- ITEM: held_until
 
 local policy = read_policy(tenant)
 local auth_error, scopes, key = authenticate(api_key, policy.disabled, tenant_name, scope, now, address)
@@ -61,6 +64,11 @@ local stored = policy.stored_bytes and read_stored_bytes(tenant_name) or 0
 local waiting, account, dedup_entries, batch_leaders = nil, nil, {}, {}
 preload(tenant_name, items[1].model, policy)
 
+-- Whether the item may follow `leader`: a request is not put off by another one that is held longer.
+local function can_join(leader, item)
+  return leader and math.max(tonumber(item.held_until) or 0, instant) >= (tonumber(leader.held_until) or 0)
+end
+
 -- Decides whether the item is paid for, follows a leader, or is a cache hit.
 local function resolve_cache_status(item)
   local mode = item.requested_mode ~= '' and item.requested_mode or policy.cache or item.default_mode
@@ -72,15 +80,15 @@ local function resolve_cache_status(item)
   dedup_entries[dedup_key], item.expires = found, found.expires
   if found.output and mode == 'use' then
     item.cache_status, item.source, item.output, item.saved = 'hit', found.source, found.output, found.cost
-  elseif batch_leaders[dedup_key] then
-    item.cache_status, item.source, item.leader_tenant = 'joined', batch_leaders[dedup_key], tenant_name
-  elseif found.leader then
+  elseif can_join(batch_leaders[dedup_key], item) then
+    item.cache_status, item.source, item.leader_tenant = 'joined', batch_leaders[dedup_key].id, tenant_name
+  elseif found.leader and can_join(found, item) then
     item.cache_status, item.source, item.leader_tenant = 'joined', found.leader, found.leader_tenant
   end
 end
 
 local function check_waiting(item, rows)
-  item.starts_now = item.paid and can_start_now(tenant_name, item.model)
+  item.starts_now = item.paid and item.held_until == '' and can_start_now(tenant_name, item.model)
   if policy.running then
     local left = policy.running - in_use('tenant:' .. tenant_name) - (item.starts_now and 1 or 0)
     add_row(rows, 'running', policy.running, math.max(left, 0), 0)
@@ -125,7 +133,7 @@ local function count_admissible(item)
   key_today.usd, key_month_use.usd = key_today.usd + item.amount, key_month_use.usd + item.amount
   stored = stored + #(item.output or item.input)
   this_month.jobs, this_month.usd = this_month.jobs + 1, this_month.usd + item.amount
-  if item.cache_status == 'miss' then batch_leaders[item.dedup_key] = item.id end
+  if item.cache_status == 'miss' then batch_leaders[item.dedup_key] = item end
   if item.starts_now then
     plan_start(tenant_name, item.model)
   elseif item.paid and waiting then
@@ -233,9 +241,13 @@ local function add_follower(item)
 end
 
 local function admit_paid_item(item)
-  collect(NAMES.unsubmitted, item.created, item.id)
-  if item.dedup_key then set_leader(item.dedup_key, item.id, tenant_name, item.expires) end
-  if item.starts_now then
+  local is_held = item.held_until ~= ''
+  collect(NAMES.unsubmitted, is_held and item.held_until or item.created, item.id)
+  if item.dedup_key then set_leader(item.dedup_key, item.id, tenant_name, item.expires, item.held_until) end
+  if is_held then
+    start_waiting_for('not_before', tenant_name, item.id, item.price)
+    collect(NAMES.due, item.held_until, item.id)
+  elseif item.starts_now then
     starting[#starting + 1] = item
   else
     queued[#queued + 1] = item

@@ -32,7 +32,7 @@ end
 -- Ends the lead: no job joins any more. An earlier success is kept until its expiry.
 local function clear_leader(dedup_key, id, now)
   if redis.call('HGET', dedup_key, 'leader') ~= id then return end
-  redis.call('HDEL', dedup_key, 'leader', 'leader_tenant')
+  redis.call('HDEL', dedup_key, 'leader', 'leader_tenant', 'held_until')
   local until_at = redis.call('HGET', dedup_key, 'expires_at')
   if until_at then expire_dedup_entry(dedup_key, until_at, now) end
 end

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from core.jobs.job import FINAL_STATES, JobState
+from core.jobs.job import FINAL_STATES, JobState, WaitingFor
 from core.jobs.run_times import (
     MAX_RUNS,
     MIN_RUNS,
@@ -112,6 +112,12 @@ def test_a_hint_follows_the_history_within_its_bounds(
     running = job(JobState.RUNNING, running_since=NOW)
 
     assert poll_hint(running, history, at(elapsed), HINTS) == timedelta(seconds=hint)
+
+
+@pytest.mark.parametrize(("left", "hint"), [(10, 10), (100, 30), (1, 2), (-5, 2)])
+def test_a_held_job_is_polled_when_its_time_comes(left: int, hint: int) -> None:
+    held = job(waiting_for=WaitingFor.NOT_BEFORE, created_at=at(-60), not_before=at(left))
+    assert poll_hint(held, TEN_TO_109, NOW, HINTS) == timedelta(seconds=hint)
 
 
 @pytest.mark.parametrize(

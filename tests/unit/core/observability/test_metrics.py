@@ -16,6 +16,7 @@ from core.money import MicroUsd
 from core.observability.events import (
     BatchAdmitted,
     BatchCompleted,
+    BudgetThresholdReached,
     CacheLookup,
     CircuitBreakerTransitioned,
     CostSaved,
@@ -137,6 +138,9 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     ],
     CostSettled("req_1", *CREDENTIALS, SettlementStatus.SPENT, MicroUsd(500_000)): [
         MetricSample("gateway_cost_settled_usd_total", (*CREDENTIALS, "spent"), 0.5)
+    ],
+    BudgetThresholdReached("demo", Window.DAY, 80, MicroUsd(8), MicroUsd(10)): [
+        MetricSample("gateway_budget_thresholds_total", ("demo", "day", "80"))
     ],
     SubmitAnswered("req_1", *CREDENTIALS, Trigger.NO_ANSWER, None, None): [
         MetricSample("gateway_upstream_submits_total", ("no_answer",))

@@ -205,6 +205,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     # what moves a job, ends it, or brings it back
     "claim_due": True,
     "complete_batch": True,
+    "notify_threshold": True,
     "delete_job": True,
     "remove_file": True,
     "dispatch": True,

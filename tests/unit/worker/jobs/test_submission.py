@@ -242,6 +242,28 @@ async def test_a_job_that_waited_queues_for_a_slot_again(worker: WorkerHarness) 
     assert (after.waiting_for, after.next_run_at, worker.upstream.sent) == (None, at(90), 0)
 
 
+async def test_a_job_is_not_submitted_before_its_time(worker: WorkerHarness) -> None:
+    held = job(waiting_for=WaitingFor.NOT_BEFORE, not_before=at(30), next_run_at=at(30))
+    assert await worker.advance(held) == held
+    assert (worker.jobs.due["req_1"], worker.jobs.changes) == (at(30), [])
+    worker.clock.move(SECOND * 30)
+    after = await worker.advance(held)
+    assert after is not None
+    assert (after.waiting_for, worker.upstream.sent) == (None, 0)
+
+
+async def test_a_promoted_follower_waits_for_its_own_time(worker: WorkerHarness) -> None:
+    after = await worker.advance(job(not_before=at(30)))
+    assert after is not None
+    assert (after.state, after.waiting_for) == (S.QUEUED, WaitingFor.NOT_BEFORE)
+    assert (worker.jobs.due["req_1"], worker.upstream.sent) == (at(30), 0)
+
+
+async def test_a_job_whose_time_has_come_is_submitted(worker: WorkerHarness) -> None:
+    await worker.advance(job(not_before=NOW))
+    assert worker.upstream.sent == 1
+
+
 async def test_an_end_tells_what_the_job_waited_for(worker: WorkerHarness) -> None:
     ended = await worker.advance(job(waiting_for=WaitingFor.BALANCE, start_deadline=NOW))
     assert ended is not None
