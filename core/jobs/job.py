@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
@@ -248,6 +248,13 @@ class Job:
     priority: int = 1
     """Order among the tenant's waiting jobs; lower is first (`core.tenants.limits.Priority`)."""
 
+    key_id: str | None = None
+    """The API key that submitted it."""
+    accounting_day: date | None = None
+    """The day of its tenant's calendar in which it counts; None: that of `created_at` in UTC."""
+    video_ms: int | None = None
+    """The length of the videos that its input requests; None if that is not known."""
+
     waiting_for: WaitingFor | None = None
     attempts: int = 0
     """Submits that may have been sent."""
@@ -299,6 +306,11 @@ class Job:
     unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     """What another release has stored; see `core.store.unknown_fields`."""
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def usage_day(self) -> date:
+        """The day in which its money counts."""
+        return self.accounting_day or self.created_at.astimezone(UTC).date()
 
     @property
     def is_final(self) -> bool:

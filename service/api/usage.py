@@ -6,8 +6,9 @@ from typing import Any
 
 from pydantic import Field
 
+from core.billing.usage import Budget
 from core.errors import Unauthenticated
-from core.tenants.limits import Window
+from core.tenants.windows import Window
 from core.webhooks.endpoint import DisabledReason
 from service.http.dependencies import Context, Reader
 from service.http.openapi import Tag, problem_responses
@@ -46,7 +47,7 @@ class _ModelUsage(Document):
 
 class _WindowUsage(Document):
     window: Window
-    resets_at: TimeText
+    resets_at: TimeText | None = Field(description="null: never.")
     jobs: _Quota
     usd: _Budget
     reused: _Reused
@@ -67,7 +68,7 @@ class _DisabledEndpoint(Document):
 
 
 class Usage(Document):
-    """The day and the month, by model, with the tenant's limits."""
+    """The day, week, month and total, by model, with the tenant's limits."""
 
     tenant: str
     at: TimeText
@@ -96,7 +97,7 @@ async def usage(reader: Reader, context: Context) -> dict[str, Any]:
         raise Unauthenticated
     now = context.clock.now()
     used, disabled = await asyncio.gather(
-        context.stores.tenants.read_usage(tenant.name, tenant.limits, now),
+        context.stores.tenants.read_usage(tenant.name, Budget.of_tenant(tenant), now),
         context.webhooks.disabled_endpoints(tenant.name),
     )
     return usage_representation(tenant.name, used, now, disabled)

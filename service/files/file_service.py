@@ -18,7 +18,8 @@ from core.page import Page
 from core.quotas import QUOTA_RULES, QuotaPolicy
 from core.store.files import IN_USE, REMOVED
 from core.store.interfaces import FileRepository, TenantRepository
-from core.tenants.limits import Limits, usage_windows_at
+from core.tenants.limits import Limits
+from core.tenants.windows import UTC_CALENDAR
 from service.errors import FilesOff, TooManyUploads, UnsupportedFile
 from service.files.media_type import HEAD_BYTES, FileKind, detect_kind, measure_seconds
 
@@ -111,7 +112,7 @@ class FileService:
             return
         now = self._clock.now()
         usage = await self._files.read_usage(tenant, now)
-        left_of_day = usage_windows_at(now)[0].resets_at - now
+        left_of_day = UTC_CALENDAR.start_of(UTC_CALENDAR.day_of(now) + timedelta(days=1)) - now
         for policy, limit, used, wait in (
             (
                 QuotaPolicy.UPLOAD_BYTES_DAY,

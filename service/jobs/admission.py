@@ -32,6 +32,7 @@ from service.models import (
     estimate_cost,
     pins_seed,
     validate_input,
+    video_ms_of,
 )
 from service.parsing.json_body import parse_object, reject_duplicate_keys
 
@@ -88,6 +89,7 @@ class _CheckedInput(NamedTuple):
     model_alias: str | None
     fingerprint: str
     estimate: MicroUsd | None
+    video_ms: int | None
     pins_seed: bool
     idempotency: IdempotencyClaim | None
 
@@ -106,6 +108,7 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
         models.alias_in(submit.model_id),
         _content_fingerprint(submit.files, model_id, value, card),
         estimate_cost(card, value),
+        video_ms_of(card, value),
         pins_seed(card, value),
         IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
     )
@@ -185,6 +188,8 @@ def _build_job(
         trace=submit.trace,
         estimate=checked.estimate,
         priority=int(options.priority),
+        key_id=submit.credential.key_id,
+        video_ms=checked.video_ms,
     )
 
 

@@ -7,6 +7,7 @@ from service.models.card import (
     load_cards,
     pins_seed,
     validate_input,
+    video_ms_of,
 )
 from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.registry import (
@@ -29,4 +30,5 @@ __all__ = [
     "load_cards",
     "pins_seed",
     "validate_input",
+    "video_ms_of",
 ]

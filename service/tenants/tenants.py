@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.billing.usage import Usage
+from core.billing.usage import Budget, Usage
 from core.errors import Conflict, NotFound
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.tenant import Tenant, check_tenant_name, is_tenant_name
@@ -203,7 +203,7 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails
 async def load_usage(admin: AdminContext, name: str) -> Usage:
     """Return a tenant's usage and remaining limits; also of a recently deleted one."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.stores.tenants.read_usage(name, tenant.limits, admin.clock.now())
+    return await admin.stores.tenants.read_usage(name, Budget.of_tenant(tenant), admin.clock.now())
 
 
 async def _update_tenant(

@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from core.billing.balance import AccountBalance
-from core.billing.settlement import ReservationTotals
-from core.billing.usage import Usage, UsageTotals, WindowUsage
+from core.billing.usage import Budget, Usage, UsageTotals, WindowUsage
 from core.money import MicroUsd
 from core.quotas import QUOTA_RULES, Quota, QuotaPolicy
-from core.tenants.limits import Limits, Priority, UnknownPrice, usage_windows_at
+from core.tenants.limits import Limits, Priority, UnknownPrice
+from core.tenants.windows import UTC_CALENDAR
 from service.rate_limit_headers import rate_limit_headers
 from service.tenants.usage import usage_representation
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
@@ -232,15 +232,15 @@ async def test_use_needs_a_key(app: AppHarness) -> None:
 
 
 def test_a_lowered_limit_leaves_nothing_and_micro_dollars_show() -> None:
-    day, month = usage_windows_at(START)
-    total = UsageTotals(
-        3, ReservationTotals(reserved=3_000_001, settled=1_000_001, released=500_000)
-    )
+    total = UsageTotals(3, reserved=3_000_001, settled=1_000_001, released=500_000)
+    windows = UTC_CALENDAR.windows_at(START)
     usage = Usage(
-        Limits(usd_per_day=MicroUsd(1), jobs_per_day=1, running=1),
-        (WindowUsage(day, total, {}), WindowUsage(month, total, {})),
+        Budget(Limits(usd_per_day=MicroUsd(1), jobs_per_day=1, running=1)),
+        tuple(WindowUsage(window, total, {}) for window in windows),
         running=3,
         waiting=0,
+        at=START,
+        past={},
     )
     document = usage_representation("ads", usage, START)
     window = document["windows"][0]
