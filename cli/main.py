@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "tenant": ("cli.commands.tenants:app", "Create, show and change tenants."),
     "key": ("cli.commands.keys:app", "Create, list and revoke API keys."),
+    "usage": ("cli.commands.usage:app", "Report what tenants used and what it cost."),
     "limits": (
         "cli.commands.limits:app",
         "Show and set the limits of the whole gateway and the minimum account balance.",

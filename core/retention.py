@@ -49,12 +49,6 @@ WINDOW_RETENTION: Final = timedelta(days=75)
 """How long the window of a budget is kept after it began: longer than any job of its last day can
 still settle in it. One that a top-up needs is kept longer."""
 
-USAGE_RETENTION: Final = timedelta(days=400)
-"""How long the usage of a day is kept by default: a month can be compared with that of the year
-before."""
-MIN_USAGE_RETENTION: Final = timedelta(days=75)
-"""As for windows: longer than any job can still settle."""
-
 DELETED_TENANT_RETENTION: Final = timedelta(days=30)
 """How long a deleted tenant's record is kept, and its name is taken: longer than any of its open
 jobs and their last delivery attempt."""

@@ -21,6 +21,7 @@ from core.objects.open import open_objects
 from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
+from core.store.booking import UsageRetention
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.encryption import SecretCipher
@@ -126,7 +127,8 @@ async def open_worker_components(
         )
         streams = await _open_event_streams(stack, redis, settings)
         scripts, cipher = LuaScripts(redis, load_scripts()), SecretCipher(settings.secret_keys)
-        stores = open_stores(redis, scripts, clock, cipher)
+        retention = UsageRetention(settings.usage_retention)
+        stores = open_stores(redis, scripts, clock, cipher, retention)
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)

@@ -69,6 +69,21 @@ class UsageTotals:
         """The amounts that budgets are about."""
         return ReservationTotals(self.reserved, self.settled, self.released)
 
+    @property
+    def used(self) -> int:
+        """What counts against a budget."""
+        return self.reserved - self.released
+
+    @property
+    def held(self) -> int:
+        """What is neither spent nor released."""
+        return self.reserved - self.settled - self.released
+
+    @property
+    def open(self) -> int:
+        """Jobs that have not ended."""
+        return self.jobs - self.completed - self.failed - self.cancelled
+
     @classmethod
     def parse(cls, text: bytes) -> Self:
         """Parse a row of the store; numbers that it lacks are 0."""

@@ -33,7 +33,8 @@ async def _report(harness: StoreHarness, by: GroupBy, tenant: str = "ape") -> Us
 
 
 async def _submit(harness: StoreHarness, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-    return await harness.submit("ape", **{"key_id": "k1", "video_ms": 5000} | changes)
+    fields: dict[str, Any] = {"key_id": "k1", "video_ms": 5000} | changes
+    return await harness.submit("ape", **fields)
 
 
 async def test_a_job_counts_in_its_day_model_key_and_reference(harness: StoreHarness) -> None:
@@ -120,7 +121,7 @@ async def test_sums_are_those_of_the_jobs_whatever_happens(
     harness: StoreHarness, seed: int
 ) -> None:
     await harness.tenant("ape")
-    rng, jobs = Random(seed), []
+    rng, jobs = Random(seed), list[Job]()
     for _ in range(120):
         if not jobs or rng.random() < 0.4:
             reference, key = rng.choice(["a", "b", None]), rng.choice(["k1", "k2"])

@@ -21,7 +21,7 @@ from service.api.admin.schemas import (
     Tenants,
     WebhookSecret,
 )
-from service.api.usage import Usage
+from service.api.usage import Usage, UsageReport
 from service.http.dependencies import Admin, Context
 from service.http.json_response import json_response
 from service.http.openapi import Tag, problem_responses
@@ -29,6 +29,7 @@ from service.tenants import api_keys, apply_file, tenants
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings
 from service.tenants.usage import usage_representation
+from service.tenants.usage_reports import UsageQuery, report_all, report_representation
 
 JsonObject = dict[str, Any]
 router = admin_router(Tag.ADMIN_TENANTS)
@@ -98,6 +99,15 @@ async def delete_tenant(admin: Admin, tenant: str) -> None:
     webhooks are delivered. The name is available again after 30 days.
     """
     await tenants.delete_tenant(admin, tenant)
+
+
+@router.get("/usage", response_model=UsageReport, responses=problem_responses(400, 422))
+async def report_usage(admin: Admin, query: Annotated[UsageQuery, Query()]) -> JsonObject:
+    """Show what all tenants used over days.
+
+    Deleted tenants are included while their history is kept.
+    """
+    return report_representation(await report_all(admin, query))
 
 
 @router.get("/tenants/{tenant}/usage", response_model=Usage, name="usage")

@@ -202,7 +202,7 @@ async def test_a_tenant_sees_its_own_use(app: AppHarness) -> None:
         for value in (KLING_INPUT, OTHER_INPUT):
             await caller.post(KLING_PATH, json=value)
         use = (await caller.get("/v1/usage")).json()
-    day, month = use["windows"]
+    day, week, month, total = use["windows"]
     assert (day["window"], day["resets_at"]) == ("day", "2026-03-02T00:00:00Z")
     assert (month["window"], month["resets_at"]) == ("month", "2026-04-01T00:00:00Z")
     assert day["jobs"] == {"used": 2, "limit": 50, "remaining": 48}
@@ -216,6 +216,8 @@ async def test_a_tenant_sees_its_own_use(app: AppHarness) -> None:
     assert day["models"][KLING]["jobs"] == 2
     assert (use["running"]["used"], use["waiting"]["used"]) == (1, 1)
     assert month["usd"]["limit"] is None
+    assert (week["window"], week["resets_at"]) == ("week", "2026-03-02T00:00:00Z")
+    assert (total["window"], total["resets_at"], total["jobs"]["used"]) == ("total", None, 2)
 
 
 async def test_another_tenant_s_use_stays_its_own(
