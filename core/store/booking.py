@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Final
 
 from core.billing.usage import usage_facts
 from core.billing.usage_history import rows_of_job
@@ -14,7 +15,7 @@ from core.store import keys
 from core.store.client import Argument, ttl_seconds
 from core.tenants.windows import UsageWindow, window_names
 
-_NEVER = -1
+_NEVER: Final = -1
 
 
 def day_text(day: date) -> str:
@@ -46,9 +47,12 @@ def facts_argument(job: Job) -> str:
 
 
 def window_arguments(windows: Sequence[UsageWindow], now: datetime) -> tuple[Argument, Argument]:
-    """Return the names of windows, and the milliseconds until each ends; -1 for never."""
+    """Return the names of windows, and the milliseconds until each ends; -1 for never.
+
+    A job that was created just before the end of a window is admitted just after it: 0 are left.
+    """
     ends = (
-        _NEVER if window.resets_at is None else (window.resets_at - now) // MILLISECOND
+        _NEVER if window.resets_at is None else max((window.resets_at - now) // MILLISECOND, 0)
         for window in windows
     )
     return " ".join(window.name for window in windows), " ".join(map(str, ends))
@@ -70,4 +74,4 @@ class UsageRetention:
         }
 
 
-DEFAULT_USAGE_RETENTION = UsageRetention()
+DEFAULT_USAGE_RETENTION: Final = UsageRetention()

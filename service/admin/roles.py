@@ -58,6 +58,8 @@ ACTS: Final = (
     Act(Role.OPERATE, "test_webhook", "webhook test"),
     Act(Role.MONEY, "create_tenant", "tenant create"),
     Act(Role.MONEY, "change_tenant", "tenant change"),
+    Act(Role.MONEY, "add_top_up", "tenant topup"),
+    Act(Role.MONEY, "end_top_ups"),
     Act(Role.MONEY, "apply_tenants", "tenant apply"),
     Act(Role.MONEY, "", "tenant enable"),
     Act(Role.MONEY, "change_limits", "limits set"),

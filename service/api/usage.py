@@ -75,6 +75,22 @@ class _DisabledEndpoint(Document):
     owed: int = Field(description="Deliveries that are sent when it is enabled again.")
 
 
+class TopUp(Document):
+    """Money that may be spent beyond budgets, once."""
+
+    usd: float
+    windows: list[Window] = Field(description="The budgets that it raises.")
+    created_at: TimeText
+    until: TimeText
+    reason: str
+
+
+class TopUps(Document):
+    """A tenant's top-ups."""
+
+    top_ups: list[TopUp]
+
+
 class Usage(Document):
     """The day, week, month and total, by model, with the tenant's limits."""
 
@@ -85,6 +101,9 @@ class Usage(Document):
     files: _FileUsage
     requests_per_minute: int | None
     usd_per_request: float | None
+    time_zone: str
+    reset_hour: int
+    top_ups: list[TopUp] = Field(description="Included in the limits of `windows`.")
     windows: list[_WindowUsage]
     disabled_endpoints: list[_DisabledEndpoint]
 

@@ -130,7 +130,7 @@ async def change_tenant(
         before = TenantSettings.of(tenant, None)
         return with_settings(tenant, before.changed_by(settings))
 
-    before, after = await _update_tenant(admin, name, decide)
+    before, after = await update_tenant(admin, name, decide)
     config_before = config_after = (await _with_config(admin, after)).config
     if "webhook" in settings.model_fields_set:
         url, now = settings.webhook, admin.clock.now()
@@ -206,7 +206,7 @@ async def load_usage(admin: AdminContext, name: str) -> Usage:
     return await admin.stores.tenants.read_usage(name, Budget.of_tenant(tenant), admin.clock.now())
 
 
-async def _update_tenant(
+async def update_tenant(
     admin: AdminContext, name: str, decide: Callable[[Tenant], Tenant]
 ) -> tuple[Tenant, Tenant]:
     """Store what `decide` returns, and return the record before and after.

@@ -9,6 +9,7 @@ from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.clock import iso
 from core.money import MicroUsd, to_usd, usd_or_none
 from core.tenants.windows import Window
+from service.tenants.top_ups import top_up_representation
 from service.webhooks.webhook_service import DisabledEndpoint
 
 JsonObject = dict[str, Any]
@@ -40,6 +41,9 @@ def usage_representation(
         },
         "requests_per_minute": limits.requests_per_minute,
         "usd_per_request": usd_or_none(limits.usd_per_request),
+        "time_zone": usage.budget.calendar.time_zone,
+        "reset_hour": usage.budget.calendar.reset_hour,
+        "top_ups": [top_up_representation(one) for one in usage.budget.top_ups if one.until > now],
         "windows": [_window_representation(window, usage) for window in usage.windows],
         "disabled_endpoints": [
             _disabled_endpoint_representation(endpoint) for endpoint in disabled_endpoints

@@ -155,7 +155,7 @@ async def test_a_restored_job_reserves_and_settles_as_any(backend: StoreBackend)
     job = running_job(backend)
     await backend.jobs.restore(restoration_of(job))
     usage = await backend.tenants.read_usage("ada", Budget(Limits()), backend.clock.now())
-    assert [window.total.reservations.reserved for window in usage.windows] == [500, 500]
+    assert [window.total.reservations.reserved for window in usage.windows] == [500] * 4
     collecting = await apply_triggers(backend, job, Trigger.FINISHED)
     now = backend.clock.now()
     ended = collecting.transition(

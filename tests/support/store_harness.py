@@ -157,6 +157,11 @@ class StoreHarness:
             job_id, JobState.CANCELLED, billed=BillingStatus.NO, follow_up=None
         )
 
+    async def usage_of_tenant(self, tenant: Tenant) -> Usage:
+        """A tenant's current usage, with its budgets."""
+        budget = Budget.of_tenant(tenant)
+        return await self.tenants.read_usage(tenant.name, budget, self.clock.now())
+
     async def usage_of(self, tenant: str) -> Usage:
         """A tenant's current usage."""
         return await self.tenants.read_usage(tenant, Budget(NO_LIMITS), self.clock.now())

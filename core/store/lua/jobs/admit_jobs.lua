@@ -212,7 +212,7 @@ end
 
 local function add_usage(item)
   -- A job that is served from the cache has ended, for nothing.
-  local facts = item.cache_status == 'hit' and '1 0 0 1 ' .. (tonumber(item.saved) or 0) or ''
+  local facts = item.cache_status == 'hit' and '1 0 0 1 ' .. (tonumber(item.saved) and item.saved or '0') or ''
   local counted = usage_of_job(facts, { item.amount, 0, 0 })
   add_numbers(all_usage, counted)
   for _, row in ipairs(split_lines(item.rows)) do
