@@ -25,16 +25,15 @@ from service.tenants.usage_reports import (
     report_tenant,
 )
 
-app = typer.Typer(invoke_without_command=True, add_completion=False)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _TABLE_COUNTS = ("jobs", "completed", "failed", "cancelled", "open", "reused", "in_doubt")
 _TABLE_MONEY = ("used_usd", "settled_usd", "reserved_usd", "saved_usd", "charged_failures_usd")
 TenantsArgument = Annotated[str | None, typer.Option("--tenant", help="Of this tenant.")]
 
 
-@app.callback()
+@app.command()
 def report(
-    context: typer.Context,
     *,
     month: Annotated[str | None, typer.Option(metavar="YYYY-MM", help="Of this month.")] = None,
     first: Annotated[str | None, typer.Option("--from", metavar="DATE", help="First day.")] = None,
@@ -48,8 +47,6 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Report usage by day, month, model, key or reference; default: this month by day."""
-    if context.invoked_subcommand is not None:
-        return
     if everyone == (tenant is not None):
         raise typer.BadParameter("name one of --all and --tenant")
     if month is not None and (first or last):
