@@ -50,10 +50,11 @@ async def _run(
 ) -> T:
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
         scripts, cipher = LuaScripts(client, load_scripts()), SecretCipher(settings.secret_keys)
-        stores = open_stores(client, scripts, SystemClock(), cipher)
-        admin = build_admin_context(settings, stores, actor, _discard_event)
+        clock = SystemClock()
+        stores = open_stores(client, scripts, clock, cipher)
+        admin = build_admin_context(settings, stores, actor, discard_event, clock)
         admin = await log_in_operator(admin, settings.operator_token)
-        return await action(CommandContext(admin, build_webhook_service(settings, stores)))
+        return await action(CommandContext(admin, build_webhook_service(settings, stores, clock)))
 
 
 async def log_in_operator(admin: AdminContext, token: SecretStr | None) -> AdminContext:
@@ -78,5 +79,5 @@ def running_command() -> str:
     return " ".join(reversed(names))
 
 
-def _discard_event(_: Event) -> None:
+def discard_event(_: Event) -> None:
     """Ignore an event: a command has no log beside its own output."""

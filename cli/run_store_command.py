@@ -7,15 +7,15 @@ from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
-from cli.command_session import log_in_operator
+from cli.command_session import discard_event, log_in_operator
 from cli.run_command import EXIT_FAILED, audit_actor
 from cli.settings_errors import load_settings
+from cli.store_check import exit_for_store
 from core.clock import SystemClock
-from core.errors import GatewayError
+from core.errors import GatewayError, StoreUnavailable, StoreUnsupported
 from core.ids import SystemIds
 from core.journal.objects import JournalUnavailable
 from core.journal.open import open_journal
-from core.observability.events import Event
 from core.store.booking import UsageRetention
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
@@ -37,6 +37,11 @@ def run_store_command(action: Callable[[StoreCommands], Coroutine[Any, Any, T]])
     settings = load_settings(ServiceSettings)
     try:
         return asyncio.run(_run(settings, action))
+    except StoreUnsupported as error:
+        exit_for_store(error)
+    except StoreUnavailable as error:
+        print(f"gateway: {error.operator_detail}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
     except (GatewayError, JournalUnavailable) as error:
         print(f"gateway: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
@@ -51,12 +56,12 @@ async def _run(
         stores = open_stores(
             client, LuaScripts(client, load_scripts()), clock, usage_retention=retention
         )
-        account = build_admin_context(settings, stores, audit_actor(), _discard_event)
+        account = build_admin_context(settings, stores, audit_actor(), discard_event, clock)
         operator = await log_in_operator(account, settings.operator_token)
         context = DecisionContext(operator.actor, LifecyclePolicy(), Random())  # noqa: S311 - spreads delays
-        writer = JobWriter(stores, clock, _discard_event)
+        writer = JobWriter(stores, clock, discard_event)
         answers = AnswerWriter(stores, writer, clock, context)
-        journal = open_journal(settings.journal, clock, _discard_event)
+        journal = open_journal(settings.journal, clock, discard_event)
         commands = StoreCommands(stores.identity, clock, ids, stores.jobs, answers)
         if journal is None:
             return await action(commands)
@@ -65,7 +70,3 @@ async def _run(
             return await action(replace(commands, journal=journal, reconciler=reconciler))
         finally:
             await journal.close()
-
-
-def _discard_event(_: Event) -> None:
-    """Ignore an event: a command has no log beside its own output."""

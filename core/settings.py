@@ -27,6 +27,12 @@ from pydantic_settings import (
 )
 
 from core.file_delivery import DeliveryPolicy, FileDelivery
+from core.labels import (
+    LABEL_KEY_PATTERN,
+    LABEL_VALUE_PATTERN,
+    MAX_NAMED_LABELS,
+    MAX_NAMED_VALUES,
+)
 from core.runcomfy_account import REAL, SIMULATED
 from core.setting_sources import SecretFilesSource, env_file_source
 
@@ -97,20 +103,28 @@ JOURNAL_OFF: Final = "off"
 MIN_JOURNAL_RETENTION: Final = timedelta(days=40)
 """Entries of the last 30 days are compared with the store, of jobs that were 8 days old then."""
 _BUCKET_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_JOURNAL_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+_STORAGE_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
+
+
+def _storage_url(url: str) -> str:
+    """Return the URL of a folder or bucket. Raises `ValueError`."""
+    if not url.startswith(_STORAGE_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://")
+    place = urlsplit(url)
+    if url.startswith("file:"):
+        if not place.path.strip("/"):
+            raise ValueError("names no folder: file:///path")
+    elif not _BUCKET_NAME.fullmatch(place.netloc):
+        raise ValueError("names no bucket: s3://bucket/prefix, gs://bucket/prefix or az://…")
+    return url
 
 
 def _journal_url(url: str) -> str:
-    if url != JOURNAL_OFF and not url.startswith(_JOURNAL_SCHEMES):
-        raise ValueError("must start with file:///, s3://, gs:// or az://, or be off")
     if url == JOURNAL_OFF:
         return url
-    place = urlsplit(url)
-    if not url.startswith("file:") and not _BUCKET_NAME.fullmatch(place.netloc):
-        raise ValueError("names no bucket: s3://bucket/prefix, gs://bucket/prefix or az://…")
-    if url.startswith("file:") and not place.path.strip("/"):
-        raise ValueError("names no folder: file:///path")
-    return url
+    if not url.startswith(_STORAGE_SCHEMES):
+        raise ValueError("must start with file:///, s3://, gs:// or az://, or be off")
+    return _storage_url(url)
 
 
 def _journal_retention(span: timedelta) -> timedelta:
@@ -171,21 +185,12 @@ class JournalSettings(BaseModel):
     )
 
 
-_OBJECTS_SCHEMES: Final = ("file:///", "s3://", "gs://", "az://")
-
-
-def _objects_url(url: str) -> str:
-    if not url.startswith(_OBJECTS_SCHEMES):
-        raise ValueError("must start with file:///, s3://, gs:// or az://")
-    return url
-
-
 class ObjectSettings(BaseModel):
     """The storage of uploaded files and of what is too large for Redis."""
 
     model_config = ConfigDict(frozen=True)
 
-    url: Annotated[str, AfterValidator(_objects_url)] | None = Field(
+    url: Annotated[str, AfterValidator(_storage_url)] | None = Field(
         None,
         description="Where uploaded files are kept; all services and workers must share it: "
         "`file:///path`, `s3://bucket/prefix`, `gs://…` or `az://…`. Unset: no files can be "
@@ -216,6 +221,10 @@ class FileSettings(BaseModel):
     )
 
 
+_LabelKey = Annotated[str, Field(pattern=f"^{LABEL_KEY_PATTERN}$")]
+_LabelValue = Annotated[str, Field(pattern=f"^{LABEL_VALUE_PATTERN}$")]
+
+
 class MetricsSettings(BaseModel):
     """Limits on the number of time series, and who may read them."""
 
@@ -234,6 +243,15 @@ class MetricsSettings(BaseModel):
         "reported as `other`.",
     )
 
+    labels: Annotated[
+        Mapping[_LabelKey, Annotated[tuple[_LabelValue, ...], Field(max_length=MAX_NAMED_VALUES)]],
+        Field(max_length=MAX_NAMED_LABELS),
+    ] = Field(
+        {},
+        description="JSON object of the labels of jobs that metrics have, with their values: "
+        '`{"team": ["growth", "research"]}`; other values are reported as `other`. Up to '
+        f"{MAX_NAMED_LABELS} labels with {MAX_NAMED_VALUES} values each.",
+    )
     token: SecretStr | None = Field(
         None,
         min_length=16,
@@ -245,6 +263,11 @@ class MetricsSettings(BaseModel):
     def token_text(self) -> str | None:
         """The token; None: none is needed."""
         return None if self.token is None else self.token.get_secret_value()
+
+    @property
+    def named_labels(self) -> Mapping[str, frozenset[str]]:
+        """The labels of jobs that metrics have, with their values."""
+        return {key: frozenset(values) for key, values in self.labels.items()}
 
     @property
     def label_limits(self) -> dict[str, int]:

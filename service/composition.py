@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
@@ -15,6 +15,7 @@ from core.jobs.run_times import PollHintPolicy
 from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
+from core.observability.job_label_metrics import JobLabelMetrics
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
@@ -115,7 +116,8 @@ async def open_app_context(
         stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys), retention)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
-        emit = _fan_out(metrics, log, trace)
+        labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
+        emit = _fan_out(metrics, labels, log, trace)
         server_time = ServerTime(client, clock)
         tools = ProcessTools(clock, span_namer, registry.confirm_models)
         context = build_app_context(settings, stores, metrics, emit, tools)
@@ -163,7 +165,7 @@ def build_app_context(
     registry = _build_registry(settings)
     return AppContext(
         stores=stores,
-        admin=replace(build_admin_context(settings, stores, ADMIN_API_ACTOR, emit), clock=clock),
+        admin=build_admin_context(settings, stores, ADMIN_API_ACTOR, emit, clock),
         refused_calls=RefusedCalls(clock),
         model_cache=ModelRegistryCache(registry, stores, clock, emit, tools.confirm_models),
         run_times=RunTimeCache(stores.run_times, clock, emit),
@@ -176,7 +178,7 @@ def build_app_context(
         ),
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
-        webhooks=build_webhook_service(settings, stores),
+        webhooks=build_webhook_service(settings, stores, clock),
         files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
         input_files=_build_input_files(settings, stores, objects, clock),
         submit_availability=_build_submit_availability(settings, stores, clock),
@@ -219,26 +221,28 @@ def _build_submit_availability(
     )
 
 
-def build_webhook_service(settings: ServiceSettings, stores: Stores) -> WebhookService:
+def build_webhook_service(
+    settings: ServiceSettings, stores: Stores, clock: Clock
+) -> WebhookService:
     """Return the use cases of webhooks, for the API and for operators' commands."""
     return WebhookService(
         configs=stores.webhook_configs,
         deliveries=stores.deliveries,
         replays=stores.replays,
-        clock=SystemClock(),
+        clock=clock,
         ids=SystemIds(),
         policy=settings.endpoint_policy(),
     )
 
 
 def build_admin_context(
-    settings: ServiceSettings, stores: Stores, actor: str, emit: Emit
+    settings: ServiceSettings, stores: Stores, actor: str, emit: Emit, clock: Clock
 ) -> AdminContext:
     """Return what an operator's actions need; `actor` is the name in the audit log."""
     return AdminContext(
         actor=actor,
         stores=stores,
-        clock=SystemClock(),
+        clock=clock,
         ids=SystemIds(),
         target_policy=settings.target_policy(),
         emit=emit,

@@ -4,15 +4,13 @@ import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Final
 
 from cli.doctor.check import Check, Status
 from cli.doctor.run import run_checks
 from cli.output import JsonOption
+from cli.run_command import EXIT_FAILED
 from core.clock import SystemClock
 from core.ids import SystemIds
-
-EXIT_FAILED: Final = 1
 
 
 def doctor(*, as_json: JsonOption = False) -> None:

@@ -12,7 +12,7 @@ from core.store.server_facts import ServerFacts
 from core.store.worker_heartbeats import Durability
 
 MAX_CLOCK_OFFSET: Final = timedelta(seconds=2)
-"""Leases and deadlines of different machines are compared."""
+"""More makes signatures and logs misleading; leases and deadlines follow Redis's clock."""
 SLOW_ROUND_TRIP: Final = timedelta(milliseconds=20)
 """A submit is answered after one round trip, and a job takes about ten."""
 MEMORY_WARNING: Final = 0.8

@@ -5,7 +5,8 @@ from urllib.parse import urlsplit
 
 from pydantic_settings import BaseSettings
 
-from cli.doctor.check import Check, Status, fail, ok, warn
+from cli.command_session import discard_event
+from cli.doctor.check import Check, fail, ok, warn
 from cli.doctor.outside_checks import (
     check_balance,
     check_creation,
@@ -23,11 +24,10 @@ from cli.doctor.redis_checks import (
 from cli.doctor.settings_checks import check_absent_journal, check_settings
 from cli.settings_errors import settings_issue, unknown_settings
 from core.clock import Clock
-from core.errors import StoreUnavailable
+from core.errors import GatewayError, StoreUnavailable
 from core.ids import IdSource
 from core.journal.objects import JournalUnavailable
 from core.journal.open import open_journal
-from core.observability.events import Event
 from core.settings import JournalSettings
 from core.store.client import RedisClient, build_connection_pool
 from core.store.identity import StorePosition
@@ -55,14 +55,13 @@ async def run_checks(clock: Clock, ids: IdSource) -> list[Check]:
     checks += check_settings(service)
     async with RedisClient(build_connection_pool(service.redis, "cli")) as client:
         stores = open_stores(client, LuaScripts(client, load_scripts()), clock)
-        redis_checks, position = await _check_redis(service, client, stores, clock)
+        redis_checks, position, is_up = await _check_redis(service, client, stores, clock)
         if position is not None:
             redis_checks.append(check_account(position.account, (worker or service).account))
         checks += redis_checks
-        checks += await _check_journal(service.journal, position, clock, ids)
+        checks += await _check_journal(service.journal, position, clock, ids, is_up=is_up)
         if worker is not None:
-            is_up = not any(each.status is Status.FAIL and each.name == "redis" for each in checks)
-            checks += await _check_outside(worker, stores if is_up else None, clock)
+            checks += await _check_outside_safely(worker, stores if is_up else None, clock)
     return checks
 
 
@@ -77,31 +76,39 @@ def _load(process: str, kind: type[S]) -> tuple[S | None, Check]:
 
 async def _check_redis(
     settings: ServiceSettings, client: RedisClient, stores: Stores, clock: Clock
-) -> tuple[list[Check], StorePosition | None]:
+) -> tuple[list[Check], StorePosition | None, bool]:
+    """Return the checks, the store's position, and whether Redis answered."""
     try:
         checks = [*check_server(await read_server_facts(client, clock), settings.redis)]
         checks += check_durability(await stores.heartbeats.load_durability())
         last_seen = await stores.heartbeats.last_seen()
         checks.append(check_workers(last_seen, clock.now(), settings.worker_timeout))
-        return checks, await stores.identity.load()
+        return checks, await stores.identity.load(), True
     except StoreUnavailable as error:
         fix = "check GATEWAY_REDIS_URL, and whether Redis runs"
-        return [fail("redis", error.operator_detail, fix)], None
+        return [fail("redis", error.operator_detail, fix)], None, False
 
 
 async def _check_journal(
-    settings: JournalSettings, position: StorePosition | None, clock: Clock, ids: IdSource
+    settings: JournalSettings,
+    position: StorePosition | None,
+    clock: Clock,
+    ids: IdSource,
+    *,
+    is_up: bool,
 ) -> list[Check]:
     fix = "check GATEWAY_JOURNAL__URL, its permissions and its free space"
     try:
-        journal = open_journal(settings, clock, _discard_event)
+        journal = open_journal(settings, clock, discard_event)
     except ValueError as error:
         return [fail("journal", str(error), fix)]
     if journal is None:
         return [check_absent_journal(settings.url)]
     try:
         creates_once = await journal.creates_once(ids.secret().hex())
-        checks = [check_position(position, await journal.load_position())]
+        known = await journal.load_position()
+        # Without Redis nothing is known of its position.
+        checks = [check_position(position, known)] if is_up else []
     except JournalUnavailable as error:
         return [fail("journal", str(error), fix)]
     finally:
@@ -109,10 +116,20 @@ async def _check_journal(
     return [check_creation(settings.url or "", creates_once=creates_once), *checks]
 
 
+async def _check_outside_safely(
+    settings: WorkerSettings, stores: Stores | None, clock: Clock
+) -> list[Check]:
+    """As `_check_outside`; a record that cannot be read costs these checks alone."""
+    try:
+        return await _check_outside(settings, stores, clock)
+    except GatewayError as error:
+        return [fail("outside", str(error), "see the checks of Redis, and docs/upgrading.md")]
+
+
 async def _check_outside(
     settings: WorkerSettings, stores: Stores | None, clock: Clock
 ) -> list[Check]:
-    async with open_runcomfy_readers(settings, clock, _discard_event) as (catalogue, balance):
+    async with open_runcomfy_readers(settings, clock, discard_event) as (catalogue, balance):
         checks = [check_runcomfy(await catalogue.list_categories())]
         left = None if balance is None else await balance.get_balance()
     minimum = None if stores is None else (await stores.admin.load_balance()).minimum
@@ -135,7 +152,3 @@ async def _list_receivers(stores: Stores) -> list[str]:
         if len(by_host) >= MAX_RECEIVERS:
             break
     return list(by_host.values())[:MAX_RECEIVERS]
-
-
-def _discard_event(_: Event) -> None:
-    """Ignore an event: the checks report what it would."""

@@ -22,6 +22,7 @@ class Dimension(StrEnum):
     MODEL = "model"
     KEY = "key"
     REFERENCE = "reference"
+    LABEL = "label"
 
 
 OTHER: Final = "(other)"
@@ -42,6 +43,7 @@ def rows_of_job(job: Job) -> tuple[str, ...]:
         rows.append(row_name(Dimension.KEY, job.key_id))
     if job.reference is not None:
         rows.append(row_name(Dimension.REFERENCE, job.reference))
+    rows += (row_name(Dimension.LABEL, label) for label in job.labels)
     return tuple(rows)
 
 
@@ -74,6 +76,8 @@ class GroupBy(StrEnum):
     MODEL = "model"
     KEY = "key"
     REFERENCE = "reference"
+    LABEL = "label"
+    """A job with several labels counts in each of them: these groups do not add up to the total."""
 
 
 def parse_rows(stored: Mapping[bytes, bytes], dimension: Dimension) -> dict[str, UsageTotals]:
@@ -89,7 +93,7 @@ def parse_rows(stored: Mapping[bytes, bytes], dimension: Dimension) -> dict[str,
 
 
 def group_rows(day: DayUsage, by: GroupBy) -> Iterator[tuple[str, UsageTotals]]:
-    """Yield the parts of one day for a report; their sum is the day's total."""
+    """Yield the parts of one day for a report; their sum is the day's total, but for labels."""
     if by is GroupBy.DAY:
         yield f"{day.day:%Y-%m-%d}", day.total
     elif by is GroupBy.MONTH:
@@ -97,7 +101,7 @@ def group_rows(day: DayUsage, by: GroupBy) -> Iterator[tuple[str, UsageTotals]]:
     else:
         yield from day.rows.items()
         rest = _difference(day.total, sum(day.rows.values(), NO_USAGE))
-        if rest != NO_USAGE:
+        if rest != NO_USAGE and by is not GroupBy.LABEL:
             yield NONE, rest
 
 
@@ -111,6 +115,7 @@ DIMENSION_OF: Final[Mapping[GroupBy, Dimension | None]] = {
     GroupBy.MODEL: Dimension.MODEL,
     GroupBy.KEY: Dimension.KEY,
     GroupBy.REFERENCE: Dimension.REFERENCE,
+    GroupBy.LABEL: Dimension.LABEL,
 }
 """The rows that a report needs; None: the totals alone."""
 

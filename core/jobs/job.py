@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from core.errors import IllegalTransition
 from core.jobs.input_parts import InputPart
+from core.labels import Labels
 from core.money import MicroUsd
 
 
@@ -241,6 +242,9 @@ class Job:
     model_alias: str | None = None
     """The alias by which the caller named the model."""
     reference: str | None = None
+    labels: Labels = ()
+    key_id: str | None = None
+    """The API key that submitted it, by its id."""
     webhook: str | None = None
     webhook_intermediate: bool = False
     trace: str | None = None
@@ -248,8 +252,6 @@ class Job:
     priority: int = 1
     """Order among the tenant's waiting jobs; lower is first (`core.tenants.limits.Priority`)."""
 
-    key_id: str | None = None
-    """The API key that submitted it."""
     accounting_day: date | None = None
     """The day of its tenant's calendar in which it counts; None: that of `created_at` in UTC."""
     video_ms: int | None = None

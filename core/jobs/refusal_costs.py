@@ -34,9 +34,11 @@ def refusal_charged(before: Job, after: Job) -> bool | None:
     None for every other write: each run counts once, and by the job that paid for it.
     """
     is_settled = after.cost is not None and before.cost is None
-    is_failed = after.state is JobState.FAILED and after.error is not None
-    if not is_settled or not is_failed or after.leader is not None:
-        return None
-    if after.error is None or after.error.code != RUN_FAILED_CODE:
+    run_failed = (
+        after.state is JobState.FAILED
+        and after.error is not None
+        and after.error.code == RUN_FAILED_CODE
+    )
+    if not is_settled or not run_failed or after.leader is not None:
         return None
     return _CHARGED.get(after.billed)

@@ -94,7 +94,7 @@ class Journal:
         names: dict[str, list[str]] = {}
         changed: set[str] = set()
         for day in days:
-            for info in await self._list_again(day_prefix(day)):
+            for info in await self._list_day(day):
                 prefix = prefix_of(info.name)
                 names.setdefault(prefix, []).append(info.name)
                 if info.modified_at >= since:
@@ -103,7 +103,7 @@ class Journal:
 
     async def delete_day(self, day: date) -> int:
         """Delete all entries of the jobs that were created on a day; return how many objects."""
-        names = [info.name for info in await self._list_again(day_prefix(day))]
+        names = [info.name for info in await self._list_day(day)]
         for first in range(0, len(names), DELETE_BATCH):
             batch = names[first : first + DELETE_BATCH]
             await self._call("delete", partial(self._objects.delete, batch))
@@ -149,19 +149,21 @@ class Journal:
         """Free everything."""
         await self._objects.close()
 
-    async def _list(self, prefix: str) -> Sequence[ObjectInfo]:
-        return await self._call(
-            "list", lambda: self._objects.list(prefix), self._timeout * LIST_TIMEOUT_FACTOR
-        )
+    async def _list(self, prefix: str, longest: timedelta | None = None) -> Sequence[ObjectInfo]:
+        return await self._call("list", lambda: self._objects.list(prefix), longest)
 
-    async def _list_again(self, prefix: str) -> Sequence[ObjectInfo]:
-        """As `_list`, but repeat a call that fails: one of many must not cost all the others."""
+    async def _list_day(self, day: date) -> Sequence[ObjectInfo]:
+        """Return a day's objects, in more time than one job's take.
+
+        A call that fails is repeated: one of many must not cost all the others.
+        """
+        prefix, longest = day_prefix(day), self._timeout * LIST_TIMEOUT_FACTOR
         for _ in range(_LIST_RETRIES):
             try:
-                return await self._list(prefix)
+                return await self._list(prefix, longest)
             except JournalUnavailable:
                 await self._clock.sleep(_RETRY_DELAY)
-        return await self._list(prefix)
+        return await self._list(prefix, longest)
 
     async def _read(self, name: str) -> bytes | None:
         return await self._call("read", lambda: self._objects.read(name))

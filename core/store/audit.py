@@ -21,6 +21,8 @@ MAX_TENANT_ENTRIES: Final = 10_000
 """Of one tenant: its own acts are as many as it likes, and must not fill Redis."""
 _PAGE: Final = 1000
 _MAX_TRIES: Final = 100
+_MAX_REMEMBERED: Final = 1_000
+"""Logs whose last digest a process keeps; without it, an append takes one call more."""
 
 
 class AuditLogStore:
@@ -33,20 +35,30 @@ class AuditLogStore:
         self._clock = clock
         # Writers of one process would make each other's digests wrong, and try again.
         self._writing = asyncio.Lock()
+        self._last_digest: dict[str | None, str] = {}
 
     async def append(self, entry: AuditEntry, tenant: str | None = None) -> None:
         """Append an entry, and remove those whose time is over.
 
         Raises `StoreUnavailable` if other processes came first too often.
         """
-        document, previous = AUDIT_ENTRY_CODEC.encode(entry), ""
+        document = AUDIT_ENTRY_CODEC.encode(entry)
         async with self._writing:
+            previous = self._last_digest.get(tenant, "")
             for _ in range(_MAX_TRIES):
-                last = await self._append(AuditRecord.following(previous, document), tenant)
+                record = AuditRecord.following(previous, document)
+                last = await self._append(record, tenant)
                 if last is None:
+                    self._remember(tenant, record.digest)
                     return
                 previous = last
         raise StoreUnavailable("The audit log was written to too often meanwhile.")
+
+    def _remember(self, tenant: str | None, digest: str) -> None:
+        """Keep the end of a log: the next record that this process writes follows it."""
+        if len(self._last_digest) >= _MAX_REMEMBERED:
+            self._last_digest.clear()
+        self._last_digest[tenant] = digest
 
     async def _append(self, record: AuditRecord, tenant: str | None) -> str | None:
         """Return None, or the last record's digest if `record` does not follow it."""

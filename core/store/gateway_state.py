@@ -56,7 +56,7 @@ class GatewayStateStore:
         self._client = client
         self._scripts = scripts
         self._stores = stores
-        self._history = UsageHistoryStore(client)
+        self._history = UsageHistoryStore(client, scripts)
         self._clock = clock
         self._max_tenants = max_tenants
 

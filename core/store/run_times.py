@@ -71,11 +71,13 @@ class RunTimeCache:
 
     async def refresh(self) -> None:
         """Read the histories that changed since the last refresh. Raises `StoreUnavailable`."""
-        counts = await self._store.load_counts()
+        counts, refusal_costs = await asyncio.gather(
+            self._store.load_counts(), self._store.load_refusal_costs()
+        )
         moved = [model for model, count in counts.items() if self._counts.get(model) != count]
         self._histories |= await self._store.load(moved)
         self._counts = counts
-        self.refusal_costs = await self._store.load_refusal_costs()
+        self.refusal_costs = refusal_costs
 
     async def refresh_forever(self, interval: timedelta) -> NoReturn:
         """Refresh at an interval, for ever. Old histories serve while the store is unavailable."""

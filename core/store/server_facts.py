@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
@@ -10,10 +10,11 @@ from core.store import keys
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.server_check import parse_info
+from core.store.server_time import measure_offset
 
 _SCRIPT_COMMAND: Final = re.compile(r"redis\.p?call\(\s*'([A-Z]+)'")
 _PYTHON_COMMANDS: Final = frozenset(
-    {"HKEYS", "HLEN", "XADD", "XREVRANGE", "XTRIM", "ZMSCORE", "ZREVRANGE", "ZRANGEBYSCORE"}
+    {"HGETALL", "HKEYS", "HLEN", "HSETNX", "HVALS", "XRANGE", "XTRIM", "ZMSCORE"}
 )
 """Sent outside scripts only; each takes its key first."""
 _KEYLESS: Final = frozenset({"TIME"})
@@ -62,11 +63,7 @@ def needed_commands() -> tuple[str, ...]:
 
 async def _measure_clock(client: RedisClient, clock: Clock) -> tuple[timedelta, timedelta]:
     await client.execute("PING")  # the round trip below must not contain the connect
-    before, started = clock.now(), clock.monotonic()
-    seconds, micros = await client.execute("TIME")
-    took = clock.monotonic() - started
-    there = datetime.fromtimestamp(int(seconds), UTC) + timedelta(microseconds=int(micros))
-    return there - (before + took / 2), took
+    return await measure_offset(client, clock)
 
 
 async def _list_forbidden(client: RedisClient) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from core.clock import OffsetClock
+from core.clock import Clock, OffsetClock
 from core.store.client import RedisClient
 
 SYNC_INTERVAL: Final = timedelta(seconds=2)
@@ -30,14 +30,21 @@ class ServerTime:
 
     async def synchronize(self) -> None:
         """Measure once. Raises `StoreUnavailable`."""
-        host = self._clock.host
-        sent_at, started = host.now(), host.monotonic()
-        seconds, microseconds = await self._client.execute("TIME")
-        took = host.monotonic() - started
+        offset, took = await measure_offset(self._client, self._clock.host)
         if took > MAX_ROUND_TRIP:
             return
-        server = _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
-        offset = server - (sent_at + took / 2)
         self._skew = -offset
         if abs(offset - self._clock.offset) > took / 2 + TOLERANCE:
             self._clock.offset = offset
+
+
+async def measure_offset(client: RedisClient, host: Clock) -> tuple[timedelta, timedelta]:
+    """Return how far Redis's clock is ahead of `host`, and the round trip.
+
+    Raises `StoreUnavailable`.
+    """
+    sent_at, started = host.now(), host.monotonic()
+    seconds, microseconds = await client.execute("TIME")
+    took = host.monotonic() - started
+    server = _EPOCH + timedelta(seconds=int(seconds), microseconds=int(microseconds))
+    return server - (sent_at + took / 2), took

@@ -101,5 +101,5 @@ def open_stores(
         heartbeats=WorkerHeartbeats(client, scripts, clock),
         identity=StoreIdentity(client, scripts),
         files=FileStore(client, scripts, clock),
-        usage_history=UsageHistoryStore(client),
+        usage_history=UsageHistoryStore(client, scripts),
     )

@@ -173,7 +173,7 @@ class TenantStore:
 
     async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage:
         """Return the tenant's usage in the windows of `now`, and its open jobs."""
-        history = UsageHistoryStore(self._client)
+        history = UsageHistoryStore(self._client, self._scripts)
         windows = budget.calendar.windows_at(now)
         today, week, month, _ = windows
         first = min(day for day in (week.first_day, month.first_day) if day is not None)

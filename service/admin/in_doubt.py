@@ -51,7 +51,8 @@ class InDoubtView:
 async def list_in_doubt(admin: AdminContext) -> Sequence[InDoubtView]:
     """Return jobs in doubt, the oldest first; at most 1,000."""
     jobs = await admin.stores.jobs.list_in_doubt(MAX_LISTED)
-    found = await asyncio.gather(*(_load_view(admin, job) for job in jobs))
+    # One after the other: an input may have megabytes.
+    found = [await _load_view(admin, job) for job in jobs]
     return [view for view in found if view is not None]
 
 
@@ -61,8 +62,9 @@ async def _load_view(admin: AdminContext, job: Job) -> InDoubtView | None:
     )
     if view is None:
         return None
-    is_kept = submission is not None and submission.keeps_input
-    return InDoubtView(view, prompt_excerpt(submission.input) if is_kept and submission else None)
+    if submission is None or not submission.keeps_input:
+        return InDoubtView(view, None)
+    return InDoubtView(view, prompt_excerpt(submission.input))
 
 
 def prompt_excerpt(text: bytes) -> str:

@@ -79,9 +79,10 @@ async def set_pin(admin: AdminContext, request: PinRequest) -> Sequence[PinState
     digest = schema_digest(entry)
     if request.schema_digest not in {None, digest}:
         raise Conflict(f"The model's schema has the digest {digest} now.")
-    if len(await admin.stores.model_pins.list_all()) >= MAX_PINS:
-        raise Conflict(f"There are {MAX_PINS} pins already.")
     tenant, with_price = request.tenant or "", request.with_price
+    pins = {(pin.tenant, pin.model_id) for pin in await admin.stores.model_pins.list_all()}
+    if len(pins) >= MAX_PINS and (tenant, request.model_id) not in pins:
+        raise Conflict(f"There are {MAX_PINS} pins already.")
     pin = pin_model(request.model_id, entry, admin.clock.now(), tenant, with_price=with_price)
     await admin.stores.model_pins.put(pin)
     price = ", with price" if with_price else ""

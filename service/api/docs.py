@@ -22,6 +22,7 @@ from service.api.openapi_3_0 import to_openapi_3_0
 from service.api.openapi_document import TITLE, openapi_document
 from service.context import app_context
 from service.http.json_response import json_bytes_response
+from service.http.request_context import query_text
 from service.http.strict_route import FastRoute
 from service.parsing.fields import enum_parser, parse_boolean, parse_query, parse_query_fields
 
@@ -117,7 +118,7 @@ def _descriptions(app: FastAPI) -> Mapping[_Query, bytes]:
     whole = openapi_document(app.routes)
     # Generators make calls of `webhooks`, or write files that do not compile.
     plain = {name: part for name, part in whole.items() if name != "webhooks"}
-    older = orjson.dumps(to_openapi_3_0(plain))
+    older = orjson.dumps(to_openapi_3_0(whole))
     return {
         _Query(_Version.V3_1, webhooks=False): orjson.dumps(plain),
         _Query(_Version.V3_1, webhooks=True): orjson.dumps(whole),
@@ -129,7 +130,7 @@ def _descriptions(app: FastAPI) -> Mapping[_Query, bytes]:
 
 def _parse_query(request: Request) -> _Query:
     """Raises `MalformedRequest`."""
-    given = parse_query(request.scope["query_string"].decode("latin-1"))
+    given = parse_query(query_text(request.scope))
     parsed = parse_query_fields(given, _QUERY_PARSERS)
     return _Query(parsed.get("version", _Version.V3_1), webhooks=parsed.get("webhooks", False))
 

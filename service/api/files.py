@@ -22,15 +22,13 @@ from core.objects.links import (
     file_content_path,
     signed_path,
 )
-from core.quotas import CallRate
+from core.objects.media_type import MAX_FILE_BYTES, file_extension
 from core.representations.jobs import Links, without_none
 from core.tenants.api_keys import Scope
 from service.context import AppContext, app_context
 from service.errors import BodyTooSlow, UnsupportedMedia
-from service.files.media_type import MAX_FILE_BYTES, file_extension
 from service.http.authentication import (
     authenticate_tenant,
-    checked_credential,
     request_links,
 )
 from service.http.dependencies import Context, Reader, RequestLinks
@@ -38,6 +36,7 @@ from service.http.json_response import json_response
 from service.http.object_response import ObjectContent, object_response
 from service.http.openapi import Tag, json_content, parameter, problem_responses, ref
 from service.http.request_body import declared_length
+from service.http.request_context import query_text
 from service.http.strict_route import FastRoute, api_router
 from service.parsing.fields import parse_query
 from service.parsing.multipart import FORM_TYPE, parse_boundary, read_form_file
@@ -142,15 +141,17 @@ async def upload_file(request: Request) -> Response:
     an input takes the answer's `uri`. A file that no request uses is deleted after a day.
     """
     context = app_context(request.scope)
-    credential = await checked_credential(request, Scope.SUBMIT)
-    await context.stores.jobs.authenticate(credential, Scope.SUBMIT, CallRate.CALLS)
+    tenant = await authenticate_tenant(request, Scope.SUBMIT)
     if request.headers.get("content-encoding", "identity") != "identity":
         raise UnsupportedMedia("A file is sent as it is, without a `Content-Encoding`.")
     declared = declared_length(request.headers, MAX_FILE_BYTES + _FORM_OVERHEAD)
+    if _is_form(request):
+        # Of the file alone nothing is announced: it is smaller by the form's own text.
+        declared = max(declared - _FORM_OVERHEAD, 0)
     try:
         async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):
             chunks = _read_content(request, context.policy.body_limits.timeout)
-            done = await context.files.upload(credential.tenant, chunks, declared)
+            done = await context.files.upload(tenant, chunks, declared)
     except TimeoutError as error:
         raise BodyTooSlow from error
     body = file_representation(context, request_links(request), done.entry)
@@ -160,10 +161,14 @@ async def upload_file(request: Request) -> Response:
 def _read_content(request: Request, patience: timedelta) -> AsyncIterator[bytes]:
     """Return the content of the file in the body."""
     body = _read_pieces(request, patience)
-    kind = request.headers.get("content-type", "")
-    if kind.partition(";")[0].strip().lower() != FORM_TYPE:
+    if not _is_form(request):
         return body
-    return read_form_file(body, parse_boundary(kind))
+    return read_form_file(body, parse_boundary(request.headers["content-type"]))
+
+
+def _is_form(request: Request) -> bool:
+    kind = request.headers.get("content-type", "")
+    return kind.partition(";")[0].strip().lower() == FORM_TYPE
 
 
 async def _read_pieces(request: Request, patience: timedelta) -> AsyncIterator[bytes]:
@@ -267,7 +272,7 @@ async def _authorized_file(request: Request, context: AppContext, file_id: str) 
 
 def parse_signature(request: Request) -> LinkSignature | None:
     """Return the signature in a link's query; None without one. Raises `NotFound` for another."""
-    query = parse_query(request.scope["query_string"].decode("latin-1"))
+    query = parse_query(query_text(request.scope))
     if not query:
         return None
     expires = query.get(EXPIRES, "")

@@ -19,9 +19,8 @@ _Schema = dict[str, Any]
 def to_openapi_3_0(document: Mapping[str, Any]) -> dict[str, Any]:
     """Return `document`, an OpenAPI 3.1 description, as 3.0: without its `webhooks`."""
     kept = {name: part for name, part in document.items() if name != "webhooks"}
-    schemas = document["components"]["schemas"]
-    converted = {name: _convert_schema(schema) for name, schema in schemas.items()}
-    components = {**document["components"], "schemas": converted}
+    schemas = _convert_named(document["components"]["schemas"])
+    components = {**document["components"], "schemas": schemas}
     return {
         **_convert_part(kept),
         "openapi": VERSION,

@@ -49,7 +49,9 @@ async def object_response(
     headers = _headers(content)
     if _matches(request.headers.get("if-none-match", ""), headers["etag"]):
         return Response(status_code=_NOT_MODIFIED, headers=headers)
-    address = await objects.presign(content.name, _PRESIGNED_LIFETIME)
+    is_head = request_context(request.scope).is_head
+    # An address is signed for GET alone.
+    address = None if is_head else await objects.presign(content.name, _PRESIGNED_LIFETIME)
     if address is not None:
         return RedirectResponse(address, _FOUND, headers={"cache-control": "private, no-store"})
     wanted = parse_range(request.headers, content.size, headers["etag"])
@@ -61,7 +63,7 @@ async def object_response(
     if is_part:
         headers["content-range"] = f"bytes {wanted.start}-{wanted.end - 1}/{content.size}"
     status = _PARTIAL if is_part else 200
-    if request_context(request.scope).is_head:
+    if is_head:
         return Response(b"", status, headers, content.media_type)
     chunks = await objects.read(content.name, wanted.start, wanted.end)
     return StreamingResponse(chunks, status, headers, content.media_type)

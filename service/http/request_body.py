@@ -27,15 +27,13 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     is_compressed = is_gzip(request.headers.get("content-encoding", IDENTITY))
     budget = app_context(request.scope).body_budget
     current.body = budget.open(current.tenant or "", current.client)
-    length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limits.max_bytes:
-        raise _too_large(limits)
+    declared = declared_length(request.headers, limits.max_bytes)
     try:
         async with asyncio.timeout(limits.timeout.total_seconds()):
             if is_compressed:
                 body = await _read_gzip(request, limits, current.body)
             else:
-                current.body.grow_to(int(length) if length.isdigit() else 0)
+                current.body.grow_to(declared)
                 body = await _read_plain(request, limits, current.body)
     except TimeoutError as error:
         raise BodyTooSlow from error
@@ -67,7 +65,7 @@ async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyRese
 
 def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> None:
     if size > limits.max_bytes:
-        raise _too_large(limits)
+        raise _too_large(limits.max_bytes)
     reservation.grow_to(size)
 
 
@@ -76,12 +74,12 @@ def declared_length(headers: Mapping[str, str], max_bytes: int) -> int:
     text = headers.get("content-length", "")
     length = int(text) if text.isdigit() else 0
     if length > max_bytes:
-        raise BodyTooLarge(f"The body is larger than {max_bytes:,} bytes.")
+        raise _too_large(max_bytes)
     return length
 
 
-def _too_large(limits: BodyLimits) -> BodyTooLarge:
-    return BodyTooLarge(f"The body is larger than {limits.max_bytes:,} bytes.")
+def _too_large(max_bytes: int) -> BodyTooLarge:
+    return BodyTooLarge(f"The body is larger than {max_bytes:,} bytes.")
 
 
 def check_content_type(headers: Mapping[str, str]) -> None:

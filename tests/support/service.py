@@ -30,8 +30,9 @@ def settings_for(url: str, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
 async def key_of(settings: ServiceSettings, name: str = "video-team") -> str:
     """Create a tenant and return its key."""
     async with RedisClient(build_connection_pool(settings.redis, "test")) as wire:
-        stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
-        desk = build_admin_context(settings, stores, "test", lambda _: None)
+        clock = SystemClock()
+        stores = open_stores(wire, LuaScripts(wire, load_scripts()), clock)
+        desk = build_admin_context(settings, stores, "test", lambda _: None, clock)
         return (await create_tenant(desk, name, TenantSettings())).key
 
 

@@ -5,11 +5,10 @@ from typing import Final
 
 from core.batches import Batch, BatchSnapshot
 from core.clock import Clock
-from core.errors import RecordUnreadable, Unavailable
 from core.observability.events import BatchCompleted, Emit, OperationalWarning
 from core.store.stores import Stores
 from core.transactions.notifications import batch_deliveries
-from worker.scheduling.step_failures import StepFailures
+from worker.scheduling.step_failures import StepFailures, is_own_fault
 
 LEASE: Final = timedelta(seconds=30)
 CLAIM_LIMIT: Final = 20
@@ -39,11 +38,10 @@ class BatchCompleter:
         """
         try:
             await self._complete(batch)
-        except Unavailable as error:
-            if not isinstance(error, RecordUnreadable):
+        except Exception as error:
+            if not is_own_fault(error):
                 raise
-            await self._record_failure(batch, error)
-        except Exception as error:  # noqa: BLE001 - a fault in one batch must not stop the others
+            # A fault in one batch must not stop the others.
             await self._record_failure(batch, error)
         else:
             self._failures.forget(batch.id)

@@ -11,7 +11,7 @@ from typing import Final
 import orjson
 
 from core.clock import Clock
-from core.errors import ObjectMissing
+from core.errors import ObjectMissing, ObjectsUnavailable
 from core.file_delivery import DELIVERED_LINK_LIFETIME, DeliveryPolicy, FileDelivery
 from core.files import StoredFile, file_object_name
 from core.jobs.input_parts import InputPart, fill_in
@@ -26,7 +26,7 @@ STORAGE_RETRY_DELAY: Final = timedelta(seconds=5)
 
 @dataclass(frozen=True, slots=True)
 class InputAssembler:
-    """Reads the files of inputs. `objects` None: this worker has no storage."""
+    """Reads the files of inputs. `objects` None: this worker has no storage, and jobs wait."""
 
     objects: ObjectStore | None
     files: FileRepository
@@ -46,7 +46,8 @@ class InputAssembler:
 
     async def _content(self, job: Job, part: InputPart) -> bytes:
         if self.objects is None:
-            raise ObjectMissing
+            # Another worker may have it.
+            raise ObjectsUnavailable(operator_detail="GATEWAY_OBJECTS__URL is not set.")
         if part.is_verbatim:
             # By its name alone: a job that the journal restores needs no record that Redis lost.
             return await _read(self.objects, file_object_name(job.tenant, part.file_id))

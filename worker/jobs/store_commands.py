@@ -1,7 +1,7 @@
 """Operators' commands about the store: make one, compare it with the journal."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -75,6 +75,9 @@ class StoreCommands:
         Raises `InvalidInput` for a malformed fingerprint or a simulated store, `Conflict` for a
         store without an identity.
         """
+        position = await self.identity.load()
+        if position is None:
+            raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
         while True:
             held = await self.identity.load_account()
             try:
@@ -82,11 +85,7 @@ class StoreCommands:
             except ValueError as error:
                 raise InvalidInput(str(error)) from None
             if await self.identity.replace_account(held, account):
-                break
-        position = await self.identity.load()
-        if position is None:
-            raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
-        return position
+                return replace(position, account=account)
 
     async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
         """Put in doubt what may have been paid for since `at`, the time of the copy in use.

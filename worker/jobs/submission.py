@@ -5,7 +5,7 @@ What an answer means is decided in `worker.jobs.decisions.submit`.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -39,8 +39,6 @@ from worker.ports import (
 STORE_RETRY_DELAY: Final = timedelta(milliseconds=500)
 SUBMIT_QUEUE_FULL_DELAY: Final = timedelta(seconds=1)
 """When a job runs again that found too many submits queued in this worker."""
-
-
 _FILE_LOST: Final = UpstreamFault(
     "input_lost", "A file that the input names is no longer stored; nothing was sent."
 )
@@ -69,6 +67,8 @@ class JobSubmitter:
         self._context = context
         self._policy = context.policy
         self._submit_slots = asyncio.Semaphore(self._policy.max_concurrent_submits)
+        # A storage that hangs must not hold the slots that other jobs need.
+        self._file_slots = asyncio.Semaphore(max(1, self._policy.max_concurrent_submits // 2))
         self._pending = 0
 
     async def submit(self, job: Job) -> Job | None:
@@ -80,7 +80,7 @@ class JobSubmitter:
         try:
             # Wait for the slot before anything is checked: the gate may close, and the job's time
             # run out, during the wait.
-            async with self._submit_slots:
+            async with self._file_slots if job.input_parts else nullcontext(), self._submit_slots:
                 return await self._submit_unless_blocked(job)
         finally:
             self._pending -= 1

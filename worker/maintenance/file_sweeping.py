@@ -3,6 +3,7 @@
 A worker that dies between a record and its object leaves one without the other; neither stays.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -65,11 +66,9 @@ class FileSweeper:
 
     async def _orphans(self, batch: Sequence[StoredObject]) -> list[str]:
         limit = self._clock.now() - _ORPHAN_AGE
-        return [
-            each.name
-            for each in batch
-            if each.modified_at < limit and await self._is_orphan(each.name)
-        ]
+        old = [each.name for each in batch if each.modified_at < limit]
+        found = await asyncio.gather(*map(self._is_orphan, old))
+        return [name for name, is_orphan in zip(old, found, strict=True) if is_orphan]
 
     async def _is_orphan(self, name: str) -> bool:
         tenant, _, file_id = name.removeprefix(FILES_FOLDER).partition("/")

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from core.errors import RecordUnreadable, Unavailable
+
 MAX_STEP_FAILURES: Final = 8
 _MAX_ITEMS: Final = 1_000
 
@@ -27,3 +29,8 @@ class StepFailures:
     def forget(self, item_id: str) -> None:
         """Start again: a step of the item succeeded."""
         self._counts.pop(item_id, None)
+
+
+def is_own_fault(error: Exception) -> bool:
+    """Return whether the item itself is at fault, and not something that is unavailable."""
+    return isinstance(error, RecordUnreadable) or not isinstance(error, Unavailable)

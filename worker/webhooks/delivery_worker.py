@@ -10,13 +10,13 @@ from datetime import datetime
 from typing import Final
 
 from core.clock import Clock
-from core.errors import RecordUnreadable, Unavailable
 from core.ids import IdSource
 from core.observability.events import Emit, EndpointDisabled, OperationalWarning
 from core.store.stores import Stores
 from core.transactions.job_update import WriteResult
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery
 from core.webhooks.endpoint import DisabledReason
+from worker.scheduling.step_failures import is_own_fault
 from worker.webhooks.decisions import (
     STEP_FAILED,
     DeliveryContext,
@@ -70,7 +70,7 @@ class DeliveryWorker:
         try:
             await self._attempt(claimed)
         except Exception as error:
-            if isinstance(error, Unavailable) and not isinstance(error, RecordUnreadable):
+            if not is_own_fault(error):
                 raise
             detail, delivery_id = f"{type(error).__name__}: {error}", claimed.delivery.id
             self._emit(OperationalWarning("delivery_step_failed", detail, delivery_id, error))

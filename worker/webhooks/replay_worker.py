@@ -5,12 +5,12 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.errors import RecordUnreadable, Unavailable
+from core.errors import RecordUnreadable
 from core.observability.events import Emit, OperationalWarning
 from core.store.interfaces import DeliveryRepository, ReplayRepository
 from core.webhooks.delivery import DeliveryRange
 from core.webhooks.replay import Replay, ReplayRange
-from worker.scheduling.step_failures import StepFailures
+from worker.scheduling.step_failures import StepFailures, is_own_fault
 
 _MAX_TRIES: Final = 5
 
@@ -56,11 +56,10 @@ class ReplayWorker:
         """
         try:
             await self._step(replay)
-        except Unavailable as error:
-            if not isinstance(error, RecordUnreadable):
+        except Exception as error:
+            if not is_own_fault(error):
                 raise
-            await self._record_failure(replay, error)
-        except Exception as error:  # noqa: BLE001 - a fault in one tenant's data must not stop the others
+            # A fault in one tenant's data must not stop the others.
             await self._record_failure(replay, error)
         else:
             self._failures.forget(replay.tenant)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from runcomfy_gateway_client.errors import ConnectionFailed, GatewayError
 from runcomfy_gateway_client.protocol import (
     MAX_ATTEMPTS,
     Call,
@@ -166,11 +167,18 @@ def _check_stream(response: httpx.Response) -> None:
     refusal = refusal_of(_reply(response))
     if refusal is not None and not refusal.retryable:
         raise refusal
-    raise httpx.RemoteProtocolError(str(refusal))
+    raise httpx.RemoteProtocolError(str(refusal)) from refusal
 
 
 def _count(failures: int, error: httpx.TransportError) -> int:
-    """Return the number of failures in a row. Raises the last one of too many."""
+    """Return the number of failures in a row.
+
+    Raises:
+        GatewayError: there were too many; the gateway's own answer, if the last one was that.
+    """
     if failures + 1 >= MAX_ATTEMPTS:
-        raise error
+        if isinstance(error.__cause__, GatewayError):
+            raise error.__cause__
+        problem = {"detail": f"{type(error).__name__}: {error}", "retryable": True}
+        raise ConnectionFailed(problem) from error
     return failures + 1

@@ -11,7 +11,7 @@ import json
 import random
 import uuid
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 from urllib.parse import quote
 
@@ -155,9 +155,12 @@ def submit_call(model_id: str, body: object, options: SubmitOptions) -> Call:
     """Return the call of a submit, with a new idempotency key unless the options have one."""
     given = dict(options)
     key = given.pop("idempotency_key", None) or str(uuid.uuid4())
+    labels = given.pop("labels", {})
+    if isinstance(labels, Mapping) and labels:
+        given["label"] = ",".join(f"{name}:{value}" for name, value in labels.items())
     return Call(
         "POST",
-        f"/v1/models/{quote(model_id, safe='/')}",
+        model_path(model_id),
         {name: _query_text(value) for name, value in given.items()},
         {"idempotency-key": f'"{key}"', "content-type": "application/json"},
         _json(body),
@@ -172,10 +175,8 @@ def submit(call: Call, chance: random.Random) -> Flow[Document]:
 
 def dry_run(model_id: str, body: object, chance: random.Random) -> Flow[Document]:
     """Return what a submit would lead to and cost; nothing is stored or spent."""
-    call = submit_call(model_id, body, {})
-    reply = yield from exchange(
-        Call(call.method, call.path, {"dry_run": "true"}, call.headers, call.body), chance
-    )
+    call = replace(submit_call(model_id, body, {}), params={"dry_run": "true"})
+    reply = yield from exchange(call, chance)
     return reply.document()
 
 

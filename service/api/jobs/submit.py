@@ -10,7 +10,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import CallerError, StoreTimeout
+from core.errors import CallerError, ObjectsUnavailable, StoreTimeout
 from core.jobs.input_parts import find_references
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
@@ -46,6 +46,7 @@ from service.jobs.admission import (
 )
 from service.jobs.submit_options import parse_options
 from service.parsing.body_budget import SMALL_BODY
+from service.parsing.labels import LABELS_HEADER, with_header_labels
 from service.rate_limit_headers import rate_limit_headers
 
 CACHE_HEADER: Final = "gateway-cache"
@@ -148,6 +149,9 @@ async def _parse_submit(
     options = parse_options(query_text(request.scope), policy.options)
     if options.cache is None and CACHE_CONTROL in headers:
         options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
+    if LABELS_HEADER in headers:
+        labels = with_header_labels(options.label, headers.getlist(LABELS_HEADER))
+        options = replace(options, label=labels)
     body = await read_body(request, policy.body_limits)
     return ParsedSubmit(
         credential=credential,
@@ -193,7 +197,13 @@ async def _admit(
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     if not admission.dry_run:
         await _check_availability(context, admission)
-        admission = await context.input_files.store(admission)
+        try:
+            admission = await context.input_files.store(admission)
+        except (CallerError, ObjectsUnavailable):
+            replayed = await _replay_of(context, admission)
+            if replayed is None:
+                raise
+            return replayed
     try:
         admitted = await context.stores.jobs.admit(admission)
     except StoreTimeout as error:
@@ -210,6 +220,16 @@ async def _admit(
         current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)
     return admitted, record
+
+
+async def _replay_of(
+    context: AppContext, admission: Admission
+) -> tuple[AdmissionResult, JobRecord] | None:
+    """Return what a repeated submit led to: it needs no storage for its input."""
+    if admission.idempotency is None:
+        return None
+    found = await context.stores.jobs.find_replay(admission.credential, admission.idempotency)
+    return None if found is None or found.record is None else (found, found.record)
 
 
 async def _check_availability(context: AppContext, admission: Admission) -> None:

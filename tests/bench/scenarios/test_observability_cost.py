@@ -131,8 +131,9 @@ async def test_metrics_and_logs_are_a_small_part_of_a_request(
     settings: ServiceSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with RedisClient(build_connection_pool(settings.redis, "bench")) as wire:
-        stores = open_stores(wire, LuaScripts(wire, load_scripts()), SystemClock())
-        desk = build_admin_context(settings, stores, "bench", lambda _: None)
+        clock = SystemClock()
+        stores = open_stores(wire, LuaScripts(wire, load_scripts()), clock)
+        desk = build_admin_context(settings, stores, "bench", lambda _: None, clock)
         key = (await create_tenant(desk, "bench", TenantSettings())).key
     counting = MetricsRegistry.__call__
     found: dict[tuple[str, str], list[float]] = {}

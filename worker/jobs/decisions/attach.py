@@ -11,6 +11,7 @@ from worker.jobs.decisions.transition import (
     Reschedule,
     annotate,
     cap_at_deadline,
+    outage_delay,
     record_transition,
 )
 from worker.ports import Finished, InProgress, RequestNotFound, StatusAnswer, Unreachable
@@ -36,8 +37,7 @@ def decide_attach(
             waited = now - job.updated_at
             if waited >= context.policy.doubt_hold:
                 return refuse_attach(job, f"RunComfy did not answer: {fault.kind}", now, context)
-            delay = context.policy.outage_polling.delay(waited, context.rng)
-            return Reschedule(job, now + max(delay, retry_after or delay))
+            return Reschedule(job, now + outage_delay(waited, retry_after, context))
 
 
 def refuse_attach(job: Job, reason: str, now: datetime, context: DecisionContext) -> Change:
