@@ -49,7 +49,7 @@ def rows_of_job(job: Job) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class DayUsage:
-    """One day: its total, and its rows of the dimension that was asked for, by value."""
+    """One day: its total, and its rows of the dimension that was requested, by value."""
 
     day: date
     total: UsageTotals

@@ -22,7 +22,7 @@ class TenantCalendars:
     """
 
     def __init__(self, scripts: LuaScripts) -> None:
-        """Remember nothing: a tenant's days are UTC days until a script says otherwise."""
+        """Remember nothing: a tenant's days are UTC days until a script returns another."""
         self._scripts = scripts
         self._known: dict[str, AccountingCalendar] = {}
 

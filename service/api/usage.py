@@ -108,7 +108,7 @@ class Usage(Document):
     disabled_endpoints: list[_DisabledEndpoint]
 
 
-class UsageFigures(Document):
+class UsageSums(Document):
     """Sums over jobs, in the day in which each was submitted."""
 
     jobs: int
@@ -132,7 +132,7 @@ class UsageFigures(Document):
     )
 
 
-class UsageRow(UsageFigures):
+class UsageRow(UsageSums):
     """One group of a tenant."""
 
     tenant: str
@@ -149,7 +149,7 @@ class UsageReport(Document):
     by: GroupBy
     time_zone: str | None = Field(description="null: each tenant's own.")
     rows: list[UsageRow]
-    total: UsageFigures
+    total: UsageSums
 
 
 router = api_router(Tag.USAGE)

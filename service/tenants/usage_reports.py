@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -13,11 +13,13 @@ from core.billing.usage import NO_USAGE, UsageTotals
 from core.billing.usage_history import DIMENSION_OF, GroupBy, UsageReport
 from core.errors import FieldError
 from core.money import MicroUsd, to_usd
-from core.store.interfaces import UsageHistoryRepository
 from core.tenants.windows import AccountingCalendar
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
 from service.parsing.request_models import RequestModel, invalid_input, optional
+
+if TYPE_CHECKING:  # the command imports this to parse options, and waits for no store
+    from core.store.interfaces import UsageHistoryRepository
 
 JsonObject = dict[str, Any]
 MAX_REPORT_DAYS: Final = 800
@@ -55,7 +57,7 @@ class UsageQuery(RequestModel):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it asks for no history."""
+        """Whether no history is requested."""
         return not self.model_fields_set
 
     def period(self, today: date) -> tuple[date, date]:
@@ -103,7 +105,7 @@ class Report:
 
 
 async def report_tenant(
-    history: UsageHistoryRepository,
+    history: "UsageHistoryRepository",
     tenant: str,
     calendar: AccountingCalendar,
     query: UsageQuery,
@@ -130,7 +132,7 @@ async def report_all(admin: AdminContext, query: UsageQuery) -> Report:
 
 
 async def _read(
-    history: UsageHistoryRepository, tenant: str, period: tuple[date, date], by: GroupBy
+    history: "UsageHistoryRepository", tenant: str, period: tuple[date, date], by: GroupBy
 ) -> UsageReport:
     report = UsageReport(by)
     async for day in history.read_days(tenant, *period, DIMENSION_OF[by]):
@@ -160,7 +162,7 @@ COUNT_FIELDS: Final[Mapping[str, str]] = {
 }
 
 
-def figures(use: UsageTotals) -> JsonObject:
+def sums_representation(use: UsageTotals) -> JsonObject:
     """Return the sums of a row as JSON."""
     return {
         **{name: getattr(use, field) for name, field in COUNT_FIELDS.items()},
@@ -177,9 +179,10 @@ def report_representation(report: Report) -> JsonObject:
         "by": report.by,
         "time_zone": report.time_zone,
         "rows": [
-            {"tenant": tenant, "group": group, **figures(use)} for tenant, group, use in report.rows
+            {"tenant": tenant, "group": group, **sums_representation(use)}
+            for tenant, group, use in report.rows
         ],
-        "total": figures(report.total),
+        "total": sums_representation(report.total),
     }
 
 
