@@ -11,7 +11,7 @@ from cli.run_command import run_admin
 from core.billing.usage_history import GroupBy
 from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
-from service.tenants import tenants
+from service.tenants import statements, tenants
 from service.tenants.usage_reports import (
     COUNT_FIELDS,
     MONEY_FIELDS,
@@ -54,6 +54,18 @@ def report(
     fields = {"from": first, "to": last, "by": by}
     query = month_query(month, by) if month else parse_model(UsageQuery, _given(fields))
     _print_report(run_admin(lambda admin: _report(admin, tenant, query)), as_csv, as_json)
+
+
+@app.command()
+def statement(
+    name: Annotated[str, typer.Argument(help="The tenant.")],
+    *,
+    month: Annotated[str, typer.Option(metavar="YYYY-MM", help="The month.")],
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV in place of HTML.")] = False,
+) -> None:
+    """Print a tenant's statement of a month, by model, key and day: a page of HTML that prints."""
+    parts = run_admin(lambda admin: statements.load_statement(admin, name, month))
+    print(statements.statement_csv(parts) if as_csv else statements.statement_html(parts), end="")
 
 
 def _given(fields: Mapping[str, object]) -> dict[str, object]:

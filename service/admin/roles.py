@@ -22,6 +22,7 @@ ACTS: Final = (
     Act(Role.READ, "show_tenant", "tenant show"),
     Act(Role.READ, "usage", "tenant usage"),
     Act(Role.READ, "report_usage", "usage report"),
+    Act(Role.READ, "", "usage statement"),
     Act(Role.READ, "list_keys", "key list"),
     Act(Role.READ, "list_requests", "job list"),
     Act(Role.READ, "detail"),
