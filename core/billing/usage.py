@@ -4,6 +4,7 @@ Invariant: a row is the sum of `usage_of_job` over its jobs. The store adds the 
 change makes, so that a repeated change adds nothing.
 """
 
+import struct
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from core.tenants.tenant import Tenant
 from core.tenants.top_ups import TopUp, limit_with_top_ups
 from core.tenants.windows import UTC_CALENDAR, AccountingCalendar, UsageWindow, Window
 
+_NUMBER_BYTES: Final = 8
 USD_LIMIT_OF_WINDOW: Final[Mapping[Window, str]] = {
     Window.DAY: "usd_per_day",
     Window.WEEK: "usd_per_week",
@@ -85,9 +87,9 @@ class UsageTotals:
         return self.jobs - self.completed - self.failed - self.cancelled
 
     @classmethod
-    def parse(cls, text: bytes) -> Self:
-        """Parse a row of the store; numbers that it lacks are 0."""
-        return cls(*map(int, text.split()))
+    def parse(cls, row: bytes) -> Self:
+        """Parse a row of the store, which are 64-bit integers; those that it lacks are 0."""
+        return cls(*struct.unpack(f">{len(row) // _NUMBER_BYTES}q", row))
 
 
 NO_USAGE: Final = UsageTotals()

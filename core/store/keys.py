@@ -191,7 +191,7 @@ _TENANT_SPECS: Final = (
         "bytes of each job's input and output, and their sum (@total)"),
     KeySpec("usage", "gw:usage:{tenant}", "hash", KeyOwner.TENANT,
         "as the tenant", f"{_TENANT_DELETION}; fields: `admit_jobs`, after 75 days",
-        "usage in each day (`D`), week (`W`), month (`M`) and in total (`T`), as the numbers of "
+        "usage in each day (`D`), week (`W`), month (`M`) and in total (`T`), as the integers of "
         "`UsageTotals` (money in micro-USD)"),
     KeySpec("usage_history", "gw:usage_history:{tenant}:{day}", "hash", KeyOwner.TENANT,
         "`GATEWAY_USAGE_RETENTION`: 400 days", _EXPIRY,

@@ -1,5 +1,6 @@
 """One read of Redis returns the gateway's state, at the same cost for any number of jobs."""
 
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -124,7 +125,7 @@ async def test_tenants_slots_queue_and_money(harness: StateHarness) -> None:
     for number in range(6):
         await admit_job(harness.subject, f"req_{number}")
     today = UTC_CALENDAR.windows_at(harness.subject.clock.now())[0]
-    row = "6 0 0 0 0 0 0 1 700000"
+    row = struct.pack(">9q", 6, 0, 0, 0, 0, 0, 0, 1, 700_000)
     await harness.wire.execute("HSET", keys.usage("ada"), today.name, row)
     ada, bob = (await harness.gateway_state.read()).tenants
     assert (ada.running, ada.waiting, ada.slot_limit) == (4, 2, 4)

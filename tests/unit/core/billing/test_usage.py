@@ -1,5 +1,6 @@
 """What jobs count as."""
 
+import struct
 from dataclasses import replace
 from typing import Any
 
@@ -80,5 +81,7 @@ def test_each_outcome_counts_once(
 
 
 def test_a_row_of_the_store_is_the_numbers_in_order() -> None:
-    assert UsageTotals.parse(b"3 20 5") == UsageTotals(jobs=3, reserved=20, settled=5)
+    assert UsageTotals.parse(struct.pack(">3q", 3, 20, 5)) == UsageTotals(
+        jobs=3, reserved=20, settled=5
+    )
     assert len(usage_facts(JOB)) == 8
