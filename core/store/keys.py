@@ -198,7 +198,8 @@ _TENANT_SPECS: Final = (
         "usage of a day, in total and by model, key and reference, as in `gw:usage`; number of "
         "rows of each of these"),
     KeySpec("usage_tenants", "gw:usage_tenants", "sorted set", KeyOwner.TENANT,
-        _FOREVER, "members: the first admission of a day, when all their days have expired",
+        "as the newest day of any tenant",
+        f"{_EXPIRY}; members: the first admission of a day, when all their days have expired",
         "tenants with a history, by its last day (yyyymmdd)"),
 )
 _FILE_SPECS: Final = (

@@ -161,6 +161,7 @@ local function add_to_history(key, names, changes, day)
   redis.call('EXPIRE', key, day.ttl)
   redis.call('ZADD', NAMES.usage_tenants, 'GT', day.number, day.tenant)
   redis.call('ZREMRANGEBYSCORE', NAMES.usage_tenants, '-inf', '(' .. day.oldest)
+  redis.call('EXPIRE', NAMES.usage_tenants, day.ttl)
 end
 
 -- Adds a change of one job to its tenant's windows, its key's, and the rows of its day. Rows are created by
