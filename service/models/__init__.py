@@ -9,17 +9,21 @@ from service.models.card import (
     validate_input,
     video_ms_of,
 )
-from service.models.named_files import NO_NAMED_FILES, NamedFiles
+from service.models.media import MediaField
+from service.models.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
 from service.models.registry import (
     ModelPage,
     ModelQuery,
     ModelRegistry,
     UnlistedPolicy,
 )
+from service.models.source_parts import find_source_parts
 
 __all__ = [
+    "MAX_REFERENCES",
     "NO_NAMED_FILES",
     "CardSource",
+    "MediaField",
     "ModelCard",
     "ModelPage",
     "ModelQuery",
@@ -27,6 +31,7 @@ __all__ = [
     "NamedFiles",
     "UnlistedPolicy",
     "estimate_cost",
+    "find_source_parts",
     "load_cards",
     "pins_seed",
     "validate_input",
