@@ -36,6 +36,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "tenant": ("cli.commands.tenants:app", "Create, show and change tenants."),
     "key": ("cli.commands.keys:app", "Create, list and revoke API keys."),
+    "usage": ("cli.commands.usage:app", "Report what tenants used and what it cost."),
     "limits": (
         "cli.commands.limits:app",
         "Show and set the limits of the whole gateway and the minimum account balance.",
@@ -81,6 +82,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 """By name: `module:attribute` of a `typer.Typer` or a function, and the help text."""
 
+DEFAULT_COMMANDS: Final[Mapping[str, str]] = {"usage": "report"}
+"""What a group does if none of its commands is named."""
+
 
 class LazyCommand(TyperCommand):
     """A name and a help text in place of a command, which is imported when it is called."""
@@ -122,6 +126,13 @@ class LazyGroup(TyperGroup):
         """Return the whole help text: lists of commands wrap it."""
         del limit
         return self.help or ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401 - Typer's private types
+        """Run the group's default command, if it has one, where none is named."""
+        default = DEFAULT_COMMANDS.get(self.name or "")
+        if default and (not args or args[0].startswith("-")) and not {"-h", "--help"} & {*args}:
+            args = [default, *args]
+        return super().parse_args(ctx, args)
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
         """Return the context of the group, with its commands."""

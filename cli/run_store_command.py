@@ -16,6 +16,7 @@ from core.errors import GatewayError, StoreUnavailable, StoreUnsupported
 from core.ids import SystemIds
 from core.journal.objects import JournalUnavailable
 from core.journal.open import open_journal
+from core.store.booking import UsageRetention
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
@@ -51,7 +52,10 @@ async def _run(
 ) -> T:
     clock, ids = SystemClock(), SystemIds()
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
-        stores = open_stores(client, LuaScripts(client, load_scripts()), clock)
+        retention = UsageRetention(settings.usage_retention)
+        stores = open_stores(
+            client, LuaScripts(client, load_scripts()), clock, usage_retention=retention
+        )
         account = build_admin_context(settings, stores, audit_actor(), discard_event, clock)
         operator = await log_in_operator(account, settings.operator_token)
         context = DecisionContext(operator.actor, LifecyclePolicy(), Random())  # noqa: S311 - spreads delays

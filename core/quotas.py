@@ -21,7 +21,9 @@ class QuotaPolicy(StrEnum):
     JOBS_MONTH = "jobs-per-month"
     USD_REQUEST = "usd-per-request"
     USD_DAY = "usd-per-day"
+    USD_WEEK = "usd-per-week"
     USD_MONTH = "usd-per-month"
+    USD_TOTAL = "usd-total"
     MODELS = "models"
     KEY_MODELS = "key-models"
     KEY_USD_DAY = "key-usd-per-day"
@@ -98,29 +100,33 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
         "The tenant's running jobs are at their limit.", CONCURRENCY, resets=False
     ),
     QuotaPolicy.JOBS_DAY: QuotaRule(
-        "The tenant's jobs of this day (UTC) are used up.", REQUESTS, timedelta(days=1)
+        "The tenant's jobs of this day are used up.", REQUESTS, timedelta(days=1)
     ),
-    QuotaPolicy.JOBS_MONTH: QuotaRule(
-        "The tenant's jobs of this month (UTC) are used up.", REQUESTS
-    ),
+    QuotaPolicy.JOBS_MONTH: QuotaRule("The tenant's jobs of this month are used up.", REQUESTS),
     QuotaPolicy.USD_REQUEST: QuotaRule(
         "The request's estimate is above the tenant's limit for one request.", MONEY, resets=False
     ),
     QuotaPolicy.USD_DAY: QuotaRule(
-        "The tenant's budget of this day (UTC) does not cover the request.",
+        "The tenant's budget of this day does not cover the request.",
         MONEY,
         timedelta(days=1),
     ),
+    QuotaPolicy.USD_WEEK: QuotaRule(
+        "The tenant's budget of this week does not cover the request.", MONEY, timedelta(days=7)
+    ),
     QuotaPolicy.USD_MONTH: QuotaRule(
-        "The tenant's budget of this month (UTC) does not cover the request.", MONEY
+        "The tenant's budget of this month does not cover the request.", MONEY
+    ),
+    QuotaPolicy.USD_TOTAL: QuotaRule(
+        "The tenant's budget does not cover the request.", MONEY, resets=False
     ),
     QuotaPolicy.MODELS: QuotaRule("The tenant may not use this model."),
     QuotaPolicy.KEY_MODELS: QuotaRule("This key may not use this model."),
     QuotaPolicy.KEY_USD_DAY: QuotaRule(
-        "The key's budget of this day (UTC) does not cover the request.", MONEY, timedelta(days=1)
+        "The key's budget of this day does not cover the request.", MONEY, timedelta(days=1)
     ),
     QuotaPolicy.KEY_USD_MONTH: QuotaRule(
-        "The key's budget of this month (UTC) does not cover the request.", MONEY
+        "The key's budget of this month does not cover the request.", MONEY
     ),
     QuotaPolicy.PRIORITY: QuotaRule("The tenant may not use so high a priority."),
     QuotaPolicy.UNKNOWN_PRICE: QuotaRule(

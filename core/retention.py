@@ -45,10 +45,9 @@ UPSTREAM_ID_RETENTION: Final = timedelta(days=40)
 """How long it is remembered which job has or had a request of RunComfy. Longer than any job lives
 and stays in doubt, so that no operator can attach it to a second job."""
 
-DAY_USAGE_RETENTION: Final = timedelta(days=40)
-MONTH_USAGE_RETENTION: Final = timedelta(days=400)
-"""How long a usage window is kept after it begins: longer than any job can still settle in it, and
-long enough to compare a month with the same month of the year before."""
+WINDOW_RETENTION: Final = timedelta(days=75)
+"""How long the window of a budget is kept after it began: longer than any job of its last day can
+still settle in it. One that a top-up needs is kept longer."""
 
 MAX_JOB_AGE: Final = timedelta(days=8)
 """How old a job may be when it is submitted: the entry of an older one is not found in the journal

@@ -133,6 +133,18 @@ def _journal_retention(span: timedelta) -> timedelta:
     return span
 
 
+USAGE_RETENTION: Final = timedelta(days=400)
+"""A month can be compared with that of the year before."""
+MIN_USAGE_RETENTION: Final = timedelta(days=75)
+"""As for the windows of budgets (`core.retention`): longer than any job can still settle."""
+
+
+def _usage_retention(span: timedelta) -> timedelta:
+    if span < MIN_USAGE_RETENTION:
+        raise ValueError(f"must be at least {MIN_USAGE_RETENTION.days} days")
+    return span
+
+
 JournalUrl = Annotated[str, AfterValidator(_journal_url)]
 
 LogFormat = Literal["auto", "json", "console"]
@@ -368,6 +380,10 @@ class ProcessSettings(BaseSettings):
     )
     log_level: LogLevel = Field("INFO", description="Lowest level that is logged.")
 
+    usage_retention: Annotated[Seconds, AfterValidator(_usage_retention)] = Field(
+        USAGE_RETENTION,
+        description="How long the usage of a day is kept; at least 75 days.",
+    )
     journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
     objects: ObjectSettings = Field(ObjectSettings(), description="The storage of uploaded files.")
     files: FileSettings = Field(FileSettings(), description="Delivery of files to RunComfy.")

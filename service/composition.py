@@ -23,6 +23,7 @@ from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
 from core.private_sources import PrivateSources
+from core.store.booking import UsageRetention
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.encryption import SecretCipher
@@ -123,7 +124,8 @@ async def open_app_context(
             RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)
         )
         scripts = LuaScripts(client, load_scripts())
-        stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys))
+        retention = UsageRetention(settings.usage_retention)
+        stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys), retention)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)

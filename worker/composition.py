@@ -22,6 +22,7 @@ from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
 from core.private_sources import PrivateSources
+from core.store.booking import UsageRetention
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.encryption import SecretCipher
@@ -132,7 +133,8 @@ async def open_worker_components(
         )
         streams = await _open_event_streams(stack, redis, settings)
         scripts, cipher = LuaScripts(redis, load_scripts()), SecretCipher(settings.secret_keys)
-        stores = open_stores(redis, scripts, clock, cipher)
+        retention = UsageRetention(settings.usage_retention)
+        stores = open_stores(redis, scripts, clock, cipher, retention)
         journal = open_journal(settings.journal, clock, emit)
         if journal is not None:
             stack.push_async_callback(journal.close)

@@ -10,11 +10,13 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
+from core.tenants.windows import Window
 from service.admin import representations
 from service.parsing.request_models import parse_model
-from service.tenants import apply_file, tenants
+from service.tenants import apply_file, tenants, top_ups
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings
+from service.tenants.top_ups import TopUpRequest
 from service.tenants.usage import usage_representation
 from service.webhooks.requests import SecretRotation
 
@@ -177,6 +179,35 @@ def _amounts(money: Mapping[str, float]) -> dict[str, object]:
 
 def _format_limit(value: object) -> str:
     return "no limit" if value is None else str(value)
+
+
+@app.command()
+def topup(
+    name: NameArgument,
+    *,
+    usd: Annotated[str | None, typer.Option(help="Amount, in USD.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Last day, in the tenant's time zone."),
+    ] = None,
+    why: Annotated[str | None, typer.Option(help="Reason, for the audit log.")] = None,
+    window: Annotated[
+        Window | None, typer.Option(help="The budget to raise. Default: each that it has.")
+    ] = None,
+    end: Annotated[bool, typer.Option("--end", help="End all top-ups now; add none.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Let a tenant spend more than its budgets, once, until a day."""
+    if end:
+        tenant = run_admin(lambda admin: top_ups.end_top_ups(admin, name))
+    else:
+        fields = {"usd": usd, "until": until, "reason": why, "window": window}
+        given = {field: value for field, value in fields.items() if value is not None}
+        tenant = run_admin(
+            lambda admin: top_ups.add_top_up(admin, name, parse_model(TopUpRequest, given))
+        )
+    rows = top_ups.top_ups_representation(tenant)
+    print_table(rows, ("usd", "windows", "until", "reason"), as_json=as_json)
 
 
 @app.command()

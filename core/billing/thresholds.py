@@ -6,7 +6,7 @@ from typing import Final
 
 from core.billing.usage import Usage
 from core.money import MicroUsd
-from core.tenants.limits import UsageWindow
+from core.tenants.windows import UsageWindow
 
 DEFAULT_THRESHOLDS: Final = (50, 80, 100)
 """Percent of a budget."""

@@ -6,7 +6,7 @@
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
@@ -260,6 +260,11 @@ class Job:
     priority: int = 1
     """Order among the tenant's waiting jobs; lower is first (`core.tenants.limits.Priority`)."""
 
+    accounting_day: date | None = None
+    """The day of its tenant's calendar in which it counts; None: that of `created_at` in UTC."""
+    video_ms: int | None = None
+    """The length of the videos that its input requests; None if that is not known."""
+
     waiting_for: WaitingFor | None = None
     attempts: int = 0
     """Submits that may have been sent."""
@@ -316,6 +321,11 @@ class Job:
     def ready_at(self) -> datetime:
         """When it could first be submitted: its admission, or its `not_before` if that is later."""
         return max(self.created_at, self.not_before or self.created_at)
+
+    @property
+    def usage_day(self) -> date:
+        """The day in which its money counts."""
+        return self.accounting_day or self.created_at.astimezone(UTC).date()
 
     @property
     def is_final(self) -> bool:

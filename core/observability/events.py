@@ -16,7 +16,7 @@ from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.outcomes import FileOrigin, FileOutcome
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import Window
+from core.tenants.windows import Window
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 

@@ -9,13 +9,14 @@ from core.billing.settlement import ReservationTotals
 from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import JobState, WaitingFor
 from core.money import MicroUsd
-from core.tenants.limits import GlobalLimits, Window
+from core.tenants.limits import GlobalLimits
+from core.tenants.windows import Window
 from core.webhooks.endpoint import DisabledReason
 
 
 @dataclass(frozen=True, slots=True)
 class WindowState:
-    """A tenant's usage in the present day or month."""
+    """A tenant's usage in a present window."""
 
     window: Window
     jobs: int

@@ -59,7 +59,7 @@ from core.observability.metric_types import (
 from core.observability.outcomes import DELIVERED, FailureKind, FaultKind, FileOrigin, FileOutcome
 from core.observability.state_metrics import STATE_METRICS
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import Window
+from core.tenants.windows import Window
 from core.upstream_circuits import CIRCUIT_KINDS
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason

@@ -24,7 +24,7 @@ from core.observability.metric_types import (
     StateReader,
     closed_label,
 )
-from core.tenants.limits import Window
+from core.tenants.windows import Window
 from core.upstream_circuits import ACCOUNT, BALANCE, circuit_kind
 from core.upstream_circuits import MODEL as MODEL_CIRCUIT
 from core.webhooks.endpoint import DisabledReason

@@ -1,7 +1,7 @@
 """Keys, arguments and answers of the admission script."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
@@ -26,8 +26,9 @@ from core.jobs.query import reference_score, score_of
 from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.quotas import Quota
-from core.retention import DAY_USAGE_RETENTION, MONTH_USAGE_RETENTION, RETENTION
+from core.retention import RETENTION
 from core.store import keys
+from core.store.booking import UsageRetention, row_lines, usage_keys, window_arguments
 from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
@@ -35,7 +36,7 @@ from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
 from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Scope
 from core.tenants.cache_policy import CacheMode, CacheStatus
-from core.tenants.limits import usage_windows_at
+from core.tenants.windows import UTC_CALENDAR, AccountingCalendar
 from core.transactions.admission import (
     Admission,
     AdmissionResult,
@@ -49,8 +50,6 @@ _PLACEHOLDER_TIME: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _PLACEHOLDER_TIME_JSON: Final = b"2000-01-01T00:00:00Z"
 _CLOSING_BRACE: Final = -1
 _LIMITED: Final = b"limited "
-_USAGE_TTLS: Final = (ttl_seconds(DAY_USAGE_RETENTION), ttl_seconds(MONTH_USAGE_RETENTION))
-"""Of a day and of a month."""
 
 REJECTION_ERRORS: Final[dict[str, type[GatewayError]]] = {
     "store_unknown": StoreUnknown,
@@ -84,6 +83,7 @@ class AdmissionScriptCall:
     """
 
     admissions: Sequence[Admission]
+    retention: UsageRetention
     all_or_nothing: bool = True
     batch: BatchAdmission | None = None
 
@@ -97,28 +97,42 @@ class AdmissionScriptCall:
         """The id of the job or batch that a repeated key returns."""
         return self.admissions[0].job.id if self.batch is None else self.batch.batch.id
 
+    def in_calendar(self, calendar: AccountingCalendar) -> "AdmissionScriptCall":
+        """Return the call with its jobs in the days of their tenant's calendar."""
+        created_at = self.admissions[0].job.created_at
+        day = calendar.day_of(created_at)
+        if day == UTC_CALENDAR.day_of(created_at):
+            return self
+        return replace(
+            self,
+            admissions=tuple(
+                replace(one, job=replace(one.job, accounting_day=day)) for one in self.admissions
+            ),
+        )
+
 
 def admission_keys(call: AdmissionScriptCall) -> list[str]:
     """Return the script's keys."""
     first, claim = call.admissions[0], call.idempotency
     tenant, digest = first.job.tenant, first.credential.digest
-    day, month = usage_windows_at(first.job.created_at)
+    usage, usage_day = usage_keys(first.job).values()
     return [
         keys.api_key(digest),
         keys.tenant(first.credential.tenant),
         keys.rate(tenant),
-        keys.usage(tenant, day.name),
-        keys.usage(tenant, month.name),
-        keys.key_usage(digest, day.name),
-        keys.key_usage(digest, month.name),
+        usage,
+        usage_day,
+        keys.key_usage(digest),
         keys.idempotency(tenant, claim.digest if claim else ""),
     ]
 
 
-def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argument]:
+def admission_arguments(
+    call: AdmissionScriptCall, calendar: AccountingCalendar, now: datetime
+) -> list[Argument]:
     """Return the script's arguments."""
     first, claim = call.admissions[0], call.idempotency
-    day, month = usage_windows_at(first.job.created_at)
+    windows = calendar.windows_of(first.job.usage_day)
     return [
         to_ms(now),
         first.credential.tenant,
@@ -130,9 +144,9 @@ def admission_arguments(call: AdmissionScriptCall, now: datetime) -> list[Argume
         claim.fingerprint if claim else "",
         call.idempotency_target,
         *dispatch_arguments(now),
-        (day.resets_at - now) // MILLISECOND,
-        (month.resets_at - now) // MILLISECOND,
-        *_USAGE_TTLS,
+        str(calendar),
+        *window_arguments(windows, now),
+        *call.retention.arguments(first.job.usage_day).values(),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),
@@ -183,6 +197,7 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         cache.default.lifetime // MILLISECOND,
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
+        row_lines(job),
         "" if held_until is None else to_ms(held_until),
     )
 

@@ -1,6 +1,5 @@
 """Batches: admission, reads, and the completion event."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
@@ -12,11 +11,11 @@ from core.page import Page
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
-    admission_arguments,
-    admission_keys,
     parse_item_answers,
     raise_if_rejected,
 )
+from core.store.booking import DEFAULT_USAGE_RETENTION, UsageRetention
+from core.store.calendars import TenantCalendars
 from core.store.client import Argument, RedisClient
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, decode_readable
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
@@ -42,11 +41,20 @@ _LIMIT_PREFIX, _PROBLEM_PREFIX = b"! ", b"? "
 class BatchStore:
     """Batches in Redis."""
 
-    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        clock: Clock,
+        calendars: TenantCalendars | None = None,
+        retention: UsageRetention = DEFAULT_USAGE_RETENTION,
+    ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
         self._client = client
         self._scripts = scripts
         self._clock = clock
+        self._calendars = calendars or TenantCalendars(scripts)
+        self._retention = retention
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
         """Admit all jobs of a batch, or in partial mode those that fit, in one decision.
@@ -54,12 +62,8 @@ class BatchStore:
         Raises `Unauthenticated`, `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`.
         """
         all_or_nothing = admission.batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
-        call = AdmissionScriptCall(admission.admissions, all_or_nothing, admission)
-        # A thousand records take 50 ms to write: other callers would wait as long.
-        arguments = await asyncio.to_thread(admission_arguments, call, self._clock.now())
-        answers = await self._scripts.call(
-            "admit_jobs", admission_keys(call), arguments, replicated=True
-        )
+        call = AdmissionScriptCall(admission.admissions, self._retention, all_or_nothing, admission)
+        answers = await self._calendars.admit(call, self._clock.now(), replicated=True)
         status = answers[0][0]
         raise_if_rejected(status)
         if status == b"replayed":

@@ -8,7 +8,7 @@ from core.store import keys
 from core.store.client import RedisClient
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
 from core.store.scripts import LuaScripts
-from core.tenants.limits import UsageWindow
+from core.tenants.windows import UsageWindow
 from core.webhooks.delivery import Delivery
 
 

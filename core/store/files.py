@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
@@ -10,11 +10,12 @@ from core.errors import CallerError, Unauthenticated
 from core.files import FILE_CHECK_INTERVAL, FileEntry, FileRemoval, FileUsage, StoredFile
 from core.page import Page
 from core.store import keys
+from core.store.booking import day_text
 from core.store.client import Argument, RedisClient
 from core.store.codecs import FILE_CODEC
 from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
-from core.tenants.limits import usage_windows_at
+from core.tenants.windows import UTC_CALENDAR
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class FileStore:
         self, file: StoredFile, *, is_upload: bool, only_known: bool = False
     ) -> FileEntry:
         now, tenant = self._clock.now(), file.tenant
-        day, _ = usage_windows_at(now)
+        day = UTC_CALENDAR.day_of(now)
         answer = await self._scripts.call(
             "add_file",
             [
@@ -79,8 +80,8 @@ class FileStore:
                 file.bytes,
                 FILE_CODEC.encode(file),
                 to_ms(now + file.unused_lifetime),
-                day.name,
-                (day.resets_at - now) // MILLISECOND,
+                day_text(day),
+                (UTC_CALENDAR.start_of(day + timedelta(days=1)) - now) // MILLISECOND,
                 int(file.is_input_text),
                 int(is_upload),
                 int(only_known),
@@ -165,7 +166,7 @@ async def load_file_usage(client: RedisClient, tenant: str, now: datetime) -> Fi
     """Return what a tenant's files take at this time."""
     fields = ("bytes", "day", "day_bytes")
     stored, day, uploaded = await client.execute("HMGET", keys.file_usage(tenant), *fields)
-    is_today = day is not None and day.decode() == usage_windows_at(now)[0].name
+    is_today = day is not None and day.decode() == day_text(UTC_CALENDAR.day_of(now))
     return FileUsage(int(stored or 0), int(uploaded) if is_today else 0)
 
 

@@ -4,15 +4,14 @@ All commands are sent together. Their number grows with the number of tenants, n
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from core.billing.settlement import ReservationTotals
+from core.billing.usage import NO_USAGE, Budget, UsageTotals
 from core.clock import Clock, from_ms, to_ms
 from core.jobs.job import OPEN_STATES, WaitingFor
-from core.money import MicroUsd
 from core.observability.gateway_state import (
     ConcurrencyState,
     DeliveryBacklog,
@@ -28,7 +27,8 @@ from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
 from core.store.server_check import parse_info
 from core.store.stores import Stores
-from core.tenants.limits import UsageWindow, usage_windows_at
+from core.store.usage_history import UsageHistoryStore
+from core.tenants.windows import Window
 from core.webhooks.endpoint import DisabledReason
 
 STUCK_AFTER: Final = timedelta(seconds=60)
@@ -37,8 +37,8 @@ MAX_ENDPOINTS_READ: Final = 500
 MAX_HEARTBEAT_AGE: Final = timedelta(seconds=30)
 _TENANT_COUNTER_PREFIX: Final = "tenant:"
 _MODEL_COUNTER_PREFIX: Final = "model:"
-_LIMIT_FIELDS: Final = ("running", "usd_per_day", "usd_per_month")
-_USAGE_FIELDS: Final = ("jobs", "reserved", "settled", "released", "saved")
+_ALWAYS_SHOWN: Final = frozenset({Window.DAY, Window.MONTH})
+"""The windows that are shown without a budget, too."""
 
 
 class GatewayStateStore:
@@ -56,6 +56,7 @@ class GatewayStateStore:
         self._client = client
         self._scripts = scripts
         self._stores = stores
+        self._history = UsageHistoryStore(client, scripts)
         self._clock = clock
         self._max_tenants = max_tenants
 
@@ -132,21 +133,20 @@ class GatewayStateStore:
         return tuple(await asyncio.gather(*(self._tenant(one, now) for one in bare)))
 
     async def _tenant(self, state: TenantState, now: datetime) -> TenantState:
-        spans = usage_windows_at(now)
-        disabled, caps, *rows = await asyncio.gather(
+        disabled, tenant, kept = await asyncio.gather(
             self._disabled_endpoints(state.name),
-            self._client.execute("HMGET", keys.tenant(state.name), *_LIMIT_FIELDS),
-            *(
-                self._client.execute("HMGET", keys.usage(state.name, s.name), *_USAGE_FIELDS)
-                for s in spans
-            ),
+            self._stores.tenants.load(state.name),
+            self._history.read_windows(state.name),
         )
-        slots, *budgets = (int(cap) if cap else None for cap in caps)
-        windows = tuple(
-            _parse_window(span, row, budget)
-            for span, row, budget in zip(spans, rows, budgets, strict=True)
+        if tenant is None:  # deleted in the meantime
+            return replace(state, disabled_reasons=disabled)
+        budget = Budget.of_tenant(tenant)
+        return replace(
+            state,
+            slot_limit=tenant.limits.running,
+            windows=tuple(_window_states(budget, kept, now)),
+            disabled_reasons=disabled,
         )
-        return replace(state, slot_limit=slots, windows=windows, disabled_reasons=disabled)
 
     async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:
         ends = (await self._stores.webhook_configs.load_versioned(tenant)).config.endpoints
@@ -189,15 +189,13 @@ class GatewayStateStore:
         return {n.decode(): int(v) for n, v in zip(flat[::2], flat[1::2], strict=True)}
 
 
-def _parse_window(span: UsageWindow, row: list[Any], budget: int | None) -> WindowState:
-    jobs, reserved, settled, released, saved = (int(value or 0) for value in row)
-    return WindowState(
-        window=span.kind,
-        jobs=jobs,
-        reservations=ReservationTotals(reserved, settled, released),
-        budget=None if budget is None else MicroUsd(budget),
-        cost_saved=saved,
-    )
+def _window_states(
+    budget: Budget, kept: Mapping[str, UsageTotals], now: datetime
+) -> Iterator[WindowState]:
+    for window in budget.calendar.windows_at(now):
+        used, limit = kept.get(window.name, NO_USAGE), budget.of_window(window, kept, now)
+        if limit is not None or window.kind in _ALWAYS_SHOWN:
+            yield WindowState(window.kind, used.jobs, used.reservations, limit, used.cost_saved)
 
 
 def parse_store_health(info: Mapping[str, str]) -> RedisHealth:

@@ -5,7 +5,7 @@ Every method may raise `StoreUnavailable`.
 """
 
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Protocol
 
 from core.admin import Pause
@@ -13,7 +13,8 @@ from core.audit import AuditEntry, AuditRecord
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.thresholds import ReachedThreshold
-from core.billing.usage import Usage
+from core.billing.usage import Budget, Usage
+from core.billing.usage_history import DayUsage, Dimension
 from core.circuit_breaker import CircuitBreaker
 from core.files import FileEntry, FileRemoval, FileUsage, StoredFile
 from core.jobs.job import Job, JobRecord, WaitingFor
@@ -35,8 +36,9 @@ from core.store.jobs import JobView, Projection
 from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import Durability
 from core.tenants.api_keys import ApiKey, ApiKeyUsage, Credential, Scope
-from core.tenants.limits import GlobalLimits, Limits, UsageWindow
+from core.tenants.limits import GlobalLimits
 from core.tenants.tenant import Tenant
+from core.tenants.windows import UsageWindow
 from core.transactions.admission import (
     Admission,
     AdmissionResult,
@@ -248,7 +250,7 @@ class TenantRepository(Protocol):
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]: ...
 
-    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage: ...
+    async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage: ...
 
 
 class AdminRepository(Protocol):
@@ -399,3 +401,13 @@ class FileRepository(Protocol):
     async def list_due(self, limit: int) -> Sequence[DueFile]: ...
 
     async def read_usage(self, tenant: str, now: datetime) -> FileUsage: ...
+
+
+class UsageHistoryRepository(Protocol):
+    """Usage by day. See `core.store.usage_history.UsageHistoryStore`."""
+
+    def read_days(
+        self, tenant: str, first: date, last: date, dimension: Dimension | None = None
+    ) -> AsyncIterator[DayUsage]: ...
+
+    async def list_tenants(self, since: date) -> Sequence[str]: ...

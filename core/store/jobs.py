@@ -20,8 +20,6 @@ from core.jobs.timeline import TimelineEntry, named_jobs, timeline_of_own_jobs
 from core.money import MicroUsd
 from core.quotas import CallRate
 from core.retention import (
-    DAY_USAGE_RETENTION,
-    MONTH_USAGE_RETENTION,
     RESULT_GRACE_PERIOD,
     RETENTION,
     UPSTREAM_ID_RETENTION,
@@ -29,12 +27,18 @@ from core.retention import (
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
-    admission_arguments,
-    admission_keys,
     parse_admission_answer,
     parse_replayed,
     raise_if_rejected,
 )
+from core.store.booking import (
+    DEFAULT_USAGE_RETENTION,
+    UsageRetention,
+    facts_argument,
+    usage_arguments,
+    usage_keys,
+)
+from core.store.calendars import TenantCalendars
 from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC, decode_readable
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
@@ -46,7 +50,6 @@ from core.store.wake_queue import (
 )
 from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
-from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
 from core.transactions.restoration import Restoration
@@ -95,11 +98,20 @@ class JobView:
 class JobStore:
     """Jobs in Redis. Each change is one script, so that no reader sees half of it."""
 
-    def __init__(self, client: RedisClient, scripts: LuaScripts, clock: Clock) -> None:
+    def __init__(
+        self,
+        client: RedisClient,
+        scripts: LuaScripts,
+        clock: Clock,
+        calendars: TenantCalendars | None = None,
+        retention: UsageRetention = DEFAULT_USAGE_RETENTION,
+    ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
         self._client = client
         self._scripts = scripts
         self._clock = clock
+        self._calendars = calendars or TenantCalendars(scripts)
+        self._retention = retention
 
     async def authenticate(
         self,
@@ -126,12 +138,9 @@ class JobStore:
         `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or the error of a reached
         limit (`core.store.refusals`).
         """
-        call = AdmissionScriptCall((admission,))
-        arguments = admission_arguments(call, self._clock.now())
+        call = AdmissionScriptCall((admission,), self._retention)
         (admitted,) = parse_admission_answer(
-            await self._scripts.call(
-                "admit_jobs", admission_keys(call), arguments, replicated=not admission.dry_run
-            )
+            await self._calendars.admit(call, self._clock.now(), replicated=not admission.dry_run)
         )
         if isinstance(admitted, CallerError):
             raise admitted
@@ -263,7 +272,10 @@ class JobStore:
         result = await self._scripts.call_by_name(
             "restore_job",
             _restoration_keys(restoration),
-            _restoration_arguments(restoration, self._clock.now()),
+            {
+                **_restoration_arguments(restoration, self._clock.now()),
+                **self._retention.arguments(restoration.job.usage_day),
+            },
         )
         return WriteResult(result.decode()) is WriteResult.STORED
 
@@ -372,7 +384,6 @@ def _parse_record(row: Sequence[bytes | None]) -> JobRecord | None:
 
 def _common_keys(job: Job) -> dict[str, str]:
     """Return the keys of a job's change that all scripts need."""
-    day, month = _usage_keys(job)
     return {
         "job": keys.job(job.id),
         "timeline": keys.timeline(job.id),
@@ -380,8 +391,7 @@ def _common_keys(job: Job) -> dict[str, str]:
         "states": keys.STATE_COUNTS,
         "outbox": keys.OUTBOX,
         "job_deliveries": keys.job_deliveries(job.id),
-        "day": day,
-        "month": month,
+        **usage_keys(job),
         "webhooks": keys.webhooks(job.tenant),
     }
 
@@ -389,10 +399,6 @@ def _common_keys(job: Job) -> dict[str, str]:
 def _stamp(at: datetime) -> int:
     """Return when a record was made, in microseconds: it distinguishes equal versions."""
     return (at - _EPOCH) // _MICROSECOND
-
-
-def _usage_keys(job: Job) -> list[str]:
-    return [keys.usage(job.tenant, window.name) for window in usage_windows_at(job.created_at)]
 
 
 def _update_keys(change: Change, message: WakeMessage | None) -> dict[str, str]:
@@ -431,6 +437,7 @@ def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
         "status": after.status,
         "index_score": score_of(after),
         "config_digest": change.config_digest or "",
+        **usage_arguments(after),
     }
 
 
@@ -468,6 +475,8 @@ def _run_arguments(before: Job, after: Job) -> dict[str, Argument]:
         "settlement_status": settlement.status,
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
+        "usage_before": facts_argument(before),
+        "usage_after": facts_argument(after),
         "max_run_times": MAX_RUNS,
         "refusal_charged": _flag_argument(refusal_charged(before, after)),
     }
@@ -501,19 +510,17 @@ def _flag_argument(value: bool | None) -> Argument:  # noqa: FBT001 - None is a 
 
 def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:
     """Return what concerns the result cache."""
-    before, after = change.before, change.after
+    after = change.after
     cost = shared_cost(after)
-    served = after.state is JobState.SUCCEEDED and before.state is JobState.FOLLOWING
     return {
         "shared_cost": "" if cost is None else int(cost),
         "output_expires_at": to_ms(cacheable_until(after, now)),
-        "saved": int(after.cost_saved or 0) if served else "",
     }
 
 
 def _successor_arguments(successor: Successor) -> dict[str, Argument]:
     before, after = successor.before, successor.after
-    day, month = _usage_keys(after)
+    booked = usage_keys(after) | usage_arguments(after)
     return {
         "successor": after.id,
         "successor_expected": before.version,
@@ -523,8 +530,7 @@ def _successor_arguments(successor: Successor) -> dict[str, Argument]:
         "successor_doc": JOB_CODEC.encode(after),
         "successor_tenant": after.tenant,
         "successor_entry": TIMELINE_ENTRY_CODEC.encode(successor.entry),
-        "successor_day": day,
-        "successor_month": month,
+        **{f"successor_{name}": value for name, value in booked.items()},
         "successor_status_before": before.status,
         "successor_status": after.status,
         "successor_index_score": score_of(after),
@@ -552,15 +558,13 @@ def _next_run_argument(before: Job, after: Job) -> Argument:
 
 def _restoration_keys(restoration: Restoration) -> dict[str, str]:
     job, used = restoration.job, restoration.submission.idempotency
-    day, month = _usage_keys(job)
     return {
         "job": keys.job(job.id),
         "timeline": keys.timeline(job.id),
         "due": keys.DUE,
         "states": keys.STATE_COUNTS,
         "in_doubt": keys.IN_DOUBT,
-        "day": day,
-        "month": month,
+        **usage_keys(job),
         "idempotency": keys.STORE if used is None else keys.idempotency(job.tenant, used.digest),
     }
 
@@ -587,7 +591,7 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "index_score": score_of(job),
         "reference": "" if job.reference is None else reference_score(job.reference),
         "status": job.status,
-        "day_ttl": ttl_seconds(DAY_USAGE_RETENTION),
-        "month_ttl": ttl_seconds(MONTH_USAGE_RETENTION),
+        **usage_arguments(job),
+        "facts": facts_argument(job),
         "idempotency_value": "" if used is None else f"{used.fingerprint} {job.id}",
     }

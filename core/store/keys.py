@@ -183,8 +183,8 @@ _TENANT_SPECS: Final = (
     KeySpec("rate", "gw:rate:{tenant}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
         "GCRA: theoretical arrival time of the next submit (ms)"),
-    KeySpec("key_usage", "gw:key_usage:{digest}:{window}", "hash", KeyOwner.TENANT,
-        "a day window 40 days, a month window 400 days", _EXPIRY,
+    KeySpec("key_usage", "gw:key_usage:{digest}", "hash", KeyOwner.TENANT,
+        "as long as the history after its last new window", f"{_EXPIRY}; fields: as `gw:usage`",
         "as `gw:usage`, for an API key with a budget of its own"),
     KeySpec("call_rate", "gw:call_rate:{tenant}:{policy}", "string", KeyOwner.TENANT,
         "until the rate limit has refilled", _EXPIRY,
@@ -192,9 +192,18 @@ _TENANT_SPECS: Final = (
     KeySpec("stored_bytes", "gw:stored_bytes:{tenant}", "hash", KeyOwner.TENANT,
         "as the tenant", f"{_TENANT_DELETION}; fields: {_PRUNING}",
         "bytes of each job's input and output, and their sum (@total)"),
-    KeySpec("usage", "gw:usage:{tenant}:{window}", "hash", KeyOwner.TENANT,
-        "a day window 40 days, a month window 400 days", _EXPIRY,
-        "jobs, reserved, settled, released (micro-USD), reused, saved; the same by model"),
+    KeySpec("usage", "gw:usage:{tenant}", "hash", KeyOwner.TENANT,
+        "as the tenant", f"{_TENANT_DELETION}; fields: `admit_jobs`, after 75 days",
+        "usage in each day (`D`), week (`W`), month (`M`) and in total (`T`), as the integers of "
+        "`UsageTotals` (money in micro-USD)"),
+    KeySpec("usage_history", "gw:usage_history:{tenant}:{day}", "hash", KeyOwner.TENANT,
+        "`GATEWAY_USAGE_RETENTION`: 400 days", _EXPIRY,
+        "usage of a day, in total and by model, key and reference, as in `gw:usage`; number of "
+        "rows of each of these"),
+    KeySpec("usage_tenants", "gw:usage_tenants", "sorted set", KeyOwner.TENANT,
+        "as the newest day of any tenant",
+        f"{_EXPIRY}; members: the first admission of a day, when all their days have expired",
+        "tenants with a history, by its last day (yyyymmdd)"),
 )
 _FILE_SPECS: Final = (
     KeySpec("file", "gw:file:{id}", "hash", KeyOwner.TENANT,
@@ -337,6 +346,7 @@ WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
 THRESHOLD_LOCK: Final = LUA_NAMES["threshold_lock"]
+USAGE_TENANTS: Final = LUA_NAMES["usage_tenants"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 FILES: Final = LUA_NAMES["files"]
 
@@ -377,9 +387,10 @@ api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
 waiting_jobs: Final[_OneId] = _FORMATS["waiting_jobs"].format
 rate: Final[_OneId] = _FORMATS["rate"].format
-key_usage: Final[_TwoIds] = _FORMATS["key_usage"].format
+key_usage: Final[_OneId] = _FORMATS["key_usage"].format
 stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
-usage: Final[_TwoIds] = _FORMATS["usage"].format
+usage: Final[_OneId] = _FORMATS["usage"].format
+usage_history: Final[_TwoIds] = _FORMATS["usage_history"].format
 file: Final[_OneId] = _FORMATS["file"].format
 file_users: Final[_OneId] = _FORMATS["file_users"].format
 tenant_files: Final[_OneId] = _FORMATS["tenant_files"].format

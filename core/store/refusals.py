@@ -11,7 +11,9 @@ BUDGET_POLICIES: Final = frozenset(
     {
         QuotaPolicy.USD_REQUEST,
         QuotaPolicy.USD_DAY,
+        QuotaPolicy.USD_WEEK,
         QuotaPolicy.USD_MONTH,
+        QuotaPolicy.USD_TOTAL,
         QuotaPolicy.KEY_USD_DAY,
         QuotaPolicy.KEY_USD_MONTH,
         QuotaPolicy.UNKNOWN_PRICE,

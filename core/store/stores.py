@@ -6,7 +6,9 @@ from core.clock import Clock
 from core.store.admin import AdminStore
 from core.store.audit import AuditLogStore
 from core.store.batches import BatchStore
+from core.store.booking import DEFAULT_USAGE_RETENTION, UsageRetention
 from core.store.budget_thresholds import BudgetThresholdStore
+from core.store.calendars import TenantCalendars
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
 from core.store.console_sessions import ConsoleSessionStore
@@ -32,6 +34,7 @@ from core.store.interfaces import (
     ReplayRepository,
     RunTimeRepository,
     TenantRepository,
+    UsageHistoryRepository,
     WebhookConfigRepository,
 )
 from core.store.job_index import JobIndex
@@ -42,6 +45,7 @@ from core.store.operators import OperatorStore
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts
 from core.store.tenants import TenantStore
+from core.store.usage_history import UsageHistoryStore
 from core.store.webhook_endpoints import WebhookConfigStore
 from core.store.webhook_replays import ReplayStore
 from core.store.worker_heartbeats import WorkerHeartbeats
@@ -70,19 +74,25 @@ class Stores:
     heartbeats: HeartbeatRepository
     identity: StoreIdentityRepository
     files: FileRepository
+    usage_history: UsageHistoryRepository
 
 
 def open_stores(
-    client: RedisClient, scripts: LuaScripts, clock: Clock, cipher: SecretCipher | None = None
+    client: RedisClient,
+    scripts: LuaScripts,
+    clock: Clock,
+    cipher: SecretCipher | None = None,
+    usage_retention: UsageRetention = DEFAULT_USAGE_RETENTION,
 ) -> Stores:
     """Return the stores over Redis. Nothing is sent yet: `client` connects with the first call.
 
     Without `cipher` webhook secrets are stored as they are.
     """
+    calendars = TenantCalendars(scripts)
     return Stores(
-        jobs=JobStore(client, scripts, clock),
+        jobs=JobStore(client, scripts, clock, calendars, usage_retention),
         job_index=JobIndex(client, scripts, clock),
-        batches=BatchStore(client, scripts, clock),
+        batches=BatchStore(client, scripts, clock, calendars, usage_retention),
         budget_thresholds=BudgetThresholdStore(client, scripts, clock),
         deliveries=DeliveryStore(client, scripts, clock),
         webhook_configs=WebhookConfigStore(client, scripts, clock, cipher),
@@ -99,4 +109,5 @@ def open_stores(
         heartbeats=WorkerHeartbeats(client, scripts, clock),
         identity=StoreIdentity(client, scripts),
         files=FileStore(client, scripts, clock),
+        usage_history=UsageHistoryStore(client, scripts),
     )

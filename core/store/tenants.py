@@ -6,13 +6,12 @@ settles.
 
 import asyncio
 import dataclasses
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Final
 
-from core.billing.settlement import ReservationTotals
-from core.billing.usage import Usage, UsageTotals, WindowUsage
+from core.billing.usage import Budget, Usage
+from core.billing.usage_history import DayUsage, Dimension, window_usage
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
 from core.retention import DELETED_TENANT_RETENTION
@@ -22,16 +21,18 @@ from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.encryption import SecretCipher
 from core.store.files import load_file_usage
 from core.store.scripts import LuaScripts
+from core.store.usage_history import UsageHistoryStore
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.addresses import network_bits
 from core.tenants.api_keys import ApiKey, ApiKeyUsage, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
-from core.tenants.limits import Limits, UsageWindow, lua_pattern, usage_windows_at
+from core.tenants.limits import Limits, lua_pattern
 from core.tenants.tenant import Tenant
+from core.tenants.top_ups import TopUp
+from core.tenants.windows import window_name
 from core.webhooks.config import WebhookConfig
 
 MAX_KEYS_PER_TENANT: Final = 20
-_MODEL_SEPARATOR: Final = "|"
 
 
 class TenantStore:
@@ -170,26 +171,33 @@ class TenantStore:
         found = (_parse_key_usage(*row) for row in rows if row[0] is not None)
         return sorted(found, key=lambda use: use.api_key.created_at)
 
-    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
-        """Return the tenant's usage in the day and the month of `now`, and its open jobs."""
-        files, running, queued, waiting, *windows = await asyncio.gather(
+    async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage:
+        """Return the tenant's usage in the windows of `now`, and its open jobs."""
+        history = UsageHistoryStore(self._client, self._scripts)
+        windows = budget.calendar.windows_at(now)
+        today, week, month, _ = windows
+        first = min(day for day in (week.first_day, month.first_day) if day is not None)
+        files, running, queued, waiting, kept, days = await asyncio.gather(
             load_file_usage(self._client, tenant, now),
             self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
             self._client.execute("HGET", keys.WAITING, tenant),
             self._client.execute("HGET", keys.WAITING_FOR, f"tenant:{tenant}"),
-            *(self._load_window(tenant, span) for span in usage_windows_at(now)),
+            history.read_windows(tenant),
+            _collect(history.read_days(tenant, first, today.first_day or first, Dimension.MODEL)),
         )
-        waits = int(queued or 0) + int(waiting or 0)
-        return Usage(limits, tuple(windows), int(running or 0), waits, files)
+        return Usage(
+            budget,
+            tuple(window_usage(window, kept, days) for window in windows),
+            int(running or 0),
+            int(queued or 0) + int(waiting or 0),
+            now,
+            kept,
+            files,
+        )
 
-    async def _load_window(self, tenant: str, span: UsageWindow) -> WindowUsage:
-        flat = await self._client.execute("HGETALL", keys.usage(tenant, span.name))
-        totals: defaultdict[str, dict[str, int]] = defaultdict(dict)
-        for name, value in zip(flat[::2], flat[1::2], strict=True):
-            kind, _, model = name.decode().partition(_MODEL_SEPARATOR)
-            totals[model][kind] = int(value)
-        by_model = {model: _parse_totals(fields) for model, fields in totals.items()}
-        return WindowUsage(span, by_model.pop("", UsageTotals()), by_model)
+
+async def _collect(days: AsyncIterator[DayUsage]) -> list[DayUsage]:
+    return [day async for day in days]
 
 
 def _parse_key_usage(doc: bytes, used: bytes | None) -> ApiKeyUsage:
@@ -205,6 +213,7 @@ def _tenant_owned_keys(name: str) -> list[str]:
         keys.budget_thresholds(name),
         keys.stored_bytes(name),
         keys.file_usage(name),
+        keys.usage(name),
         *(keys.jobs_with_status(name, status) for status in PublicStatus),
     ]
 
@@ -242,12 +251,22 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
         "keep_inputs": int(tenant.keep_inputs),
         "result_ttl": "" if tenant.result_ttl is None else tenant.result_ttl // MILLISECOND,
         "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
+        "calendar": str(tenant.calendar),
+        "top_ups": "\n".join(_top_up_lines(tenant.top_ups)),
     }
     for name in _SCALAR_LIMIT_FIELDS:
         fields[name] = _scalar_field(getattr(limits, name))
     fields["calls_per_minute"] = _scalar_field(limits.effective_calls_per_minute)
     fields |= _cache_fields(tenant.cache_policy)
     return [part for pair in fields.items() for part in pair]
+
+
+def _top_up_lines(top_ups: Sequence[TopUp]) -> Iterator[str]:
+    """Yield a line for each window of each top-up, in the order in which they are used."""
+    for one in sorted(top_ups, key=lambda one: (one.until, one.created_at)):
+        for kind in one.windows:
+            first, last = window_name(kind, one.first_day), window_name(kind, one.last_day)
+            yield f"{kind} {int(one.amount)} {to_ms(one.until)} {first} {last}"
 
 
 _SCALAR_LIMIT_FIELDS: Final = tuple(
@@ -275,16 +294,3 @@ def _scalar_field(value: float | str | None) -> Argument:
     if value is None:
         return ""
     return int(value) if isinstance(value, int) else value
-
-
-def _parse_totals(fields: dict[str, int]) -> UsageTotals:
-    return UsageTotals(
-        jobs=fields.get("jobs", 0),
-        reservations=ReservationTotals(
-            reserved=fields.get("reserved", 0),
-            settled=fields.get("settled", 0),
-            released=fields.get("released", 0),
-        ),
-        reused_jobs=fields.get("reused", 0),
-        cost_saved=fields.get("saved", 0),
-    )

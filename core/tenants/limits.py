@@ -1,13 +1,12 @@
 """The limits of a tenant and of the whole gateway. Values only.
 
-None always means: no limit. Windows are in UTC: a day starts at 00:00, a month on its 1st.
+None always means: no limit. Windows begin and end by the tenant's calendar
+(`core.tenants.windows`).
 """
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum, StrEnum
-from functools import lru_cache
 from typing import Final
 
 from core.money import MicroUsd
@@ -33,9 +32,21 @@ _NON_NEGATIVE_FIELDS: Final = (
     "jobs_per_month",
     "usd_per_request",
     "usd_per_day",
+    "usd_per_week",
     "usd_per_month",
+    "usd_total",
     "unknown_price_counts",
 )
+
+
+MONEY_LIMITS: Final = (
+    "usd_per_request",
+    "usd_per_day",
+    "usd_per_week",
+    "usd_per_month",
+    "usd_total",
+)
+"""The limits on what may be spent."""
 
 
 class Priority(IntEnum):
@@ -71,7 +82,10 @@ class Limits:
     jobs_per_month: int | None = None
     usd_per_request: MicroUsd | None = None
     usd_per_day: MicroUsd | None = None
+    usd_per_week: MicroUsd | None = None
     usd_per_month: MicroUsd | None = None
+    usd_total: MicroUsd | None = None
+    """Since the tenant was created."""
     stored_bytes: int | None = None
     """Inputs and outputs that may be stored together."""
     storage_bytes: int | None = None
@@ -96,7 +110,8 @@ class Limits:
     @property
     def has_budget(self) -> bool:
         """Whether the money of a window is limited."""
-        return self.usd_per_day is not None or self.usd_per_month is not None
+        budgets = (self.usd_per_day, self.usd_per_week, self.usd_per_month, self.usd_total)
+        return any(budget is not None for budget in budgets)
 
     @property
     def refuses_unknown_price(self) -> bool:
@@ -104,11 +119,14 @@ class Limits:
 
         Also where money is limited and no amount is set that such a submit counts.
         """
-        money = (self.usd_per_request, self.usd_per_day, self.usd_per_month)
-        is_limited = any(limit is not None for limit in money)
         return self.unknown_price is UnknownPrice.REFUSE or (
-            is_limited and not self.unknown_price_counts
+            self.has_money_limit and not self.unknown_price_counts
         )
+
+    @property
+    def has_money_limit(self) -> bool:
+        """Whether anything limits what the tenant may spend."""
+        return any(getattr(self, name) is not None for name in MONEY_LIMITS)
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a value out of range."""
@@ -142,39 +160,6 @@ class GlobalLimits:
                 raise ValueError(f"{name} must be from {MIN_RATE} to {MAX_RATE}")
         if any(cap < 0 for cap in (self.running or 0, *(cap for _, cap in self.models))):
             raise ValueError("running and models must not be negative")
-
-
-class Window(StrEnum):
-    """The periods over which usage is counted."""
-
-    DAY = "day"
-    MONTH = "month"
-
-
-@dataclass(frozen=True, slots=True)
-class UsageWindow:
-    """One window: its name in the store, and when it ends."""
-
-    kind: Window
-    name: str
-    resets_at: datetime
-
-
-def usage_windows_at(now: datetime) -> tuple[UsageWindow, UsageWindow]:
-    """Return the day and the month of `now`, in UTC."""
-    return _usage_windows_of(now.astimezone(UTC).date())
-
-
-@lru_cache(maxsize=8)
-def _usage_windows_of(today: date) -> tuple[UsageWindow, UsageWindow]:
-    # Cached: every admission and every change of a job needs them, and strftime is slow.
-    day = datetime(today.year, today.month, today.day, tzinfo=UTC)
-    month = day.replace(day=1)
-    following = (month + timedelta(days=32)).replace(day=1)
-    return (
-        UsageWindow(Window.DAY, f"{day:%Y%m%d}", day + timedelta(days=1)),
-        UsageWindow(Window.MONTH, f"{month:%Y%m}", following),
-    )
 
 
 _LUA_MAGIC: Final = re.compile(r"([^a-zA-Z0-9*])")

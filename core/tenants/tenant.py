@@ -9,6 +9,8 @@ from typing import Any, Final
 from core.errors import InvalidInput
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
+from core.tenants.top_ups import TopUp
+from core.tenants.windows import UTC_CALENDAR, AccountingCalendar
 
 NAME_PATTERN: Final = r"[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?"
 
@@ -46,6 +48,9 @@ class Tenant:
     result_ttl: timedelta | None = None
     """How long an ended job is kept, if less than `core.retention.RETENTION`. A pending webhook
     attempt keeps it longer, until a day after the last attempt."""
+    calendar: AccountingCalendar = UTC_CALENDAR
+    """When its days, weeks and months begin."""
+    top_ups: tuple[TopUp, ...] = ()
     version: int = 1
     """Counts the changes of the record."""
     deleted_at: datetime | None = None

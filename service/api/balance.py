@@ -3,6 +3,7 @@
 import asyncio
 from typing import Literal
 
+from core.billing.usage import Budget
 from core.errors import Unauthenticated, Unavailable
 from core.money import MicroUsd, to_usd
 from service.http.dependencies import Context, Reader
@@ -37,7 +38,9 @@ async def balance(reader: Reader, context: Context) -> Balance:
         raise Unauthenticated
     account, usage = await asyncio.gather(
         context.admin.stores.admin.load_balance(),
-        context.stores.tenants.read_usage(tenant.name, tenant.limits, context.clock.now()),
+        context.stores.tenants.read_usage(
+            tenant.name, Budget.of_tenant(tenant), context.clock.now()
+        ),
     )
     known = [one for one in (account.balance, usage.remaining_budget) if one is not None]
     if not known:

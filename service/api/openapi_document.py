@@ -113,7 +113,7 @@ def _add_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> 
     """Show the example of each body where the body is described: Swagger UI reads it there.
 
     An example may be of a component (`Batch`), or of its use with one status (`Readiness 503`). A
-    list has the names of several.
+    list has the names of several; so has a body that is one of several components.
     """
     bodies = {"": operation.get("requestBody", {}), **operation["responses"]}
     for status, body in bodies.items():
@@ -122,7 +122,8 @@ def _add_examples(operation: Mapping[str, Any], examples: Mapping[str, Any]) -> 
             # Of an optional body: the model's own defaults are what counts.
             schema.pop("default", None)
             name = schema.get("$ref", "").rpartition("/")[2]
-            shown = examples.get(f"{name} {status}", examples.get(name))
+            either = [one.get("$ref", "").rpartition("/")[2] for one in schema.get("anyOf", ())]
+            shown = examples.get(f"{name} {status}", examples.get(name, either or None))
             if isinstance(shown, list):
                 content["examples"] = {one: {"value": examples[one]} for one in shown}
             elif shown is not None:

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 from core.clock import Clock
 from core.errors import (
@@ -18,7 +19,8 @@ from core.objects.received_file import NewFile, discard, keep_file, read_file
 from core.page import Page
 from core.quotas import QUOTA_RULES, QuotaPolicy
 from core.store.interfaces import FileRepository, TenantRepository
-from core.tenants.limits import Limits, usage_windows_at
+from core.tenants.limits import Limits
+from core.tenants.windows import UTC_CALENDAR
 from service.errors import FilesOff, TooManyUploads
 
 
@@ -97,7 +99,7 @@ class FileService:
         usage = await self._files.read_usage(tenant, now)
         if per_day is not None and usage.uploaded_bytes + wanted > per_day:
             policy = QuotaPolicy.UPLOAD_BYTES_DAY
-            wait = usage_windows_at(now)[0].resets_at - now
+            wait = UTC_CALENDAR.start_of(UTC_CALENDAR.day_of(now) + timedelta(days=1)) - now
             raise LimitReached(QUOTA_RULES[policy].message, policy=policy, retry_after=wait)
         return most is None or usage.stored_bytes + wanted <= most
 

@@ -36,6 +36,7 @@ from service.models import (
     find_source_parts,
     pins_seed,
     validate_input,
+    video_ms_of,
 )
 from service.parsing.json_body import parse_object, reject_duplicate_keys
 
@@ -93,6 +94,7 @@ class _CheckedInput(NamedTuple):
     model_alias: str | None
     fingerprint: str
     estimate: MicroUsd | None
+    video_ms: int | None
     pins_seed: bool
     idempotency: IdempotencyClaim | None
     sources: tuple[InputPart, ...]
@@ -111,6 +113,7 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
         models.alias_in(submit.model_id),
         _content_fingerprint(submit.files, model_id, value, card),
         estimate_cost(card, value),
+        video_ms_of(card, value),
         pins_seed(card, value),
         IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
         find_source_parts(submit.body, _media_fields(card), value, submit.files),
@@ -206,6 +209,7 @@ def _build_job(
         trace=submit.trace,
         estimate=checked.estimate,
         priority=int(options.priority),
+        video_ms=checked.video_ms,
         input_parts=checked.sources,
     )
 

@@ -7,6 +7,7 @@ from service.models.card import (
     load_cards,
     pins_seed,
     validate_input,
+    video_ms_of,
 )
 from service.models.media import MediaField
 from service.models.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
@@ -34,4 +35,5 @@ __all__ = [
     "load_cards",
     "pins_seed",
     "validate_input",
+    "video_ms_of",
 ]

@@ -26,7 +26,7 @@ from service.models.media import (
 )
 from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.pins import PinConflict
-from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
+from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price, units_of
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
 from service.models.rules import SumEquals, parse_rule
 from service.models.validation import MAX_ERRORS, InputValidator, compile_schema
@@ -65,6 +65,7 @@ class LocalExtensions:
     """The card's own price; its surcharges move with the base price that RunComfy states."""
 
 
+MS_PER_SECOND: Final = 1000
 NO_LOCAL_EXTENSIONS: Final = LocalExtensions()
 
 
@@ -139,6 +140,18 @@ def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroU
         return None
     quantities = card.checks.quantities if card.checks else quantities_of_input(value)
     return estimate_price(card.price, value, card.defaults, quantities)
+
+
+def video_ms_of(card: ModelCard | None, value: Mapping[str, object]) -> int | None:
+    """Return the length of what a valid input requests, outputs together; None if not known.
+
+    Of a model that is priced by the second: its seconds are those of a video or a sound.
+    """
+    if card is None or card.price is None or card.price.unit is not PriceUnit.SECOND:
+        return None
+    quantities = card.checks.quantities if card.checks else quantities_of_input(value)
+    units = units_of(card.price.unit, value, card.defaults, quantities)
+    return None if units is None else int(units * MS_PER_SECOND)
 
 
 def pins_seed(card: ModelCard | None, value: Mapping[str, object]) -> bool:

@@ -66,12 +66,23 @@ def estimate_price(
     """Return the estimate, rounded up; None if the price or a quantity is not known."""
     if price is None:
         return None
+    units = units_of(price.unit, value, defaults, quantities)
+    return None if units is None else _round_up(units * _rate(price, value, defaults))
+
+
+def units_of(
+    unit: PriceUnit,
+    value: Mapping[str, object],
+    defaults: Defaults,
+    quantities: tuple[Quantity, ...],
+) -> Decimal | None:
+    """Return how many units are charged for; None if a quantity is not known."""
     given = {one.field: defaults.effective(value, one.field) for one in quantities}
     units = largest_units(quantities, QuantityKind.OUTPUTS, given)
-    if price.unit is PriceUnit.SECOND:
-        seconds = largest_units(quantities, QuantityKind.SECONDS, given)
-        units = None if units is None or seconds is None else units * seconds
-    return None if units is None else _round_up(units * _rate(price, value, defaults))
+    if unit is not PriceUnit.SECOND:
+        return units
+    seconds = largest_units(quantities, QuantityKind.SECONDS, given)
+    return None if units is None or seconds is None else units * seconds
 
 
 def _rate(price: Price, value: Mapping[str, object], defaults: Defaults) -> MicroUsd:

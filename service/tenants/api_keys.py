@@ -59,8 +59,8 @@ class KeySettings(RequestModel):
     models: Annotated[tuple[ModelPattern, ...], Field(max_length=MAX_MODEL_PATTERNS)] = Field(
         (), description="Model ids that it may use, of those of its tenant; empty: all of them."
     )
-    usd_per_day: Usd | None = Field(None, description="Its own budget per day (UTC), in USD.")
-    usd_per_month: Usd | None = Field(None, description="Its own budget per month (UTC), in USD.")
+    usd_per_day: Usd | None = Field(None, description="Its own budget per day, in USD.")
+    usd_per_month: Usd | None = Field(None, description="Its own budget per month, in USD.")
 
     def limits(self) -> KeyLimits:
         """Return the limits that are stored with the key."""

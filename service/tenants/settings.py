@@ -15,11 +15,13 @@ from core.tenants.limits import (
     DEFAULT_WEBHOOK_ACTIONS,
     MAX_WEIGHT,
     MIN_WEIGHT,
+    MONEY_LIMITS,
     Limits,
     Priority,
     UnknownPrice,
 )
 from core.tenants.tenant import NAME_PATTERN, DoubtPolicy, Tenant
+from core.tenants.windows import MAX_RESET_HOUR, AccountingCalendar
 from core.webhooks.url_policy import TargetPolicy
 from service.parsing.fields import InvalidField, parse_webhook_url
 from service.parsing.request_models import (
@@ -53,7 +55,7 @@ _PLAIN_LIMITS: Final = (
     "unknown_price",
 )
 """Settings that `Limits` holds under the same name and in the same form."""
-_USD_LIMITS: Final = ("usd_per_request", "usd_per_day", "usd_per_month", "unknown_price_counts")
+_USD_LIMITS: Final = (*MONEY_LIMITS, "unknown_price_counts")
 """Settings that `Limits` holds in micro-dollars."""
 
 
@@ -61,6 +63,17 @@ def _seconds(minimum: timedelta, maximum: timedelta) -> WholeNumber:
     return WholeNumber(int(minimum.total_seconds()), int(maximum.total_seconds()))
 
 
+def _check_time_zone(name: str) -> str:
+    try:
+        AccountingCalendar(name)
+    except ValueError:
+        raise InvalidField(
+            "must be a time zone of the IANA database, such as Europe/Rome"
+        ) from None
+    return name
+
+
+TimeZone = Annotated[str, Field(strict=True, max_length=64), AfterValidator(_check_time_zone)]
 TenantName = Annotated[str, Field(strict=True, pattern=f"^{NAME_PATTERN}$")]
 _Positive = Annotated[int, WholeNumber(1)]
 _Count = Annotated[int, WholeNumber(0)]
@@ -142,13 +155,21 @@ class TenantSettings(RequestModel):
     waiting: _Count | None = Field(
         None, description="Jobs that may wait; further submits are refused."
     )
-    jobs_per_day: _Count | None = Field(None, description="Jobs per day (UTC).")
-    jobs_per_month: _Count | None = Field(None, description="Jobs per month (UTC).")
+    jobs_per_day: _Count | None = Field(None, description="Jobs per day.")
+    jobs_per_month: _Count | None = Field(None, description="Jobs per month.")
     usd_per_request: Usd | None = Field(
         None, description="Largest estimated cost of one request, in USD."
     )
-    usd_per_day: Usd | None = Field(None, description="Budget per day (UTC), in USD.")
-    usd_per_month: Usd | None = Field(None, description="Budget per month (UTC), in USD.")
+    usd_per_day: Usd | None = Field(None, description="Budget per day, in USD.")
+    usd_per_week: Usd | None = Field(None, description="Budget per week from Monday, in USD.")
+    usd_per_month: Usd | None = Field(None, description="Budget per month, in USD.")
+    usd_total: Usd | None = Field(None, description="Budget since its creation, in USD.")
+    time_zone: TimeZone = Field(
+        "UTC", description="Where its days, weeks and months begin, such as `Europe/Rome`."
+    )
+    reset_hour: Annotated[int, WholeNumber(0, MAX_RESET_HOUR)] = Field(
+        0, description="The hour of the wall clock at which its days begin."
+    )
     weight: Annotated[float, Number(MIN_WEIGHT, MAX_WEIGHT)] = Field(
         1.0, description="Share of the capacity relative to other tenants."
     )
@@ -206,6 +227,8 @@ class TenantSettings(RequestModel):
             disabled=tenant.disabled,
             doubt=tenant.doubt,
             keep_inputs=tenant.keep_inputs,
+            time_zone=tenant.calendar.time_zone,
+            reset_hour=tenant.calendar.reset_hour,
             model_aliases=dict(tenant.model_aliases),
             result_ttl=_to_seconds(tenant.result_ttl),
             priority="high" if limits.priority is Priority.HIGH else "normal",
@@ -225,6 +248,7 @@ class TenantSettings(RequestModel):
             disabled=self.disabled,
             doubt=self.doubt,
             keep_inputs=self.keep_inputs,
+            calendar=AccountingCalendar(self.time_zone, self.reset_hour),
             model_aliases=tuple(sorted(self.model_aliases.items())),
             result_ttl=_to_timedelta(self.result_ttl),
             limits=Limits(**limits, priority=Priority[self.priority.upper()]),

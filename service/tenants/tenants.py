@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.billing.usage import Usage
+from core.billing.usage import Budget, Usage
 from core.errors import Conflict, NotFound
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.tenant import Tenant, check_tenant_name, is_tenant_name
@@ -130,7 +130,7 @@ async def change_tenant(
         before = TenantSettings.of(tenant, None)
         return with_settings(tenant, before.changed_by(settings))
 
-    before, after = await _update_tenant(admin, name, decide)
+    before, after = await update_tenant(admin, name, decide)
     config_before = config_after = (await _with_config(admin, after)).config
     if "webhook" in settings.model_fields_set:
         url, now = settings.webhook, admin.clock.now()
@@ -203,10 +203,10 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails
 async def load_usage(admin: AdminContext, name: str) -> Usage:
     """Return a tenant's usage and remaining limits; also of a recently deleted one."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.stores.tenants.read_usage(name, tenant.limits, admin.clock.now())
+    return await admin.stores.tenants.read_usage(name, Budget.of_tenant(tenant), admin.clock.now())
 
 
-async def _update_tenant(
+async def update_tenant(
     admin: AdminContext, name: str, decide: Callable[[Tenant], Tenant]
 ) -> tuple[Tenant, Tenant]:
     """Store what `decide` returns, and return the record before and after.

@@ -8,15 +8,16 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import Usage, UsageTotals, WindowUsage
 from core.clock import iso
 from core.money import MicroUsd, to_usd, usd_or_none
-from core.tenants.limits import Limits, Window
+from core.tenants.windows import Window
+from service.tenants.top_ups import top_up_representation
 from service.webhooks.webhook_service import DisabledEndpoint
 
 JsonObject = dict[str, Any]
-_LIMIT_FIELDS: Final[Mapping[Window, tuple[str, str]]] = {
-    Window.DAY: ("jobs_per_day", "usd_per_day"),
-    Window.MONTH: ("jobs_per_month", "usd_per_month"),
+_JOB_LIMITS: Final[Mapping[Window, str]] = {
+    Window.DAY: "jobs_per_day",
+    Window.MONTH: "jobs_per_month",
 }
-"""The names of each window's limits: on jobs, on money."""
+"""The windows with a limit on jobs."""
 
 
 def usage_representation(
@@ -40,7 +41,10 @@ def usage_representation(
         },
         "requests_per_minute": limits.requests_per_minute,
         "usd_per_request": usd_or_none(limits.usd_per_request),
-        "windows": [_window_representation(window, limits) for window in usage.windows],
+        "time_zone": usage.budget.calendar.time_zone,
+        "reset_hour": usage.budget.calendar.reset_hour,
+        "top_ups": [top_up_representation(one) for one in usage.budget.top_ups if one.until > now],
+        "windows": [_window_representation(window, usage) for window in usage.windows],
         "disabled_endpoints": [
             _disabled_endpoint_representation(endpoint) for endpoint in disabled_endpoints
         ],
@@ -58,8 +62,9 @@ def _disabled_endpoint_representation(disabled: DisabledEndpoint) -> JsonObject:
     }
 
 
-def _window_representation(window: WindowUsage, limits: Limits) -> JsonObject:
-    jobs_limit, usd_limit = (getattr(limits, name) for name in _LIMIT_FIELDS[window.window.kind])
+def _window_representation(window: WindowUsage, usage: Usage) -> JsonObject:
+    jobs_field, usd_limit = _JOB_LIMITS.get(window.window.kind), usage.budget_of(window.window)
+    jobs_limit = None if jobs_field is None else getattr(usage.limits, jobs_field)
     return {
         "window": window.window.kind,
         "resets_at": iso(window.window.resets_at),

@@ -37,7 +37,7 @@ async def test_a_follower_counts_as_a_job_and_not_as_money(coalescing: Coalescin
     use = await coalescing.stores.usage_of("ape")
     assert [(window.total.jobs, window.total.reservations) for window in use.windows] == [
         (2, ReservationTotals(PRICE))
-    ] * 2
+    ] * 4
     assert use.running == 1
 
 

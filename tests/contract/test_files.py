@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from core.billing.usage import Budget
 from core.errors import LimitReached, Unauthenticated
 from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, FileRemoval, StoredFile
 from core.quotas import QuotaPolicy
@@ -60,7 +61,7 @@ async def test_equal_content_is_one_file_of_each_tenant(backend: StoreBackend) -
     assert others.file.id == "file_3"
     usage = await backend.files.read_usage("ada", backend.clock.now())
     assert (usage.stored_bytes, usage.uploaded_bytes) == (10, 20)
-    whole = await backend.tenants.read_usage("ada", Limits(), backend.clock.now())
+    whole = await backend.tenants.read_usage("ada", Budget(Limits()), backend.clock.now())
     assert whole.files == usage
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.billing.usage import Budget
 from core.errors import StoreUnknown, Unauthenticated
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.submission import IdempotencyRecord, Submission
@@ -153,8 +154,8 @@ async def test_a_restored_job_is_all_there(backend: StoreBackend) -> None:
 async def test_a_restored_job_reserves_and_settles_as_any(backend: StoreBackend) -> None:
     job = running_job(backend)
     await backend.jobs.restore(restoration_of(job))
-    usage = await backend.tenants.read_usage("ada", Limits(), backend.clock.now())
-    assert [window.total.reservations.reserved for window in usage.windows] == [500, 500]
+    usage = await backend.tenants.read_usage("ada", Budget(Limits()), backend.clock.now())
+    assert [window.total.reservations.reserved for window in usage.windows] == [500] * 4
     collecting = await apply_triggers(backend, job, Trigger.FINISHED)
     now = backend.clock.now()
     ended = collecting.transition(
@@ -166,7 +167,7 @@ async def test_a_restored_job_reserves_and_settles_as_any(backend: StoreBackend)
         cost=MicroUsd(300),
     )
     assert await backend.jobs.store(Change(collecting, ended)) is WriteResult.STORED
-    usage = await backend.tenants.read_usage("ada", Limits(), now)
+    usage = await backend.tenants.read_usage("ada", Budget(Limits()), now)
     totals = usage.windows[0].total.reservations
     assert (totals.reserved, totals.settled, totals.released) == (500, 300, 200)
 

@@ -4,12 +4,15 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import Final
 
+from core.billing.settlement import ReservationTotals
+from core.billing.usage import UsageTotals, usage_of_job
+from core.billing.usage_history import rows_of_job
 from core.jobs.job import Job, JobState
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.codecs import JOB_CODEC
 from core.store.keys import LUA_NAMES
-from core.tenants.limits import usage_windows_at
+from core.tenants.windows import window_names
 from tests.support import queue_state
 
 AMOUNTS: Final = ("reserved", "settled", "released")
@@ -35,31 +38,29 @@ async def records(wire: RedisClient) -> list[JobAccounting]:
     return found
 
 
-async def windows(wire: RedisClient) -> dict[str, dict[str, int]]:
-    """The figures of all usage windows by key, without zeros."""
+async def windows(wire: RedisClient) -> dict[str, UsageTotals]:
+    """The usage in all windows, and in all rows of all days, by key and row."""
     found = {}
-    for name in await wire.execute("KEYS", keys.usage("*", "*")):
-        flat = await wire.execute("HGETALL", name)
-        figures = {n.decode(): int(v) for n, v in zip(flat[::2], flat[1::2], strict=True)}
-        found[name.decode()] = {n: figure for n, figure in figures.items() if figure}
+    for pattern in (keys.usage("*"), keys.usage_history("*", "*")):
+        for key in await wire.execute("KEYS", pattern):
+            flat = await wire.execute("HGETALL", key)
+            for name, text in zip(flat[::2], flat[1::2], strict=True):
+                if not name.startswith(b"#"):
+                    found[f"{key.decode()} {name.decode()}"] = UsageTotals.parse(text)
     return found
 
 
-def windows_of(held: list[JobAccounting]) -> dict[str, dict[str, int]]:
-    """The same figures, computed from the records."""
-    sums: defaultdict[str, Counter[str]] = defaultdict(Counter)
+def windows_of(held: list[JobAccounting]) -> dict[str, UsageTotals]:
+    """The same, computed from the records. No day has so many rows that it needs one of others."""
+    sums: defaultdict[str, UsageTotals] = defaultdict(UsageTotals)
     for each in held:
-        for span in usage_windows_at(each.job.created_at):
-            window = sums[keys.usage(each.job.tenant, span.name)]
-            for name, figure in (_reuse(each.job) | each.booked).items():
-                window[name] += figure
-                window[f"{name}|{each.job.model_id}"] += figure
-    return {key: {n: f for n, f in window.items() if f} for key, window in sums.items()}
-
-
-def _reuse(job: Job) -> dict[str, int]:
-    served = job.state is JobState.SUCCEEDED and job.leader is not None
-    return {"jobs": 1, "reused": int(served), "saved": int(job.cost_saved or 0) if served else 0}
+        job, counted = each.job, usage_of_job(each.job, ReservationTotals(**each.booked))
+        for name in window_names(job.usage_day):
+            sums[f"{keys.usage(job.tenant)} {name}"] += counted
+        day = keys.usage_history(job.tenant, f"{job.usage_day:%Y%m%d}")
+        for name in rows_of_job(job):
+            sums[f"{day} {name}"] += counted
+    return dict(sums)
 
 
 async def find_inconsistencies(wire: RedisClient) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from core.billing.usage import Usage
+from core.billing.usage import Budget, Usage
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
@@ -21,6 +21,7 @@ from core.store.interfaces import (
     CircuitBreakerRepository,
     JobRepository,
     TenantRepository,
+    UsageHistoryRepository,
 )
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
@@ -59,6 +60,7 @@ class StoreHarness:
     tenants: TenantRepository
     admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
+    history: UsageHistoryRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def tenant(
@@ -78,17 +80,18 @@ class StoreHarness:
 
     async def set_limits(self, name: str, limits: Limits) -> bool:
         """Change a tenant's limits."""
+        return await self.change_tenant(name, limits=limits)
+
+    async def change_tenant(self, name: str, **changes: Any) -> bool:  # noqa: ANN401 - fields of the tenant
+        """Change fields of a tenant."""
         before = await self.tenants.load(name)
         assert before is not None
-        after = replace(before, limits=limits, version=before.version + 1)
+        after = replace(before, version=before.version + 1, **changes)
         return await self.tenants.change(before, after)
 
     async def set_cache_policy(self, name: str, cache_policy: TenantCachePolicy) -> bool:
         """Change a tenant's cache policy."""
-        before = await self.tenants.load(name)
-        assert before is not None
-        after = replace(before, cache_policy=cache_policy, version=before.version + 1)
-        return await self.tenants.change(before, after)
+        return await self.change_tenant(name, cache_policy=cache_policy)
 
     async def delete_tenant(self, name: str) -> bool:
         """Delete a tenant."""
@@ -154,9 +157,14 @@ class StoreHarness:
             job_id, JobState.CANCELLED, billed=BillingStatus.NO, follow_up=None
         )
 
+    async def usage_of_tenant(self, tenant: Tenant) -> Usage:
+        """A tenant's current usage, with its budgets."""
+        budget = Budget.of_tenant(tenant)
+        return await self.tenants.read_usage(tenant.name, budget, self.clock.now())
+
     async def usage_of(self, tenant: str) -> Usage:
         """A tenant's current usage."""
-        return await self.tenants.read_usage(tenant, NO_LIMITS, self.clock.now())
+        return await self.tenants.read_usage(tenant, Budget(NO_LIMITS), self.clock.now())
 
 
 def memory_harness(clock: FakeClock | None = None) -> tuple[StoreHarness, MemoryStores]:
@@ -173,7 +181,14 @@ def redis_harness(wire: RedisClient, clock: FakeClock | None = None) -> StoreHar
 
 
 def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
-    return StoreHarness(clock, stores.jobs, stores.tenants, stores.admin, stores.circuit_breakers)
+    return StoreHarness(
+        clock,
+        stores.jobs,
+        stores.tenants,
+        stores.admin,
+        stores.circuit_breakers,
+        stores.usage_history,
+    )
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Final
 
 from core.billing.thresholds import ReachedThreshold, reached_thresholds
+from core.billing.usage import Budget
 from core.clock import Clock
 from core.observability.events import BudgetThresholdReached, Emit
 from core.store.stores import Stores
@@ -54,7 +55,8 @@ class BudgetThresholdNotifier:
                 await self._notify_tenant(tenant)
 
     async def _notify_tenant(self, tenant: Tenant) -> None:
-        usage = await self._tenants.read_usage(tenant.name, tenant.limits, self._clock.now())
+        budget, now = Budget.of_tenant(tenant), self._clock.now()
+        usage = await self._tenants.read_usage(tenant.name, budget, now)
         for reached in reached_thresholds(usage, self._policy.percents):
             if reached.percent > await self._thresholds.load_notified(tenant.name, reached.window):
                 await self._notify(tenant, reached)

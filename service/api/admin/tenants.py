@@ -21,14 +21,16 @@ from service.api.admin.schemas import (
     Tenants,
     WebhookSecret,
 )
-from service.api.usage import Usage
+from service.api.usage import TopUps, Usage, UsageReport
 from service.http.dependencies import Admin, Context
 from service.http.json_response import json_response
 from service.http.openapi import Tag, problem_responses
-from service.tenants import api_keys, apply_file, tenants
+from service.tenants import api_keys, apply_file, tenants, top_ups
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings
+from service.tenants.top_ups import TopUpRequest, top_ups_representation
 from service.tenants.usage import usage_representation
+from service.tenants.usage_reports import UsageQuery, report_all, report_representation
 
 JsonObject = dict[str, Any]
 router = admin_router(Tag.ADMIN_TENANTS)
@@ -100,12 +102,39 @@ async def delete_tenant(admin: Admin, tenant: str) -> None:
     await tenants.delete_tenant(admin, tenant)
 
 
+@router.get("/usage", response_model=UsageReport, responses=problem_responses(400, 422))
+async def report_usage(admin: Admin, query: Annotated[UsageQuery, Query()]) -> JsonObject:
+    """Show what all tenants used over days.
+
+    Deleted tenants are included while their history is kept.
+    """
+    return report_representation(await report_all(admin, query))
+
+
 @router.get("/tenants/{tenant}/usage", response_model=Usage, name="usage")
 async def show_usage(admin: Admin, context: Context, tenant: str) -> JsonObject:
     """Show what a tenant used."""
     used = await tenants.load_usage(admin, tenant)
     disabled = await context.webhooks.disabled_endpoints(tenant)
     return usage_representation(tenant, used, admin.clock.now(), disabled)
+
+
+@router.post(
+    "/tenants/{tenant}/top-ups", response_model=TopUps, status_code=201, responses=WRITE_PROBLEMS
+)
+async def add_top_up(admin: Admin, tenant: str, request: TopUpRequest) -> JsonObject:
+    """Let a tenant spend more than its budgets, once.
+
+    The budgets rise by the amount until the end of the day `until`. What a day or a month uses of
+    it is not there in the next one.
+    """
+    return {"top_ups": top_ups_representation(await top_ups.add_top_up(admin, tenant, request))}
+
+
+@router.delete("/tenants/{tenant}/top-ups", status_code=204)
+async def end_top_ups(admin: Admin, tenant: str) -> None:
+    """End all top-ups of a tenant now."""
+    await top_ups.end_top_ups(admin, tenant)
 
 
 @router.get("/tenants/{tenant}/keys", response_model=Keys)

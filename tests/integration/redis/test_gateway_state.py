@@ -1,5 +1,6 @@
 """One read of Redis returns the gateway's state, at the same cost for any number of jobs."""
 
+import struct
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -20,8 +21,9 @@ from core.store.connection import RoundTripObserver
 from core.store.gateway_state import STUCK_AFTER, GatewayStateStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.api_keys import ApiKey
-from core.tenants.limits import Limits, Window, usage_windows_at
+from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
+from core.tenants.windows import UTC_CALENDAR, Window
 from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import CircuitUpdate
@@ -122,8 +124,9 @@ async def test_endpoints_that_get_nothing(harness: StateHarness) -> None:
 async def test_tenants_slots_queue_and_money(harness: StateHarness) -> None:
     for number in range(6):
         await admit_job(harness.subject, f"req_{number}")
-    today, _ = usage_windows_at(harness.subject.clock.now())
-    await harness.wire.execute("HINCRBY", keys.usage("ada", today.name), "saved", 700_000)
+    today = UTC_CALENDAR.windows_at(harness.subject.clock.now())[0]
+    row = struct.pack(">9q", 6, 0, 0, 0, 0, 0, 0, 1, 700_000)
+    await harness.wire.execute("HSET", keys.usage("ada"), today.name, row)
     ada, bob = (await harness.gateway_state.read()).tenants
     assert (ada.running, ada.waiting, ada.slot_limit) == (4, 2, 4)
     assert (bob.running, bob.waiting, bob.slot_limit) == (0, 0, None)

@@ -26,8 +26,9 @@ from core.store.keys import KEY_SPECS, KeyOwner
 from core.store.scripts import LuaScripts, load_scripts
 from core.tenants.api_keys import ApiKey, Credential, KeyLimits, Scope
 from core.tenants.cache_policy import CacheOption, CacheStatus
-from core.tenants.limits import Limits, usage_windows_at
+from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
+from core.tenants.windows import window_names
 from core.transactions.admission import AdmissionResult, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -385,8 +386,23 @@ async def test_a_settlement_in_an_expired_window_creates_no_new_one(
     harness: RetentionHarness,
 ) -> None:
     job = await apply_triggers(harness.subject, await harness.admit("ada"), *RUNNING)
-    windows = [keys.usage("ada", span.name) for span in usage_windows_at(job.created_at)]
-    assert [await harness.wire.execute("EXISTS", window) for window in windows] == [1, 1]
-    await pass_time(harness.wire, harness.clock, 41 * DAY)
+    day = keys.usage_history("ada", f"{job.usage_day:%Y%m%d}")
+    names = window_names(job.usage_day)
+    assert None not in await harness.wire.execute("HMGET", keys.usage("ada"), *names)
+    await pass_time(harness.wire, harness.clock, 401 * DAY)
+    await harness.wire.execute("HDEL", keys.usage("ada"), *names[:3])
     await apply_triggers(harness.subject, job, Trigger.RUN_FAILED)
-    assert [await harness.wire.execute("EXISTS", window) for window in windows] == [0, 1]
+    kept = await harness.wire.execute("HMGET", keys.usage("ada"), *names)
+    assert [window is None for window in kept] == [True, True, True, False]
+    assert await harness.wire.execute("EXISTS", day) == 0
+
+
+async def test_outdated_windows_go_with_the_first_admission_of_a_new_one(
+    harness: RetentionHarness,
+) -> None:
+    job = await harness.admit("ada")
+    harness.clock.shift(76 * DAY)
+    later = await harness.admit("ada")
+    kept = {name.decode() for name in await harness.wire.execute("HKEYS", keys.usage("ada"))}
+    assert kept == set(window_names(later.usage_day))
+    assert kept & set(window_names(job.usage_day)) == {"T"}

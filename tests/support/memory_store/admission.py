@@ -32,11 +32,10 @@ from core.store.wake_queue import WAKE_GRACE
 from core.tenants.addresses import address_bits, network_bits
 from core.tenants.api_keys import Credential, Scope
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from tests.support.memory_store.coalescing import CacheDecision
 from tests.support.memory_store.quotas import AdmissionCheck, AdmissionInputs
-from tests.support.memory_store.state import JobCharges, MemoryState, StoredRecord, set_score
+from tests.support.memory_store.state import MemoryState, StoredRecord, set_score
 from tests.support.memory_store.tenants import dispatch_slots, wake_worker_for
 
 MAX_DISPATCHED_PER_ADMISSION: Final = 2
@@ -59,6 +58,7 @@ def admit(memory: MemoryState, admission: Admission) -> AdmissionResult:
 
 def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionResult:
     """Admit a job whose key was checked before. Raises the error of the limit that refuses it."""
+    admission = _in_calendar(memory, admission)
     job = admission.job
     policy = memory.cache_policy_of(job.tenant)
     fate = memory.coalescing.decide(admission, policy, memory.now)
@@ -88,6 +88,15 @@ def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionRes
             ),
         ),
     )
+
+
+def _in_calendar(memory: MemoryState, admission: Admission) -> Admission:
+    """The admission with the job in the day of its tenant's calendar."""
+    job, calendar = admission.job, memory.budget_of(admission.job.tenant).calendar
+    day = calendar.day_of(job.created_at)
+    if day == job.usage_day:
+        return admission
+    return replace(admission, job=replace(job, accounting_day=day))
 
 
 def visible_output(
@@ -176,9 +185,6 @@ def _admit(
     _write(memory, admission, MicroUsd(check.amount))
     if decision.cached is not None:
         memory.jobs[job.id].output = decision.cached.output
-        account = memory.accounts[job.id]
-        saved = decision.cached.cost or 0
-        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
     elif decision.source is not None and decision.dedup_key is not None:
         memory.coalescing.follow(job, decision.source, decision.dedup_key)
         memory.fair_queue.raise_priority(decision.source, job.tenant, job.priority)
@@ -207,18 +213,20 @@ def enter_queue(
 
 
 def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionInputs:
-    day, month = usage_windows_at(job.created_at)
+    budget = memory.budget_of(job.tenant)
+    windows = budget.calendar.windows_of(job.usage_day)
+    past = memory.windows_of(job.tenant) if budget.top_ups else {}
     return AdmissionInputs(
+        windows=windows,
+        used=tuple(memory.usage_in(job.tenant, window.name) for window in windows),
+        budgets=tuple(budget.of_window(window, past, memory.clock.now()) for window in windows),
         limits=memory.limits_of(job.tenant),
         account_balance=memory.account_balance,
-        day=memory.usage_in(job.tenant, day),
-        month=memory.usage_in(job.tenant, month),
         arrival=memory.rates.get(job.tenant),
         running=memory.fair_queue.running()[f"tenant:{job.tenant}"],
         waiting=memory.waiting_count(job.tenant),
         key_limits=memory.key_limits(digest),
-        key_day=memory.used_by_key(digest, day),
-        key_month=memory.used_by_key(digest, month),
+        key_used=tuple(memory.used_by_key(digest, window) for window in windows),
         stored_bytes=memory.stored_bytes_of(job.tenant),
         starts_immediately=not is_held(memory, job)
         and memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
@@ -242,15 +250,9 @@ def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
     memory.timelines.setdefault(job.id, []).append(TIMELINE_ENTRY_CODEC.encode(entry))
     memory.states[job.state] += 1
     memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
-    spans = frozenset(span.name for span in usage_windows_at(job.created_at))
     digest = admission.credential.digest
-    memory.accounts[job.id] = JobCharges(
-        job.tenant,
-        job.model_id,
-        spans,
-        ReservationTotals(amount),
-        key=digest if memory.key_limits(digest).has_budget else None,
-    )
+    has_budget = memory.key_limits(digest).has_budget
+    memory.count(job, ReservationTotals(amount), digest if has_budget else None)
     set_score(memory.due, job.id, job.next_run_at if job.leader else first_deadline(job))
 
 

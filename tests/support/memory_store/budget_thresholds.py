@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from core.billing.thresholds import ReachedThreshold
-from core.tenants.limits import UsageWindow
+from core.tenants.windows import UsageWindow
 from core.webhooks.delivery import Delivery
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.webhooks import enqueue_delivery

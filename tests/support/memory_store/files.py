@@ -1,7 +1,7 @@
 """Fake of the store of files."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from core.clock import from_ms
 from core.errors import Unauthenticated
@@ -12,7 +12,7 @@ from core.quotas import QuotaPolicy
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
 from core.store.files import DueFile
 from core.store.refusals import build_limit_error
-from core.tenants.limits import usage_windows_at
+from core.tenants.windows import UTC_CALENDAR
 from tests.support.memory_store.state import FileRow, MemoryState
 
 
@@ -39,12 +39,12 @@ class MemoryFileStore:
         memory, now = self._memory, self._memory.clock.now()
         if self._is_gone(file.tenant):
             raise Unauthenticated
-        limits, day = memory.limits_of(file.tenant), usage_windows_at(now)[0]
-        key = file.tenant, day.name
+        limits, day = memory.limits_of(file.tenant), UTC_CALENDAR.day_of(now)
+        key = file.tenant, f"{day:%Y%m%d}"
         uploaded = memory.uploaded_bytes.get(key, 0) + (file.bytes if is_upload else 0)
         most = limits.upload_bytes_per_day if is_upload else None
         if most is not None and uploaded > most:
-            left = (day.resets_at - now).total_seconds() * 1000
+            left = (UTC_CALENDAR.start_of(day + timedelta(days=1)) - now).total_seconds() * 1000
             raise build_limit_error(QuotaPolicy.UPLOAD_BYTES_DAY, left, ())
         expires_at = memory.ms_after(file.unused_lifetime)
         for row in self._rows_of(file.tenant):

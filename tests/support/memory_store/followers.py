@@ -9,7 +9,7 @@ from core.jobs.job import Job, JobState
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.tenants.api_keys import NO_KEY_LIMITS
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import Limits, usage_windows_at
+from core.tenants.limits import Limits
 from core.transactions.job_update import Change, Successor, WriteResult
 from tests.support.memory_store.admission import enter_queue, move_state_count
 from tests.support.memory_store.coalescing import CacheDecision, CachedResult, DedupKey
@@ -72,10 +72,6 @@ def _wake_followers(memory: MemoryState, leader: str) -> None:
 
 def _stop_following(memory: MemoryState, job: Job) -> None:
     memory.coalescing.unfollow(job.id)
-    if job.state is JobState.SUCCEEDED:
-        account = memory.accounts[job.id]
-        saved = int(job.cost_saved or 0)
-        memory.accounts[job.id] = replace(account, reused=True, saved=saved)
 
 
 def _cache_result(memory: MemoryState, job: Job, part: DedupKey, output: bytes) -> None:
@@ -108,7 +104,7 @@ def _transfer_work(memory: MemoryState, leader: Job, successor: Successor) -> No
 def _reserve(memory: MemoryState, job_id: str, amount: int) -> None:
     account = memory.accounts[job_id]
     booking = replace(account.booking, reserved=account.booking.reserved + amount)
-    memory.accounts[job_id] = replace(account, booking=booking)
+    memory.recount(account.job, booking)
 
 
 def _is_over_limit(memory: MemoryState, limits: Limits, job: Job, amount: int) -> bool:
@@ -121,21 +117,22 @@ def _is_over_limit(memory: MemoryState, limits: Limits, job: Job, amount: int) -
     return unknown or dear or (known and wallet.balance < wallet.minimum)  # type: ignore[operator]  # both are known
 
 
-def _is_over_budget(memory: MemoryState, job: Job, tenant: Limits, amount: int) -> bool:
+def _is_over_budget(memory: MemoryState, job: Job, amount: int) -> bool:
     """Whether the budget of the job's tenant, or of its key, does not cover it."""
-    for span, most in zip(
-        usage_windows_at(job.created_at), (tenant.usd_per_day, tenant.usd_per_month), strict=True
-    ):
-        if most is not None and memory.usage_in(job.tenant, span).reservations.used + amount > most:
+    budget = memory.budget_of(job.tenant)
+    windows = budget.calendar.windows_of(job.usage_day)
+    past = memory.windows_of(job.tenant)
+    for window in windows:
+        most = budget.of_window(window, past, memory.clock.now())
+        if most is not None and past[window.name].reservations.used + amount > most:
             return True
     digest = memory.accounts[job.id].key
     if digest is None:
         return False
-    limits = memory.key_limits(digest)
-    budgets = (limits.usd_per_day, limits.usd_per_month)
+    limits, (day, _, month, _) = memory.key_limits(digest), windows
     return any(
-        most is not None and memory.used_by_key(digest, span) + amount > most
-        for span, most in zip(usage_windows_at(job.created_at), budgets, strict=True)
+        most is not None and memory.used_by_key(digest, window) + amount > most
+        for window, most in ((day, limits.usd_per_day), (month, limits.usd_per_month))
     )
 
 
@@ -155,7 +152,7 @@ def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResu
     amount = int(limits.unknown_price_counts if job.estimate is None else job.estimate)
     if _is_over_limit(memory, limits, job, amount):
         return WriteResult.OVER_BUDGET
-    if _is_over_budget(memory, job, limits, amount):
+    if _is_over_budget(memory, job, amount):
         return WriteResult.OVER_BUDGET
     row.version, row.doc = job.version, JOB_CODEC.encode(job)
     _reserve(memory, job.id, amount)

@@ -20,7 +20,6 @@ from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
-from core.tenants.limits import usage_windows_at
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
@@ -42,7 +41,6 @@ from tests.support.memory_store.job_index import forget_input, start_retention
 from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.settlement import totals_of
 from tests.support.memory_store.state import (
-    JobCharges,
     MemoryState,
     StoredRecord,
     due_members,
@@ -203,6 +201,7 @@ class MemoryJobStore:
         self._move_between_queues(before, after)
         if after.is_final:
             self._end(row, after)
+        memory.recount(after)
         self._remember(before, after)
         record_end(memory, after)
         memory.on_job_change(after.id, after.version, ended=after.is_final)
@@ -224,9 +223,7 @@ class MemoryJobStore:
         if job.state is JobState.IN_DOUBT:
             memory.in_doubt[job.id] = memory.now
         memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
-        spans = frozenset(span.name for span in usage_windows_at(job.created_at))
-        totals = ReservationTotals(submission.reserved)
-        memory.accounts[job.id] = JobCharges(job.tenant, job.model_id, spans, totals)
+        memory.count(job, ReservationTotals(submission.reserved))
         memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
         set_score(memory.due, job.id, job.next_run_at)
         if (used := submission.idempotency) is not None:
@@ -281,9 +278,8 @@ class MemoryJobStore:
     def _end(self, row: StoredRecord, job: Job) -> None:
         memory = self._memory
         start_retention(memory, row, job)
-        account = memory.accounts[job.id]
-        booking = totals_of(account.booking.reserved, settlement_of(job))
-        memory.accounts[job.id] = replace(account, booking=booking)
+        reserved = memory.accounts[job.id].booking.reserved
+        memory.recount(job, totals_of(reserved, settlement_of(job)))
         if memory.fair_queue.remove(job.id):
             dispatch_slots(memory, MAX_DISPATCHED_PER_END)
 

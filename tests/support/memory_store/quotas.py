@@ -11,10 +11,12 @@ from core.billing.balance import AccountBalance
 from core.billing.usage import UsageTotals
 from core.clock import to_ms
 from core.jobs.job import Job
+from core.money import MicroUsd
 from core.quotas import Quota, QuotaPolicy
 from core.store.refusals import build_limit_error
 from core.tenants.api_keys import KeyLimits
-from core.tenants.limits import Limits, usage_windows_at
+from core.tenants.limits import Limits
+from core.tenants.windows import UsageWindow, Window
 
 _MS: Final = timedelta(milliseconds=1)
 _CLOCKS_DIFFER: Final = 60_000
@@ -29,15 +31,15 @@ class AdmissionInputs:
 
     limits: Limits
     account_balance: AccountBalance
-    day: UsageTotals
-    month: UsageTotals
+    windows: Sequence[UsageWindow]
+    used: Sequence[UsageTotals]
+    budgets: Sequence[MicroUsd | None]
     arrival: float | None
     running: int
     waiting: int
     stored_bytes: int
     key_limits: KeyLimits
-    key_day: int
-    key_month: int
+    key_used: Sequence[int]
     starts_immediately: bool
 
 
@@ -66,10 +68,9 @@ class AdmissionCheck:
         """Raise the store's error for the first limit that refuses the job."""
         self._check_request()
         self._check_rate()
-        for span, use in zip(
-            usage_windows_at(self.job.created_at), (self.inputs.day, self.inputs.month), strict=True
-        ):
-            self._check_window(span.kind.upper(), use, max(span.resets_at - self.now, timedelta()))
+        at = self.inputs
+        for window, use, budget in zip(at.windows, at.used, at.budgets, strict=True):
+            self._check_window(window, use, budget)
         self._check_key_budget()
         self._check_stored_bytes()
         self._check_concurrency()
@@ -125,31 +126,42 @@ class AdmissionCheck:
             self._refuse(QuotaPolicy.REQUESTS, early)
         self.arrival = float(f"{before + interval:.3f}")
 
-    def _check_window(self, name: str, use: UsageTotals, left: timedelta) -> None:
-        for unit, used, more in (
-            ("JOBS", use.jobs, 1),
-            ("USD", use.reservations.used, self.amount),
-        ):
-            limit = getattr(self.inputs.limits, f"{unit}_per_{name}".lower())
-            if limit is None:
-                continue
-            policy = QuotaPolicy[f"{unit}_{name}"]
-            self._add_quota(policy, limit, limit - used - more, left)
-            if used + more > limit and (self.paid or unit == "JOBS"):
-                self._refuse(policy, left / _MS)
+    def _check_window(self, window: UsageWindow, use: UsageTotals, budget: MicroUsd | None) -> None:
+        jobs = {
+            Window.DAY: (QuotaPolicy.JOBS_DAY, self.inputs.limits.jobs_per_day),
+            Window.MONTH: (QuotaPolicy.JOBS_MONTH, self.inputs.limits.jobs_per_month),
+        }.get(window.kind)
+        if jobs is not None:
+            self._check_count(jobs, use.jobs, 1, window)
+        increment = self.amount if self.paid else None
+        self._check_count((_USD_POLICIES[window.kind], budget), _used(use), increment, window)
+
+    def _check_count(
+        self,
+        limit: tuple[QuotaPolicy, int | None],
+        used: int,
+        increment: int | None,
+        window: UsageWindow,
+    ) -> None:
+        """Add a row; refuse what does not fit. `increment` None: the job does not count here."""
+        policy, most = limit
+        if most is None:
+            return
+        left = _left(window, self.now)
+        remaining = most - used - (increment or 0)
+        self._add_quota(policy, most, remaining, left or timedelta())
+        if remaining < 0 and increment is not None:
+            self._refuse(policy, _NO_WAIT if left is None else left / _MS)
 
     def _check_key_budget(self) -> None:
-        at, (day, month) = self.inputs, usage_windows_at(self.job.created_at)
-        for policy, limit, used, span in (
-            (QuotaPolicy.KEY_USD_DAY, at.key_limits.usd_per_day, at.key_day, day),
-            (QuotaPolicy.KEY_USD_MONTH, at.key_limits.usd_per_month, at.key_month, month),
+        at = self.inputs
+        day, _, month, _ = zip(at.windows, at.key_used, strict=True)
+        increment = self.amount if self.paid else None
+        for policy, limit, (window, used) in (
+            (QuotaPolicy.KEY_USD_DAY, at.key_limits.usd_per_day, day),
+            (QuotaPolicy.KEY_USD_MONTH, at.key_limits.usd_per_month, month),
         ):
-            if limit is None:
-                continue
-            left = max(span.resets_at - self.now, timedelta())
-            self._add_quota(policy, limit, limit - used - self.amount, left)
-            if used + self.amount > limit and self.paid:
-                self._refuse(policy, left / _MS)
+            self._check_count((policy, limit), used, increment, window)
 
     def _check_stored_bytes(self) -> None:
         most = self.inputs.limits.stored_bytes
@@ -207,3 +219,20 @@ def _plausible_arrival(arrival: float | None, now: int, tolerance: float) -> flo
     """A rate limit's state; one far ahead was written before the clock was set back."""
     believed = arrival is not None and arrival <= now + tolerance + _CLOCKS_DIFFER
     return max(arrival, now) if arrival is not None and believed else now
+
+
+def _used(use: UsageTotals) -> int:
+    return use.reservations.used
+
+
+def _left(window: UsageWindow, now: datetime) -> timedelta | None:
+    """The time until a window ends; None: it does not."""
+    return None if window.resets_at is None else max(window.resets_at - now, timedelta())
+
+
+_USD_POLICIES: Final = {
+    Window.DAY: QuotaPolicy.USD_DAY,
+    Window.WEEK: QuotaPolicy.USD_WEEK,
+    Window.MONTH: QuotaPolicy.USD_MONTH,
+    Window.TOTAL: QuotaPolicy.USD_TOTAL,
+}

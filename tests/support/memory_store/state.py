@@ -6,14 +6,15 @@ Instants are milliseconds, as in Redis; records are the bytes of the real codecs
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Protocol, TypeVar
 
 from core.audit import AuditRecord
 from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
-from core.billing.usage import UsageTotals
+from core.billing.usage import NO_USAGE, Budget, UsageTotals, usage_of_job
+from core.billing.usage_history import MAX_ROWS, rows_of_job
 from core.clock import Clock, to_ms
 from core.files import FileUsage, StoredFile
 from core.jobs.job import Job
@@ -26,7 +27,8 @@ from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage
 from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
-from core.tenants.limits import Limits, UsageWindow, usage_windows_at
+from core.tenants.limits import Limits
+from core.tenants.windows import UTC_CALENDAR, UsageWindow, window_names
 from core.webhooks.circuit_breaker import EndpointCircuit
 from tests.support.memory_store.coalescing import CoalescingState
 from tests.support.memory_store.fair_queue import FairQueue
@@ -90,16 +92,17 @@ _R = TypeVar("_R", StoredRecord, TenantRow, BatchRow)
 
 @dataclass(frozen=True, slots=True)
 class JobCharges:
-    """A job's reserved, settled and released amounts; `spans` are the windows that it counts in."""
+    """A job's reserved, settled and released amounts, and the record as last counted."""
 
-    tenant: str
-    model: str
-    windows: frozenset[str]
+    job: Job
     booking: ReservationTotals
-    reused: bool = False
-    saved: int = 0
     key: str | None = None
     """The digest of the API key that submitted it, if that has a budget of its own."""
+
+    @property
+    def counted(self) -> UsageTotals:
+        """What the job counts as."""
+        return usage_of_job(self.job, self.booking)
 
 
 class ChangeListener(Protocol):
@@ -161,6 +164,10 @@ class MemoryState:
     workers: dict[str, int] = field(default_factory=dict)
     wake_queue: dict[str, int] = field(default_factory=dict)
     accounts: dict[str, JobCharges] = field(default_factory=dict)
+    windows: dict[tuple[str, str], UsageTotals] = field(default_factory=dict)
+    """By tenant and name."""
+    usage_rows: dict[tuple[str, date], dict[str, str]] = field(default_factory=dict)
+    """The rows of each tenant's days, with their dimension."""
     rates: dict[str, float] = field(default_factory=dict)
     call_rates: dict[tuple[str, str], float] = field(default_factory=dict)
     submit_rate: float | None = None
@@ -234,6 +241,11 @@ class MemoryState:
         """All job records in the order of their admission."""
         return [JOB_CODEC.decode(row.doc) for row in self.jobs.values()]
 
+    def budget_of(self, tenant: str) -> Budget:
+        """A tenant's budgets; none if the record is missing."""
+        row = self._live(self.tenants, tenant)
+        return Budget(Limits()) if row is None else Budget.of_tenant(TENANT_CODEC.decode(row.doc))
+
     def limits_of(self, tenant: str) -> Limits:
         """A tenant's limits; none if the record is missing."""
         row = self._live(self.tenants, tenant)
@@ -246,7 +258,7 @@ class MemoryState:
 
     def file_usage(self, tenant: str) -> FileUsage:
         """What a tenant's files take."""
-        today = usage_windows_at(self.clock.now())[0].name
+        today = f"{UTC_CALENDAR.day_of(self.clock.now()):%Y%m%d}"
         stored = sum(row.file.bytes for row in self.files.values() if row.file.tenant == tenant)
         return FileUsage(stored, self.uploaded_bytes.get((tenant, today), 0))
 
@@ -266,7 +278,7 @@ class MemoryState:
         return sum(
             account.booking.used
             for account in self.accounts.values()
-            if account.key == digest and window.name in account.windows
+            if account.key == digest and window.name in window_names(account.job.usage_day)
         )
 
     def key_limits(self, digest: str) -> KeyLimits:
@@ -274,26 +286,37 @@ class MemoryState:
         row = self.keys.get(digest)
         return NO_KEY_LIMITS if row is None else API_KEY_CODEC.decode(row.doc).limits
 
-    def usage_in(self, tenant: str, window: UsageWindow, model: str | None = None) -> UsageTotals:
-        """A tenant's usage in a window (of one model), summed over all jobs ever admitted."""
-        accounts = [
-            account
-            for account in self.accounts.values()
-            if account.tenant == tenant
-            and window.name in account.windows
-            and model in {None, account.model}
-        ]
-        found = [account.booking for account in accounts]
-        return UsageTotals(
-            jobs=len(found),
-            reservations=ReservationTotals(
-                reserved=sum(booking.reserved for booking in found),
-                settled=sum(booking.settled for booking in found),
-                released=sum(booking.released for booking in found),
-            ),
-            reused_jobs=sum(account.reused for account in accounts),
-            cost_saved=sum(account.saved for account in accounts),
-        )
+    def usage_in(self, tenant: str, name: str) -> UsageTotals:
+        """A tenant's usage in the window of that name."""
+        return self.windows.get((tenant, name), NO_USAGE)
+
+    def windows_of(self, tenant: str) -> dict[str, UsageTotals]:
+        """All windows in which a tenant has jobs, by name."""
+        return {name: use for (owner, name), use in self.windows.items() if owner == tenant}
+
+    def count(self, job: Job, booking: ReservationTotals, key: str | None = None) -> None:
+        """Count a job that is admitted or restored: rows that its day has not yet are created."""
+        self._book(NO_USAGE, JobCharges(job, booking, key))
+        rows = self.usage_rows.setdefault((job.tenant, job.usage_day), {})
+        for name in rows_of_job(job):
+            kind = name.partition("|")[0]
+            if name not in rows and sum(of == kind for of in rows.values()) < MAX_ROWS:
+                rows[name] = kind
+
+    def recount(self, job: Job, booking: ReservationTotals | None = None) -> None:
+        """Count a job as its record is now, with other amounts if there are any."""
+        before = self.accounts[job.id]
+        after = replace(before, job=job, booking=booking or before.booking)
+        self._book(before.counted, after)
+
+    def _book(self, before: UsageTotals, after: JobCharges) -> None:
+        self.accounts[after.job.id] = after
+        if after.counted == before:
+            return
+        change = UsageTotals(*map(int.__sub__, after.counted.numbers, before.numbers))
+        for name in window_names(after.job.usage_day):
+            owner = (after.job.tenant, name)
+            self.windows[owner] = self.windows.get(owner, NO_USAGE) + change
 
     def wake(self, wake_message: WakeMessage) -> None:
         """Add a wake-up message and call the listener."""

@@ -31,6 +31,7 @@ from tests.support.memory_store.tenants import (
     MemoryAdminStore,
     MemoryTenantStore,
 )
+from tests.support.memory_store.usage_history import MemoryUsageHistoryStore
 from tests.support.memory_store.webhooks import (
     MemoryDeliveryStore,
     MemoryReplayStore,
@@ -94,4 +95,5 @@ def memory_stores(clock: Clock) -> MemoryStores:
         heartbeats=MemoryWorkerHeartbeats(memory),
         identity=MemoryStoreIdentity(memory),
         files=MemoryFileStore(memory),
+        usage_history=MemoryUsageHistoryStore(memory),
     )

@@ -7,7 +7,8 @@ from typing import Final
 
 from core.admin import Pause
 from core.billing.balance import AccountBalance
-from core.billing.usage import Usage, WindowUsage
+from core.billing.usage import Budget, Usage
+from core.billing.usage_history import Dimension, window_usage
 from core.clock import from_ms, to_ms
 from core.money import MicroUsd
 from core.retention import DELETED_TENANT_RETENTION
@@ -16,10 +17,11 @@ from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
-from core.tenants.limits import GlobalLimits, Limits, UsageWindow, usage_windows_at
+from core.tenants.limits import GlobalLimits
 from core.tenants.tenant import Tenant
 from core.webhooks.config import WebhookConfig
 from tests.support.memory_store.state import KeyRow, MemoryState, StoredRecord, TenantRow
+from tests.support.memory_store.usage_history import read_days
 
 MAX_DISPATCHED_PER_CHANGE: Final = 100
 """Most slots that one change of limits or pauses gives out."""
@@ -137,29 +139,19 @@ class MemoryTenantStore:
             doc=API_KEY_CODEC.encode(key),
         )
 
-    async def read_usage(self, tenant: str, limits: Limits, now: datetime) -> Usage:
+    async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage:
         """See `TenantStore.read_usage`."""
-        turns = self._memory.fair_queue
-        windows = tuple(self._window(tenant, span) for span in usage_windows_at(now))
+        memory, turns = self._memory, self._memory.fair_queue
+        kept = memory.windows_of(tenant)
+        days = [day async for day in read_days(memory, tenant, Dimension.MODEL)]
         return Usage(
-            limits,
-            windows,
+            budget,
+            tuple(window_usage(window, kept, days) for window in budget.calendar.windows_at(now)),
             turns.running()[f"tenant:{tenant}"],
-            self._memory.waiting_count(tenant),
-            self._memory.file_usage(tenant),
-        )
-
-    def _window(self, tenant: str, span: UsageWindow) -> WindowUsage:
-        memory = self._memory
-        models = {
-            account.model
-            for account in memory.accounts.values()
-            if account.tenant == tenant and span.name in account.windows
-        }
-        return WindowUsage(
-            span,
-            memory.usage_in(tenant, span),
-            {name: memory.usage_in(tenant, span, name) for name in models},
+            memory.waiting_count(tenant),
+            now,
+            kept,
+            memory.file_usage(tenant),
         )
 
 

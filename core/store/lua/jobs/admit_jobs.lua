@@ -2,6 +2,7 @@
 -- limit, reserves the money, and writes records, indexes and messages; or it writes nothing.
 --
 -- Returns { { 'unauthenticated' | 'not_permitted' | 'key_missing' | 'key_reused' } },
+-- or { { 'other_calendar', calendar } } if the tenant's days begin at other times than those of `windows`,
 -- or { { 'replayed', id, doc, output } } or { { 'limited ...' } } for a repeated idempotency key,
 -- or one answer for each job, and last the quotas as flat rows of { policy, limit, remaining, reset (ms) }:
 --   { 'admitted', has slot, reserved, cache status, doc, output }
@@ -19,17 +20,18 @@
 --
 -- Guarantees: after a 202 Redis has the job; concurrent requests together pass no limit; of identical
 -- requests in flight at most one is paid for.
--- USES: authenticate authenticate_call replay zadd_batch concurrency waiting_for quota dedup_index job_indexes stored_bytes
+-- USES: authenticate authenticate_call replay zadd_batch concurrency waiting_for usage quota dedup_index job_indexes stored_bytes
 -- LATER: load_fair_queue fair_queue
 -- LATER: load_batch_parts batch create_batch
--- KEYS: api_key tenant rate day month key_day key_month idempotency
+-- KEYS: api_key tenant rate usage usage_day key_usage idempotency
 -- ARGV: now tenant_name scope address all_or_nothing dry_run has_idempotency_key idempotency_fingerprint
 -- ARGV: idempotency_target
--- ARGV: message_template message_ttl wake_due_at day_left month_left day_ttl month_ttl
+-- ARGV: message_template message_ttl wake_due_at
+-- ARGV: calendar windows resets oldest_window history_ttl history_day oldest_history_day
 -- ARGV: batch batch_doc rejected_items batch_ttl unpaid_templates now_text ...
 -- ITEM: id version doc open_length entry input created created_text model priority price first_deadline
 -- ITEM: deadline
--- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference
+-- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference rows
 -- ITEM: held_until
 
 local policy = read_policy(tenant)
@@ -53,13 +55,17 @@ elseif policy.idempotency_required then
   return { { 'key_missing' } }
 end
 
+if (policy.calendar or '') ~= calendar then return { { 'other_calendar', policy.calendar or '' } } end
+
 -- State shared by all items, updated with each admissible one.
 local items = read_items()
 local arrival, uses_rate = read_arrival(policy, rate, instant), false
-local today, this_month = read_window(day), read_window(month)
+local window_names, window_resets = split_words(windows), split_words(resets)
+for at, left in ipairs(window_resets) do window_resets[at] = tonumber(left) end
+local used_windows = read_windows(usage, window_names)
+local budgets, needed_windows = read_budgets(policy, usage, window_names, instant)
 local has_key_budget = key.usd_per_day or key.usd_per_month
-local key_today, key_month_use = { usd = 0 }, { usd = 0 }
-if has_key_budget then key_today, key_month_use = read_window(key_day), read_window(key_month) end
+local key_windows = has_key_budget and read_windows(key_usage, window_names)
 local stored = policy.stored_bytes and read_stored_bytes(tenant_name) or 0
 local waiting, account, dedup_entries, batch_leaders = nil, nil, {}, {}
 preload(tenant_name, items[1].model, policy)
@@ -117,11 +123,8 @@ local function check_limits(item, rows)
   end
   if not rejection then rejection, new_arrival = check_rate(policy, arrival, instant, rows) end
   rejection = rejection
-    or check_window('day', policy, today, counted_amount, tonumber(day_left), rows)
-    or check_window('month', policy, this_month, counted_amount, tonumber(month_left), rows)
-    or check_count('key-usd-per-day', key.usd_per_day, key_today.usd, counted_amount, tonumber(day_left), rows)
-    or check_count('key-usd-per-month', key.usd_per_month, key_month_use.usd, counted_amount,
-      tonumber(month_left), rows)
+    or check_windows(policy, budgets, used_windows, counted_amount, window_resets, rows)
+    or has_key_budget and check_key_windows(key, key_windows, counted_amount, window_resets, rows)
     or check_stored_bytes(policy, stored, #(item.output or item.input), rows)
     or check_waiting(item, rows)
   if not rejection and new_arrival then arrival, uses_rate = new_arrival, true end
@@ -129,10 +132,11 @@ local function check_limits(item, rows)
 end
 
 local function count_admissible(item)
-  today.jobs, today.usd = today.jobs + 1, today.usd + item.amount
-  key_today.usd, key_month_use.usd = key_today.usd + item.amount, key_month_use.usd + item.amount
+  for at, used in ipairs(used_windows) do
+    used.jobs, used.usd = used.jobs + 1, used.usd + item.amount
+    if has_key_budget then key_windows[at].usd = key_windows[at].usd + item.amount end
+  end
   stored = stored + #(item.output or item.input)
-  this_month.jobs, this_month.usd = this_month.jobs + 1, this_month.usd + item.amount
   if item.cache_status == 'miss' then batch_leaders[item.dedup_key] = item end
   if item.starts_now then
     plan_start(tenant_name, item.model)
@@ -189,7 +193,7 @@ local function write_record(item)
   end
   if item.cache_status == 'joined' then append_pair(fields, 'leader', item.source) end
   if item.starts_now then append_pair(fields, 'slot', '1') end
-  if has_key_budget then append_pair(fields, 'key_windows', key_day .. ' ' .. key_month) end
+  if has_key_budget then append_pair(fields, 'key_usage', key_usage) end
   append_pair(fields, item.output and 'output' or 'input', item.output or item.input)
   if batch ~= '' then
     append_pair(fields, 'batch', batch)
@@ -204,7 +208,8 @@ local function write_record(item)
 end
 
 -- Changes of shared keys are collected and written together: each command of a script costs time.
-local scores, new_index_sizes, used, states = {}, {}, {}, {}
+local scores, new_index_sizes, states = {}, {}, {}
+local all_usage, history, history_rows = parse_usage(''), {}, {}
 local starting, queued, urgent = {}, {}, {}
 
 local function add_to(sums, name, by) if by ~= 0 then sums[name] = (sums[name] or 0) + by end end
@@ -213,12 +218,14 @@ local function collect(key, score, member)
   if scores[key] then append_pair(scores[key], score, member) else scores[key] = { score, member } end
 end
 
-local function add_usage(item, ending)
-  add_to(used, 'jobs' .. ending, 1)
-  add_to(used, 'reserved' .. ending, item.amount)
-  if item.cache_status == 'hit' then
-    add_to(used, 'reused' .. ending, 1)
-    add_to(used, 'saved' .. ending, tonumber(item.saved) or 0)
+local function add_usage(item)
+  -- A job that is served from the cache has ended, for nothing.
+  local facts = item.cache_status == 'hit' and '1 0 0 1 ' .. (tonumber(item.saved) and item.saved or '0') or ''
+  local counted = usage_of_job(facts, { item.amount, 0, 0 })
+  add_numbers(all_usage, counted)
+  for _, row in ipairs(split_lines(item.rows)) do
+    if not history[row] then history[row], history_rows[#history_rows + 1] = parse_usage(''), row end
+    add_numbers(history[row], counted)
   end
 end
 
@@ -257,8 +264,7 @@ end
 
 local function write_item(item)
   write_record(item)
-  add_usage(item, '')
-  add_usage(item, '|' .. item.model)
+  add_usage(item)
   add_to(states, STATES[item.cache_status], 1)
   index_item(item, STATUSES[item.cache_status])
   if item.paid then return admit_paid_item(item) end
@@ -280,16 +286,13 @@ local function write_collected(wake_options)
   if #queued > 0 then fair_queue.dispatch(#queued + 1, wake_options) end
 end
 
-local function write_usage(window, ttl_seconds)
-  local names, sums, is_new = {}, {}, false
-  for name in pairs(used) do names[#names + 1] = name end
-  local stored = redis.call('HMGET', window, unpack(names))
-  for at, name in ipairs(names) do
-    is_new = is_new or name == 'jobs' and not stored[at]
-    append_pair(sums, name, string.format('%d', (tonumber(stored[at]) or 0) + used[name]))
+local function write_usage()
+  add_to_windows(usage, window_names, all_usage, oldest_window, needed_windows)
+  if has_key_budget and add_to_windows(key_usage, window_names, all_usage, oldest_window) then
+    redis.call('EXPIRE', key_usage, history_ttl)
   end
-  redis.call('HSET', window, unpack(sums))
-  if is_new then redis.call('EXPIRE', window, ttl_seconds) end
+  add_to_history(usage_day, history_rows, history,
+    { ttl = history_ttl, number = history_day, oldest = oldest_history_day, tenant = tenant_name })
 end
 
 local writes = dry_run ~= '1' and any_admissible and (all_or_nothing ~= '1' or all_admissible)
@@ -304,12 +307,7 @@ if writes then
     if item.is_admissible then write_item(item) end
   end
   write_collected({ now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl })
-  write_usage(day, day_ttl)
-  write_usage(month, month_ttl)
-  if has_key_budget then
-    write_usage(key_day, day_ttl)
-    write_usage(key_month, month_ttl)
-  end
+  write_usage()
   if batch ~= '' then
     load_batch_parts().write_batch(items, answers, STATUSES, {
       id = batch, doc = batch_doc, rejected = rejected_items, tenant = tenant_name, now = now,

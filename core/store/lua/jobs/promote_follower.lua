@@ -5,15 +5,15 @@
 -- 'webhook_config_changed' (as in update_job).
 -- Guarantees: of identical requests in flight at most one is paid for; no budget is exceeded.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
--- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue quota publish_change
+-- USES: wake_worker enqueue_delivery usage zadd_batch concurrency fair_queue quota publish_change
 -- USES: unsubmitted_index dedup_index followers job_indexes batch webhook_config_version rewritten
 -- FLAGS: allow-oom
--- KEYS: job timeline due states tenant day month account_balance outbox job_deliveries webhooks ...
+-- KEYS: job timeline due states tenant usage usage_day account_balance outbox job_deliveries webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc entry now tenant_name model priority price? first_deadline?
--- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest?
+-- ARGV: message_template message_ttl wake_due_at status_before status index_score expected_leader? config_digest? windows rows
 -- ARGV: ...
 
-local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status', 'stamp', 'key_windows')
+local stored = redis.call('HMGET', job, 'version', 'dedup_key', 'leader', 'batch', 'batch_status', 'stamp', 'key_usage')
 if not stored[1] then return 'not_found' end
 if stored[1] ~= expected or is_rewritten(stored[6], expected_stamp) then return 'conflict' end
 local dedup_key, before = stored[2], stored[3]
@@ -31,38 +31,34 @@ if current_leader then
   return recheck()
 end
 
--- The budgets of the API key that submitted the job. A key that was revoked meanwhile has none left: its jobs go on.
-local function read_key_budgets(key_windows)
-  local budgets, day_window, month_window = {}, string.match(key_windows, '^(%S+) (%S+)$')
-  for kind, window in pairs({ day = day_window, month = month_window }) do
-    local digest = string.match(window, '([^:]+):[^:]+$')
-    local limit = tonumber(redis.call('HGET', NAMES.api_key .. digest, 'usd_per_' .. kind) or '')
-    if limit then budgets[#budgets + 1] = { window = window, limit = limit } end
-  end
-  return budgets
+-- The limits of the API key that submitted the job, if it has a budget. A key that was revoked meanwhile has none left:
+-- its jobs go on.
+local function read_key_limits(key_usage)
+  local digest = string.match(key_usage or '', '[^:]+$')
+  if not digest then return {} end
+  local found = redis.call('HMGET', NAMES.api_key .. digest, 'usd_per_day', 'usd_per_month')
+  return { usd_per_day = tonumber(found[1] or ''), usd_per_month = tonumber(found[2] or '') }
 end
 
 if webhook_config_changed(webhooks, config_digest) then return 'webhook_config_changed' end
 
 local policy = read_policy(tenant)
 local amount = amount_of(policy, price)
-local key_budgets = read_key_budgets(stored[7] or '')
-if check_price(policy, read_account(account_balance), price, amount, #key_budgets > 0, {}) then return 'over_budget' end
-for kind, window in pairs({ day = day, month = month }) do
-  local limit = policy['usd_per_' .. kind]
-  if limit and read_window(window).usd + amount > limit then return 'over_budget' end
-end
-
-for _, budget in ipairs(key_budgets) do
-  if read_window(budget.window).usd + amount > budget.limit then return 'over_budget' end
+local key_usage = stored[7] or nil
+local key, window_names, never = read_key_limits(key_usage), split_words(windows), { -1, -1, -1, -1 }
+local has_key_budget = key.usd_per_day or key.usd_per_month
+if check_price(policy, read_account(account_balance), price, amount, has_key_budget, {}) then return 'over_budget' end
+-- It counts as a job since its admission.
+local budgets, used = read_budgets(policy, usage, window_names, tonumber(now)), read_windows(usage, window_names)
+if check_windows({}, budgets, used, amount, never, {})
+    or has_key_budget and check_key_windows(key, read_windows(key_usage, window_names), amount, never, {}) then
+  return 'over_budget'
 end
 
 redis.call('HSET', job, 'version', version, 'doc', doc, 'stamp', stamp)
 redis.call('HINCRBY', job, 'reserved', amount)
-for _, window in ipairs(append_key_windows({ day, month }, stored[7] or nil)) do
-  redis.call('HINCRBY', window, 'reserved', amount)
-  redis.call('HINCRBY', window, 'reserved|' .. model, amount)
-end
+book_usage({ usage = usage, key_usage = key_usage, day = usage_day, windows = window_names, rows = split_lines(rows) },
+  usage_of_reservation(amount))
 redis.call('RPUSH', timeline, entry)
 enqueue_deliveries(outbox, job_deliveries, FIXED_KEYS, FIXED_ARGUMENTS)
 redis.call('HINCRBY', states, 'following', -1)

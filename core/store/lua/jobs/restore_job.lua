@@ -2,11 +2,11 @@
 -- when it was claimed, whatever the limits are now, and reserves again what it had reserved.
 -- Returns 'stored', or 'conflict' if the job is there.
 -- `idempotency_value` is '' for a job without an idempotency key; a key that was used again since stays.
--- USES: zadd_batch concurrency publish_change unsubmitted_index job_indexes count_claim upstream_ids
+-- USES: zadd_batch usage concurrency publish_change unsubmitted_index job_indexes count_claim upstream_ids
 -- FLAGS: allow-oom
--- KEYS: job timeline due states in_doubt day month idempotency
+-- KEYS: job timeline due states in_doubt usage usage_day idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
--- ARGV: day_ttl month_ttl idempotency_value claimed_stamp upstream_id upstream_id_ttl
+-- ARGV: windows rows facts oldest_window history_ttl history_day oldest_history_day idempotency_value claimed_stamp upstream_id upstream_id_ttl
 
 if redis.call('EXISTS', job) == 1 then return 'conflict' end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
@@ -22,13 +22,11 @@ redis.call('ZADD', job_index_of(tenant_name), index_score, id)
 if reference ~= '' then redis.call('ZADD', reference_index_of(tenant_name), reference, id) end
 update_status_index(tenant_name, id, index_score, '', status)
 
-for window, ttl in pairs({ [day] = day_ttl, [month] = month_ttl }) do
-  for _, ending in ipairs({ '', '|' .. model }) do
-    redis.call('HINCRBY', window, 'jobs' .. ending, 1)
-    redis.call('HINCRBY', window, 'reserved' .. ending, reserved)
-  end
-  if redis.call('TTL', window) < 0 then redis.call('EXPIRE', window, ttl) end
-end
+local counted, names, changes = usage_of_job(facts, { tonumber(reserved), 0, 0 }), split_lines(rows), {}
+for _, row in ipairs(names) do changes[row] = counted end
+add_to_windows(usage, split_words(windows), counted, oldest_window)
+add_to_history(usage_day, names, changes,
+  { ttl = history_ttl, number = history_day, oldest = oldest_history_day, tenant = tenant_name })
 if idempotency_value ~= '' and redis.call('SET', idempotency, idempotency_value, 'NX') then
   redis.call('HSET', job, 'idempotency', idempotency)
 end

@@ -12,23 +12,23 @@
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
 -- leaves no slot and no reservation behind.
--- USES: wake_worker enqueue_delivery ledger zadd_batch concurrency fair_queue publish_change record_run_time
+-- USES: wake_worker enqueue_delivery usage ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
 -- USES: webhook_config_version rewritten count_claim waiting_for upstream_ids
 -- FLAGS: allow-oom
--- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue day month webhooks ...
+-- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue usage usage_day webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
 -- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
 -- ARGV: message_template wake_due_at run_time? max_run_times status_before status index_score min_ttl
--- ARGV: notify_followers shared_cost output_expires_at saved?
+-- ARGV: notify_followers shared_cost output_expires_at windows rows usage_before usage_after
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
--- ARGV: successor_entry? successor_day? successor_month? successor_status_before? successor_status?
+-- ARGV: successor_entry? successor_usage? successor_usage_day? successor_windows? successor_rows? successor_status_before? successor_status?
 -- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged?
 -- ARGV: upstream_id? if_free? upstream_id_ttl? ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
-  'key_windows',
+  'key_usage', 'settled', 'released',
 }
 local stored = redis.call('HMGET', job, unpack(FIELDS))
 local dedup_key, leader = stored[3], stored[4]
@@ -86,7 +86,11 @@ local function update_coalescing()
     transfer_work(dedup_key, id, stored[7], {
       id = successor, version = successor_version, stamp = successor_stamp, doc = successor_doc,
         tenant = successor_tenant, entry = successor_entry,
-      windows = { successor_day, successor_month }, model = model, now = now, ttl_seconds = ttl,
+      booking = {
+        usage = successor_usage, day = successor_usage_day, windows = split_words(successor_windows),
+        rows = split_lines(successor_rows),
+      },
+      model = model, now = now, ttl_seconds = ttl,
       index_score = successor_index_score, status_before = successor_status_before, status = successor_status,
     })
     transfer_slot(tenant_name, successor_tenant, wake_options)
@@ -104,15 +108,6 @@ local function update_coalescing()
 end
 if dedup_key then update_coalescing() end
 update_batch_counts(job, stored[8], stored[9], status, now, ttl)
-
-if saved ~= '' then
-  for _, window in ipairs({ day, month }) do
-    for _, ending in ipairs({ '', '|' .. model }) do
-      redis.call('HINCRBY', window, 'reused' .. ending, 1)
-      redis.call('HINCRBY', window, 'saved' .. ending, saved)
-    end
-  end
-end
 
 -- Gives the job's slot to the next one, or takes the job out of the queue.
 local function release_place()
@@ -140,8 +135,16 @@ elseif waiting_before ~= '' and is_final ~= '1' then
   take_slots(tenant_name, model, 1)
 end
 
+local amounts = { tonumber(stored[7] or 0), tonumber(stored[12] or 0), tonumber(stored[13] or 0) }
+local settled_amounts = is_final == '1' and settle(job, amounts, settlement_status, cost) or amounts
+if usage_before ~= usage_after or is_final == '1' then
+  book_usage({
+    usage = usage, key_usage = stored[11] or nil, day = usage_day, windows = split_words(windows),
+    rows = split_lines(rows),
+  }, subtract_numbers(usage_of_job(usage_after, settled_amounts), usage_of_job(usage_before, amounts)))
+end
+
 if is_final == '1' then
-  settle(job, append_key_windows({ day, month }, stored[11] or nil), model, settlement_status, cost)
   release_place()
   set_retention(job, timeline, job_deliveries, {
     tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, min_ttl = min_ttl,

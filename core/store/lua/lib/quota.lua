@@ -3,10 +3,11 @@
 
 local FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',
-  'usd_per_day', 'usd_per_month', 'priority', 'unknown_price_counts', 'running', 'weight', 'cache_ms',
+  'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total', 'priority', 'unknown_price_counts', 'running', 'weight', 'cache_ms',
   'calls_per_minute', 'stored_bytes', 'models', 'unknown_price', 'cache', 'cache_shared', 'idempotency_required', 'disabled',
+  'calendar', 'top_ups',
 }
-local NUMBERS = 15
+local NUMBERS = 17
 
 -- Returns the limits that are set. The first `NUMBERS` fields are numbers, the others texts.
 local function read_policy(tenant)
@@ -71,7 +72,8 @@ end
 -- Without an amount that the operator set for it, a request at an unknown price would pass any limit of money.
 local function is_unknown_price_refused(policy, has_key_budget)
   if policy.unknown_price == 'refuse' then return true end
-  local has_money_limit = has_key_budget or policy.usd_per_request or policy.usd_per_day or policy.usd_per_month
+  local has_money_limit = has_key_budget or policy.usd_per_request or policy.usd_per_day or policy.usd_per_week
+    or policy.usd_per_month or policy.usd_total
   return has_money_limit and (policy.unknown_price_counts or 0) == 0
 end
 
@@ -130,23 +132,107 @@ local function check_stored_bytes(policy, stored, bytes, rows)
   return nil
 end
 
-local function read_window(window)
-  local used = redis.call('HMGET', window, 'jobs', 'reserved', 'released')
-  return { jobs = tonumber(used[1]) or 0, usd = (tonumber(used[2]) or 0) - (tonumber(used[3]) or 0) }
+-- The windows of a budget, in the order of core.tenants.windows.Window, with their limits.
+local WINDOWS = {
+  { kind = 'day', jobs = 'jobs_per_day', usd = 'usd_per_day' },
+  { kind = 'week', usd = 'usd_per_week' },
+  { kind = 'month', jobs = 'jobs_per_month', usd = 'usd_per_month' },
+  { kind = 'total', usd = 'usd_total' },
+}
+
+-- Returns a list of the windows `names`, each with `jobs` and `usd` used.
+local function read_windows(key, names)
+  local stored, windows = read_rows(key, names), {}
+  for at, name in ipairs(names) do
+    local numbers = parse_usage(stored[name])
+    windows[at] = { jobs = numbers[JOBS], usd = numbers[RESERVED] - numbers[RELEASED] }
+  end
+  return windows
 end
 
--- `increment` nil: the request does not count here; only the row is added.
+-- The top-ups of one kind of window, those first that end first: lines of kind, amount, end (ms), and the first and
+-- the last window that they raise.
+local function read_top_ups(policy, kind)
+  local found = {}
+  for line in string.gmatch(policy.top_ups or '', '[^\n]+') do
+    local of, amount, until_at, first, last = string.match(line, '^(%S+) (%S+) (%S+) (%S+) (%S+)$')
+    if of == kind then
+      found[#found + 1] = { left = tonumber(amount), until_at = tonumber(until_at), first = first, last = last }
+    end
+  end
+  return found
+end
+
+-- What earlier windows used beyond their budget was taken from the top-ups, as in core.tenants.top_ups.
+local function take_from_top_ups(top_ups, window, beyond)
+  for _, one in ipairs(top_ups) do
+    if one.first <= window and window <= one.last then
+      local taken = math.min(one.left, beyond)
+      one.left, beyond = one.left - taken, beyond - taken
+    end
+  end
+end
+
+local function limit_with_top_ups(limit, top_ups, key, name, now)
+  local windows, stored = {}, {}
+  local flat = redis.call('HGETALL', key)
+  for at = 1, #flat, 2 do
+    if string.sub(flat[at], 1, 1) == string.sub(name, 1, 1) and flat[at] < name then
+      windows[#windows + 1], stored[flat[at]] = flat[at], flat[at + 1]
+    end
+  end
+  table.sort(windows)
+  for _, window in ipairs(windows) do
+    local numbers = parse_usage(stored[window])
+    take_from_top_ups(top_ups, window, math.max(numbers[RESERVED] - numbers[RELEASED] - limit, 0))
+  end
+  for _, one in ipairs(top_ups) do
+    if one.until_at > now and one.first <= name and name <= one.last then limit = limit + one.left end
+  end
+  return limit
+end
+
+-- Returns the limits of money of the windows `names`, top-ups included, and the first window of each kind that a
+-- top-up needs.
+local function read_budgets(policy, key, names, now)
+  local budgets, needed = {}, {}
+  for at, window in ipairs(WINDOWS) do
+    budgets[at] = policy[window.usd]
+    local top_ups = policy.top_ups and read_top_ups(policy, window.kind) or {}
+    if #top_ups > 0 and budgets[at] then budgets[at] = limit_with_top_ups(budgets[at], top_ups, key, names[at], now) end
+    for _, one in ipairs(top_ups) do
+      local kind = string.sub(one.first, 1, 1)
+      if not needed[kind] or one.first < needed[kind] then needed[kind] = one.first end
+    end
+  end
+  return budgets, needed
+end
+
+-- `increment` nil: the request does not count here; only the row is added. `reset` negative: it never resets.
 local function check_count(name, limit, used, increment, reset, rows)
   if not limit then return nil end
   local remaining = limit - used - (increment or 0)
-  add_row(rows, name, limit, math.max(remaining, 0), reset)
+  add_row(rows, name, limit, math.max(remaining, 0), math.max(reset, 0))
   if remaining < 0 and increment then return reject(name, reset) end
   return nil
 end
 
--- `reset` is negative for a job created just before the end of the window and admitted just after it.
-local function check_window(kind, policy, used, amount, reset, rows)
-  reset = math.max(reset, 0)
-  return check_count('jobs-per-' .. kind, policy['jobs_per_' .. kind], used.jobs, 1, reset, rows)
-    or check_count('usd-per-' .. kind, policy['usd_per_' .. kind], used.usd, amount, reset, rows)
+-- The name of a limit in problem documents and header fields.
+local function policy_name(field) return (string.gsub(field, '_', '-')) end
+
+-- `resets` are the times until the windows end (ms), -1 for never.
+local function check_windows(policy, budgets, used, amount, resets, rows)
+  for at, window in ipairs(WINDOWS) do
+    local rejection = window.jobs
+        and check_count(policy_name(window.jobs), policy[window.jobs], used[at].jobs, 1, resets[at], rows)
+      or check_count(policy_name(window.usd), budgets[at], used[at].usd, amount, resets[at], rows)
+    if rejection then return rejection end
+  end
+  return nil
+end
+
+-- The windows of an API key's own budget: the day and the month.
+local function check_key_windows(key, used, amount, resets, rows)
+  return check_count('key-usd-per-day', key.usd_per_day, used[1].usd, amount, resets[1], rows)
+    or check_count('key-usd-per-month', key.usd_per_month, used[3].usd, amount, resets[3], rows)
 end

@@ -8,11 +8,9 @@ local function transfer_work(dedup_key, leader, reserved, successor)
   redis.call('HINCRBY', record, 'reserved', reserved)
   delete_input(successor.tenant, record, 'running')
   count_stored_bytes(successor.tenant, successor.id, record)
-  local windows = append_key_windows(successor.windows, redis.call('HGET', record, 'key_windows') or nil)
-  for _, window in ipairs(windows) do
-    redis.call('HINCRBY', window, 'reserved', reserved)
-    redis.call('HINCRBY', window, 'reserved|' .. successor.model, reserved)
-  end
+  local booking = successor.booking
+  booking.key_usage = redis.call('HGET', record, 'key_usage') or nil
+  book_usage(booking, usage_of_reservation(tonumber(reserved)))
   redis.call('RPUSH', record .. ':timeline', successor.entry)
   redis.call('HINCRBY', NAMES.states, 'following', -1)
   redis.call('HINCRBY', NAMES.states, 'running', 1)

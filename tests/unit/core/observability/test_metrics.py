@@ -63,7 +63,8 @@ from core.observability.metrics import METRICS
 from core.observability.outcomes import FileOrigin, FileOutcome
 from core.observability.prometheus import MetricsRegistry
 from core.tenants.cache_policy import CacheStatus
-from core.tenants.limits import GlobalLimits, Window
+from core.tenants.limits import GlobalLimits
+from core.tenants.windows import Window
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 from tests.support.records import NOW

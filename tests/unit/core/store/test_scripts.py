@@ -251,6 +251,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "read_leader": True,
     "read_position": True,
     "read_submission": True,
+    "read_usage_days": True,
 }
 
 

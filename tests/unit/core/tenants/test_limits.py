@@ -1,6 +1,5 @@
-"""Limits that cannot be applied are refused; windows are in UTC; patterns match the whole id."""
+"""Limits that cannot be applied are refused; patterns match the whole id."""
 
-from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -12,12 +11,8 @@ from core.tenants.limits import (
     GlobalLimits,
     Limits,
     Priority,
-    Window,
     lua_pattern,
-    usage_windows_at,
 )
-
-LAST_MOMENT = datetime(2026, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -78,30 +73,6 @@ def test_nothing_is_limited_unless_said() -> None:
         "webhook_actions_per_minute",
     }
     assert limits.priority is Priority.HIGH
-
-
-def test_the_last_moment_of_a_year_is_in_its_day_and_month() -> None:
-    day, month = usage_windows_at(LAST_MOMENT)
-    ends = datetime(2027, 1, 1, tzinfo=UTC)
-    assert (day.kind, day.name, day.resets_at) == (Window.DAY, "20261231", ends)
-    assert (month.kind, month.name, month.resets_at) == (Window.MONTH, "202612", ends)
-
-
-def test_a_microsecond_later_both_are_new() -> None:
-    day, month = usage_windows_at(LAST_MOMENT + timedelta(microseconds=1))
-    assert (day.name, month.name) == ("20270101", "202701")
-    assert month.resets_at == datetime(2027, 2, 1, tzinfo=UTC)
-
-
-@pytest.mark.parametrize(("year", "days"), [(2026, 28), (2028, 29)])
-def test_february_ends_when_it_ends(year: int, days: int) -> None:
-    _, month = usage_windows_at(datetime(year, 2, days, 23, 59, tzinfo=UTC))
-    assert month.resets_at == datetime(year, 3, 1, tzinfo=UTC)
-
-
-def test_the_machines_zone_does_not_matter() -> None:
-    east = timezone(timedelta(hours=14))
-    assert usage_windows_at(LAST_MOMENT.astimezone(east)) == usage_windows_at(LAST_MOMENT)
 
 
 @pytest.mark.parametrize(

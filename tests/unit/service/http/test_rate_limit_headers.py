@@ -7,11 +7,11 @@ import httpx
 import pytest
 
 from core.billing.balance import AccountBalance
-from core.billing.settlement import ReservationTotals
-from core.billing.usage import Usage, UsageTotals, WindowUsage
+from core.billing.usage import Budget, Usage, UsageTotals, WindowUsage
 from core.money import MicroUsd
 from core.quotas import QUOTA_RULES, Quota, QuotaPolicy
-from core.tenants.limits import Limits, Priority, UnknownPrice, usage_windows_at
+from core.tenants.limits import Limits, Priority, UnknownPrice
+from core.tenants.windows import UTC_CALENDAR
 from service.rate_limit_headers import rate_limit_headers
 from service.tenants.usage import usage_representation
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
@@ -202,7 +202,7 @@ async def test_a_tenant_sees_its_own_use(app: AppHarness) -> None:
         for value in (KLING_INPUT, OTHER_INPUT):
             await caller.post(KLING_PATH, json=value)
         use = (await caller.get("/v1/usage")).json()
-    day, month = use["windows"]
+    day, week, month, total = use["windows"]
     assert (day["window"], day["resets_at"]) == ("day", "2026-03-02T00:00:00Z")
     assert (month["window"], month["resets_at"]) == ("month", "2026-04-01T00:00:00Z")
     assert day["jobs"] == {"used": 2, "limit": 50, "remaining": 48}
@@ -216,6 +216,8 @@ async def test_a_tenant_sees_its_own_use(app: AppHarness) -> None:
     assert day["models"][KLING]["jobs"] == 2
     assert (use["running"]["used"], use["waiting"]["used"]) == (1, 1)
     assert month["usd"]["limit"] is None
+    assert (week["window"], week["resets_at"]) == ("week", "2026-03-02T00:00:00Z")
+    assert (total["window"], total["resets_at"], total["jobs"]["used"]) == ("total", None, 2)
 
 
 async def test_another_tenant_s_use_stays_its_own(
@@ -232,15 +234,15 @@ async def test_use_needs_a_key(app: AppHarness) -> None:
 
 
 def test_a_lowered_limit_leaves_nothing_and_micro_dollars_show() -> None:
-    day, month = usage_windows_at(START)
-    total = UsageTotals(
-        3, ReservationTotals(reserved=3_000_001, settled=1_000_001, released=500_000)
-    )
+    total = UsageTotals(3, reserved=3_000_001, settled=1_000_001, released=500_000)
+    windows = UTC_CALENDAR.windows_at(START)
     usage = Usage(
-        Limits(usd_per_day=MicroUsd(1), jobs_per_day=1, running=1),
-        (WindowUsage(day, total, {}), WindowUsage(month, total, {})),
+        Budget(Limits(usd_per_day=MicroUsd(1), jobs_per_day=1, running=1)),
+        tuple(WindowUsage(window, total, {}) for window in windows),
         running=3,
         waiting=0,
+        at=START,
+        past={},
     )
     document = usage_representation("ads", usage, START)
     window = document["windows"][0]

@@ -40,6 +40,7 @@ def coalescing(app: AppHarness) -> CoalescingHarness:
             stores.tenants,
             stores.admin,
             stores.circuit_breakers,
+            stores.usage_history,
         )
     )
 

@@ -1,0 +1,77 @@
+"""Keys and arguments by which scripts count a job in its tenant's usage (`lib/usage.lua`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Final
+
+from core.billing.usage import usage_facts
+from core.billing.usage_history import rows_of_job
+from core.clock import MILLISECOND
+from core.jobs.job import Job
+from core.retention import WINDOW_RETENTION
+from core.settings import USAGE_RETENTION
+from core.store import keys
+from core.store.client import Argument, ttl_seconds
+from core.tenants.windows import UsageWindow, window_names
+
+_NEVER: Final = -1
+
+
+def day_text(day: date) -> str:
+    """Return a day as the store names it."""
+    return f"{day:%Y%m%d}"
+
+
+def usage_keys(job: Job) -> dict[str, str]:
+    """Return the keys of the windows and of the day in which a job counts."""
+    return {
+        "usage": keys.usage(job.tenant),
+        "usage_day": keys.usage_history(job.tenant, day_text(job.usage_day)),
+    }
+
+
+def usage_arguments(job: Job) -> dict[str, Argument]:
+    """Return the windows and the rows in which a job counts."""
+    return {"windows": " ".join(window_names(job.usage_day)), "rows": row_lines(job)}
+
+
+def row_lines(job: Job) -> str:
+    """Return the names of the job's rows, one a line; no name has a line break."""
+    return "\n".join(rows_of_job(job))
+
+
+def facts_argument(job: Job) -> str:
+    """Return what a job counts as beside its amounts."""
+    return " ".join(map(str, usage_facts(job)))
+
+
+def window_arguments(windows: Sequence[UsageWindow], now: datetime) -> tuple[Argument, Argument]:
+    """Return the names of windows, and the milliseconds until each ends; -1 for never.
+
+    A job that was created just before the end of a window is admitted just after it: 0 are left.
+    """
+    ends = (
+        _NEVER if window.resets_at is None else max((window.resets_at - now) // MILLISECOND, 0)
+        for window in windows
+    )
+    return " ".join(window.name for window in windows), " ".join(map(str, ends))
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRetention:
+    """How long usage is kept."""
+
+    history: timedelta = USAGE_RETENTION
+
+    def arguments(self, day: date) -> Mapping[str, Argument]:
+        """Return what a script needs to begin a new day and a new window."""
+        return {
+            "oldest_window": day_text(day - WINDOW_RETENTION),
+            "history_ttl": ttl_seconds(self.history),
+            "history_day": day_text(day),
+            "oldest_history_day": day_text(day - self.history),
+        }
+
+
+DEFAULT_USAGE_RETENTION: Final = UsageRetention()

@@ -1,0 +1,52 @@
+"""Admissions in the days of their tenant's calendar."""
+
+import asyncio
+from datetime import datetime
+from typing import Any, Final
+
+from core.errors import Unavailable
+from core.store.admission import AdmissionScriptCall, admission_arguments, admission_keys
+from core.store.scripts import LuaScripts
+from core.tenants.windows import UTC_CALENDAR, AccountingCalendar
+
+OTHER_CALENDAR: Final = b"other_calendar"
+MAX_CALENDARS: Final = 10_000
+MAX_CHANGES: Final = 3
+"""Times that a tenant's calendar may change during one admission."""
+
+
+class TenantCalendars:
+    """Remembers the calendars of tenants, so that an admission needs no second call.
+
+    The script refuses a calendar that is not the tenant's any more and names the right one: what is
+    remembered may be old, and no window is wrong.
+    """
+
+    def __init__(self, scripts: LuaScripts) -> None:
+        """Remember nothing: a tenant's days are UTC days until a script returns another."""
+        self._scripts = scripts
+        self._known: dict[str, AccountingCalendar] = {}
+
+    async def admit(self, call: AdmissionScriptCall, now: datetime, *, replicated: bool) -> Any:  # noqa: ANN401 - answers of a script
+        """Return the answers of the admission script."""
+        tenant = call.admissions[0].credential.tenant
+        for _ in range(MAX_CHANGES):
+            calendar = self._known.get(tenant, UTC_CALENDAR)
+            placed = call.in_calendar(calendar)
+            if call.batch is None:
+                arguments = admission_arguments(placed, calendar, now)
+            else:
+                # A thousand records take 50 ms to write: other callers would wait as long.
+                arguments = await asyncio.to_thread(admission_arguments, placed, calendar, now)
+            answers = await self._scripts.call(
+                "admit_jobs", admission_keys(placed), arguments, replicated=replicated
+            )
+            if answers[0][0] != OTHER_CALENDAR:
+                return answers
+            self._remember(tenant, AccountingCalendar.parse(answers[0][1].decode()))
+        raise Unavailable("The tenant's calendar changed too often meanwhile; try again.")
+
+    def _remember(self, tenant: str, calendar: AccountingCalendar) -> None:
+        if len(self._known) >= MAX_CALENDARS:
+            self._known.clear()
+        self._known[tenant] = calendar

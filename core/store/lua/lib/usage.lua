@@ -1,0 +1,177 @@
+-- Rows of usage: 64-bit integers, big-endian, in the order of core.billing.usage.UsageTotals, without zeros at the end. The windows of a
+-- tenant's and of a key's budgets and the rows of a day's history have this one form, so that one difference is added
+-- to all of them. They are sums over jobs: what is added is what a job counts as now, less what it counted as before,
+-- so that a repeated step adds nothing. Sums are exact: all amounts are integers below 2^53.
+
+local JOBS, RESERVED, SETTLED, RELEASED, REUSED, SAVED, USAGE_NUMBERS = 1, 2, 3, 4, 8, 9, 16
+local MAX_ROWS = 200
+local MAX_FIELDS = 1000
+
+-- One call of C for a row: as texts, its numbers would take most of an admission's time.
+local NUMBER, BYTES, FORMATS = 'i8', 8, {}
+for count = 1, USAGE_NUMBERS do FORMATS[count] = '>' .. string.rep(NUMBER, count) end
+
+-- `row` nil, false or '': no numbers.
+local function parse_usage(row)
+  local count = math.min(#(row or '') / BYTES, USAGE_NUMBERS)
+  local numbers = count > 0 and { struct.unpack(FORMATS[count], row) } or {}
+  for at = count + 1, USAGE_NUMBERS do numbers[at] = 0 end
+  numbers[USAGE_NUMBERS + 1] = nil
+  return numbers
+end
+
+local function format_usage(numbers)
+  local last = USAGE_NUMBERS
+  while last > 1 and numbers[last] == 0 do last = last - 1 end
+  return struct.pack(FORMATS[last], unpack(numbers, 1, last))
+end
+
+local function add_numbers(numbers, change)
+  for at = 1, USAGE_NUMBERS do numbers[at] = numbers[at] + change[at] end
+  return numbers
+end
+
+local function subtract_numbers(numbers, others)
+  local difference = {}
+  for at = 1, USAGE_NUMBERS do difference[at] = numbers[at] - others[at] end
+  return difference
+end
+
+local function is_zero(numbers)
+  for at = 1, USAGE_NUMBERS do if numbers[at] ~= 0 then return false end end
+  return true
+end
+
+-- What a job counts as; `facts` is the text of core.billing.usage.usage_facts, `amounts` are { reserved, settled,
+-- released }.
+local function usage_of_job(facts, amounts)
+  local found = {}
+  for fact in string.gmatch(facts, '%S+') do found[#found + 1] = tonumber(fact) end
+  for at = #found + 1, 8 do found[at] = 0 end
+  local completed, failed, cancelled, reused, saved, in_doubt, estimated, video = unpack(found, 1, 8)
+  local reserved, settled, released = amounts[1], amounts[2], amounts[3]
+  local charged = (failed == 1 or cancelled == 1) and settled > 0 and 1 or 0
+  return {
+    1, reserved, settled, released, completed, failed, cancelled, reused, saved,
+    in_doubt, in_doubt * (reserved - settled - released), estimated, estimated * settled, charged, charged * settled,
+    video,
+  }
+end
+
+local function usage_of_reservation(amount)
+  local numbers = parse_usage('')
+  numbers[RESERVED] = amount
+  return numbers
+end
+
+local function read_rows(key, names)
+  local rows = {}
+  for first = 1, #names, MAX_FIELDS do
+    local stored = redis.call('HMGET', key, unpack(names, first, math.min(first + MAX_FIELDS - 1, #names)))
+    for at = 1, #stored do rows[names[first + at - 1]] = stored[at] or nil end
+  end
+  return rows
+end
+
+local function write_rows(key, texts)
+  local fields = {}
+  for name, text in pairs(texts) do
+    fields[#fields + 1], fields[#fields + 2] = name, text
+    if #fields >= MAX_FIELDS then
+      redis.call('HSET', key, unpack(fields))
+      fields = {}
+    end
+  end
+  if #fields > 0 then redis.call('HSET', key, unpack(fields)) end
+end
+
+local function split_lines(text)
+  local lines = {}
+  for line in string.gmatch(text, '[^\n]+') do lines[#lines + 1] = line end
+  return lines
+end
+
+local function split_words(text)
+  local words = {}
+  for word in string.gmatch(text, '%S+') do words[#words + 1] = word end
+  return words
+end
+
+-- Adds to the rows that exist. A window or a day that is no longer kept is not created again: it would get no expiry.
+local function add_to_rows(key, names, change)
+  local texts = {}
+  for name, text in pairs(read_rows(key, names)) do texts[name] = format_usage(add_numbers(parse_usage(text), change)) end
+  write_rows(key, texts)
+end
+
+-- Deletes the windows that began before `oldest` (yyyymmdd) and that no top-up needs; `needed` has the first name of
+-- each kind that one does.
+local function delete_old_windows(key, oldest, needed)
+  for _, name in ipairs(redis.call('HKEYS', key)) do
+    local kind, day = string.sub(name, 1, 1), string.sub(name, 2)
+    if day ~= '' and day < oldest and not (needed[kind] and name >= needed[kind]) then redis.call('HDEL', key, name) end
+  end
+end
+
+-- Adds to the windows `names` of a budget; a new one is created, and outdated ones are deleted then.
+local function add_to_windows(key, names, change, oldest, needed)
+  local stored, texts, is_new = read_rows(key, names), {}, false
+  for _, name in ipairs(names) do
+    is_new = is_new or not stored[name]
+    texts[name] = format_usage(add_numbers(parse_usage(stored[name]), change))
+  end
+  write_rows(key, texts)
+  if is_new then delete_old_windows(key, oldest, needed or {}) end
+  return is_new
+end
+
+-- The row in which a value counts that has none yet: a new one, or that of all others of its dimension.
+local function place_row(key, name, sizes)
+  local kind = string.match(name, '^(%l+)|')
+  if not kind then return name end
+  local size = '#' .. kind
+  sizes[size] = sizes[size] or tonumber(redis.call('HGET', key, size) or 0)
+  if sizes[size] >= MAX_ROWS then return kind end
+  sizes[size] = sizes[size] + 1
+  return name
+end
+
+-- Adds to the rows of a day, each with its own change. `place` gives the row of a value that has none.
+local function add_to_day(key, names, changes, place)
+  local stored, sums, texts = read_rows(key, names), {}, {}
+  for _, name in ipairs(names) do
+    local row = stored[name] and name or place(name)
+    if row then
+      sums[row] = sums[row] or parse_usage(stored[row] or row ~= name and redis.call('HGET', key, row))
+      add_numbers(sums[row], changes[name])
+    end
+  end
+  for row, numbers in pairs(sums) do texts[row] = format_usage(numbers) end
+  write_rows(key, texts)
+  return stored
+end
+
+-- Adds jobs to the history of their day; `names` are in the order in which they first counted. A day that is new is
+-- listed under its tenant.
+local function add_to_history(key, names, changes, day)
+  local sizes = {}
+  local stored = add_to_day(key, names, changes, function(name) return place_row(key, name, sizes) end)
+  write_rows(key, sizes)
+  if stored.total then return end
+  redis.call('EXPIRE', key, day.ttl)
+  redis.call('ZADD', NAMES.usage_tenants, 'GT', day.number, day.tenant)
+  redis.call('ZREMRANGEBYSCORE', NAMES.usage_tenants, '-inf', '(' .. day.oldest)
+  redis.call('EXPIRE', NAMES.usage_tenants, day.ttl)
+end
+
+-- Adds a change of one job to its tenant's windows, its key's, and the rows of its day. Rows are created by
+-- admissions alone: a value that has none counts among the others.
+local function book_usage(booking, change)
+  if is_zero(change) then return end
+  add_to_rows(booking.usage, booking.windows, change)
+  if booking.key_usage then add_to_rows(booking.key_usage, booking.windows, change) end
+  if redis.call('EXISTS', booking.day) == 0 then return end
+  local changes = {}
+  for _, name in ipairs(booking.rows) do changes[name] = change end
+  add_to_day(booking.day, booking.rows, changes, function(name) return string.match(name, '^(%l+)|') end)
+end

@@ -1,0 +1,61 @@
+"""Reads usage: a tenant's windows, and the days of its history. Scripts write both."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import date
+from itertools import islice
+from typing import Final
+
+from core.billing.usage import UsageTotals
+from core.billing.usage_history import DayUsage, Dimension, parse_rows
+from core.store import keys
+from core.store.booking import day_text
+from core.store.client import RedisClient
+from core.store.scripts import LuaScripts
+from core.tenants.windows import days_from
+
+DAYS_PER_READ: Final = 31
+"""Days that are read together."""
+
+
+class UsageHistoryStore:
+    """Usage in Redis."""
+
+    def __init__(self, client: RedisClient, scripts: LuaScripts) -> None:
+        """Send commands through `client`."""
+        self._client = client
+        self._scripts = scripts
+
+    async def read_days(
+        self, tenant: str, first: date, last: date, dimension: Dimension | None = None
+    ) -> AsyncIterator[DayUsage]:
+        """Yield the days from the first to the last on which jobs were admitted, oldest first."""
+        days = days_from(first, last)
+        while group := list(islice(days, DAYS_PER_READ)):
+            found = await self._scripts.call(
+                "read_usage_days",
+                [keys.usage_history(tenant, day_text(day)) for day in group],
+                [dimension or ""],
+            )
+            for position, total, *rows in found:
+                stored = dict(zip(rows[::2], rows[1::2], strict=True))
+                yield DayUsage(
+                    group[position - 1],
+                    UsageTotals.parse(total),
+                    {} if dimension is None else parse_rows(stored, dimension),
+                )
+
+    async def list_tenants(self, since: date) -> Sequence[str]:
+        """Return the tenants that submitted on or after a day, by name; deleted ones too."""
+        names = await self._client.execute(
+            "ZRANGE", keys.USAGE_TENANTS, day_text(since), "+inf", "BYSCORE"
+        )
+        return sorted(name.decode() for name in names)
+
+    async def read_windows(self, tenant: str) -> Mapping[str, UsageTotals]:
+        """Return the windows of a tenant's budgets that are kept, by name."""
+        stored = await self._read_hash(keys.usage(tenant))
+        return {name.decode(): UsageTotals.parse(text) for name, text in stored.items()}
+
+    async def _read_hash(self, key: str) -> dict[bytes, bytes]:
+        flat = await self._client.execute("HGETALL", key)
+        return dict(zip(flat[::2], flat[1::2], strict=True))
