@@ -26,7 +26,7 @@ from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
 from service.api.docs import add_docs_routes
-from service.api.jobs import events, requests, submit
+from service.api.jobs import events, outputs, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
@@ -43,6 +43,7 @@ ROUTERS: Final = (
     requests.fast_router,
     batch_routes.fast_router,
     events.router,
+    outputs.router,
     health.router,
     health.check_router,
     requests.router,

@@ -23,7 +23,7 @@ from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear, SubmitsStopped
-from service.http.authentication import checked_credential, request_links
+from service.http.authentication import checked_credential, output_links, request_links
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -252,6 +252,8 @@ def _response(
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):
-        return json_bytes_response(submit_result_to_json(record, links), headers=headers)
+        return json_bytes_response(
+            submit_result_to_json(record, links, output_links(request)), headers=headers
+        )
     estimate = estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
     return json_bytes_response(status_to_json(job, links, estimate), 202, headers)

@@ -182,7 +182,7 @@ def test_final_is_what_the_table_leads_out_of_no_more(state: JobState) -> None:
 def test_each_state_has_a_step_and_nothing_else_has() -> None:
     rules = DecisionContext("worker", LifecyclePolicy(), Random(0))
     unused = cast("Any", Mock())
-    steps = JobProcessor(unused, unused, unused, unused, unused, rules).states
+    steps = JobProcessor(unused, unused, unused, unused, rules).states
     assert sorted(steps) == sorted(JobState)
 
 
