@@ -71,7 +71,6 @@ _PERMANENT: Final = frozenset(
         ArchiveError.HOST,
         ArchiveError.GONE,
         ArchiveError.UNSUPPORTED,
-        ArchiveError.MISMATCH,
         ArchiveError.TOO_LARGE,
         ArchiveError.EXPIRED,
     }

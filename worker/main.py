@@ -282,6 +282,14 @@ def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents
     metrics.set_gauge_function(
         "gateway_worker_tasks_in_progress", ("deliveries",), lambda: deliveries.in_flight
     )
+    archives = components.archive_loop
+    if archives is not None:
+        metrics.set_gauge_function(
+            "gateway_worker_tasks_in_progress", ("archives",), lambda: archives.in_flight
+        )
+        metrics.set_gauge_function(
+            "gateway_worker_tasks_limit", ("archives",), lambda: archives.capacity
+        )
     metrics.set_gauge_function("gateway_worker_tasks_limit", ("jobs",), lambda: jobs.capacity)
     metrics.set_gauge_function(
         "gateway_worker_tasks_limit", ("deliveries",), lambda: deliveries.capacity

@@ -58,6 +58,7 @@ class Trigger(StrEnum):
     CANCEL_DONE = "cancel_done"
     NOT_CANCELLABLE = "not_cancellable"
     OUTPUT_STORED = "output_stored"
+    ARCHIVED = "archived"
     COLLECTED = "collected"
     RETRY_COLLECT = "retry_collect"
     COLLECT_FAILED = "collect_failed"
@@ -113,7 +114,8 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.COLLECTING, _T.RUN_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.COLLECT_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.STEP_FAILED): _S.FAILED,
-    (_S.ARCHIVING, _T.COLLECTED): _S.SUCCEEDED,
+    (_S.ARCHIVING, _T.ARCHIVED): _S.SUCCEEDED,
+    (_S.ARCHIVING, _T.DEADLINE_EXCEEDED): _S.SUCCEEDED,
     (_S.ARCHIVING, _T.STEP_FAILED): _S.FAILED,
     (_S.FOLLOWING, _T.STILL_RUNNING): _S.FOLLOWING,
     (_S.FOLLOWING, _T.LEADER_SUCCEEDED): _S.SUCCEEDED,

@@ -312,6 +312,7 @@ class JobReconciled:
 
 WARNING_CODES: Final = frozenset(
     {
+        "archive_step_failed",
         "balance_fetch_failed",
         "balance_sync_failed",
         "batch_completion_failed",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from core.archive import ArchiveError
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
 from core.errors import Unauthenticated
@@ -34,6 +35,8 @@ from core.observability.events import (
     JournalReconnected,
     ModelChanged,
     OperationalWarning,
+    OutputArchived,
+    OutputNotArchived,
     RedisAnswered,
     RedisDisconnected,
     RedisReconnected,
@@ -64,7 +67,7 @@ _SERVICE, _WORKER, _BOTH = MetricSource.SERVICE, MetricSource.WORKER, MetricSour
 
 _ROUTE: Final = Label("route", max_values=100)
 _FINAL_STATE: Final = closed_label("state", *FINAL_STATES)
-_LOOP: Final = closed_label("loop", "jobs", "deliveries")
+_LOOP: Final = closed_label("loop", "jobs", "deliveries", "archives")
 
 UPSTREAM_CALLS: Final = (
     "submit",
@@ -84,6 +87,7 @@ _JOURNAL_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0
 _HTTP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _LAG_BUCKETS: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
+_TRANSFER_BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 1800)
 _JOB_BUCKETS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 7200)
 
 
@@ -522,16 +526,54 @@ _WEBHOOKS: Final = (
     _gauge(
         "gateway_worker_tasks_in_progress",
         _WORKER,
-        "Jobs or deliveries that this worker is processing.",
+        "Jobs, deliveries or archives of outputs that this worker is processing.",
         (_LOOP,),
     ),
     _gauge(
         "gateway_worker_tasks_limit",
         _WORKER,
-        "Jobs or deliveries that this worker processes concurrently at most.",
+        "Jobs, deliveries or archives of outputs that this worker processes concurrently at most.",
         (_LOOP,),
     ),
 )
+
+
+def _bytes(event: OutputArchived) -> float:
+    return float(event.bytes)
+
+
+_OUTPUTS: Final = (
+    _counter(
+        "gateway_outputs_kept_total",
+        _WORKER,
+        "Outputs that were fetched from RunComfy and are kept.",
+        (TENANT,),
+        on(OutputArchived, lambda event: (event.tenant,)),
+    ),
+    _counter(
+        "gateway_outputs_kept_bytes_total",
+        _WORKER,
+        "Bytes of these outputs.",
+        (TENANT,),
+        on(OutputArchived, lambda event: (event.tenant,), _bytes),
+    ),
+    _histogram(
+        "gateway_output_transfer_duration_seconds",
+        _WORKER,
+        "Duration of the transfer of an output from RunComfy to the storage.",
+        _TRANSFER_BUCKETS,
+        (),
+        on(OutputArchived, value=lambda event: event.duration.total_seconds()),
+    ),
+    _counter(
+        "gateway_output_failures_total",
+        _WORKER,
+        "Attempts that did not keep an output, by reason.",
+        (closed_label("reason", *ArchiveError),),
+        on(OutputNotArchived, lambda event: (event.reason,)),
+    ),
+)
+
 
 METRICS: Final[Sequence[MetricDefinition]] = (
     *_PROCESS,
@@ -540,5 +582,6 @@ METRICS: Final[Sequence[MetricDefinition]] = (
     *_UPSTREAM,
     *_JOURNAL,
     *_WEBHOOKS,
+    *_OUTPUTS,
     *STATE_METRICS,
 )

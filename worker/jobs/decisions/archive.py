@@ -23,7 +23,6 @@ from worker.jobs.decisions.transition import annotate, finish, record_transition
 ARCHIVED: Final = "archived"
 ARCHIVE_DELAYED: Final = "archive_delayed"
 ARCHIVE_FAILED: Final = "archive_failed"
-ARCHIVE_LATE: Final = "archive_timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def kept_until(now: datetime, tenant: Tenant | None) -> datetime:
 
 def complete_unarchived(record: JobRecord, now: datetime, policy: ArchivePolicy) -> Change:
     """Return the end of a job that has waited long enough: it has RunComfy's links until then."""
-    return _complete(record, now, policy, ARCHIVE_LATE, {})
+    return _complete(record, Trigger.DEADLINE_EXCEEDED, now, policy, {})
 
 
 def decide_archive(
@@ -122,7 +121,7 @@ def decide_archive(
     if job.is_final:
         event = ARCHIVED if is_kept else ARCHIVE_FAILED
         return annotate(job, event, now, detail=_problems(final), **fields)
-    return _complete(record, now, context.policy, _problems(final), fields)
+    return _complete(record, Trigger.ARCHIVED, now, context.policy, fields)
 
 
 def _try_again(
@@ -144,15 +143,16 @@ def _try_again(
 
 def _complete(
     record: JobRecord,
+    trigger: Trigger,
     now: datetime,
     policy: ArchivePolicy,
-    detail: str | None,
     fields: dict[str, Any],
 ) -> Change:
     job = record.job
     if job.follow_up is FollowUp.READ_COST:
         fields = {"next_run_at": now + policy.cost_delay, **fields}
-    done = finish(job, Trigger.COLLECTED, now, detail=detail, **fields)
+    problems = _problems(fields.get("outputs", job.outputs))
+    done = finish(job, trigger, now, detail=problems, **fields)
     return replace(done, output=record.output)
 
 

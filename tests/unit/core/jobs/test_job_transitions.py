@@ -47,6 +47,7 @@ WORDS: Final = {
     _S.RUNNING: PublicStatus.IN_PROGRESS,
     _S.CANCELLING: PublicStatus.IN_PROGRESS,
     _S.COLLECTING: PublicStatus.IN_PROGRESS,
+    _S.ARCHIVING: PublicStatus.IN_PROGRESS,
     _S.FOLLOWING: PublicStatus.IN_PROGRESS,
     _S.SUCCEEDED: PublicStatus.COMPLETED,
     _S.FAILED: PublicStatus.FAILED,

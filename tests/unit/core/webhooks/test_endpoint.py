@@ -22,7 +22,15 @@ from tests.support.records import HOUR, NOW, SECRET, webhook_config
 
 E = WebhookEventType
 DAY = timedelta(days=1)
-ENDS = {E.COMPLETED, E.FAILED, E.CANCELLED, E.BATCH_COMPLETED, E.ENDPOINT_DISABLED, E.TEST}
+ENDS = {
+    E.COMPLETED,
+    E.FAILED,
+    E.CANCELLED,
+    E.ARCHIVED,
+    E.BATCH_COMPLETED,
+    E.ENDPOINT_DISABLED,
+    E.TEST,
+}
 
 
 def new_endpoint(name: str = "ep_1", **changes: object) -> Endpoint:
