@@ -17,8 +17,6 @@ UPSTREAM_RETENTION: Final = timedelta(days=7)
 """How long RunComfy keeps outputs (its API page)."""
 GIVE_UP_BEFORE: Final = timedelta(hours=12)
 """How long before RunComfy deletes an output the last attempt to keep it is made."""
-ALERT_BEFORE: Final = timedelta(days=1)
-"""How long before that time operators are alerted (`ArchiveLate`)."""
 MAX_KEEP_OUTPUTS: Final = timedelta(days=3650)
 MAX_OUTPUTS: Final = 100
 """Addresses that are kept of one request."""

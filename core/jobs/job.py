@@ -343,6 +343,11 @@ class Job:
         return None if status is PUBLIC_STATUS[self.state] else status
 
     @property
+    def has_kept_all(self) -> bool:
+        """Whether all of its outputs are kept, so that another job can share them."""
+        return self.archived_at is not None and all(each.file_id for each in self.outputs)
+
+    @property
     def outputs_deleted_at(self) -> datetime:
         """When RunComfy deletes the outputs, as far as is known."""
         return deleted_at(self.upstream_finished_at or self.finished_at or self.updated_at)

@@ -48,7 +48,5 @@ async def find_source(stores: Stores, job: Job) -> Job | None:
 
 async def share(stores: Stores, job: Job, source: Job) -> bool:
     """Make a job a user of all outputs of another one; False if that one has not kept them all."""
-    ids = [output.file_id for output in source.outputs if output.file_id is not None]
-    if source.archived_at is None or len(ids) < len(source.outputs):
-        return False
-    return await stores.files.use(job.tenant, job.id, set(ids))
+    ids = {output.file_id for output in source.outputs if output.file_id is not None}
+    return source.has_kept_all and await stores.files.use(job.tenant, job.id, ids)

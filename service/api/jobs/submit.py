@@ -44,6 +44,7 @@ from service.jobs.admission import (
     dry_run_to_json,
     emit_admitted,
 )
+from service.jobs.kept_outputs import with_kept_outputs
 from service.jobs.submit_options import parse_options
 from service.parsing.body_budget import SMALL_BODY
 from service.rate_limit_headers import rate_limit_headers
@@ -212,6 +213,8 @@ async def _admit(
         ) from error
     current.release_body()
     record = admitted.record or JobRecord(admission.job)
+    if admitted.cache_status is CacheStatus.HIT and record.output is not None:
+        record = await with_kept_outputs(context.stores.jobs, record)
     if not admission.dry_run:
         current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)

@@ -80,6 +80,7 @@ def share_outputs(source: Job, now: datetime, tenant: Tenant | None) -> dict[str
     """Return the fields of a job that has the outputs of another job of its tenant."""
     return {
         "outputs": source.outputs,
+        "link_secret": source.link_secret,
         "archived_at": now,
         "archive_due_at": None,
         "kept_until": kept_until(now, tenant),
