@@ -2,6 +2,7 @@
 
 import gc
 import os
+import secrets
 from collections.abc import Iterator
 from typing import Final
 
@@ -9,6 +10,7 @@ import pytest
 import pytest_socket
 
 from simulator.private_redis import PrivateRedis, private_redis
+from tests.support.s3_server import S3Faults, S3Server, s3_server
 
 # Variables of a developer's shell must not change the result of a test.
 CLEARED_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
@@ -66,3 +68,24 @@ def own_redis() -> Iterator[PrivateRedis]:
     """A Redis for this test alone, to stop, kill and restart."""
     with private_redis() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def _s3_process() -> Iterator[S3Server]:
+    with s3_server() as server:
+        yield server
+
+
+@pytest.fixture
+def s3(_s3_process: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """The run's S3 server, which obstore finds, and which stops to fail after this test."""
+    for name, value in _s3_process.environment.items():
+        monkeypatch.setenv(name, value)
+    yield _s3_process
+    _s3_process.fail(S3Faults())
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Server) -> str:
+    """The URL of a new bucket, for a setting of the gateway."""
+    return s3.create_bucket(f"bucket-{secrets.token_hex(8)}")

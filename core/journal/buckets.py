@@ -5,11 +5,11 @@ from datetime import timedelta
 from typing import TypeVar
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
 from core.journal.objects import JournalUnavailable, ObjectInfo
-from core.objects.obstore_client import open_obstore
+from core.objects.obstore_client import is_absent, open_obstore
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ class BucketStorage:
             await obstore.put_async(self._store, name, content, mode="create")
         except AlreadyExistsError:
             return False
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             raise _unavailable(error) from error
         return True
 
@@ -48,9 +48,9 @@ class BucketStorage:
         try:
             found = await obstore.get_async(self._store, name)
             return bytes(await found.bytes_async())
-        except (NotFoundError, FileNotFoundError):
-            return None
-        except BaseError as error:
+        except (BaseError, OSError) as error:
+            if is_absent(error):
+                return None
             raise _unavailable(error) from error
 
     async def list(self, prefix: str) -> Sequence[ObjectInfo]:
@@ -76,10 +76,10 @@ class BucketStorage:
 async def _answer(call: Awaitable[T]) -> T:
     try:
         return await call
-    except BaseError as error:
+    except (BaseError, OSError) as error:
         raise _unavailable(error) from error
 
 
-def _unavailable(error: BaseError) -> JournalUnavailable:
+def _unavailable(error: BaseError | OSError) -> JournalUnavailable:
     first_line = str(error).strip().partition("\n")[0]
     return JournalUnavailable(f"The journal cannot be used: {first_line}")

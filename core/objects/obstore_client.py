@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from obstore.exceptions import BaseError
+from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 _MAX_RETRIES: Final = 2
 """Of one call, by obstore; its callers repeat what failed for longer themselves."""
+_MISSING_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
+"""The error codes of S3 and Google, and of Azure."""
 _FOLDER_MODE: Final = 0o700
 
 
@@ -32,3 +34,10 @@ def open_obstore(url: str, timeout: timedelta) -> ObjectStore:
         )
     except (BaseError, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+def is_absent(error: BaseError | OSError) -> bool:
+    """Return whether an object does not exist; False if its whole bucket does not."""
+    if not isinstance(error, NotFoundError | FileNotFoundError):
+        return False
+    return not any(code in str(error) for code in _MISSING_BUCKET)

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, TypeVar, cast
 
 import obstore
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError
 from obstore.store import AzureStore, GCSStore, LocalStore, ObjectStore, S3Store
 
 from core.errors import ObjectMissing, ObjectsUnavailable
 from core.objects.object_store import StoredObject
+from core.objects.obstore_client import is_absent
 
 if TYPE_CHECKING:  # obstore has this name for type checkers only
     from obstore import BytesStream, GetOptions
@@ -89,10 +90,9 @@ class ObstoreObjects:
                     StoredObject(each["path"], each["size"], each["last_modified"])
                     for each in batch
                 ]
-        except (NotFoundError, FileNotFoundError):
-            return
         except (BaseError, OSError) as error:
-            raise _unavailable(error) from error
+            if not is_absent(error):
+                raise _unavailable(error) from error
 
     async def delete(self, names: Sequence[str]) -> None:
         """See `ObjectStore.delete`."""
@@ -229,10 +229,8 @@ async def _chunks(stream: "BytesStream") -> AsyncIterator[bytes]:
 async def _answer(call: Awaitable[T]) -> T:
     try:
         return await call
-    except (NotFoundError, FileNotFoundError) as error:
-        raise ObjectMissing from error
     except (BaseError, OSError) as error:
-        raise _unavailable(error) from error
+        raise (ObjectMissing() if is_absent(error) else _unavailable(error)) from error
 
 
 def _unavailable(error: BaseError | OSError) -> ObjectsUnavailable:

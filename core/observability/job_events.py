@@ -44,6 +44,7 @@ def _transition_event(
         if before.state is JobState.ARCHIVING
         else _duration_between(after.upstream_finished_at, after.finished_at),
         trace=after.trace,
+        labels=after.labels or None,
     )
 
 
@@ -56,7 +57,8 @@ def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
     if now.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
         return  # a follower reserves nothing, so that nothing is released
     amount = now.cost if now.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
-    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount)
+    labels = after.labels or None
+    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount, labels)
 
 
 def _duration_between(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -19,6 +19,7 @@ from core.jobs.query import Cursor
 from core.jobs.run_times import Estimate
 from core.jobs.runcomfy_status import result_word, status_word
 from core.jobs.timeline import TimelineEntry
+from core.labels import labels_to_dict
 from core.money import usd_or_none
 from core.objects.links import LINK_LIFETIME, output_path, signed_path
 from core.page import Page
@@ -59,6 +60,11 @@ class OutputLinks:
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def shown_labels(job: Job) -> dict[str, str] | None:
+    """Return a job's labels as callers see them; None if it has none."""
+    return labels_to_dict(job.labels) if job.labels else None
 
 
 def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
@@ -109,6 +115,7 @@ def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> 
         "model_alias": job.model_alias,
         "created_at": iso(job.created_at),
         "reference": job.reference,
+        "labels": shown_labels(job),
     }
     event = EVENT_OF_STATUS[status]
     return orjson.dumps({"type": event, "timestamp": iso(timestamp), "data": without_none(data)})
@@ -123,6 +130,8 @@ def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
             "model_id": job.model_id,
             "model_alias": job.model_alias,
             "reference": job.reference,
+            "labels": shown_labels(job),
+            "key_id": job.key_id,
             "created_at": iso(job.created_at),
             "finished_at": iso(job.finished_at),
             "cost": usd_or_none(job.cost),
@@ -158,6 +167,7 @@ def job_details_to_json(
         "upstream_trouble": job.upstream_error,
         "upstream_trouble_since": iso(job.upstream_error_since),
         "webhook": job.webhook,
+        "key_id": job.key_id,
         "updated_at": iso(job.updated_at),
         "start_by": iso(job.start_deadline),
         "finish_by": iso(job.deadline),
@@ -185,6 +195,7 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
             "waiting_for": job.waiting_for,
             **links.for_job(job.id),
             "reference": job.reference,
+            "labels": shown_labels(job),
         }
     )
 
@@ -227,6 +238,7 @@ def result_fields(
             "billed": job.billed,
             "late": job.late or None,
             "reference": job.reference,
+            "labels": shown_labels(job),
         }
     )
 

@@ -88,3 +88,12 @@ async def test_a_login_that_may_not_run_a_command_is_found(
     else:
         assert check["status"] == "fail"
         assert check["detail"] == f"the login may not run {forbidden}"
+
+
+def test_a_redis_that_is_down_is_not_taken_for_an_empty_store(tmp_path: Path) -> None:
+    code, checks = diagnose(
+        REDIS_URL=f"redis://127.0.0.1:{free_port()}/0", JOURNAL__URL=f"file://{tmp_path}/journal"
+    )
+    assert code == 1
+    assert checks["journal"]["status"] == "ok"
+    assert "store" not in checks

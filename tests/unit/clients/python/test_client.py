@@ -1,8 +1,10 @@
 """Both clients over httpx's mock transport: the same answers, the same calls."""
 
 import ast
+import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -87,6 +89,35 @@ async def test_an_error_of_the_stream_is_the_gateways() -> None:
         [event async for event in waiting.request(ID).events()]
 
 
+async def test_a_stream_that_stays_refused_or_broken_ends_with_an_error_of_the_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    def busy(_: httpx.Request) -> httpx.Response:
+        body = {"code": "too_many_waiting", "detail": "Later.", "retryable": True}
+        headers = {"retry-after": "0", "content-type": "application/problem+json"}
+        return httpx.Response(503, content=json.dumps(body), headers=headers)
+
+    def no_sleep(_: float) -> None:
+        pass
+
+    async def no_wait(_: float) -> None:
+        pass
+
+    monkeypatch.setattr(time, "sleep", no_sleep)
+    monkeypatch.setattr(asyncio, "sleep", no_wait)
+    for handler, code in ((broken, "connection_failed"), (busy, "too_many_waiting")):
+        blocking, waiting = clients(handler)
+        with pytest.raises(errors.GatewayError) as caught:
+            list(blocking.request(ID).events())
+        assert caught.value.code == code
+        with pytest.raises(errors.GatewayError) as caught:
+            [event async for event in waiting.request(ID).events()]
+        assert caught.value.code == code
+
+
 def test_a_client_without_an_address_or_key_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_URL", raising=False)
     monkeypatch.setenv("GATEWAY_API_KEY", "rcg_x")
@@ -96,7 +127,8 @@ def test_a_client_without_an_address_or_key_says_so(monkeypatch: pytest.MonkeyPa
 
 def test_the_options_are_those_of_the_gateway() -> None:
     known = set(runcomfy_gateway_client.SubmitOptions.__annotations__)
-    assert known - {"idempotency_key"} == set(SUBMIT_OPTIONS) - {"dry_run"}
+    of_query = {name.replace("labels", "label") for name in known - {"idempotency_key"}}
+    assert of_query == set(SUBMIT_OPTIONS) - {"dry_run"}
 
 
 def public_methods(kind: type[Any]) -> set[str]:

@@ -1,6 +1,5 @@
-"""The journal's objects as files."""
+"""The journal's objects as files. What every storage does: `tests/contract`."""
 
-import asyncio
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,36 +15,6 @@ async def storage(tmp_path: Path) -> AsyncIterator[FileStorage]:
     made = FileStorage(tmp_path / "journal")
     yield made
     await made.close()
-
-
-async def test_only_one_of_many_creates_an_object(storage: FileStorage) -> None:
-    created = await asyncio.gather(*(storage.create("a/b.entry", b"%d" % n) for n in range(20)))
-    assert sum(created) == 1
-    assert await storage.read("a/b.entry") == b"%d" % created.index(True)
-
-
-async def test_a_replaced_object_has_its_last_content(storage: FileStorage) -> None:
-    await storage.replace("store.json", b"1")
-    await storage.replace("store.json", b"2")
-    assert await storage.read("store.json") == b"2"
-    assert [info.name for info in await storage.list("")] == ["store.json"]
-
-
-async def test_an_absent_object_is_none(storage: FileStorage) -> None:
-    assert await storage.read("a/b") is None
-    assert await storage.list("a/") == ()
-    await storage.delete(["a/b"])
-
-
-async def test_a_list_has_what_begins_with_the_prefix(storage: FileStorage) -> None:
-    for name in ("d/1/a.1.entry", "d/1/a.1.accepted", "d/1/ab.1.entry", "d/2/c.1.entry", "e/x"):
-        assert await storage.create(name, b"")
-    assert {info.name for info in await storage.list("d/1/a.")} == {
-        "d/1/a.1.entry",
-        "d/1/a.1.accepted",
-    }
-    assert len(await storage.list("d/")) == 4
-    assert len(await storage.list("")) == 5
 
 
 async def test_a_deleted_object_is_gone_with_its_empty_folder(

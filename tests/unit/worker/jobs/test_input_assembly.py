@@ -1,6 +1,8 @@
 """A submit leaves with its files: by address, inside the input, or exactly as it was sent."""
 
+import asyncio
 from base64 import b64encode
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
@@ -8,24 +10,25 @@ import orjson
 import pytest
 
 from core.errors import ObjectMissing, ObjectsUnavailable
-from core.file_delivery import FileDelivery
+from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.files import INPUT_TEXT, StoredFile
 from core.jobs.input_parts import InputPart, find_references
 from core.jobs.job import BillingStatus, JobState
 from core.store.stores import Stores
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from tests.support.clock import FakeClock
+from tests.support.clock import FakeClock, run_ready_tasks
 from tests.support.media import png
 from tests.support.memory_store.stores import memory_stores
 from tests.support.object_store import MemoryObjectStore, input_assembler
 from tests.support.records import job
 from tests.support.worker import WorkerHarness
-from worker.jobs.input_assembly import STORAGE_RETRY_DELAY
+from worker.jobs.input_assembly import STORAGE_RETRY_DELAY, InputAssembler
 from worker.ports import Accepted
 
 STORED: Final = b'{"image" : "gateway-file:file_1", "seed":1.0}'
 PARTS: Final = find_references(STORED)
+DELIVERY: Final = DeliveryPolicy(FileDelivery.AUTO, 2**20)
 
 
 class Files:
@@ -168,3 +171,37 @@ async def test_a_job_whose_file_is_gone_fails_unpaid() -> None:
     assert after is not None
     assert (after.state, after.billed) == (JobState.FAILED, BillingStatus.NO)
     assert worker.upstream.sent == 0
+
+
+async def test_a_job_waits_for_a_worker_that_has_the_storage() -> None:
+    files = Files()
+    await files.add()
+    assembler = InputAssembler(None, files.stores.files, files.clock, DELIVERY)
+    with pytest.raises(ObjectsUnavailable):
+        await assembler.assemble(job(tenant="acme", input_parts=PARTS), STORED)
+
+
+async def test_a_storage_that_hangs_holds_half_the_slots() -> None:
+    worker = await worker_with_file()
+    slots = worker.policy.max_concurrent_submits
+    never = asyncio.Event()
+    reads: list[str] = []
+
+    async def hang(name: str, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        del start, end
+        reads.append(name)
+        await never.wait()
+        raise ObjectMissing
+
+    worker.contents.read = hang  # type: ignore[method-assign]  # a fake of our own
+    named = [job(id=f"file_{n}", tenant="acme", input_parts=PARTS) for n in range(slots)]
+    running = [asyncio.create_task(worker.lifecycle.advance(worker.jobs.add(j))) for j in named]
+    await run_ready_tasks()
+    assert len(reads) == max(1, slots // 2)
+    worker.upstream.submits.append(Accepted("up-10"))
+    after = await worker.advance(job(id="req_plain"))
+    assert worker.now_is("req_plain") is not None
+    assert (worker.upstream.sent, after and after.state) == (1, JobState.RUNNING)
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)

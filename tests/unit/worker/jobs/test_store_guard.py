@@ -410,6 +410,7 @@ async def test_a_simulated_store_adopts_no_token(gateway: GuardHarness) -> None:
 async def test_only_a_store_adopts_a_token(gateway: GuardHarness) -> None:
     with pytest.raises(Conflict, match="no gateway's store"):
         await gateway.commands().adopt("2222222222222222")
+    assert not await gateway.stores.identity.load_account()
 
 
 async def test_a_store_that_replaces_a_lost_one_has_its_account(gateway: GuardHarness) -> None:

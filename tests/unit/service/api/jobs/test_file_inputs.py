@@ -6,6 +6,7 @@ import httpx
 import orjson
 import pytest
 
+from core.errors import LimitReached, StoreUnavailable
 from core.files import UNUSED_FILE_LIFETIME
 from core.store.files import DueFile
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
@@ -193,3 +194,38 @@ async def test_the_items_of_a_batch_name_files_too(
     assert [each.get("status") for each in found] == ["in_queue", None, "in_queue", "in_queue"]
     parts = [len(job.input_parts) for job in app.stores.memory.all_jobs()]
     assert parts == [1, 0, 1]
+
+
+async def test_a_replay_finds_its_large_request_although_the_storage_is_away(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    headers = {"idempotency-key": "k-1"}
+    body = orjson.dumps(KLING_INPUT | {"prompt": LARGE_TEXT})
+    first = await caller.post(KLING_PATH, content=body, headers=headers)
+    objects_of(app).is_down = True
+    again = await caller.post(KLING_PATH, content=body, headers=headers)
+    assert again.json()["request_id"] == first.json()["request_id"]
+    other = await caller.post(KLING_PATH, content=body, headers={"idempotency-key": "k-2"})
+    assert other.json()["code"] == "objects_unavailable"
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"), [(StoreUnavailable(), True), (LimitReached(policy="storage-bytes"), False)]
+)
+async def test_content_is_kept_when_its_record_may_exist(
+    app: AppHarness,
+    caller: httpx.AsyncClient,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    kept: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    async def add(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(app.stores.files, "add", add)
+    assert (await caller.post("/v1/files", content=png(*PIXELS))).status_code in {429, 503}
+    assert bool(objects_of(app).contents) is kept
+    objects_of(app).contents.clear()
+    large = KLING_INPUT | {"prompt": LARGE_TEXT}
+    assert (await caller.post(KLING_PATH, json=large)).status_code in {429, 503}
+    assert bool(objects_of(app).contents) is kept
