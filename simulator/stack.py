@@ -170,7 +170,7 @@ class StackPlan:
     """Metrics port of the first service."""
     fsync: Fsync = "everysec"
     keeps_outputs: bool = False
-    """Whether outputs are kept, unless the environment says otherwise."""
+    """Whether outputs are kept, unless the environment has its own mode."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,7 @@ MEDIA_TIMEOUT = timedelta(minutes=30)
 MEDIA_OVERHEAD_BYTES = 2**20
 """Of an answer's head and framing; a longer body is refused by its size."""
 ARCHIVE_POLL_INTERVAL = timedelta(seconds=1)
-"""A job that ends wakes the loop at once; this finds what is tried again."""
+"""A job that ends wakes the loop immediately; this finds what is tried again."""
 DELIVERY_LEASE = timedelta(seconds=30)
 """Longer than the 20 s that one attempt may take."""
 

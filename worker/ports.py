@@ -212,7 +212,7 @@ class CatalogueSource(Protocol):
 
 
 class MediaUnavailable(Exception):
-    """An output could not be fetched. `reason` says whether another attempt may succeed."""
+    """An output could not be fetched. `reason.is_permanent`: no other attempt can succeed."""
 
     def __init__(self, reason: ArchiveError, detail: str) -> None:
         """`detail` is for operators: it contains no signature of the address."""

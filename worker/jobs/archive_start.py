@@ -20,7 +20,7 @@ class ArchiveStarter:
     policy: ArchivePolicy
 
     async def begin(self, change: Change, output: bytes) -> Change:
-        """Return the change, with what begins the archive of `output` where it is to be kept.
+        """Return the change; it begins the archive of `output` unless the mode is off.
 
         A job that has the result of another one of its tenant shares what that one has kept.
         """

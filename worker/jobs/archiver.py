@@ -1,6 +1,6 @@
 """Keeps the outputs of jobs: from RunComfy's media hosts into the storage, in bounded memory.
 
-What is to be kept is part of the job's record. A worker that dies loses its lease; another one
+What remains to be kept is part of the job's record. A worker that dies loses its lease; another one
 begins again with the outputs that are not kept yet.
 """
 

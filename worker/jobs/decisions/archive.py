@@ -34,7 +34,7 @@ class ArchivePolicy:
     backoff: Backoff = Backoff(timedelta(seconds=5), timedelta(minutes=15), jitter=0.2)
     """After an attempt that may succeed later."""
     leader_delay: timedelta = timedelta(seconds=10)
-    """When a job looks again whether the one whose result it has has kept the outputs."""
+    """When a job checks again whether the job of its result has kept the outputs."""
     cost_delay: timedelta = timedelta(seconds=10)
     """When a cost that was absent is read after a job completed."""
     max_bytes: int = 2**30
@@ -55,7 +55,7 @@ def begin_archive(
     """Return a change that brings an output, so that the outputs that it names are kept.
 
     With `before` a job that RunComfy has just finished does not complete yet. One that has the
-    result of another job completes at once: the outputs are kept already, or after.
+    result of another job completes immediately: the outputs are kept already, or after.
     """
     if mode is ArchiveMode.OFF or not find_outputs(output):
         return change
