@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import balance, files, health, models, usage
+from service.api.admin import archive as admin_archive
 from service.api.admin import audit as admin_audit
 from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
@@ -62,6 +63,7 @@ ROUTERS: Final = (
     admin_limits_and_pauses.router,
     admin_circuits.router,
     admin_models.router,
+    admin_archive.router,
     admin_jobs.router,
 )
 

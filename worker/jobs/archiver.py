@@ -89,7 +89,7 @@ class Archiver:
         Raises `StoreUnavailable`; the job is claimed again when its lease ends.
         """
         record = await self._stores.jobs.load(job.id)
-        if record is None or record.output is None or record.job.archive_due_at is None:
+        if record is None or record.job.archive_due_at is None:
             return
         async with self._renewed_lease(job.id):
             source = await find_source(self._stores, record.job)

@@ -108,6 +108,9 @@ def decide_archive(
 ) -> Change:
     """Decide after an attempt: `outputs` has for each output what became of it."""
     job = record.job
+    if not outputs and job.is_final:
+        nothing = job.evolve(now, archive=ArchiveMode.OFF, archive_due_at=None)
+        return Change(job, nothing)
     settled = all(output.is_settled for output in outputs)
     if not settled and now < job.outputs_deleted_at - GIVE_UP_BEFORE:
         return _try_again(job, outputs, now, context)
