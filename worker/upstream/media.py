@@ -95,7 +95,7 @@ class MediaFetcher:
         location = response.headers.get("location")
         response.close()
         if response.status in _REDIRECTS and location is not None and redirects_left:
-            return await self._open(urljoin(url, location), redirects_left - 1)
+            return await self._open(_joined(url, location), redirects_left - 1)
         gone = response.status in _GONE
         reason = ArchiveError.GONE if gone else ArchiveError.UNREACHABLE
         raise MediaUnavailable(reason, f"{_host(url)} answered {response.status}")
@@ -125,6 +125,14 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _joined(url: str, location: str) -> str:
+    """Return where a redirect leads. Raises `MediaUnavailable` for what is no address."""
+    try:
+        return urljoin(url, location)
+    except ValueError as error:
+        raise MediaUnavailable(ArchiveError.HOST, f"{_host(url)} redirects nowhere") from error
 
 
 def _describe(url: str, error: Exception) -> str:
