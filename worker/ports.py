@@ -239,6 +239,30 @@ class MediaSource(Protocol):
         ...
 
 
+class SourceFailed(Exception):
+    """A private source could not be read. `message` is safe to show to the job's tenant.
+
+    `is_final`: another attempt would fail too.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_final = is_final
+
+
+class SourceReader(Protocol):
+    """The internal addresses that the operator lists."""
+
+    def open(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open what is at a URL as a stream.
+
+        Raises `SourceFailed`, also while the stream is read: if it breaks off, is too large or
+        takes too long.
+        """
+        ...
+
+
 class BalanceSource(Protocol):
     """The balance of the RunComfy account."""
 
