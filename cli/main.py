@@ -63,6 +63,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",
     ),
     "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
+    "archive": (
+        "cli.commands.archive:app",
+        "Keep outputs of requests that have ended, while RunComfy has them.",
+    ),
     "encryption": (
         "cli.commands.encryption:app",
         "Create and replace the keys that encrypt webhook secrets in Redis.",

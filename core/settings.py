@@ -26,6 +26,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from core.archive import ArchiveMode, ArchiveRules
 from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.labels import (
     LABEL_KEY_PATTERN,
@@ -203,6 +204,42 @@ class ObjectSettings(BaseModel):
         description="Texts of an input above this size, such as `data:` URIs, are kept in the "
         "storage and not in Redis.",
     )
+
+
+class ArchiveSettings(BaseModel):
+    """Which outputs are kept, and how they are fetched from RunComfy."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mode: ArchiveMode = Field(
+        ArchiveMode.OFF,
+        description="When outputs are kept in `GATEWAY_OBJECTS__URL`, of tenants without a setting "
+        "of their own: `off`, `after` the request completed, or `before` it completes.",
+    )
+    models: Mapping[str, ArchiveMode] = Field(
+        {},
+        description="JSON object of modes by pattern of model ids; the first that fits comes "
+        'before the setting of a tenant: `{"kling/*": "before"}`.',
+    )
+    allowed_hosts: tuple[str, ...] = Field(
+        (),
+        description="JSON list of host patterns, IP addresses and CIDRs from which outputs are "
+        "fetched beside RunComfy's media hosts; these may be private, and use `http`.",
+    )
+    max_bytes: int = Field(2**30, ge=1024, description="Largest output that is kept, in bytes.")
+    max_concurrency: int = Field(
+        16, ge=1, le=64, description="Requests whose outputs a worker keeps at the same time."
+    )
+    before_timeout: Seconds = Field(
+        timedelta(minutes=10),
+        description="How long a request waits at most for its outputs to be kept with `before`; "
+        "then it completes with RunComfy's links, and they are kept after.",
+    )
+
+    @property
+    def rules(self) -> ArchiveRules:
+        """Return who keeps outputs."""
+        return ArchiveRules(self.mode, tuple(self.models.items()))
 
 
 class FileSettings(BaseModel):
@@ -387,6 +424,7 @@ class ProcessSettings(BaseSettings):
     journal: JournalSettings = Field(JournalSettings(), description="The journal of paid submits.")
     objects: ObjectSettings = Field(ObjectSettings(), description="The storage of uploaded files.")
     files: FileSettings = Field(FileSettings(), description="Delivery of files to RunComfy.")
+    archive: ArchiveSettings = Field(ArchiveSettings(), description="The archive of outputs.")
     metrics: MetricsSettings = Field(
         MetricsSettings(), description="Limits on the number of time series."
     )
@@ -424,11 +462,23 @@ class ProcessSettings(BaseSettings):
             raise ValueError("files__fetch_from: needs GATEWAY_OBJECTS__URL")
         return self
 
+    @model_validator(mode="after")
+    def _outputs_have_a_storage(self) -> Self:
+        modes = {self.archive.mode, *self.archive.models.values()}
+        if self.objects.url is None and modes != {ArchiveMode.OFF}:
+            raise ValueError("archive: needs GATEWAY_OBJECTS__URL")
+        return self
+
     @property
     def delivery_policy(self) -> DeliveryPolicy:
         """Return how RunComfy gets files."""
         base = self.public_url.rstrip("/") if self.public_url else None
         return DeliveryPolicy(self.files.delivery, self.files.max_data_uri_bytes, base)
+
+    @property
+    def public_base(self) -> str | None:
+        """Return the base of the gateway's own URLs, if it is set."""
+        return self.public_url.rstrip("/") if self.public_url else None
 
     @property
     def secret_keys(self) -> tuple[SecretStr, ...]:

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Scope
 
 from core.errors import GatewayError, MalformedRequest, NotFound
 from service.api import balance, files, health, models, usage
+from service.api.admin import archive as admin_archive
 from service.api.admin import audit as admin_audit
 from service.api.admin import circuits as admin_circuits
 from service.api.admin import jobs as admin_jobs
@@ -26,7 +27,7 @@ from service.api.admin import tenants as admin_tenants
 from service.api.admin import webhooks as admin_webhooks
 from service.api.batches import routes as batch_routes
 from service.api.docs import add_docs_routes
-from service.api.jobs import events, requests, submit
+from service.api.jobs import events, outputs, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
@@ -49,6 +50,7 @@ ROUTERS: Final = (
     requests.fast_router,
     batch_routes.fast_router,
     events.router,
+    outputs.router,
     health.router,
     health.check_router,
     requests.router,
@@ -67,6 +69,7 @@ ROUTERS: Final = (
     admin_limits_and_pauses.router,
     admin_circuits.router,
     admin_models.router,
+    admin_archive.router,
     admin_jobs.router,
 )
 

@@ -5,6 +5,7 @@ Uses the gateway as callers and operators do, by HTTP and by its command line.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -61,6 +62,7 @@ class Demo:
         request_id = self.submit(example, tenant)
         self.watch_status(request_id, tenant)
         self.show_result(request_id, tenant)
+        self.show_archive(request_id, tenant)
         self.show_webhook(request_id)
         self.show_ledger(example)
 
@@ -147,6 +149,29 @@ class Demo:
             ]
         )
         expect(document.get("billed") == "yes", "a completed job must be billed")
+
+    def show_archive(self, request_id: str, tenant: TenantCredentials) -> None:
+        """Print where the gateway keeps the video, and compare its checksum."""
+        self.console.print_step("The gateway keeps the video, which RunComfy deletes after a week")
+        url = f"{self.stack.url}/v1/requests/{request_id}/result"
+
+        def kept() -> dict[str, Any] | None:
+            document = self._get(url, tenant)
+            return document if document.get("archive") == "kept" else None
+
+        output = wait_for(kept, _JOB_TIMEOUT, "the video in the archive")["outputs"][0]
+        file = self.http.get(output["url"])
+        expect(file.is_success, f"the kept video answers {file.status_code}")
+        same = hashlib.sha256(file.content).hexdigest() == output["sha256"]
+        expect(same, "the kept video has another checksum")
+        self.console.print_table(
+            [
+                ("url", output["url"].partition("?")[0], "signed for a day: opens in a browser"),
+                ("sha256", output["sha256"], f"{output['bytes']} bytes, {output['media_type']}"),
+                ("kept until", output["kept_until"], "deleted with the request"),
+            ]
+        )
+        self.console.print_success("downloaded again, with the same checksum")
 
     def show_webhook(self, request_id: str) -> None:
         """Print the webhook and verify its signature."""
@@ -249,7 +274,7 @@ def recent_logs(stack: Stack | None) -> list[str]:
 def main() -> int:
     """Run the demo; return 0 if every step passed."""
     environment = dict(os.environ)
-    console = Console(sys.stdout, supports_colour(sys.stdout, environment), total_steps=7)
+    console = Console(sys.stdout, supports_colour(sys.stdout, environment), total_steps=8)
     console.print_title(
         "runcomfy-gateway: one request of RunComfy's API page, end to end, simulated"
     )
@@ -260,6 +285,7 @@ def main() -> int:
                 Path(folder),
                 environment=without_settings(environment),
                 runcomfy_options=SIMULATOR_OPTIONS,
+                keeps_outputs=True,
             )
             code = run_demo(console, plan)
     except StopRequested as stop:

@@ -30,6 +30,7 @@ from simulator.private_redis import (
 )
 from simulator.signals import StopRequested, stop_on_signal
 from simulator.stack import (
+    ARCHIVE_VARIABLE,
     ROOT,
     Stack,
     StackFailed,
@@ -108,6 +109,7 @@ def build_plan(
         folder=folders.real if token else folders.simulated,
         environment=environment if token else without_external_settings(environment),
         real_token=token,
+        keeps_outputs=True,
         port=port,
         metrics_port=choose_port(METRICS_PORT),
         service_metrics_port=choose_port(SERVICE_METRICS_PORT),
@@ -189,6 +191,7 @@ def print_summary(stack: Stack, console: Console) -> None:
                 "simulated: costs nothing" if stack.runcomfy else "REAL: costs money",
             ),
             ("webhooks", f"{stack.receiver.url}/_recv/calls", "received webhooks"),
+            ("outputs", stack.environment[ARCHIVE_VARIABLE], f"kept then, by {ARCHIVE_VARIABLE}"),
             (
                 "Redis",
                 stack.redis_url,

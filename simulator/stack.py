@@ -31,6 +31,7 @@ ROOT: Final = Path(__file__).parents[1]
 SETTING_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 JOURNAL_VARIABLE: Final = "GATEWAY_JOURNAL__URL"
 OBJECTS_VARIABLE: Final = "GATEWAY_OBJECTS__URL"
+ARCHIVE_VARIABLE: Final = "GATEWAY_ARCHIVE__MODE"
 SIMULATED_VARIABLE: Final = "GATEWAY_SIMULATED"
 _RUNCOMFY_URL: Final = "GATEWAY_RUNCOMFY_URL"
 _ACCOUNT_URL: Final = "GATEWAY_RUNCOMFY_ACCOUNT_URL"
@@ -168,6 +169,8 @@ class StackPlan:
     service_metrics_port: int | None = None
     """Metrics port of the first service."""
     fsync: Fsync = "everysec"
+    keeps_outputs: bool = False
+    """Whether outputs are kept, unless the environment has its own mode."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +418,11 @@ def _build_stack(plan: StackPlan, redis_url: str, redis: PrivateRedis | None) ->
         environment.setdefault(_ADMIN_TOKEN, secrets.token_urlsafe(32))
     environment.setdefault(JOURNAL_VARIABLE, f"file://{(plan.folder / 'journal').resolve()}")
     environment.setdefault(OBJECTS_VARIABLE, f"file://{(plan.folder / 'objects').resolve()}")
+    if plan.keeps_outputs:
+        environment.setdefault(ARCHIVE_VARIABLE, "after")
+    if not plan.real_token:
+        # The simulated RunComfy's media are on loopback.
+        environment.setdefault("GATEWAY_ARCHIVE__ALLOWED_HOSTS", '["127.0.0.0/8"]')
     receiver = _build_simulator(plan, "receiver", "_recv", ())
     return Stack(plan, redis_url, redis, environment, runcomfy, receiver)
 

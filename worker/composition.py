@@ -32,9 +32,12 @@ from core.store.scripts import LuaScripts, load_scripts
 from core.store.server_time import ServerTime
 from core.store.stores import Stores, open_stores
 from core.webhooks.delivery import ClaimedDelivery
-from core.webhooks.url_policy import AllowedTargets, TargetPolicy
+from core.webhooks.url_policy import AllowedTargets, Refusal, TargetPolicy
 from worker.batches.completion import BatchCompleter
 from worker.jobs.answer_writer import AnswerWriter
+from worker.jobs.archive_start import ArchiveStarter
+from worker.jobs.archiver import Archiver
+from worker.jobs.decisions.archive import ArchiveContext, ArchivePolicy
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.input_assembly import InputAssembler
 from worker.jobs.job_processor import JobProcessor
@@ -53,7 +56,7 @@ from worker.maintenance.durability_check import DurabilityCheck
 from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.maintenance.journal_sweep import JournalSweeper
-from worker.ports import SourceReader
+from worker.ports import MediaSource, SourceReader
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
@@ -64,18 +67,31 @@ from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient, open_http_client
+from worker.upstream.media import MediaFetcher, ResolvedMedia
 from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_source import DeliverySource
 from worker.webhooks.delivery_worker import DeliveryWorker
+from worker.webhooks.dns_resolver import DnsResolver
+from worker.webhooks.http_session import create_session
 from worker.webhooks.reachability import find_proxy_issue, find_unreachable
 from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
+from worker.webhooks.resolved_target import ResolverUnavailable, resolve
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
 
 GIVE_BACK_DELAY = timedelta(seconds=3)
 """When a job runs again whose tenant or model has its share of this worker in flight."""
+MEDIA_CONNECT_TIMEOUT = timedelta(seconds=10)
+MEDIA_IDLE_TIMEOUT = timedelta(seconds=30)
+"""Between two pieces of an output."""
+MEDIA_TIMEOUT = timedelta(minutes=30)
+"""Of one output: 1 GiB at 5 Mbit/s."""
+MEDIA_OVERHEAD_BYTES = 2**20
+"""Of an answer's head and framing; a longer body is refused by its size."""
+ARCHIVE_POLL_INTERVAL = timedelta(seconds=1)
+"""A job that ends wakes the loop immediately; this finds what is tried again."""
 DELIVERY_LEASE = timedelta(seconds=30)
 """Longer than the 20 s that one attempt may take."""
 
@@ -90,6 +106,8 @@ class WorkerComponents:
     stores: Stores
     job_loop: LeaseLoop[Job]
     delivery_loop: LeaseLoop[ClaimedDelivery]
+    archive_loop: LeaseLoop[Job] | None
+    """None where no objects are kept."""
     replay_worker: ReplayWorker
     batch_completer: BatchCompleter
     threshold_notifier: BudgetThresholdNotifier
@@ -139,9 +157,10 @@ async def open_worker_components(
         if journal is not None:
             stack.push_async_callback(journal.close)
         objects = open_objects(settings.objects)
+        media = None if objects is None else await _open_media_source(stack, settings)
         source = await _open_source(stack, settings)
         builder = _Builder(
-            settings, redis, stores, journal, objects, source, clock, SystemIds(), emit
+            settings, redis, stores, journal, objects, media, source, clock, SystemIds(), emit
         )
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock.host), span_namer
@@ -184,6 +203,7 @@ class _Builder:
     stores: Stores
     journal: Journal | None
     objects: ObjectStore | None
+    media: MediaSource | None
     source: SourceReader | None
     clock: OffsetClock
     ids: IdSource
@@ -206,7 +226,9 @@ class _Builder:
         upstream, writer = RunComfyClient(http, limits), JobWriter(stores, clock, emit)
         paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
         submitter = JobSubmitter(stores, paid, gate, writer, context, self._input_assembler())
-        processor = JobProcessor(stores, upstream, submitter, writer, clock, context)
+        processor = JobProcessor(
+            stores, upstream, submitter, writer, context, self._archive_starter()
+        )
         return WorkerComponents(
             worker_id=worker_id,
             clock=clock,
@@ -214,6 +236,7 @@ class _Builder:
             stores=stores,
             job_loop=self._job_loop(processor, context),
             delivery_loop=self._delivery_loop(transport, span_namer),
+            archive_loop=self._archive_loop(writer, context),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),
             threshold_notifier=BudgetThresholdNotifier(
@@ -231,6 +254,38 @@ class _Builder:
             durability_check=self._durability_check(),
             server_time=ServerTime(self.redis, clock),
             check_store=partial(guard.run_once, self._reconciler(writer, context)),
+        )
+
+    def _archive_policy(self) -> ArchivePolicy:
+        settings = self.settings.archive
+        return ArchivePolicy(
+            before_timeout=settings.before_timeout,
+            cost_delay=LifecyclePolicy().cost_read_delays[0],
+            max_bytes=settings.max_bytes,
+        )
+
+    def _archive_starter(self) -> ArchiveStarter | None:
+        if self.objects is None:
+            return None
+        rules = self.settings.archive.rules
+        return ArchiveStarter(self.stores, rules, self.ids, self._archive_policy())
+
+    def _archive_loop(self, writer: JobWriter, context: DecisionContext) -> LeaseLoop[Job] | None:
+        if self.objects is None or self.media is None:
+            return None
+        archiving = ArchiveContext(self._archive_policy(), context.rng)
+        archiver = Archiver(self.stores, self.objects, self.media, writer, self.ids, archiving)
+        source = WorkSource(
+            name="archive_step",
+            claim=archiver.claim,
+            handle=with_log_context(job_log_context, archiver.keep),
+            id_of=lambda job: job.id,
+        )
+        return LeaseLoop(
+            source,
+            LoopPolicy(self.settings.archive.max_concurrency, poll_interval=ARCHIVE_POLL_INTERVAL),
+            self.clock,
+            self.emit,
         )
 
     def _submit_gate(self) -> SubmitCircuitBreaker:
@@ -297,7 +352,8 @@ class _Builder:
     def _delivery_loop(
         self, transport: DeliveryTransport, span_namer: SpanNamer
     ) -> LeaseLoop[ClaimedDelivery]:
-        stores, rules = self.stores, DeliveryRules(SystemRandom())
+        stores = self.stores
+        rules = DeliveryRules(SystemRandom(), public_base=self.settings.public_base)
         worker = DeliveryWorker(stores, transport, rules, self.clock, self.ids, self.emit)
         deliver = with_log_context(
             lambda claimed: delivery_log_context(claimed.delivery, span_namer), worker.deliver
@@ -330,6 +386,38 @@ class _Builder:
             return None
         source = RunComfyBalance(http.with_base_url(url), limits)
         return BalanceSync(source, self.stores.admin, gate, self.clock, self.emit)
+
+
+async def _open_media_source(stack: AsyncExitStack, settings: WorkerSettings) -> MediaSource:
+    """Return what fetches outputs, by RunComfy's proxy if there is one."""
+    proxy = None if settings.runcomfy.proxy is None else Proxy.parse(settings.runcomfy.proxy)
+    policy = TargetPolicy(allowed=AllowedTargets.parse(settings.archive.allowed_hosts))
+    resolver = DnsResolver(timeout=MEDIA_CONNECT_TIMEOUT)
+    stack.push_async_callback(resolver.close)
+    session = await stack.enter_async_context(
+        create_session(
+            create_tls_context(settings.runcomfy.ca_file),
+            MEDIA_CONNECT_TIMEOUT,
+            MEDIA_IDLE_TIMEOUT,
+            MEDIA_IDLE_TIMEOUT,
+            settings.archive.max_bytes + MEDIA_OVERHEAD_BYTES,
+            proxy,
+        )
+    )
+
+    async def find(url: str) -> ResolvedMedia | Refusal:
+        try:
+            pinned = await resolve(url, policy, resolver, proxy_resolves=proxy is not None)
+        except ResolverUnavailable as error:
+            raise OSError("no name can be looked up") from error
+        if isinstance(pinned, Refusal):
+            return pinned
+        through = None if pinned.is_allowed else proxy
+        return ResolvedMedia(
+            pinned.url, pinned.target.authority, pinned.server_name, pinned.is_allowed, through
+        )
+
+    return MediaFetcher(session, find, MEDIA_IDLE_TIMEOUT, MEDIA_TIMEOUT)
 
 
 def _build_rng() -> Random:

@@ -19,7 +19,7 @@ from core.errors import RecordUnreadable, StoreUnavailable, Unavailable
 from core.garbage_collection import spare_startup_objects
 from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.ids import SystemIds
-from core.jobs.job import FINAL_STATES
+from core.jobs.job import FINAL_STATES, JobState
 from core.observability.events import (
     BatchCompleted,
     Emit,
@@ -133,7 +133,7 @@ async def _run_worker(
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with open_worker_components(settings, emit, span_namer) as components:
         # The delivery loop subscribes once it exists.
-        subscribers.append(lambda event: _wake_delivery_loop(event, components))
+        subscribers.append(lambda event: _wake_loops(event, components))
         _register_load_gauges(metrics, components)
         if components.journal is None:
             emit(OperationalWarning("journal_off", JOURNAL_OFF_WARNING))
@@ -155,12 +155,14 @@ async def _run_until(
         async with asyncio.timeout(START_CHECK_TIMEOUT.total_seconds()):
             await components.server_time.synchronize()
             await components.check_store()
+    archives = components.archive_loop
     loops = [
         asyncio.create_task(loop, name=name)
         for name, loop in {
             "wake_listener": _build_wake_listener(settings, components).run(),
             "jobs": components.job_loop.run(),
             "deliveries": components.delivery_loop.run(),
+            **({} if archives is None else {"archives": archives.run()}),
             **{
                 task.name: run_periodically(task, components.clock, emit)
                 for task in _build_periodic_tasks(components, listed)
@@ -179,9 +181,8 @@ async def _shut_down(
 ) -> None:
     """Claim nothing new, finish what is in flight, and remove the heartbeat."""
     await _cancel_all(loops)
-    await asyncio.gather(
-        components.job_loop.drain(grace_period), components.delivery_loop.drain(grace_period)
-    )
+    draining = (components.job_loop, components.delivery_loop, components.archive_loop)
+    await asyncio.gather(*(loop.drain(grace_period) for loop in draining if loop is not None))
     try:
         await components.stores.heartbeats.remove(components.worker_id)
     except StoreUnavailable:
@@ -281,6 +282,14 @@ def _register_load_gauges(metrics: MetricsRegistry, components: WorkerComponents
     metrics.set_gauge_function(
         "gateway_worker_tasks_in_progress", ("deliveries",), lambda: deliveries.in_flight
     )
+    archives = components.archive_loop
+    if archives is not None:
+        metrics.set_gauge_function(
+            "gateway_worker_tasks_in_progress", ("archives",), lambda: archives.in_flight
+        )
+        metrics.set_gauge_function(
+            "gateway_worker_tasks_limit", ("archives",), lambda: archives.capacity
+        )
     metrics.set_gauge_function("gateway_worker_tasks_limit", ("jobs",), lambda: jobs.capacity)
     metrics.set_gauge_function(
         "gateway_worker_tasks_limit", ("deliveries",), lambda: deliveries.capacity
@@ -292,7 +301,10 @@ async def _dispatch(components: WorkerComponents) -> None:
     await components.stores.admin.dispatch()
 
 
-def _wake_delivery_loop(event: Event, components: WorkerComponents) -> None:
-    ended = isinstance(event, JobTransitioned) and event.after in FINAL_STATES
+def _wake_loops(event: Event, components: WorkerComponents) -> None:
+    after = event.after if isinstance(event, JobTransitioned) else None
+    ended = after in FINAL_STATES
+    if components.archive_loop is not None and (ended or after is JobState.ARCHIVING):
+        components.archive_loop.wake()
     if ended or isinstance(event, BatchCompleted):
         components.delivery_loop.wake()

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final, Literal, Protocol
 
+from core.archive import ArchiveError
 from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
 from core.upstream_circuits import SubmitBlock
@@ -207,6 +208,34 @@ class CatalogueSource(Protocol):
 
     async def list_categories(self) -> bytes | Unreachable:
         """Return the categories document as it came."""
+        ...
+
+
+class MediaUnavailable(Exception):
+    """An output could not be fetched. `reason.is_permanent`: no other attempt can succeed."""
+
+    def __init__(self, reason: ArchiveError, detail: str) -> None:
+        """`detail` is for operators: it contains no signature of the address."""
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An answer with an output: its declared type (lower case), or '', and its content.
+
+    The content raises `MediaUnavailable` if it breaks off.
+    """
+
+    declared_type: str
+    chunks: AsyncIterator[bytes]
+
+
+class MediaSource(Protocol):
+    """The hosts from which outputs are fetched."""
+
+    def fetch(self, url: str) -> AbstractAsyncContextManager[Media]:
+        """Open an output for one read. Raises `MediaUnavailable`."""
         ...
 
 

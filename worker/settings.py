@@ -219,6 +219,14 @@ class WorkerSettings(ProcessSettings):
         return all(url.startswith("https://") for url in urls)
 
     @model_validator(mode="after")
+    def _archive_hosts_are_hosts(self) -> Self:
+        try:
+            AllowedTargets.parse(self.archive.allowed_hosts)
+        except ValueError as error:
+            raise ValueError(f"archive__allowed_hosts: {error}") from error
+        return self
+
+    @model_validator(mode="after")
     def _is_readable(self) -> Self:
         account = self.runcomfy_account_url
         if account is not None and not account.startswith(("http://", "https://")):

@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from enum import StrEnum
 from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
+from core.archive import ArchivedOutput, ArchiveMode, deleted_at
 from core.errors import IllegalTransition
 from core.jobs.input_parts import InputPart
 from core.labels import Labels
@@ -31,6 +32,8 @@ class JobState(StrEnum):
     """RunComfy has it; a cancel is being sent."""
     COLLECTING = "collecting"
     """RunComfy has finished; the result is being fetched."""
+    ARCHIVING = "archiving"
+    """RunComfy has finished and the output is stored; the files that it names are being kept."""
     FOLLOWING = "following"
     """An identical job is in flight: this one waits for its result, and is not paid for."""
     SUCCEEDED = "succeeded"
@@ -56,6 +59,8 @@ class Trigger(StrEnum):
     CANCEL_REQUESTED = "cancel_requested"
     CANCEL_DONE = "cancel_done"
     NOT_CANCELLABLE = "not_cancellable"
+    OUTPUT_STORED = "output_stored"
+    ARCHIVED = "archived"
     COLLECTED = "collected"
     RETRY_COLLECT = "retry_collect"
     COLLECT_FAILED = "collect_failed"
@@ -106,11 +111,15 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.CANCELLING, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
     (_S.CANCELLING, _T.STEP_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.COLLECTED): _S.SUCCEEDED,
+    (_S.COLLECTING, _T.OUTPUT_STORED): _S.ARCHIVING,
     (_S.COLLECTING, _T.RETRY_COLLECT): _S.COLLECTING,
     (_S.COLLECTING, _T.CANCEL_DONE): _S.CANCELLED,
     (_S.COLLECTING, _T.RUN_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.COLLECT_FAILED): _S.FAILED,
     (_S.COLLECTING, _T.STEP_FAILED): _S.FAILED,
+    (_S.ARCHIVING, _T.ARCHIVED): _S.SUCCEEDED,
+    (_S.ARCHIVING, _T.DEADLINE_EXCEEDED): _S.SUCCEEDED,
+    (_S.ARCHIVING, _T.STEP_FAILED): _S.FAILED,
     (_S.FOLLOWING, _T.STILL_RUNNING): _S.FOLLOWING,
     (_S.FOLLOWING, _T.LEADER_SUCCEEDED): _S.SUCCEEDED,
     (_S.FOLLOWING, _T.LEADER_FAILED): _S.FAILED,
@@ -154,6 +163,7 @@ PUBLIC_STATUS: Final[Mapping[JobState, PublicStatus]] = {
     _S.RUNNING: PublicStatus.IN_PROGRESS,
     _S.CANCELLING: PublicStatus.IN_PROGRESS,
     _S.COLLECTING: PublicStatus.IN_PROGRESS,
+    _S.ARCHIVING: PublicStatus.IN_PROGRESS,
     _S.FOLLOWING: PublicStatus.IN_PROGRESS,
     _S.SUCCEEDED: PublicStatus.COMPLETED,
     _S.FAILED: PublicStatus.FAILED,
@@ -313,6 +323,20 @@ class Job:
     """The batch that it was submitted with."""
     input_parts: tuple[InputPart, ...] = ()
     """The parts of its input that are files, in order."""
+    archive: ArchiveMode = ArchiveMode.OFF
+    """When its outputs are kept, as it was decided when the output came."""
+    archive_due_at: datetime | None = None
+    """When the next attempt to keep its outputs is due; None: nothing is left to do."""
+    archive_attempts: int = 0
+    """Attempts that did not keep all of them."""
+    archived_at: datetime | None = None
+    """When everything was kept that could be."""
+    outputs: tuple[ArchivedOutput, ...] = ()
+    """Its outputs, once one of them was kept or an attempt failed."""
+    kept_until: datetime | None = None
+    """Until when the outputs, and with them the record, are kept at least."""
+    link_secret: str = field(default="", repr=False)
+    """Signs the links to its outputs, in hexadecimal digits."""
     unknown_fields: tuple[Any, ...] = field(default=(), repr=False, compare=False)
     """What another release has stored; see `core.store.unknown_fields`."""
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
@@ -344,6 +368,16 @@ class Job:
         """`status` where it differs from the state's own; a timeline entry stores it."""
         status = self.status
         return None if status is PUBLIC_STATUS[self.state] else status
+
+    @property
+    def has_kept_all(self) -> bool:
+        """Whether all of its outputs are kept, so that another job can share them."""
+        return self.archived_at is not None and all(each.file_id for each in self.outputs)
+
+    @property
+    def outputs_deleted_at(self) -> datetime:
+        """When RunComfy deletes the outputs, as far as is known."""
+        return deleted_at(self.upstream_finished_at or self.finished_at or self.updated_at)
 
     def transition(self, trigger: Trigger, now: datetime, **changes: Any) -> Self:  # noqa: ANN401 - fields of the record
         """Return the next record.

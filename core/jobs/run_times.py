@@ -93,6 +93,8 @@ def run_time(before: Job, after: Job) -> timedelta | None:
     if after.state is not JobState.SUCCEEDED or before.is_final or since is None or ended is None:
         return None
     reported = after.upstream_finished_at
+    if before.state is JobState.ARCHIVING and reported is None:
+        return None  # the end of the run is not known, only that of the archive
     return (reported if reported is not None and since < reported <= ended else ended) - since
 
 

@@ -36,6 +36,11 @@ def file_content_path(file_id: str) -> str:
     return f"/v1/files/{file_id}/content"
 
 
+def output_path(job_id: str, index: int | str) -> str:
+    """Return the path of a request's kept output, as links sign it."""
+    return f"/v1/requests/{job_id}/outputs/{index}"
+
+
 def signed_path(secret: bytes, path: str, expires_at: datetime) -> str:
     """Return `path` with the query that makes it a signed link."""
     expires = int(expires_at.timestamp())

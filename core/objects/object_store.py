@@ -55,6 +55,11 @@ class ObjectStore(Protocol):
         ...
 
     @property
+    def write_buffer_bytes(self) -> int:
+        """How many bytes one `write` holds in memory at most."""
+        ...
+
+    @property
     def can_presign(self) -> bool:
         """Whether `presign` returns addresses."""
         ...

@@ -106,6 +106,11 @@ class ObstoreObjects:
             await asyncio.to_thread(_delete_staged, Path(self._store.prefix), before)
 
     @property
+    def write_buffer_bytes(self) -> int:
+        """See `ObjectStore.write_buffer_bytes`: the part that is filled, and those sent."""
+        return (1 + _PARTS_IN_FLIGHT) * self._part_bytes
+
+    @property
     def can_presign(self) -> bool:
         """See `ObjectStore.can_presign`: a folder cannot."""
         return isinstance(self._store, S3Store | GCSStore | AzureStore)

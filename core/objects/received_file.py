@@ -16,12 +16,27 @@ from core.objects.object_store import ObjectStore
 _MEASURE_TIMEOUT: Final = timedelta(seconds=20)
 
 
+def _accept(_: FileKind) -> None:
+    return
+
+
+@dataclass(frozen=True, slots=True)
+class FileBounds:
+    """What is accepted: `check` raises for a kind that is not; `max_bytes` None: its own."""
+
+    max_bytes: int | None = None
+    check: Callable[[FileKind], None] = _accept
+
+
+UPLOAD_BOUNDS: Final = FileBounds()
+
+
 class ReceivedFile:
     """A file as it is received: checked and measured chunk by chunk."""
 
-    def __init__(self, max_bytes: int | None = None) -> None:
-        """`max_bytes` None: the largest file of its type (`FileKind.max_bytes`)."""
-        self._max_bytes = max_bytes
+    def __init__(self, bounds: FileBounds) -> None:
+        """Nothing is received yet."""
+        self._bounds = bounds
         self.sha256 = hashlib.sha256()
         self.size = 0
         self.kind = FileKind("")
@@ -51,12 +66,13 @@ class ReceivedFile:
         kind = detect_kind(head) if head else None
         if kind is None:
             raise UnsupportedFile
+        self._bounds.check(kind)
         self.kind = kind
         self._check_size()
         self.sha256.update(head)
 
     def _check_size(self) -> None:
-        most = self.kind.max_bytes if self._max_bytes is None else self._max_bytes
+        most = self._bounds.max_bytes or self.kind.max_bytes
         if self.size > most:
             raise BodyTooLarge(f"A file of type {self.kind.media_type} has at most {most:,} bytes.")
 
@@ -87,16 +103,16 @@ async def keep_file(
     add: Callable[[StoredFile], Awaitable[FileEntry]],
     new: NewFile,
     chunks: AsyncIterator[bytes],
-    max_bytes: int | None = None,
+    bounds: FileBounds = UPLOAD_BOUNDS,
 ) -> FileEntry:
     """Store a file from a stream; return the tenant's own one if it has the same content.
 
     `add` records it. After any error but `StoreUnavailable` nothing is left of it; after that one
     the record may exist, and its content stays. Raises `UnsupportedFile`, `BodyTooLarge`,
-    `ObjectsUnavailable`, and what `add` and `chunks` raise.
+    `ObjectsUnavailable`, and what `add`, `chunks` and `bounds.check` raise.
     """
     name = file_object_name(new.tenant, new.id)
-    received = ReceivedFile(max_bytes)
+    received = ReceivedFile(bounds)
     try:
         await objects.write(name, received.read(chunks))
         seconds = await measure_duration(objects, name, received)
@@ -118,7 +134,7 @@ async def read_file(new: NewFile, chunks: AsyncIterator[bytes]) -> StoredFile:
 
     Raises `UnsupportedFile`, `BodyTooLarge`, and what `chunks` raises.
     """
-    received = ReceivedFile()
+    received = ReceivedFile(UPLOAD_BOUNDS)
     async for _ in received.read(chunks):
         pass  # its digest is wanted
     return _complete(new, received, None)

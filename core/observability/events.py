@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from core.archive import ArchiveError
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.job import JobState, Trigger
@@ -106,6 +107,28 @@ class JobTransitioned:
     """From RunComfy's own `finished_at` until the gateway recorded the end."""
     trace: str | None = None
     labels: Labels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputArchived:
+    """An output was fetched from RunComfy and is kept."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    bytes: int
+    duration: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class OutputNotArchived:
+    """An attempt to keep an output failed; a later one follows unless `reason` is permanent."""
+
+    job_id: str
+    tenant: str
+    model_id: str
+    reason: ArchiveError
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,6 +345,7 @@ class JobReconciled:
 
 WARNING_CODES: Final = frozenset(
     {
+        "archive_step_failed",
         "balance_fetch_failed",
         "balance_sync_failed",
         "batch_completion_failed",
@@ -415,6 +439,8 @@ Event = (
     | BatchCompleted
     | JobTransitioned
     | JobDeleted
+    | OutputArchived
+    | OutputNotArchived
     | JobPolled
     | CostSettled
     | SubmitAnswered

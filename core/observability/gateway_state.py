@@ -82,6 +82,10 @@ class OpenJobsState:
     waiting_price: int = 0
     """Sum of the estimates of the jobs that wait for the balance, in micro-dollars."""
     unreadable: int = 0
+    unarchived: int = 0
+    """Jobs whose outputs are still to be kept."""
+    oldest_unarchived_at: datetime | None = None
+    """From when on RunComfy keeps the oldest of these outputs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,9 @@ def _transition_event(
         upstream_id=after.upstream_id,
         detail=detail,
         run_duration=_duration_between(after.running_since, after.finished_at),
-        detection_lag=_duration_between(after.upstream_finished_at, after.finished_at),
+        detection_lag=None
+        if before.state is JobState.ARCHIVING
+        else _duration_between(after.upstream_finished_at, after.finished_at),
         trace=after.trace,
         labels=after.labels or None,
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
+from core.archive import ArchiveError
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
 from core.errors import Unauthenticated
@@ -37,6 +38,8 @@ from core.observability.events import (
     JournalReconnected,
     ModelChanged,
     OperationalWarning,
+    OutputArchived,
+    OutputNotArchived,
     RedisAnswered,
     RedisDisconnected,
     RedisReconnected,
@@ -76,7 +79,7 @@ _JOB_LABEL: Final = (
     Label("label", max_values=MAX_NAMED_LABELS),
     Label("value", max_values=MAX_NAMED_LABELS * MAX_NAMED_VALUES),
 )
-_LOOP: Final = closed_label("loop", "jobs", "deliveries")
+_LOOP: Final = closed_label("loop", "jobs", "deliveries", "archives")
 
 UPSTREAM_CALLS: Final = (
     "submit",
@@ -559,16 +562,54 @@ _WEBHOOKS: Final = (
     _gauge(
         "gateway_worker_tasks_in_progress",
         _WORKER,
-        "Jobs or deliveries that this worker is processing.",
+        "Jobs, deliveries or archives of outputs that this worker is processing.",
         (_LOOP,),
     ),
     _gauge(
         "gateway_worker_tasks_limit",
         _WORKER,
-        "Jobs or deliveries that this worker processes concurrently at most.",
+        "Jobs, deliveries or archives of outputs that this worker processes concurrently at most.",
         (_LOOP,),
     ),
 )
+
+
+def _bytes(event: OutputArchived) -> float:
+    return float(event.bytes)
+
+
+_OUTPUTS: Final = (
+    _counter(
+        "gateway_outputs_kept_total",
+        _WORKER,
+        "Outputs that were fetched from RunComfy and are kept.",
+        (TENANT,),
+        on(OutputArchived, lambda event: (event.tenant,)),
+    ),
+    _counter(
+        "gateway_outputs_kept_bytes_total",
+        _WORKER,
+        "Bytes of these outputs.",
+        (TENANT,),
+        on(OutputArchived, lambda event: (event.tenant,), _bytes),
+    ),
+    _histogram(
+        "gateway_output_transfer_duration_seconds",
+        _WORKER,
+        "Duration of the transfer of an output from RunComfy to the storage.",
+        _TRANSFER_BUCKETS,
+        (),
+        on(OutputArchived, value=lambda event: event.duration.total_seconds()),
+    ),
+    _counter(
+        "gateway_output_failures_total",
+        _WORKER,
+        "Attempts that did not keep an output, by reason.",
+        (closed_label("reason", *ArchiveError),),
+        on(OutputNotArchived, lambda event: (event.reason,)),
+    ),
+)
+
 
 # ----------------------------------------------------------------------------------------- files
 
@@ -606,6 +647,7 @@ METRICS: Final[Sequence[MetricDefinition]] = (
     *_UPSTREAM,
     *_JOURNAL,
     *_WEBHOOKS,
+    *_OUTPUTS,
     *_FILES,
     *STATE_METRICS,
 )

@@ -113,6 +113,17 @@ _JOB_STATE: Final = (
         "Jobs whose record this release cannot read; no worker processes them.",
         lambda state: state.jobs.unreadable,
     ),
+    _state(
+        "gateway_unarchived_jobs",
+        "Jobs whose outputs are still to be kept.",
+        lambda state: state.jobs.unarchived,
+    ),
+    _state(
+        "gateway_oldest_unarchived_job_age_seconds",
+        "How long RunComfy has had the oldest output that is still to be kept; it deletes it after "
+        "7 days. 0 without one.",
+        lambda state: _age(state.jobs.oldest_unarchived_at, state),
+    ),
     _state_by(
         "gateway_jobs_waiting_for",
         "Queued jobs that wait for something other than their turn, by what they wait for.",

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from core.archive import ArchivedOutput, ArchiveMode, replace_addresses
 from core.batches import BatchSnapshot
 from core.clock import iso
 from core.jobs.job import CancelOutcome, Job, JobRecord, PublicStatus
@@ -20,6 +21,7 @@ from core.jobs.runcomfy_status import result_word, status_word
 from core.jobs.timeline import TimelineEntry
 from core.labels import labels_to_dict
 from core.money import usd_or_none
+from core.objects.links import LINK_LIFETIME, output_path, signed_path
 from core.page import Page
 from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
 
@@ -38,6 +40,21 @@ class Links:
             "result_url": f"{root}/result",
             "cancel_url": f"{root}/cancel",
         }
+
+
+@dataclass(frozen=True, slots=True)
+class OutputLinks:
+    """Builds the links to kept outputs; they expire `LINK_LIFETIME` after `now`."""
+
+    base: str
+    now: datetime
+
+    def for_output(self, job: Job, index: int) -> str:
+        """Return the link to one output."""
+        path = signed_path(
+            bytes.fromhex(job.link_secret), output_path(job.id, index), self.now + LINK_LIFETIME
+        )
+        return f"{self.base}{path}"
 
 
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,14 +79,18 @@ def cancellation_to_json(job: Job, outcome: CancelOutcome) -> bytes:
     return orjson.dumps({"request_id": job.id} | words | {"outcome": outcome})
 
 
-def result_to_json(record: JobRecord, *, include_cost: bool) -> bytes:
+def result_to_json(
+    record: JobRecord, outputs: OutputLinks | None = None, *, include_cost: bool
+) -> bytes:
     """Return the answer to a result request: the status until the end, then output or error."""
-    return orjson.dumps(_result_answer(record, include_cost=include_cost))
+    return orjson.dumps(_result_answer(record, outputs, include_cost=include_cost))
 
 
-def submit_result_to_json(record: JobRecord, links: Links) -> bytes:
+def submit_result_to_json(
+    record: JobRecord, links: Links, outputs: OutputLinks | None = None
+) -> bytes:
     """Return the answer to a submit of a job that has ended: its result, with its URLs."""
-    result = _result_answer(record, include_cost=True)
+    result = _result_answer(record, outputs, include_cost=True)
     return orjson.dumps(result | links.for_job(record.job.id))
 
 
@@ -78,9 +99,10 @@ def event_to_json(
     event: WebhookEventType,
     timestamp: datetime,
     estimate: Estimate | None = None,
+    outputs: OutputLinks | None = None,
 ) -> bytes:
     """Return an event of an event stream: type, timestamp and data of a webhook, and estimates."""
-    data = result_fields(record, include_cost=True) | _estimate_fields(estimate)
+    data = result_fields(record, outputs, include_cost=True) | _estimate_fields(estimate)
     return orjson.dumps({"type": event, "timestamp": iso(timestamp), "data": data})
 
 
@@ -131,6 +153,7 @@ def job_details_to_json(
     links: Links,
     timeline: tuple[TimelineEntry, ...],
     delivery_ids: tuple[str, ...],
+    outputs: OutputLinks | None = None,
 ) -> bytes:
     """Return everything about one job, with its timeline."""
     job = record.job
@@ -157,7 +180,7 @@ def job_details_to_json(
     }
     return orjson.dumps(
         _status_fields(job, links)
-        | result_fields(record, include_cost=True)
+        | result_fields(record, outputs, include_cost=True)
         | without_none(more)
         | {"timeline": [_entry(entry) for entry in timeline]}
     )
@@ -179,25 +202,35 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
     )
 
 
-def _result_answer(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
+def _result_answer(
+    record: JobRecord, outputs: OutputLinks | None, *, include_cost: bool
+) -> dict[str, Any]:
     words = _runcomfy_words(record.job, result_word(record.job))
-    return result_fields(record, include_cost=include_cost) | words
+    return result_fields(record, outputs, include_cost=include_cost) | words
 
 
 def _runcomfy_words(job: Job, word: str) -> dict[str, str]:
     return {"status": word, "gateway_status": job.status}
 
 
-def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
-    """Return the fields of a result as event streams and webhooks have them."""
+def result_fields(
+    record: JobRecord, outputs: OutputLinks | None = None, *, include_cost: bool
+) -> dict[str, Any]:
+    """Return the fields of a result as event streams and webhooks have them.
+
+    `outputs` None: the gateway's own address is not known, so that nothing links to it.
+    """
     job = record.job
+    output = _output(record, outputs)
     return without_none(
         {
             "request_id": job.id,
             "status": job.status,
             "model_id": job.model_id,
             "model_alias": job.model_alias,
-            "output": orjson.Fragment(record.output) if record.output else None,
+            "output": None if output is None else orjson.Fragment(output),
+            "outputs": _kept_outputs(job, outputs) or None,
+            "archive": _archive_status(job),
             "error": _error(job),
             "created_at": iso(job.created_at),
             "finished_at": iso(job.finished_at),
@@ -210,6 +243,62 @@ def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "labels": shown_labels(job),
         }
     )
+
+
+def _output(record: JobRecord, links: OutputLinks | None) -> bytes | None:
+    """Return RunComfy's output object; with `before` it links to what is kept.
+
+    None before the end: it is stored while the outputs are being kept.
+    """
+    job = record.job
+    if not record.output or not job.is_final:
+        return None
+    if job.archive is not ArchiveMode.BEFORE or links is None:
+        return record.output
+    kept = {
+        output.source_url: links.for_output(job, index)
+        for index, output in enumerate(job.outputs)
+        if output.file_id is not None
+    }
+    return replace_addresses(record.output, kept) if kept else record.output
+
+
+def _kept_outputs(job: Job, links: OutputLinks | None) -> list[dict[str, Any]]:
+    if not job.is_final:
+        return []
+    return [_kept_output(output, index, job, links) for index, output in enumerate(job.outputs)]
+
+
+def _kept_output(
+    output: ArchivedOutput, index: int, job: Job, links: OutputLinks | None
+) -> dict[str, Any]:
+    is_kept = output.file_id is not None
+    return {"index": index} | without_none(
+        {
+            "field": output.field,
+            "media_type": output.media_type,
+            "bytes": output.bytes,
+            "sha256": output.sha256,
+            "width": output.width,
+            "height": output.height,
+            "seconds": output.seconds,
+            "file_id": output.file_id,
+            "url": links.for_output(job, index) if links is not None and is_kept else None,
+            "source_url": output.source_url,
+            "kept_until": iso(job.kept_until) if is_kept else None,
+            "error": output.error,
+        }
+    )
+
+
+def _archive_status(job: Job) -> str | None:
+    """Return what became of the archive of the outputs; None where they are not kept."""
+    if job.archive is ArchiveMode.OFF or not job.is_final:
+        return None
+    if job.archive_due_at is not None:
+        return "pending"
+    kept = [output.file_id is not None for output in job.outputs]
+    return "kept" if all(kept) else "partial" if any(kept) else "failed"
 
 
 def _estimate_fields(estimate: Estimate | None) -> dict[str, Any]:

@@ -8,27 +8,35 @@ import orjson
 
 from core.clock import iso
 from core.jobs.job import JobRecord
-from core.representations.jobs import result_fields, shown_labels, without_none
+from core.representations.jobs import (
+    OutputLinks,
+    result_fields,
+    shown_labels,
+    without_none,
+)
 from core.webhooks.delivery import STATUS_OF_EVENT, Delivery, DeliveryAttempt, WebhookEventType
 from core.webhooks.endpoint import INTERMEDIATE_EVENTS, PayloadStyle
 
 
 def webhook_data(
-    record: JobRecord, event: WebhookEventType, payload: PayloadStyle = PayloadStyle.FULL
+    record: JobRecord,
+    event: WebhookEventType,
+    payload: PayloadStyle = PayloadStyle.FULL,
+    outputs: OutputLinks | None = None,
 ) -> bytes:
     """Return the data of an event about a job: the result at the end, else the status.
 
     An intermediate event may be delivered after later ones; it has no fields that were set later.
     """
     job, is_intermediate = record.job, event in INTERMEDIATE_EVENTS
-    head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
+    head = {"request_id": job.id, "status": STATUS_OF_EVENT.get(event, job.status)}
     names = {"reference": job.reference, "labels": shown_labels(job)}
     if payload is PayloadStyle.THIN:
         return orjson.dumps(without_none(head | names))
     if is_intermediate:
         more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
         return orjson.dumps(without_none(head | more | names))
-    return orjson.dumps(result_fields(record, include_cost=True))
+    return orjson.dumps(result_fields(record, outputs, include_cost=True))
 
 
 def webhook_body(event: WebhookEventType, timestamp: datetime, data: bytes) -> bytes:

@@ -83,7 +83,7 @@ class GatewayStateStore:
         )
 
     async def _jobs(self, now: datetime) -> OpenJobsState:
-        counts, unsubmitted, in_doubt, stuck, waiting, unreadable = await asyncio.gather(
+        counts, unsubmitted, in_doubt, stuck, waiting, unreadable, *archive = await asyncio.gather(
             self._client.execute("HMGET", keys.STATE_COUNTS, *OPEN_STATES),
             self._oldest_in(keys.UNSUBMITTED),
             self._oldest_in(keys.IN_DOUBT),
@@ -92,6 +92,8 @@ class GatewayStateStore:
                 "HMGET", keys.WAITING_FOR, *WaitingFor, f"usd:{WaitingFor.BALANCE}"
             ),
             self._client.execute("ZCARD", keys.UNREADABLE),
+            self._client.execute("ZCARD", keys.UNARCHIVED),
+            self._oldest_in(keys.UNARCHIVED),
         )
         by_state = {state: int(n or 0) for state, n in zip(OPEN_STATES, counts, strict=True)}
         *numbers, price = (int(n or 0) for n in waiting)
@@ -104,6 +106,8 @@ class GatewayStateStore:
             waiting_for=by_reason,
             waiting_price=price,
             unreadable=int(unreadable),
+            unarchived=int(archive[0]),
+            oldest_unarchived_at=archive[1],
         )
 
     async def _concurrency(self) -> ConcurrencyState:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from core.archive import UPSTREAM_RETENTION
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
@@ -310,6 +311,23 @@ class JobStore:
                 await self._set_aside(name.decode(), now)
         return jobs
 
+    async def claim_archives(self, lease: timedelta, limit: int) -> Sequence[Job]:
+        """Claim jobs whose outputs are to be kept now; no other worker gets them during `lease`.
+
+        A job whose record cannot be read stays claimed, and is found again after the lease.
+        """
+        now = self._clock.now()
+        rows = await self._scripts.call(
+            "claim_due",
+            [keys.ARCHIVES, keys.LIMITS, keys.POLL_RATE],
+            [keys.JOB_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
+        )
+        return decode_readable(JOB_CODEC, rows[1::2])
+
+    async def postpone_archive(self, job_id: str, due_at: datetime) -> None:
+        """Let no other worker claim a job's outputs before `due_at`."""
+        await self._client.execute("ZADD", keys.ARCHIVES, "XX", to_ms(due_at), job_id)
+
     async def _set_aside(self, job_id: str, now: datetime) -> None:
         """Keep a job from being claimed until an operator requeues it.
 
@@ -461,6 +479,7 @@ def _update_arguments(
     }
     arguments |= _run_arguments(before, after) | _upstream_id_arguments(change)
     arguments |= _cache_arguments(change, now) | _waiting_arguments(before, after)
+    arguments |= _archive_arguments(before, after)
     if change.successor is not None:
         arguments |= _successor_arguments(change.successor)
     if message is not None:
@@ -502,6 +521,19 @@ def _waiting_arguments(before: Job, after: Job) -> dict[str, Argument]:
         "waiting_for": after.waiting_for or "",
         "price": "" if after.estimate is None else int(after.estimate),
     }
+
+
+def _archive_arguments(before: Job, after: Job) -> dict[str, Argument]:
+    """Return what schedules the archive of the outputs, and how long they are kept."""
+    kept: dict[str, Argument] = (
+        {} if after.kept_until is None else {"kept_until": to_ms(after.kept_until)}
+    )
+    if before.archive_due_at == after.archive_due_at:
+        return kept
+    if after.archive_due_at is None:
+        return kept | {"archive_at": "none"}
+    since = to_ms(after.outputs_deleted_at - UPSTREAM_RETENTION)
+    return kept | {"archive_at": to_ms(after.archive_due_at), "archive_since": since}
 
 
 def _flag_argument(value: bool | None) -> Argument:  # noqa: FBT001 - None is a third value

@@ -96,6 +96,12 @@ _JOB_SPECS: Final = (
     KeySpec("due", "gw:due", "sorted set", KeyOwner.GATEWAY,
         _FOREVER, "members: `update_job` when nothing is left to do",
         "jobs by next run or end of lease (ms)"),
+    KeySpec("archives", "gw:archives", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `update_job` when nothing is left to keep; a claim of one that is gone",
+        "jobs whose outputs are to be kept, by next attempt or end of lease (ms)"),
+    KeySpec("unarchived", "gw:unarchived", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: as `archives`",
+        "the same jobs by the time from which RunComfy keeps their outputs (ms)"),
     KeySpec("states", "gw:states", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE,
         "number of jobs in each open state; total of jobs that reached each final state"),
@@ -315,6 +321,8 @@ _TwoIds = Callable[[str, str], str]
 DUE: Final = LUA_NAMES["due"]
 STATE_COUNTS: Final = LUA_NAMES["states"]
 IN_DOUBT: Final = LUA_NAMES["in_doubt"]
+ARCHIVES: Final = LUA_NAMES["archives"]
+UNARCHIVED: Final = LUA_NAMES["unarchived"]
 UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]

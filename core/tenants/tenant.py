@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from core.archive import ArchiveMode
 from core.errors import InvalidInput
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import Limits
@@ -51,6 +52,10 @@ class Tenant:
     calendar: AccountingCalendar = UTC_CALENDAR
     """When its days, weeks and months begin."""
     top_ups: tuple[TopUp, ...] = ()
+    archive: ArchiveMode | None = None
+    """When outputs are kept; None: the gateway's setting applies."""
+    keep_outputs: timedelta | None = None
+    """How long requests with kept outputs, and these, are kept; None: as long as any request."""
     version: int = 1
     """Counts the changes of the record."""
     deleted_at: datetime | None = None

@@ -32,10 +32,12 @@ def job_deliveries(
     """
     if not needs_endpoints(before, after):
         return ()
-    event = EVENT_OF_STATUS[after.status]
+    event = _event_of(before, after)
     return tuple(
         replace(
-            _new_delivery(after.tenant, endpoint, event, (_delivery_id(after, endpoint), now)),
+            _new_delivery(
+                after.tenant, endpoint, event, (_delivery_id(after, event, endpoint), now)
+            ),
             job_id=after.id,
             trace=after.trace,
         )
@@ -54,7 +56,21 @@ def needs_endpoints(before: Job, after: Job) -> bool:
     """Return whether the change has an event, so that the webhook configuration is needed."""
     if before.follow_up is FollowUp.NOTIFY:
         return after.follow_up is None
+    if is_archived_by(before, after):
+        return True
     return after.status is not before.status or (after.is_final and not before.is_final)
+
+
+def is_archived_by(before: Job, after: Job) -> bool:
+    """Return whether the change ends the archive of a job that had ended before."""
+    was_pending = before.is_final and before.archived_at is None
+    return was_pending and after.archived_at is not None
+
+
+def _event_of(before: Job, after: Job) -> WebhookEventType:
+    if before.follow_up is not FollowUp.NOTIFY and is_archived_by(before, after):
+        return WebhookEventType.ARCHIVED
+    return EVENT_OF_STATUS[after.status]
 
 
 def system_delivery(
@@ -136,16 +152,16 @@ def batch_deliveries(
     )
 
 
-def _delivery_id(after: Job, endpoint: Endpoint) -> str:
+def _delivery_id(after: Job, event: WebhookEventType, endpoint: Endpoint) -> str:
     """Return the id of a delivery about a job.
 
     An end has one id for each endpoint, so that it is recognized if it is sent again after Redis
     went back. A status can be reached several times before the end: then the version counts too.
     """
-    event: str = EVENT_OF_STATUS[after.status]
+    name: str = event
     if not after.is_final:
-        event = f"{event} {after.version}"
-    return derived_delivery_id(after.id, after.created_at, event, _name_of(endpoint))
+        name = f"{event} {after.version}"
+    return derived_delivery_id(after.id, after.created_at, name, _name_of(endpoint))
 
 
 def _batch_delivery_id(batch: Batch, endpoint: Endpoint) -> str:

@@ -29,6 +29,7 @@ class WebhookEventType(StrEnum):
     COMPLETED = "request.completed"
     FAILED = "request.failed"
     CANCELLED = "request.cancelled"
+    ARCHIVED = "request.archived"
     BATCH_COMPLETED = "batch.completed"
     BUDGET_THRESHOLD = "budget.threshold"
     ENDPOINT_DISABLED = "endpoint.disabled"

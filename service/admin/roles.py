@@ -43,6 +43,7 @@ ACTS: Final = (
     Act(Role.OPERATE, "resume", "resume"),
     Act(Role.OPERATE, "reset_circuit", "circuit reset"),
     Act(Role.OPERATE, "", "job requeue"),
+    Act(Role.OPERATE, "backfill_archive", "archive backfill"),
     Act(Role.OPERATE, "", "tenant disable"),
     Act(Role.OPERATE, "delete_tenant", "tenant delete"),
     Act(Role.OPERATE, "create_key", "key create"),

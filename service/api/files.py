@@ -62,6 +62,13 @@ _STORED_CONTENT: Final = {
     **_CONTENT,
     **{f"{kind}/*": _CONTENT["application/octet-stream"] for kind in _KINDS},
 }
+CONTENT_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "The content.", "content": _STORED_CONTENT},
+    206: {"description": "The range that was requested.", "content": _STORED_CONTENT},
+    302: {"description": "Where the storage serves the content."},
+    304: {"description": "The caller has it (`If-None-Match`)."},
+    416: {"description": "The content is shorter than the range that was requested."},
+}
 _FILE_ID: Final = parameter(
     "file_id", "The file's id.", {"type": "string", "pattern": ID_PATTERN}, "path"
 )
@@ -224,14 +231,7 @@ async def delete_file(request: Request) -> Response:
 
 @fast_router.get(
     f"{_PATH}/content",
-    responses={
-        200: {"description": "The content.", "content": _STORED_CONTENT},
-        206: {"description": "The range that was requested.", "content": _STORED_CONTENT},
-        302: {"description": "Where the storage serves the content."},
-        304: {"description": "The caller has it (`If-None-Match`)."},
-        416: {"description": "The file is shorter than the range that was requested."},
-        **problem_responses(400),
-    },
+    responses={**CONTENT_RESPONSES, **problem_responses(400)},
     openapi_extra={
         "parameters": [
             _FILE_ID,

@@ -6,7 +6,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from core.errors import Unauthenticated
-from core.representations.jobs import Links
+from core.representations.jobs import Links, OutputLinks
 from core.tenants.api_keys import Credential, Scope, parse_api_key
 from service.context import app_context
 from service.http.request_body import check_content_type, read_body
@@ -83,6 +83,11 @@ def request_links(request: Request) -> Links:
     scope = request.scope
     public_url = app_context(scope).policy.links.public_url
     return build_links(scope, request_context(scope).forwarded, public_url)
+
+
+def output_links(request: Request) -> OutputLinks:
+    """Return the links to kept outputs at the address that the caller uses."""
+    return OutputLinks(request_links(request).base, app_context(request.scope).clock.now())
 
 
 async def read_json_body(request: Request, max_bytes: int) -> dict[str, Any]:

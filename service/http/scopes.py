@@ -14,6 +14,7 @@ SCOPE_OF_OPERATION: Final[Mapping[str, Scope | None]] = {
     "status": Scope.READ,
     "result": Scope.READ,
     "detail": Scope.READ,
+    "get_output": Scope.READ,
     "events": Scope.READ,
     "list_requests": Scope.READ,
     "request_deliveries": Scope.READ,

@@ -86,6 +86,7 @@ DECISIONS: Final[Mapping[JobState, Callable[[Job, datetime], CancelDecision]]] =
     _S.RUNNING: _forward_to_upstream,
     _S.CANCELLING: _unchanged(CancelOutcome.REQUESTED),
     _S.COLLECTING: _NOT_CANCELLABLE,
+    _S.ARCHIVING: _NOT_CANCELLABLE,
     _S.FOLLOWING: _cancel_immediately,
     _S.SUCCEEDED: _NOT_CANCELLABLE,
     _S.FAILED: _NOT_CANCELLABLE,

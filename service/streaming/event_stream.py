@@ -9,7 +9,7 @@ from core.errors import StoreUnavailable
 from core.jobs.job import Job
 from core.jobs.run_times import Estimate
 from core.jobs.timeline import StatusChange, status_changes
-from core.representations.jobs import event_to_json, past_status_to_json
+from core.representations.jobs import OutputLinks, event_to_json, past_status_to_json
 from core.store.jobs import JobView
 from core.webhooks.delivery import EVENT_OF_STATUS
 from service.streaming.long_poll import ReadJob
@@ -50,12 +50,15 @@ def pending_events(view: JobView, last_event_number: int) -> tuple[StatusChange,
 
 
 def format_event(
-    view: JobView, status_change: StatusChange, estimate_finish: EstimateFinish
+    view: JobView,
+    status_change: StatusChange,
+    estimate_finish: EstimateFinish,
+    outputs: OutputLinks | None = None,
 ) -> bytes:
     """Return one event: the latest with the full document, a past one with what was true then."""
     job, event = view.record.job, EVENT_OF_STATUS[status_change.status]
     if status_change == status_changes(view.timeline)[-1]:
-        body = event_to_json(view.record, event, status_change.at, estimate_finish(job))
+        body = event_to_json(view.record, event, status_change.at, estimate_finish(job), outputs)
     else:
         body = past_status_to_json(job, status_change.status, status_change.at)
     data = b"\ndata: ".join(body.splitlines())
@@ -71,6 +74,8 @@ class EventStreamSession:
     estimate_finish: EstimateFinish
     heartbeat: timedelta
     last_event_number: int
+    output_links: Callable[[], OutputLinks] | None = None
+    """Builds the links of an event that is sent now."""
     _is_read_pending: bool = False
     """The last read failed: it is repeated with the next heartbeat."""
 
@@ -110,4 +115,5 @@ class EventStreamSession:
         self.subscription.seen_version = view.record.job.version
         events = pending_events(view, self.last_event_number)
         self.last_event_number = events[-1].position if events else self.last_event_number
-        return b"".join(format_event(view, event, self.estimate_finish) for event in events)
+        links = None if self.output_links is None else self.output_links()
+        return b"".join(format_event(view, event, self.estimate_finish, links) for event in events)

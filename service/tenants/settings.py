@@ -6,6 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
 
+from core.archive import MAX_KEEP_OUTPUTS, ArchiveMode
 from core.errors import FieldError
 from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, MODEL_PATTERN, check_aliases
 from core.money import from_usd, usd_or_none
@@ -127,6 +128,16 @@ class TenantSettings(RequestModel):
         description="Seconds that an ended request is kept, but at least one day after the last "
         "attempt of a webhook about it; null: 7 days.",
     )
+    archive: ArchiveMode | None = Field(
+        None,
+        description="Keep outputs, which RunComfy deletes after 7 days: `after` the request "
+        "completed, or `before` it does; null: the gateway's setting.",
+    )
+    keep_outputs: Annotated[int, _seconds(RETENTION, MAX_KEEP_OUTPUTS)] | None = Field(
+        None,
+        description="Seconds that a request with kept outputs is kept, with these; null: as long "
+        "as any request.",
+    )
     requests_per_minute: _Positive | None = Field(None, description="Submits per minute.")
     burst: _Positive | None = Field(
         None, description="Submits in quick succession after an idle minute; null: one minute's."
@@ -231,6 +242,8 @@ class TenantSettings(RequestModel):
             reset_hour=tenant.calendar.reset_hour,
             model_aliases=dict(tenant.model_aliases),
             result_ttl=_to_seconds(tenant.result_ttl),
+            archive=tenant.archive,
+            keep_outputs=_to_seconds(tenant.keep_outputs),
             priority="high" if limits.priority is Priority.HIGH else "normal",
             cache=cache.cache,
             cache_lifetime=_to_seconds(cache.lifetime),
@@ -251,6 +264,8 @@ class TenantSettings(RequestModel):
             calendar=AccountingCalendar(self.time_zone, self.reset_hour),
             model_aliases=tuple(sorted(self.model_aliases.items())),
             result_ttl=_to_timedelta(self.result_ttl),
+            archive=self.archive,
+            keep_outputs=_to_timedelta(self.keep_outputs),
             limits=Limits(**limits, priority=Priority[self.priority.upper()]),
             cache_policy=TenantCachePolicy(
                 cache=self.cache,

@@ -22,13 +22,14 @@ from tests.support.redis import redis_client
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (
-    r"^\[1/7\] ",
+    r"^\[1/8\] ",
     r"202 Accepted",
     r"\d s  in_queue",
     r"\d s  in_progress",
     r"\d s  completed",
     r"video +http://127\.0\.0\.1:\d+/media/\S+\.mp4",
     r"cost +1\.26 USD",
+    r"ok  downloaded again, with the same checksum",
     r"ok  signature verified",
     r"ok  one paid submission",
     r"All processes stopped\.$",
@@ -99,8 +100,8 @@ def test_a_process_that_does_not_come_up_is_named_with_its_last_words(
     told = io.StringIO()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        plan = StackPlan(tmp_path, environment=marked.environment, port=port)
-        code = run_demo(Console(told, colour=False, total_steps=7), plan)
+        plan = StackPlan(tmp_path, environment=marked.environment, port=port, keeps_outputs=True)
+        code = run_demo(Console(told, colour=False, total_steps=8), plan)
     assert code == 1
     assert re.search(r"^FAILED: service-1 ", told.getvalue(), re.MULTILINE), told.getvalue()
     assert re.search(r"^ +\| .*\b(in use|EADDRINUSE)\b", told.getvalue(), re.MULTILINE)

@@ -265,6 +265,14 @@ class ProcessJobs:
         """See `JobStore.claim_due`."""
         return await self.connection.call(lambda: self.stores.jobs.claim_due(lease, limit))
 
+    async def claim_archives(self, lease: timedelta, limit: int) -> Sequence[Job]:
+        """See `JobStore.claim_archives`."""
+        return await self.connection.call(lambda: self.stores.jobs.claim_archives(lease, limit))
+
+    async def postpone_archive(self, job_id: str, due_at: datetime) -> None:
+        """See `JobStore.postpone_archive`."""
+        await self.connection.call(lambda: self.stores.jobs.postpone_archive(job_id, due_at))
+
     async def wake_waiting(self, waiting_for: WaitingFor) -> int:
         """See `JobStore.wake_waiting`."""
         return await self.connection.call(lambda: self.stores.jobs.wake_waiting(waiting_for))

@@ -235,7 +235,7 @@ class SimulatedWorker:
                 self._policy.doubt_hold,
             ),
         )
-        lifecycle = JobProcessor(stores, upstream, submitter, writer, clock, rules)
+        lifecycle = JobProcessor(stores, upstream, submitter, writer, rules)
         work = WorkSource("job_step", self._claim_jobs, lifecycle.advance, lambda job: job.id)
         return LeaseLoop(work, LoopPolicy(8, TICK), self._clock, self._emit)
 

@@ -66,6 +66,10 @@ class MemoryObjectStore:
         self._fail()
 
     @property
+    def write_buffer_bytes(self) -> int:
+        return 2**20
+
+    @property
     def can_presign(self) -> bool:
         return self.presigned_base is not None
 

@@ -38,6 +38,7 @@ _BY_STATE: Final[dict[JobState, dict[str, Any]]] = {
     JobState.RUNNING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
     JobState.CANCELLING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
     JobState.COLLECTING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
+    JobState.ARCHIVING: _ACCEPTED_FIELDS | {"next_run_at": NOW},
 }
 
 

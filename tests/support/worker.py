@@ -271,7 +271,7 @@ class WorkerHarness:
         keeper = SourceKeeper(self.contents, self.files, self.source, self.clock, ids)
         inputs = replace(input_assembler(stores, self.clock, self.contents), sources=keeper)
         submitter = JobSubmitter(stores, self.paid, self.gate, writer, context, inputs)
-        self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
+        self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, context)
 
     def _emit_rare(self, event: Event) -> None:
         """Keep the journal's events, except that of each call."""

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from core.clock import Clock
 from core.deduplication.coalescing import (
     cancel_for_successor,
     expire_for_successor,
@@ -19,7 +18,17 @@ from core.jobs.job import CancelOutcome, FollowUp, Job, JobState
 from core.observability.events import JobPolled, OperationalWarning
 from core.store.stores import Stores
 from core.transactions.job_update import Change, WriteResult
-from worker.jobs.decisions import after_end, attach, fetch_result, follow_leader, poll, step_failure
+from worker.jobs.archive_start import ArchiveStarter
+from worker.jobs.decisions import (
+    after_end,
+    archive,
+    attach,
+    fetch_result,
+    follow_leader,
+    poll,
+    step_failure,
+)
+from worker.jobs.decisions.archive import ArchivePolicy
 from worker.jobs.decisions.transition import DecisionContext, Reschedule
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.submission import JobSubmitter
@@ -44,16 +53,19 @@ class JobProcessor:
         upstream: Upstream,
         submitter: JobSubmitter,
         writer: JobWriter,
-        clock: Clock,
         context: DecisionContext,
+        archive: ArchiveStarter | None = None,
     ) -> None:
-        """Steps before RunComfy has the job are `submitter`'s, which bounds the paid calls."""
+        """Steps before RunComfy has the job are `submitter`'s, which bounds the paid calls.
+
+        `archive` None: no outputs are kept.
+        """
+        self._archive = archive
         self._jobs = stores.jobs
         self._submitter = submitter
         self._tenants = stores.tenants
         self._upstream = upstream
         self._writer = writer
-        self._clock = clock
         self._context = context
         self._steps: Mapping[JobState, Callable[[Job], Awaitable[Job | None]]] = {
             JobState.QUEUED: submitter.submit,
@@ -62,6 +74,7 @@ class JobProcessor:
             JobState.RUNNING: self._poll,
             JobState.CANCELLING: self._cancel,
             JobState.COLLECTING: self._fetch_result,
+            JobState.ARCHIVING: self._complete_unarchived,
             JobState.FOLLOWING: self._follow,
             JobState.SUCCEEDED: self._run_follow_up,
             JobState.FAILED: self._run_follow_up,
@@ -95,7 +108,7 @@ class JobProcessor:
             detail = f"{type(error).__name__}: {error}"
             self._writer.emit(OperationalWarning("job_step_failed", detail, job.id, error))
             failed = step_failure.decide_step_failure(
-                job, detail[:MAX_DETAIL_LENGTH], self._clock.now(), self._context
+                job, detail[:MAX_DETAIL_LENGTH], self._writer.clock.now(), self._context
             )
             await self._writer.write(failed)
             return None
@@ -104,19 +117,19 @@ class JobProcessor:
         """Return whether the next step follows now: a result to fetch, or a time that has come."""
         if job.state is JobState.COLLECTING:
             return job.upstream_error is None
-        return job.next_run_at is not None and job.next_run_at <= self._clock.now()
+        return job.next_run_at is not None and job.next_run_at <= self._writer.clock.now()
 
     async def _resolve_doubt(self, job: Job) -> Job | None:
         """Ask RunComfy for the id that an operator named; else hold the job, or end its hold."""
         upstream_id = job.attach_id
         if upstream_id is None and job.in_doubt_since is None:
             return await self._writer.apply(
-                attach.hold_again(job, self._clock.now(), self._context)
+                attach.hold_again(job, self._writer.clock.now(), self._context)
             )
         if upstream_id is None:
             return await self._submitter.expire_doubt_hold(job)
         answer = await self._get_status(job, upstream_id)
-        now = self._clock.now()
+        now = self._writer.clock.now()
         decision = attach.decide_attach(job, upstream_id, answer, now, self._context)
         if isinstance(decision, Reschedule):
             return await self._writer.apply(decision)
@@ -127,7 +140,7 @@ class JobProcessor:
         return decision.after if result is WriteResult.STORED else None
 
     async def _poll(self, job: Job) -> Job | None:
-        now = self._clock.now()
+        now = self._writer.clock.now()
         if job.cancel_outcome is CancelOutcome.REQUESTED:
             forwarded = poll.forward_cancel(job, now)
             return await self._apply_unless_followed(forwarded, cancel_for_successor)
@@ -135,7 +148,7 @@ class JobProcessor:
         # What has finished is a success, even if it is noticed after the deadline.
         if _is_overdue(job, now) and not isinstance(answer, Finished):
             return await self._expire(job)
-        decision = poll.decide_poll(job, answer, self._clock.now(), self._context)
+        decision = poll.decide_poll(job, answer, self._writer.clock.now(), self._context)
         return await self._writer.apply(decision)
 
     async def _get_status(self, job: Job, upstream_id: str | None = None) -> StatusAnswer:
@@ -151,12 +164,12 @@ class JobProcessor:
         if await self._jobs.load_successor(job.id) is not None:
             return await self._hand_over(job, expire_for_successor)
         answer = await self._upstream.cancel(_require_upstream_id(job))
-        expired = poll.expire_running(job, self._clock.now(), answer)
+        expired = poll.expire_running(job, self._writer.clock.now(), answer)
         return await self._apply_unless_followed(expired, expire_for_successor)
 
     async def _cancel(self, job: Job) -> Job | None:
         answer = await self._upstream.cancel(_require_upstream_id(job))
-        now = self._clock.now()
+        now = self._writer.clock.now()
         # The end may have come before the cancel, and the cancel call may fail for ever.
         is_answered = isinstance(answer, CancelOutcome)
         is_late = _is_overdue(job, now) and answer is CancelOutcome.NOT_CANCELLABLE
@@ -170,30 +183,56 @@ class JobProcessor:
 
     async def _fetch_result(self, job: Job) -> Job | None:
         answer = await self._upstream.get_result(_require_upstream_id(job))
-        decision = fetch_result.decide_result(job, answer, self._clock.now(), self._context)
-        return await self._writer.apply(decision)
+        decision = fetch_result.decide_result(job, answer, self._writer.clock.now(), self._context)
+        return await self._writer.apply(await self._with_archive(decision))
+
+    async def _with_archive(self, decision: Change | Reschedule) -> Change | Reschedule:
+        """Return the decision; a change that brings an output begins its archive."""
+        if self._archive is None or isinstance(decision, Reschedule) or decision.output is None:
+            return decision
+        return await self._archive.begin(decision, decision.output)
+
+    async def _complete_unarchived(self, job: Job) -> Job | None:
+        """Complete a job whose outputs could not be kept in time; they are kept after."""
+        record = await self._jobs.load(job.id)
+        if record is not None and record.job.version == job.version:
+            now = self._writer.clock.now()
+            policy = ArchivePolicy() if self._archive is None else self._archive.policy
+            await self._writer.apply(archive.complete_unarchived(record, now, policy))
+        return None
+
+    async def _notify(self, job: Job) -> None:
+        """Create the deliveries of a job that had ended when it was admitted."""
+        change = after_end.finish_notification(job, self._writer.clock.now())
+        record = None if self._archive is None else await self._jobs.load(job.id)
+        if self._archive is not None and record is not None and record.output is not None:
+            change = await self._archive.begin(change, record.output)
+        await self._writer.apply(change)
 
     async def _run_follow_up(self, job: Job) -> Job | None:
         if job.follow_up is FollowUp.NOTIFY:
-            await self._writer.apply(after_end.finish_notification(job, self._clock.now()))
+            await self._notify(job)
         elif job.follow_up is not None and job.upstream_id is not None:
             answer = await self._upstream.get_result(job.upstream_id)
             decide = _FOLLOW_UPS[job.follow_up]
-            await self._writer.apply(decide(job, answer, self._clock.now(), self._context))
+            decision = decide(job, answer, self._writer.clock.now(), self._context)
+            await self._writer.apply(await self._with_archive(decision))
         return None
 
     async def _follow(self, job: Job) -> Job | None:
         # Rescheduled before the leader is read: a wake-up that comes meanwhile sets an earlier
         # time, which this must not overwrite.
-        await self._jobs.reschedule(job, next_follower_poll_at(job, self._clock.now()))
+        await self._jobs.reschedule(job, next_follower_poll_at(job, self._writer.clock.now()))
         leader = await self._jobs.load_leader(job)
         is_over = leader is not None and leader.job.is_final
         promote = is_over and await self._allows_promotion(job)
-        decision = follow_leader.decide_follow(job, leader, self._clock.now(), promote=promote)
+        now = self._writer.clock.now()
+        decided = follow_leader.decide_follow(job, leader, now, promote=promote)
+        decision = await self._with_archive(decided)
         if isinstance(decision, Reschedule):
             return None
         if await self._writer.write(decision) is WriteResult.OVER_BUDGET:
-            await self._writer.write(follow_leader.fail_over_budget(job, self._clock.now()))
+            await self._writer.write(follow_leader.fail_over_budget(job, self._writer.clock.now()))
         return None
 
     async def _allows_promotion(self, job: Job) -> bool:
@@ -213,7 +252,7 @@ class JobProcessor:
         self, job: Job, for_successor: Callable[[Job, datetime], Job]
     ) -> Job | None:
         """Hand the work over. If another writer came first, the job runs again after its lease."""
-        successor, now = await self._jobs.load_successor(job.id), self._clock.now()
+        successor, now = await self._jobs.load_successor(job.id), self._writer.clock.now()
         if successor is None:
             await self._jobs.reschedule(job, now)
         else:

@@ -18,7 +18,7 @@ from core.ids import IdSource
 from core.jobs.input_parts import InputPart, PartKind, first_source
 from core.jobs.job import Job
 from core.objects.object_store import ObjectStore
-from core.objects.received_file import NewFile, keep_file
+from core.objects.received_file import FileBounds, NewFile, keep_file
 from core.observability.events import FileReceived
 from core.observability.outcomes import FileOrigin, FileOutcome
 from core.store.interfaces import FileRepository
@@ -61,7 +61,8 @@ class SourceKeeper:
         new = NewFile(self.ids.file_id(now), job.tenant, now, self.ids.secret().hex())
         try:
             async with self.reader.open(url) as chunks:
-                entry = await keep_file(self.objects, self.files.add, new, chunks, part.max_bytes)
+                bounds = FileBounds(part.max_bytes)
+                entry = await keep_file(self.objects, self.files.add, new, chunks, bounds)
         except Unauthenticated as error:
             raise SourceFailed("The tenant was deleted.", is_final=True) from error
         except CallerError as error:

@@ -10,6 +10,7 @@ from core.jobs.job import FINAL_STATES, PUBLIC_STATUS, JobRecord
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import DeliveryAttempted
 from core.observability.outcomes import FailureKind
+from core.representations.jobs import OutputLinks
 from core.representations.webhooks import cloud_event, webhook_body, webhook_data
 from core.transactions.notifications import ENDPOINT_DISABLED, endpoint_disabled_deliveries
 from core.transactions.webhook_config_update import WebhookConfigUpdate
@@ -72,6 +73,12 @@ class DeliveryRules:
     rng: Random
     schedule: SchedulePolicy = field(default_factory=SchedulePolicy)
     circuits: EndpointCircuitPolicy = field(default_factory=EndpointCircuitPolicy)
+    public_base: str | None = None
+    """The base of the gateway's own URLs; None: events link to no kept output."""
+
+    def output_links(self, now: datetime) -> OutputLinks | None:
+        """Return what builds the links of an event that is sent now."""
+        return None if self.public_base is None else OutputLinks(self.public_base, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +124,10 @@ def is_ahead_of_its_job(context: DeliveryContext) -> bool:
 
 
 def decide_action(
-    context: DeliveryContext, now: datetime, schedule: SchedulePolicy
+    context: DeliveryContext,
+    now: datetime,
+    schedule: SchedulePolicy,
+    outputs: OutputLinks | None = None,
 ) -> DeliveryAction:
     """Return what to do for a delivery that is due."""
     delivery, config, endpoint = context.delivery, context.config, context.endpoint
@@ -131,7 +141,7 @@ def decide_action(
         return SkipDelivery(DeliveryState.HELD, ENDPOINT_DISABLED)
     if now - delivery.round_started_at > schedule.max_age:
         return SkipDelivery(DeliveryState.FAILED, OVERDUE)
-    data = _event_data(context, endpoint.payload)
+    data = _event_data(context, endpoint.payload, outputs)
     if endpoint.kind is EndpointKind.STREAM:
         stream = parse_stream_url(endpoint.url) or RedisStream(endpoint.id)
         return StreamAppend(delivery.tenant, stream, cloud_event(delivery, data))
@@ -157,10 +167,12 @@ def _build_request(
     )
 
 
-def _event_data(context: DeliveryContext, payload: PayloadStyle) -> bytes:
+def _event_data(
+    context: DeliveryContext, payload: PayloadStyle, outputs: OutputLinks | None
+) -> bytes:
     if context.delivery.data is not None or context.job_record is None:
         return (context.delivery.data or "null").encode()
-    return webhook_data(context.job_record, context.delivery.event, payload)
+    return webhook_data(context.job_record, context.delivery.event, payload, outputs)
 
 
 def circuit_after(

@@ -92,7 +92,9 @@ class DeliveryWorker:
         context = await self._load_context(claimed)
         if is_ahead_of_its_job(context):
             return
-        action = decide_action(context, self._clock.now(), self._rules.schedule)
+        now = self._clock.now()
+        links = self._rules.output_links(now)
+        action = decide_action(context, now, self._rules.schedule, links)
         if isinstance(action, SkipDelivery):
             skipped = skip_update(context, action, self._clock.now())
             await self._deliveries.complete_attempt(skipped)

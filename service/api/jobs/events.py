@@ -20,6 +20,7 @@ from service.api.jobs.lookup import credential_and_id, load_view
 from service.api.jobs.parameters import JOB_ID, LAST_EVENT_ID
 from service.context import AppContext, app_context
 from service.errors import TooManyWaiters
+from service.http.authentication import output_links
 from service.http.openapi import Tag, ref
 from service.http.request_context import request_context
 from service.http.strict_route import FastRoute, api_router
@@ -78,7 +79,14 @@ async def stream_events(request: Request) -> Response:
             return Response(status_code=204)
         stack.pop_all()  # the response ends the subscription
     heartbeat = context.policy.heartbeat
-    session = EventStreamSession(subscription, read, _finish_estimator(context), heartbeat, seen)
+    session = EventStreamSession(
+        subscription,
+        read,
+        _finish_estimator(context),
+        heartbeat,
+        seen,
+        partial(output_links, request),
+    )
     return EventStreamResponse(session, first, _MAX_UNREAD_HEARTBEATS * heartbeat)
 
 

@@ -31,7 +31,7 @@ from service.api.jobs.lookup import (
 )
 from service.api.jobs.parameters import INCLUDE_COST, JOB_ID, PREFER_WAIT
 from service.context import app_context
-from service.http.authentication import request_links
+from service.http.authentication import output_links, request_links
 from service.http.dependencies import Context, ReadKey, RequestLinks
 from service.http.json_response import json_bytes_response, json_response
 from service.http.openapi import Tag, json_content, problem_responses
@@ -88,7 +88,8 @@ async def result(request: Request) -> Response:
     includes_cost = _parse_include_cost(request)
     view, headers = await load_view_when_ended(request, Projection.RESULT)
     return json_bytes_response(
-        result_to_json(view.record, include_cost=includes_cost), headers=headers
+        result_to_json(view.record, output_links(request), include_cost=includes_cost),
+        headers=headers,
     )
 
 
@@ -103,7 +104,11 @@ async def detail(request: Request) -> Response:
     links = request_links(request)
     return json_bytes_response(
         job_details_to_json(
-            view.record, links, timeline_for_tenant(view.timeline), view.delivery_ids
+            view.record,
+            links,
+            timeline_for_tenant(view.timeline),
+            view.delivery_ids,
+            output_links(request),
         )
     )
 

@@ -23,7 +23,7 @@ from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
 from service.context import SUBMIT_ROUTE, AppContext, app_context
 from service.errors import AcceptanceUnclear, SubmitsStopped
-from service.http.authentication import checked_credential, request_links
+from service.http.authentication import checked_credential, output_links, request_links
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control
 from service.http.idempotency_header import (
     IDEMPOTENCY_KEY,
@@ -44,6 +44,7 @@ from service.jobs.admission import (
     dry_run_to_json,
     emit_admitted,
 )
+from service.jobs.kept_outputs import with_kept_outputs
 from service.jobs.submit_options import parse_options
 from service.parsing.body_budget import SMALL_BODY
 from service.parsing.labels import LABELS_HEADER, with_header_labels
@@ -217,6 +218,8 @@ async def _admit(
         ) from error
     current.release_body()
     record = admitted.record or JobRecord(admission.job)
+    if admitted.cache_status is CacheStatus.HIT and record.output is not None:
+        record = await with_kept_outputs(context.stores.jobs, record)
     if not admission.dry_run:
         current.job_id = record.job.id
         emit_admitted(context.emit, admission, admitted)
@@ -257,6 +260,8 @@ def _response(
     headers = {"location": links.for_job(job.id)["status_url"], **headers}
     # A key that may not read gets a record without its output, hence the status.
     if job.is_final and (record.output is not None or job.state is not JobState.SUCCEEDED):
-        return json_bytes_response(submit_result_to_json(record, links), headers=headers)
+        return json_bytes_response(
+            submit_result_to_json(record, links, output_links(request)), headers=headers
+        )
     estimate = estimate_finish(job, context.run_times.get(job.model_id), context.clock.now())
     return json_bytes_response(status_to_json(job, links, estimate), 202, headers)

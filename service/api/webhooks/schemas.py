@@ -109,6 +109,7 @@ _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
         event: "StatusEvent" if event in INTERMEDIATE_EVENTS else "EndEvent"
         for event in WebhookEventType
     },
+    WebhookEventType.ARCHIVED: "EndEvent",
     WebhookEventType.BATCH_COMPLETED: "BatchCompleted",
     WebhookEventType.BUDGET_THRESHOLD: "BudgetThresholdEvent",
     WebhookEventType.ENDPOINT_DISABLED: "EndpointDisabledEvent",
@@ -117,6 +118,7 @@ _DATA_COMPONENTS: Final[Mapping[WebhookEventType, str]] = {
 _EVENT_SUMMARIES: Final[Mapping[WebhookEventType, str]] = {
     WebhookEventType.IN_QUEUE: "A request is queued. Sent only if the submit requested it.",
     WebhookEventType.IN_PROGRESS: "A request is running. Sent only if the submit requested it.",
+    WebhookEventType.ARCHIVED: "The outputs of a request that had ended are kept.",
     WebhookEventType.BATCH_COMPLETED: "The last request of a batch has ended.",
     WebhookEventType.COMPLETED: "A request has its result.",
     WebhookEventType.FAILED: "A request failed, or its time ran out.",

@@ -123,7 +123,7 @@ class CostMeter:
         submitter = JobSubmitter(
             stores, paid, gate, writer, context, input_assembler(stores, clock)
         )
-        return JobProcessor(stores, self.upstream, submitter, writer, clock, context)
+        return JobProcessor(stores, self.upstream, submitter, writer, context)
 
 
 @pytest.fixture

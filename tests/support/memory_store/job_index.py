@@ -51,8 +51,13 @@ def start_retention(memory: MemoryState, row: StoredRecord, job: Job) -> None:
     """As the part of the Lua scripts with this name."""
     tenant, left = _tenant(memory, job.tenant), RETENTION
     own = tenant.result_ttl if tenant is not None else None
-    if own is not None and own < left:
-        if job.next_run_at is not None or has_pending_delivery(memory, job.id):
+    kept_for = timedelta() if job.kept_until is None else job.kept_until - memory.clock.now()
+    left = max(left, kept_for)
+    if kept_for:
+        row.retained_until = None
+    if own is not None and max(own, kept_for) < left:
+        own = max(own, kept_for)
+        if job.next_run_at is not None or _is_needed(memory, job.id):
             row.retained_until = memory.ms_after(own)
         else:
             needed = memory.coalescing.followers_of(job.id) or memory.job_deliveries.get(job.id)
@@ -60,9 +65,13 @@ def start_retention(memory: MemoryState, row: StoredRecord, job: Job) -> None:
     row.expires_at = memory.ms_after(left)
 
 
+def _is_needed(memory: MemoryState, job_id: str) -> bool:
+    return job_id in memory.archives or has_pending_delivery(memory, job_id)
+
+
 def update_retention(memory: MemoryState, row: StoredRecord, job_id: str) -> None:
     """As the part of the Lua scripts with this name."""
-    if row.retained_until is None or job_id in memory.due or has_pending_delivery(memory, job_id):
+    if row.retained_until is None or job_id in memory.due or _is_needed(memory, job_id):
         return
     row.expires_at = max(row.retained_until, memory.ms_after(RESULT_GRACE_PERIOD))
 
@@ -146,6 +155,7 @@ class MemoryJobIndex:
             memory.job_index.get(job.tenant, {}).pop(name, None)
         memory.coalescing.forget_result(job.id)
         del memory.jobs[job.id]
+        memory.archives.pop(job.id, None)
         memory.timelines.pop(job.id, None)
         del memory.tenant_jobs[job.tenant][job.id]
         return DeletionResult.DELETED

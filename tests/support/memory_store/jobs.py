@@ -189,8 +189,7 @@ class MemoryJobStore:
         move_state_count(memory, before, after)
         if before.state is not after.state:
             forget_input(memory, row, after)
-        if after.next_run_at is None or after.next_run_at != before.next_run_at:
-            set_score(memory.due, after.id, after.next_run_at)
+        self._schedule(before, after)
         timeline = memory.timelines.setdefault(after.id, [])
         if change.entry is not None:
             timeline.append(TIMELINE_ENTRY_CODEC.encode(change.entry))
@@ -233,8 +232,17 @@ class MemoryJobStore:
         memory.on_due_change()
         return True
 
+    def _schedule(self, before: Job, after: Job) -> None:
+        memory = self._memory
+        if after.next_run_at is None or after.next_run_at != before.next_run_at:
+            set_score(memory.due, after.id, after.next_run_at)
+        if after.archive_due_at != before.archive_due_at:
+            set_score(memory.archives, after.id, after.archive_due_at)
+
     def _move_between_queues(self, before: Job, after: Job) -> None:
-        """Let a job begin or end to wait for something other than its turn."""
+        """Let a job begin or end to wait for something other than its turn, or leave its slot."""
+        if after.state is JobState.ARCHIVING and before.state is not after.state:
+            self._free_slot(after)
         memory, turns = self._memory, self._memory.fair_queue
         if before.waiting_for is not None:
             memory.waiting_for[before.waiting_for].pop(after.id, None)
@@ -280,8 +288,11 @@ class MemoryJobStore:
         start_retention(memory, row, job)
         reserved = memory.accounts[job.id].booking.reserved
         memory.recount(job, totals_of(reserved, settlement_of(job)))
-        if memory.fair_queue.remove(job.id):
-            dispatch_slots(memory, MAX_DISPATCHED_PER_END)
+        self._free_slot(job)
+
+    def _free_slot(self, job: Job) -> None:
+        if self._memory.fair_queue.remove(job.id):
+            dispatch_slots(self._memory, MAX_DISPATCHED_PER_END)
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
         """See `JobStore.claim_due`."""
@@ -297,6 +308,17 @@ class MemoryJobStore:
                 memory.unreadable.setdefault(name, memory.now)
                 del memory.due[name]
         return jobs
+
+    async def claim_archives(self, lease: timedelta, limit: int) -> Sequence[Job]:
+        """See `JobStore.claim_archives`."""
+        memory = self._memory
+        claimed = _claim(memory, memory.archives, memory.jobs, lease, limit)
+        return [JOB_CODEC.decode(row.doc) for _, row in claimed]
+
+    async def postpone_archive(self, job_id: str, due_at: datetime) -> None:
+        """See `JobStore.postpone_archive`."""
+        if job_id in self._memory.archives:
+            set_score(self._memory.archives, job_id, due_at)
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
         """See `JobStore.reschedule`."""

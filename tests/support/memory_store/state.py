@@ -135,6 +135,7 @@ class MemoryState:
     timelines: dict[str, list[bytes]] = field(default_factory=dict)
     job_deliveries: dict[str, list[str]] = field(default_factory=dict)
     due: dict[str, int] = field(default_factory=dict)
+    archives: dict[str, int] = field(default_factory=dict)
     states: Counter[str] = field(default_factory=Counter)
     in_doubt: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)

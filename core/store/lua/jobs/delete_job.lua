@@ -20,5 +20,7 @@ end
 local dedup_key = redis.call('HGET', job, 'dedup_key')
 if dedup_key then forget_result(dedup_key, id) end
 redis.call('DEL', job, timeline, job_deliveries)
+redis.call('ZREM', NAMES.archives, id)
+redis.call('ZREM', NAMES.unarchived, id)
 remove_from_indexes(tenant_name, id)
 return 'deleted'

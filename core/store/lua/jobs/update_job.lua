@@ -7,6 +7,7 @@
 --   'upstream_id_taken'       RunComfy's request belongs to another job, or did (`if_free`)
 --   'webhook_config_changed'  the deliveries were made for other endpoints than the tenant has now
 --   'not_found'
+-- `archive_at`: when its outputs are to be kept; 'none' if nothing is left to keep, '' if that does not change.
 -- `due_at`: when the job runs next; 'keep' keeps the score, and with it another worker's lease; '' for never.
 -- `successor`: the follower that takes over the running work, its slot and its reservation in the same step.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
@@ -24,7 +25,7 @@
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_usage? successor_usage_day? successor_windows? successor_rows? successor_status_before? successor_status?
 -- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged?
--- ARGV: upstream_id? if_free? upstream_id_ttl? ...
+-- ARGV: upstream_id? if_free? upstream_id_ttl? archive_at? archive_since? kept_until? ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
@@ -69,6 +70,13 @@ if refusal_charged ~= '' then
   redis.call('HINCRBY', NAMES.refusal_costs, (refusal_charged == '1' and 'charged|' or 'free|') .. model, 1)
 end
 if due_at == '' then redis.call('ZREM', due, id) elseif due_at ~= 'keep' then redis.call('ZADD', due, due_at, id) end
+if archive_at == 'none' then
+  redis.call('ZREM', NAMES.archives, id)
+  redis.call('ZREM', NAMES.unarchived, id)
+elseif archive_at ~= '' then
+  redis.call('ZADD', NAMES.archives, archive_at, id)
+  redis.call('ZADD', NAMES.unarchived, archive_since, id)
+end
 
 if upstream_id ~= '' then remember_upstream_id(upstream_id, id, upstream_id_ttl) end
 if entry ~= '' then redis.call('RPUSH', timeline, entry) end
@@ -113,6 +121,7 @@ update_batch_counts(job, stored[8], stored[9], status, now, ttl)
 local function release_place()
   if stored[2] == '1' then
     redis.call('HDEL', job, 'slot')
+    stored[2] = '0'
     release_slot(tenant_name, model)
     dispatch(4, wake_options)
   else
@@ -135,6 +144,9 @@ elseif waiting_before ~= '' and is_final ~= '1' then
   take_slots(tenant_name, model, 1)
 end
 
+-- RunComfy has finished: the next job need not wait until the outputs of this one are kept.
+if state == 'archiving' and before ~= state then release_place() end
+
 local amounts = { tonumber(stored[7] or 0), tonumber(stored[12] or 0), tonumber(stored[13] or 0) }
 local settled_amounts = is_final == '1' and settle(job, amounts, settlement_status, cost) or amounts
 if usage_before ~= usage_after or is_final == '1' then
@@ -147,7 +159,8 @@ end
 if is_final == '1' then
   release_place()
   set_retention(job, timeline, job_deliveries, {
-    tenant = tenant_name, ttl = ttl, now = now, due_at = due_at, min_ttl = min_ttl,
+    tenant = tenant_name, ttl = ttl, now = now, min_ttl = min_ttl, kept_until = tonumber(kept_until),
+    is_pending = due_at ~= '' or redis.call('ZSCORE', NAMES.archives, id),
     followed = dedup_key and has_followers(id),
     key = stored[5],
   })

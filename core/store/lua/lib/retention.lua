@@ -36,16 +36,21 @@ local function expire(keys, at)
 end
 
 -- Sets the expiry of a finished job: `ttl` seconds, or the tenant's shorter `result_ttl` if nothing is left to do
--- (`due_at` is '') and no delivery is pending; then at least `min_ttl` ms if a delivery was made or a follower still
+-- (`is_pending` is false) and no delivery is pending; then at least `min_ttl` ms if a delivery was made or a follower still
 -- needs the result (`followed`). Until then `expires_at` in the record has the tenant's time, which
--- `apply_tenant_ttl` applies later. The idempotency key always expires after `ttl`.
+-- `apply_tenant_ttl` applies later. Nothing shortens it to before `kept_until` (ms), up to which the outputs are kept.
+-- The idempotency key always expires after `ttl`.
 local function set_retention(job, timeline, job_deliveries, options)
   local tenant_ttl = tonumber(redis.call('HGET', NAMES.tenant .. options.tenant, 'result_ttl') or '')
   local left = options.ttl * 1000
   local started_at = redis_time_ms()
   if options.key then expire({ options.key }, started_at + left) end
-  if tenant_ttl and tenant_ttl < left then
-    if options.due_at ~= '' or has_pending_deliveries(job_deliveries) then
+  local kept_for = options.kept_until and options.kept_until - options.now or 0
+  left = math.max(left, kept_for)
+  if kept_for > 0 then redis.call('HDEL', job, 'expires_at') end
+  if tenant_ttl and math.max(tenant_ttl, kept_for) < left then
+    tenant_ttl = math.max(tenant_ttl, kept_for)
+    if options.is_pending or has_pending_deliveries(job_deliveries) then
       redis.call('HSET', job, 'expires_at', string.format('%.0f', options.now + tenant_ttl))
     else
       local needed = options.followed or redis.call('EXISTS', job_deliveries) == 1
@@ -58,6 +63,7 @@ end
 -- Applies the tenant's `result_ttl` after the last delivery attempt, but at least `min_ttl` ms from now.
 local function apply_tenant_ttl(job, timeline, job_deliveries, id, now, min_ttl)
   local at = tonumber(redis.call('HGET', job, 'expires_at') or '')
-  if not at or redis.call('ZSCORE', NAMES.due, id) or has_pending_deliveries(job_deliveries) then return end
+  if not at or redis.call('ZSCORE', NAMES.due, id)
+    or redis.call('ZSCORE', NAMES.archives, id) or has_pending_deliveries(job_deliveries) then return end
   expire({ job, timeline, job_deliveries }, redis_time_ms() + math.max(at - now, min_ttl))
 end

@@ -47,6 +47,7 @@ WORDS: Final = {
     _S.RUNNING: PublicStatus.IN_PROGRESS,
     _S.CANCELLING: PublicStatus.IN_PROGRESS,
     _S.COLLECTING: PublicStatus.IN_PROGRESS,
+    _S.ARCHIVING: PublicStatus.IN_PROGRESS,
     _S.FOLLOWING: PublicStatus.IN_PROGRESS,
     _S.SUCCEEDED: PublicStatus.COMPLETED,
     _S.FAILED: PublicStatus.FAILED,
@@ -182,7 +183,7 @@ def test_final_is_what_the_table_leads_out_of_no_more(state: JobState) -> None:
 def test_each_state_has_a_step_and_nothing_else_has() -> None:
     rules = DecisionContext("worker", LifecyclePolicy(), Random(0))
     unused = cast("Any", Mock())
-    steps = JobProcessor(unused, unused, unused, unused, unused, rules).states
+    steps = JobProcessor(unused, unused, unused, unused, rules).states
     assert sorted(steps) == sorted(JobState)
 
 

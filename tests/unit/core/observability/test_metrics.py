@@ -7,6 +7,7 @@ from typing import NamedTuple, get_args
 
 import pytest
 
+from core.archive import ArchiveError
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
@@ -34,6 +35,8 @@ from core.observability.events import (
     JournalReconnected,
     ModelChanged,
     OperationalWarning,
+    OutputArchived,
+    OutputNotArchived,
     RedisAnswered,
     RedisDisconnected,
     RedisReconnected,
@@ -133,6 +136,14 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
         MetricSample("gateway_job_run_duration_seconds", ("a/model",), 7),
         MetricSample("gateway_detection_lag_seconds", ("a/model",), 1),
         MetricSample("gateway_job_overhead_seconds", (), 3),
+    ],
+    OutputArchived("req_1", *CREDENTIALS, 1000, 2 * SECOND): [
+        MetricSample("gateway_outputs_kept_total", ("demo",)),
+        MetricSample("gateway_outputs_kept_bytes_total", ("demo",), 1000),
+        MetricSample("gateway_output_transfer_duration_seconds", (), 2),
+    ],
+    OutputNotArchived("req_1", *CREDENTIALS, ArchiveError.STORAGE, "full"): [
+        MetricSample("gateway_output_failures_total", ("storage_unavailable",))
     ],
     JobPolled("req_1", *CREDENTIALS, "running"): [
         MetricSample("gateway_polls_total", ("a/model", "running"))

@@ -230,6 +230,7 @@ def test_an_event_on_the_way_says_what_was_so_then(event: WebhookEventType) -> N
 
 def test_every_status_has_its_event() -> None:
     jobless = {
+        WebhookEventType.ARCHIVED,
         WebhookEventType.BATCH_COMPLETED,
         WebhookEventType.BUDGET_THRESHOLD,
         WebhookEventType.ENDPOINT_DISABLED,

@@ -31,6 +31,8 @@ BUILT_KEYS = {
     keys.DUE: "sorted set",
     keys.STATE_COUNTS: "hash",
     keys.IN_DOUBT: "sorted set",
+    keys.ARCHIVES: "sorted set",
+    keys.UNARCHIVED: "sorted set",
     keys.UNREADABLE: "sorted set",
     keys.UNSUBMITTED: "sorted set",
     keys.OUTBOX: "sorted set",

@@ -14,6 +14,7 @@ WITH_KEY = [one for one in TENANTS if SCOPE_OF_OPERATION[one.name] is not None]
 WITHOUT_KEY = [one for one in TENANTS if one not in WITH_KEY]
 NOWHERE = {
     "request_id": "01890000-0000-7000-8000-000000000000",
+    "index": "0",
     "batch_id": "bat_01KAP7ZJ5V9GQH6MTB2X0C4E8R",
     "endpoint_id": "default",
     "delivery_id": "msg_1",

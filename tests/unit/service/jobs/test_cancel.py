@@ -45,6 +45,7 @@ def test_every_state_has_its_decision() -> None:
         (S.RUNNING, C.REQUESTED, S.CANCELLING),
         (S.CANCELLING, C.REQUESTED, None),
         (S.COLLECTING, C.NOT_CANCELLABLE, None),
+        (S.ARCHIVING, C.NOT_CANCELLABLE, None),
         (S.SUCCEEDED, C.NOT_CANCELLABLE, None),
         (S.FAILED, C.NOT_CANCELLABLE, None),
         (S.EXPIRED, C.NOT_CANCELLABLE, None),

@@ -29,6 +29,8 @@ FULL: dict[str, Any] = {
     "doubt": "resend",
     "keep_inputs": False,
     "result_ttl": 3600,
+    "archive": "after",
+    "keep_outputs": 2_592_000,
     "requests_per_minute": 60,
     "burst": 5,
     "calls_per_minute": 900,
@@ -75,7 +77,7 @@ def test_every_field_of_the_records_is_set_by_some_setting() -> None:
     ):
         same = [f.name for f in fields(before) if getattr(before, f.name) == getattr(after, f.name)]
         assert same == []
-    for name in ("disabled", "doubt", "keep_inputs", "result_ttl", "model_aliases"):
+    for name in ("disabled", "doubt", "keep_inputs", "result_ttl", "archive", "model_aliases"):
         assert getattr(plain, name) != getattr(full, name)
     assert set(FULL) == set(TenantSettings.model_fields)
 

@@ -10,7 +10,16 @@ from worker.jobs.decisions.step_failure import decide_step_failure
 
 S = JobState
 LAST = POLICY.max_step_failures - 1
-OPEN = (S.QUEUED, S.SUBMITTING, S.IN_DOUBT, S.RUNNING, S.CANCELLING, S.COLLECTING, S.FOLLOWING)
+OPEN = (
+    S.QUEUED,
+    S.SUBMITTING,
+    S.IN_DOUBT,
+    S.RUNNING,
+    S.CANCELLING,
+    S.COLLECTING,
+    S.ARCHIVING,
+    S.FOLLOWING,
+)
 
 
 def failed(state: JobState, failures: int) -> Job:
@@ -18,7 +27,7 @@ def failed(state: JobState, failures: int) -> Job:
     return decide_step_failure(before, "ValueError: odd", NOW, rules()).after
 
 
-PAID = (S.RUNNING, S.CANCELLING, S.COLLECTING)
+PAID = (S.RUNNING, S.CANCELLING, S.COLLECTING, S.ARCHIVING)
 
 
 @pytest.mark.parametrize("state", OPEN)
@@ -37,6 +46,7 @@ ENDS = {
     S.RUNNING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
     S.CANCELLING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
     S.COLLECTING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
+    S.ARCHIVING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
 }
 
 
