@@ -25,6 +25,8 @@ from core.store.keys import KEY_SPECS, KeySpec
 from service.admin.roles import ROLE_OF_COMMAND, ROLE_OF_OPERATION
 from service.api.admin.router import ADMIN_ROOT
 from service.app import create_app
+from service.console.pages import OPEN_ROUTES
+from service.console.pages import ROOT as CONSOLE_ROOT
 from service.context import AppContext
 from service.errors import RETRYABLE_WITH_KEY
 from service.http.scopes import SCOPE_OF_OPERATION
@@ -255,6 +257,10 @@ def _route_order(route: RouteContext) -> tuple[str, list[str]]:
 def _who_may_call(operation: str, path: str) -> str:
     if path.startswith(ADMIN_ROOT):
         return f"operators: role `{ROLE_OF_OPERATION[operation]}`"
+    if path.startswith(f"{CONSOLE_ROOT}/operator"):
+        return "operators: roles of the operations that the page calls"
+    if path.startswith(CONSOLE_ROOT):
+        return "anyone" if operation in OPEN_ROUTES else "who is signed in to the console"
     scope = SCOPE_OF_OPERATION[operation]
     return f"tenants: scope `{scope}`" if scope else "anyone"
 

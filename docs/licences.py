@@ -20,6 +20,8 @@ _BY_TEXT: Final = {"httpx-aiohttp": "BSD-3-Clause"}
 """Packages without licence metadata; these were read from the licence's text."""
 _ELSEWHERE: Final = {"async-timeout": "Apache Software License"}
 """Packages that only some Pythons need (this one: before 3.11.3, as in Debian 12)."""
+_VENDORED: Final = {"htmx-ext-sse": "0BSD", "htmx.org": "0BSD"}
+"""Files of others that the console serves, from `service/console/static`."""
 _CLASSIFIER: Final = "License :: OSI Approved :: "
 _HEAD: Final = """# Licences
 
@@ -77,7 +79,7 @@ def _metadata(of: Distribution, field: str) -> Sequence[str]:
 
 def page() -> str:
     """Return the page."""
-    licences = _ELSEWHERE | {name: licence(found) for name, found in running().items()}
+    licences = _ELSEWHERE | _VENDORED | {name: licence(found) for name, found in running().items()}
     return _HEAD + "".join(f"| {name} | {licences[name]} |\n" for name in sorted(licences))
 
 

@@ -30,6 +30,12 @@ from service.api.jobs import events, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
+from service.console.api_calls import operations_of
+from service.console.routes import live as console_live
+from service.console.routes import operator as console_operator
+from service.console.routes import playground as console_playground
+from service.console.routes import sign_in as console_sign_in
+from service.console.routes import tenant as console_tenant
 from service.context import AppContext
 from service.errors import MethodNotAllowed
 from service.http.fast_router import FastRouter
@@ -65,6 +71,16 @@ ROUTERS: Final = (
 )
 
 
+CONSOLE_ROUTERS: Final = (
+    console_sign_in.router,
+    console_tenant.router,
+    console_operator.router,
+    console_playground.router,
+    console_live.router,
+    console_sign_in.catch_all,
+)
+
+
 def create_app(open_context: OpenAppContext) -> FastAPI:
     """Return the application. Nothing is opened before its lifespan begins."""
 
@@ -81,6 +97,9 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     for router in ROUTERS:
+        app.include_router(router)
+    app.state.operations = operations_of(app)
+    for router in CONSOLE_ROUTERS:
         app.include_router(router)
     add_docs_routes(app)
     return app

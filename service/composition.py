@@ -9,12 +9,14 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from core.clock import Clock, OffsetClock, SystemClock
+from core.effective_settings import effective_settings
 from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
 from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
+from core.observability.gateway_state import GatewayState
 from core.observability.job_label_metrics import JobLabelMetrics
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
@@ -39,6 +41,7 @@ from service.context import (
     AppContext,
     HttpPolicy,
     MetricsRenderer,
+    ReadState,
 )
 from service.files.file_service import FileService
 from service.jobs.input_files import InputFiles
@@ -49,6 +52,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
+from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
@@ -76,7 +80,13 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         docs=settings.docs,
         own_admin_listener=settings.admin_port is not None,
         account=settings.account,
+        console=settings.console_policy(),
     )
+
+
+async def unread_state() -> GatewayState:
+    """Return a state in which nothing was read."""
+    return GatewayState(SystemClock().now())
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class ProcessTools:
     span_of: SpanNamer = pass_through
     confirm_models: Callable[[Iterable[str]], None] = lambda _: None
     """Called with the ids of the models that the catalogue lists."""
+    read_state: ReadState = unread_state
 
 
 NO_TOOLS: Final = ProcessTools(SystemClock())
@@ -118,7 +129,7 @@ async def open_app_context(
         labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
         emit = _fan_out(metrics, labels, log, trace)
         server_time = ServerTime(client, clock)
-        tools = ProcessTools(clock, span_namer, registry.confirm_models)
+        tools = ProcessTools(clock, span_namer, registry.confirm_models, state.read)
         context = build_app_context(settings, stores, metrics, emit, tools)
         _set_gauges(registry, server_time, context.subscriptions)
         changes = JobChangeSubscriber(
@@ -185,7 +196,10 @@ def build_app_context(
         ids=SystemIds(),
         policy=build_http_policy(settings),
         emit=emit,
+        read_state=tools.read_state,
+        shared_reads=SharedReads(clock),
         span_of=tools.span_of,
+        settings_table=tuple(effective_settings(ServiceSettings)),
     )
 
 

@@ -1,5 +1,6 @@
 """The application context: everything that a request handler can use."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final, Protocol
@@ -11,6 +12,7 @@ from core.clock import Clock
 from core.ids import IdSource
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit
+from core.observability.gateway_state import GatewayState
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.run_times import RunTimeCache
 from core.store.stores import Stores
@@ -26,6 +28,7 @@ from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.parsing.forwarded import TrustedProxies
 from service.parsing.json_body import BodyLimits
+from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.failed_authentications import FailedAuthentications
 from service.tenants.known_keys import KnownKeys
@@ -52,6 +55,7 @@ KEYED_ROUTES: Final = frozenset({SUBMIT_ROUTE, BATCH_ROUTE})
 """The routes whose POST takes an `Idempotency-Key`."""
 
 
+ReadState = Callable[[], Awaitable[GatewayState]]
 PROBE_ROUTES: Final = frozenset({"/healthz", "/readyz"})
 
 
@@ -64,6 +68,13 @@ class LinkPolicy:
 
     public_url: str | None = None
     trusted_proxies: TrustedProxies = TrustedProxies()  # noqa: RUF009 - frozen
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolePolicy:
+    """Whether the console is served."""
+
+    enabled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +95,7 @@ class HttpPolicy:
     docs: bool = True
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
+    console: ConsolePolicy = ConsolePolicy()
     account: str = ""
     """The account whose store this service uses; see `core.runcomfy_account`."""
 
@@ -125,7 +137,12 @@ class AppContext:
     ids: IdSource
     policy: HttpPolicy
     emit: Emit
+    read_state: ReadState
+    """Reads the state of the whole gateway, for operators."""
+    shared_reads: SharedReads
     span_of: SpanNamer = pass_through
+    settings_table: tuple[Mapping[str, str], ...] = ()
+    """The effective settings by name, value and source, without secrets."""
 
     @property
     def job_canceller(self) -> JobCanceller:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -12,7 +13,7 @@ from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from service.context import LinkPolicy
+from service.context import ConsolePolicy, LinkPolicy
 from service.jobs.submit_options import Deadlines, OptionPolicy
 from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
@@ -107,6 +108,18 @@ class ModelSettings(BaseModel):
         description="JSON object of model ids by alias: "
         '`{"video/fast": "kling/kling-3.0/standard/image-to-video"}`. A submit to the alias is one '
         "to that model. Tenants have aliases of their own: `model_aliases`.",
+    )
+
+
+class ConsoleSettings(BaseModel):
+    """The web console, and who may sign in to it by an authenticating proxy."""
+
+    model_config = ConfigDict(frozen=True)
+
+    enabled: bool | None = Field(
+        None,
+        description="Serve the web console at `/console`. Unset: only while `GATEWAY_HOST` is a "
+        "loopback address.",
     )
 
 
@@ -259,6 +272,7 @@ class ServiceSettings(ProcessSettings):
         ModelSettings(), description="Aliases, and models that are not listed."
     )
     cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
+    console: ConsoleSettings = Field(ConsoleSettings(), description="The web console.")
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."
     )
@@ -289,6 +303,11 @@ class ServiceSettings(ProcessSettings):
             public_url=self.public_url.rstrip("/") if self.public_url else None,
             trusted_proxies=TrustedProxies.parse(self.trusted_proxies),
         )
+
+    def console_policy(self) -> ConsolePolicy:
+        """Return whether the console is served."""
+        enabled = self.console.enabled
+        return ConsolePolicy(is_loopback(self.host) if enabled is None else enabled)
 
     def target_policy(self) -> TargetPolicy:
         """Return the rules for webhook URLs."""
@@ -325,3 +344,11 @@ class ServiceSettings(ProcessSettings):
     def batch_limits(self) -> BodyLimits:
         """Return the limits of a batch's body."""
         return BodyLimits(self.max_batch_bytes, self.body_timeout)
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches what listens on `host`."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

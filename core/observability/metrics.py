@@ -64,7 +64,7 @@ from core.webhooks.endpoint import DisabledReason
 
 _SERVICE, _WORKER, _BOTH = MetricSource.SERVICE, MetricSource.WORKER, MetricSource.BOTH
 
-_ROUTE: Final = Label("route", max_values=100)
+_ROUTE: Final = Label("route", max_values=200)
 _FINAL_STATE: Final = closed_label("state", *FINAL_STATES)
 _SETTLEMENT: Final = closed_label(
     "settlement", SettlementStatus.SPENT, SettlementStatus.ESTIMATED, SettlementStatus.FREE
@@ -187,11 +187,13 @@ def served_duration(event: RequestServed) -> float:
     return (event.duration - (event.wait_duration or timedelta())).total_seconds()
 
 
-_ADMIN_PREFIX: Final = "/admin/"
+_API_PREFIXES: Final = {"/admin/": "admin", "/console": "console"}
 
 
 def _api_of(event: RequestServed) -> LabelValues:
-    return ("admin" if event.route.startswith(_ADMIN_PREFIX) else "tenants",)
+    route = event.route
+    named = (api for prefix, api in _API_PREFIXES.items() if route.startswith(prefix))
+    return (next(named, "tenants"),)
 
 
 def _is_unauthenticated(event: RequestServed) -> float | None:
@@ -222,7 +224,7 @@ _API: Final = (
         "gateway_authentication_failures_total",
         _SERVICE,
         "Requests without a valid key or token, by the API that they called.",
-        (closed_label("api", "admin", "tenants"),),
+        (closed_label("api", "admin", "console", "tenants"),),
         on(RequestServed, _api_of, _is_unauthenticated),
     ),
     _counter(

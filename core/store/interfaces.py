@@ -286,6 +286,16 @@ class OperatorRepository(Protocol):
     async def list_all(self) -> Sequence[OperatorUsage]: ...
 
 
+class ConsoleSessionRepository(Protocol):
+    """Sessions of the console. See `core.store.console_sessions.ConsoleSessionStore`."""
+
+    async def add(self, digest: str, document: bytes, lifetime: timedelta) -> None: ...
+
+    async def load(self, digest: str) -> bytes | None: ...
+
+    async def take(self, digest: str) -> bytes | None: ...
+
+
 class CircuitBreakerRepository(Protocol):
     """Circuit breakers for submits. See `core.store.circuit_breaker.CircuitBreakerStore`."""
 

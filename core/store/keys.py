@@ -253,6 +253,9 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, "members: `gateway operator revoke`", "names of all operators"),
     KeySpec("operator", "gw:operator:{name}", "hash", KeyOwner.GATEWAY,
         "until revoked", "`gateway operator revoke`", "digest, doc, last_used_at"),
+    KeySpec("console_session", "gw:console:{digest}", "string", KeyOwner.GATEWAY,
+        "12 hours; a sign-in code 15 minutes", _EXPIRY,
+        "who signed in to the console, by the digest of the cookie or of the code"),
     KeySpec("poll_rate", "gw:rate:@polls", "string", KeyOwner.GATEWAY,
         "until the rate limit has refilled", _EXPIRY, "GCRA of all polls of RunComfy"),
     KeySpec("submit_rate", "gw:rate:@submits", "string", KeyOwner.GATEWAY,
@@ -362,6 +365,7 @@ jobs_with_status: Final[_TwoIds] = _FORMATS["jobs_with_status"].format
 references: Final[_OneId] = _FORMATS["references"].format
 tenant_audit: Final[_OneId] = _FORMATS["tenant_audit"].format
 operator: Final[_OneId] = _FORMATS["operator"].format
+console_session: Final[_OneId] = _FORMATS["console_session"].format
 api_key: Final[_OneId] = _FORMATS["api_key"].format
 tenant_keys: Final[_OneId] = _FORMATS["tenant_keys"].format
 waiting_jobs: Final[_OneId] = _FORMATS["waiting_jobs"].format

@@ -8,6 +8,7 @@ from core.store.audit import AuditLogStore
 from core.store.batches import BatchStore
 from core.store.circuit_breaker import CircuitBreakerStore
 from core.store.client import RedisClient
+from core.store.console_sessions import ConsoleSessionStore
 from core.store.deliveries import DeliveryStore
 from core.store.encryption import SecretCipher
 from core.store.files import FileStore
@@ -18,6 +19,7 @@ from core.store.interfaces import (
     BatchRepository,
     CatalogueRepository,
     CircuitBreakerRepository,
+    ConsoleSessionRepository,
     DeliveryRepository,
     FileRepository,
     HeartbeatRepository,
@@ -57,6 +59,7 @@ class Stores:
     admin: AdminRepository
     audit: AuditLogRepository
     operators: OperatorRepository
+    console_sessions: ConsoleSessionRepository
     circuit_breakers: CircuitBreakerRepository
     catalogue: CatalogueRepository
     model_pins: ModelPinRepository
@@ -84,6 +87,7 @@ def open_stores(
         admin=AdminStore(client, scripts, clock),
         audit=AuditLogStore(client, scripts, clock),
         operators=OperatorStore(client, scripts, clock),
+        console_sessions=ConsoleSessionStore(client),
         circuit_breakers=CircuitBreakerStore(client, scripts, clock),
         catalogue=CatalogueStore(client, scripts),
         model_pins=ModelPinStore(client),

@@ -78,11 +78,12 @@ async def revoke_operator(admin: AdminContext, name: str) -> None:
 async def log_in(admin: AdminContext, token: str) -> Login:
     """Return whose token it is. Raises `Unauthenticated`: unknown, revoked or expired."""
     name = operator_named_by(token)
-    operator = (
-        None
-        if name is None
-        else await admin.stores.operators.find(name, operator_token_digest(token))
-    )
+    return await log_in_by_digest(admin, name, operator_token_digest(token))
+
+
+async def log_in_by_digest(admin: AdminContext, name: str | None, digest: str) -> Login:
+    """As `log_in`, of the operator that the token names and the token's digest."""
+    operator = None if name is None else await admin.stores.operators.find(name, digest)
     if operator is None or operator.is_expired(admin.clock.now()):
         raise Unauthenticated("An operator's token is needed: `Authorization: Bearer …`.")
     return Login(f"{_ACTOR_PREFIX}{operator.name}", operator.roles)

@@ -16,6 +16,10 @@ from service.parsing.json_body import BodyLimits, parse_object, reject_duplicate
 _SCHEME: Final = "bearer"
 
 
+SIGNED_IN: Final = "gateway.signed_in"
+"""The scope's entry for a caller whom the console has authenticated. No request can set it."""
+
+
 def bearer_credential(headers: Headers, address: str) -> Credential:
     """Parse the API key of `Authorization: Bearer …` (RFC 6750), sent from `address`.
 
@@ -41,10 +45,16 @@ def bearer_token(headers: Headers) -> str | None:
 
 def request_credential(request: Request) -> Credential:
     """Return the request's API key, well-formed but not looked up yet. Raises `Unauthenticated`."""
-    current = request_context(request.scope)
-    credential = bearer_credential(request.headers, current.client)
-    current.tenant = credential.tenant
+    credential = _presented_credential(request)
+    request_context(request.scope).tenant = credential.tenant
     return credential
+
+
+def _presented_credential(request: Request) -> Credential:
+    signed_in = request.scope.get(SIGNED_IN)
+    if isinstance(signed_in, Credential):
+        return signed_in
+    return bearer_credential(request.headers, request_context(request.scope).client)
 
 
 async def checked_credential(request: Request, scope: Scope | None) -> Credential:
@@ -52,10 +62,9 @@ async def checked_credential(request: Request, scope: Scope | None) -> Credentia
 
     Called before a body is read. Raises `Unauthenticated`, `NotPermitted`.
     """
-    current = request_context(request.scope)
-    credential = bearer_credential(request.headers, current.client)
+    credential = _presented_credential(request)
     await app_context(request.scope).known_keys.check(credential, scope)
-    current.tenant = credential.tenant
+    request_context(request.scope).tenant = credential.tenant
     return credential
 
 

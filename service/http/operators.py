@@ -12,12 +12,12 @@ from service.admin.operators import Login, acting_as, log_in
 from service.admin.refused_calls import UNKNOWN_ACTOR
 from service.admin.roles import ROLE_OF_OPERATION
 from service.context import ADMIN_API_ACTOR, ADMIN_LISTENER, AppContext, app_context
-from service.http.authentication import bearer_token
+from service.http.authentication import SIGNED_IN, bearer_token
 from service.http.request_context import request_context
 from service.operator_context import AdminContext
 
 _CONTEXT: Final = "gateway.operator"
-_CONFIGURED: Final = Login(ADMIN_API_ACTOR, frozenset({Role.ALL}))
+CONFIGURED_LOGIN: Final = Login(ADMIN_API_ACTOR, frozenset({Role.ALL}))
 
 
 async def check_operator(request: Request) -> AdminContext:
@@ -34,18 +34,15 @@ async def check_operator(request: Request) -> AdminContext:
 
 async def _check_operator(request: Request) -> AdminContext:
     context = app_context(request.scope)
-    if not context.policy.admin_api or _is_elsewhere(request, context):
+    if not serves_operators(request):
         # Answered as any unknown address: whether the setting is missing concerns no caller.
         raise NotFound("There is nothing at this address.")
     address = request_context(request.scope).client
-    token = bearer_token(request.headers) or ""
-    try:
-        login = await _log_in(context, token)
-    except Unauthenticated:
-        stranger = replace(context.admin, actor=UNKNOWN_ACTOR, address=address)
-        if token:
-            await context.refused_calls.failed_log_in(stranger, token)
-        raise
+    signed_in = request.scope.get(SIGNED_IN)
+    if isinstance(signed_in, Login):
+        login = signed_in
+    else:
+        login = await log_in_operator(context, bearer_token(request.headers) or "", address)
     admin = acting_as(context.admin, login, address)
     operation: str = request.scope["route"].name
     try:
@@ -56,16 +53,30 @@ async def _check_operator(request: Request) -> AdminContext:
     return admin
 
 
-def _is_elsewhere(request: Request, context: AppContext) -> bool:
-    """Return whether the admin API has a listener of its own, and this call came to another."""
-    return context.policy.own_admin_listener and ADMIN_LISTENER not in request.scope["state"]
+def serves_operators(request: Request) -> bool:
+    """Return whether the admin API is on and served by the listener that the call came to."""
+    context = app_context(request.scope)
+    is_elsewhere = (
+        context.policy.own_admin_listener and ADMIN_LISTENER not in request.scope["state"]
+    )
+    return context.policy.admin_api and not is_elsewhere
 
 
-async def _log_in(context: AppContext, token: str) -> Login:
+async def log_in_operator(context: AppContext, token: str, address: str) -> Login:
+    """Return whose token it is; a wrong one is listed in the audit log.
+
+    Raises `Unauthenticated`.
+    """
     configured = context.policy.admin_token
     if configured is not None and is_same_token(token, configured.get_secret_value()):
-        return _CONFIGURED
-    return await log_in(context.admin, token)
+        return CONFIGURED_LOGIN
+    try:
+        return await log_in(context.admin, token)
+    except Unauthenticated:
+        if token:
+            stranger = replace(context.admin, actor=UNKNOWN_ACTOR, address=address)
+            await context.refused_calls.failed_log_in(stranger, token)
+        raise
 
 
 def is_same_token(presented: str, token: str) -> bool:

@@ -7,7 +7,7 @@ from core.errors import NotFound
 from service.context import ADMIN_LISTENER, AppContext
 from service.problems import MEDIA_TYPE, problem_of
 
-_ADMIN_PATHS = "/admin/"
+_OPERATOR_PATHS = ("/admin/", "/console")
 
 
 class AdminApp:
@@ -20,7 +20,7 @@ class AdminApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call; any other path is 404."""
-        if scope["path"].startswith(_ADMIN_PATHS):
+        if scope["path"].startswith(_OPERATOR_PATHS):
             await self._app({**scope, "state": self._state}, receive, send)
             return
         problem = problem_of(NotFound())

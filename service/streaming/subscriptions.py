@@ -183,6 +183,11 @@ class Subscriptions:
         for subscription in self._all():
             subscription.mark_stale()
 
+    @property
+    def is_closed(self) -> bool:
+        """Return whether the process is shutting down."""
+        return self._closed
+
     def close(self) -> None:
         """End every wait now, and accept no new subscription: the process is shutting down."""
         self._closed = True

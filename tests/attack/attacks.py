@@ -152,6 +152,13 @@ async def costly_inputs(target: Target, until: float, counts: Counts) -> None:
     await repeat(2, lambda: bodies[next(numbers) % len(bodies)], target, until, counts)
 
 
+async def many_values(target: Target, until: float, counts: Counts) -> None:
+    """Valid keys, and inputs of 60 MiB that become many times as much memory."""
+    body = b'{"seed": [' + b"1.5," * (15 * MIB) + b"0]}"
+    data = head("POST", SUBMIT_PATH, target.unlimited_key, f"Content-Length: {len(body)}") + body
+    await repeat(2, lambda: data, target, until, counts)
+
+
 async def open_connections(target: Target, until: float, counts: Counts) -> None:
     """Two thousand connections that never end: silent, between requests, within a body, unread."""
     starts = (
@@ -353,6 +360,7 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     ),
     Attack(2, "forged-batches", "batches of 12 MB with a forged key", forged_batches, _SUCCESS),
     Attack(2, "costly-inputs", "inputs of 1 MB, all wrong", costly_inputs, _SUCCESS),
+    Attack(2, "many-values", "inputs of 60 MiB of numbers", many_values, _SUCCESS),
     Attack(3, "open-connections", "2,000 connections that never end", open_connections),
     Attack(4, "metrics", "idle connections and calls on the metrics ports", metrics),
     Attack(5, "unread-answers", "pipelined requests, unread, reset", unread_answers),

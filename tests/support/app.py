@@ -46,6 +46,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
+from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
@@ -300,6 +301,8 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         ids=SeededIds(Random(1)),
         policy=policy,
         emit=emit,
+        read_state=partial(_empty_state, clock),
+        shared_reads=SharedReads(clock),
     )
     return AppHarness(resources, stores, clock, events)
 

@@ -169,6 +169,8 @@ class MemoryState:
     audit: dict[str | None, list[tuple[int, AuditRecord]]] = field(default_factory=dict)
     """Records with the time of writing, by tenant; None: operators'."""
     operators: dict[str, OperatorUsage] = field(default_factory=dict)
+    console_sessions: dict[str, tuple[bytes, datetime]] = field(default_factory=dict)
+    """Documents and when each expires, by digest."""
     fair_queue: FairQueue = field(init=False)
     on_wake: Callable[[str], None] = lambda _: None
     on_due_change: Callable[[], None] = lambda: None

@@ -13,6 +13,7 @@ from core.jobs.run_times import RunHistory
 from core.store.stores import Stores
 from tests.support.memory_store.audit import MemoryAuditLogStore
 from tests.support.memory_store.batches import MemoryBatchStore
+from tests.support.memory_store.console_sessions import MemoryConsoleSessionStore
 from tests.support.memory_store.files import MemoryFileStore
 from tests.support.memory_store.identity import MemoryStoreIdentity
 from tests.support.memory_store.job_index import MemoryJobIndex
@@ -84,6 +85,7 @@ def memory_stores(clock: Clock) -> MemoryStores:
         admin=MemoryAdminStore(memory),
         audit=MemoryAuditLogStore(memory),
         operators=MemoryOperatorStore(memory),
+        console_sessions=MemoryConsoleSessionStore(memory),
         circuit_breakers=MemoryCircuitBreakerStore(memory),
         catalogue=MemoryCatalogueStore(memory),
         model_pins=MemoryModelPinStore(memory),

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from cli.commands.settings import effective_settings, mask
 from cli.main import app
+from core.effective_settings import effective_settings, mask
 from worker.settings import WorkerSettings
 
 JOURNAL = {"GATEWAY_JOURNAL__URL": "off", "GATEWAY_RUNCOMFY_TOKEN": "s3cret"}

@@ -74,6 +74,7 @@ BUILT_KEYS = {
     keys.tenant_audit("ID"): "stream",
     keys.OPERATORS: "set",
     keys.operator("ID"): "hash",
+    keys.console_session("ID"): "string",
     keys.LUA_NAMES["queue_ready"]: "sorted set",
     keys.LUA_NAMES["queue_tenants"] + "ID": "sorted set",
     keys.LUA_NAMES["queue_models"] + "ID": "sorted set",

@@ -1,0 +1,1 @@
+"""The pages: sign-in, a tenant's, an operator's, the playground."""

@@ -1,0 +1,182 @@
+"""Who uses the console: sessions, their cookie, and codes that sign in once.
+
+The cookie is a random token. The store has its digest with the digest of the key that signed in,
+which is looked up with each page: a revoked key ends its sessions.
+"""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64encode
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import orjson
+
+from core.errors import Unauthenticated
+from core.operators import operator_named_by, operator_token_digest, permits
+from core.tenants.api_keys import Credential, Scope, parse_api_key
+from service.admin.operators import Login, log_in_by_digest
+from service.admin.roles import ROLE_OF_OPERATION
+from service.context import AppContext
+from service.http.operators import CONFIGURED_LOGIN, is_same_token, log_in_operator
+from service.http.scopes import SCOPE_OF_OPERATION
+
+SESSION_LIFETIME: Final = timedelta(hours=12)
+CODE_LIFETIME: Final = timedelta(minutes=15)
+MAX_TOKEN_LENGTH: Final = 256
+ADMIN_PREFIX: Final = "admin_"
+_LOGIN_MAX_AGE: Final = timedelta(seconds=5)
+"""How long the check of an operator's token is shared between pages, as that of a tenant's key."""
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """Who is signed in: a tenant by a key, or an operator."""
+
+    identity: Credential | Login
+    scopes: frozenset[Scope] = frozenset()
+    """Those of the key."""
+    csrf: str = ""
+    operator: str | None = None
+    token_digest: str = ""
+    """Of an operator's token."""
+
+    @property
+    def is_operator(self) -> bool:
+        """Return whether an operator is signed in."""
+        return isinstance(self.identity, Login)
+
+    @property
+    def tenant(self) -> str:
+        """The tenant of the key; "" for an operator."""
+        return self.identity.tenant if isinstance(self.identity, Credential) else ""
+
+    @property
+    def name(self) -> str:
+        """The name that the audit log has."""
+        if isinstance(self.identity, Login):
+            return self.identity.actor
+        return f"{self.identity.tenant}/{self.identity.key_id}"
+
+    def may(self, operation: str) -> bool:
+        """Return whether the API lets this user call the operation with this id."""
+        if isinstance(self.identity, Login):
+            needed = ROLE_OF_OPERATION.get(operation.removeprefix(ADMIN_PREFIX))
+            is_admin = operation.startswith(ADMIN_PREFIX)
+            return is_admin and needed is not None and permits(self.identity.roles, needed)
+        return SCOPE_OF_OPERATION.get(operation) in self.scopes
+
+
+async def sign_in(context: AppContext, secret: str, address: str, *, with_operators: bool) -> bytes:
+    """Return the document of a session for an API key, or the token of an operator.
+
+    Raises `Unauthenticated`.
+    """
+    if len(secret) > MAX_TOKEN_LENGTH:
+        raise Unauthenticated
+    if secret.startswith("rcg_"):
+        return await _tenant_document(context, parse_api_key(secret, address))
+    if not with_operators:
+        raise Unauthenticated
+    login = await log_in_operator(context, secret, address)
+    name = None if login is CONFIGURED_LOGIN else operator_named_by(secret)
+    return operator_document(name, operator_token_digest(secret))
+
+
+async def _tenant_document(context: AppContext, credential: Credential) -> bytes:
+    await context.stores.jobs.authenticate(credential, None)
+    keys = await context.stores.tenants.list_keys(credential.tenant)
+    by_digest = {use.api_key.digest: use.api_key.scopes for use in keys}
+    held = sorted(by_digest.get(credential.digest, ()))
+    fields = {"tenant": credential.tenant, "digest": credential.digest, "scopes": held}
+    return orjson.dumps(fields)
+
+
+def operator_document(name: str | None, digest: str) -> bytes:
+    """Return the document of an operator's session. No name: `GATEWAY_ADMIN_TOKEN`."""
+    return orjson.dumps({"operator": name, "digest": digest})
+
+
+async def begin_session(context: AppContext, document: bytes) -> str:
+    """Store a session and return its token, for the cookie."""
+    token = new_token(context.ids.secret())
+    await context.stores.console_sessions.add(digest_of(token), document, SESSION_LIFETIME)
+    return token
+
+
+async def end_session(context: AppContext, token: str) -> None:
+    """End the session of a cookie."""
+    await context.stores.console_sessions.take(digest_of(token))
+
+
+async def redeem_code(context: AppContext, code: str) -> bytes:
+    """Return the document of the session that a code begins, once. Raises `Unauthenticated`."""
+    document = await context.stores.console_sessions.take(digest_of(code, _CODE))
+    if document is None:
+        raise Unauthenticated("This sign-in link was used before, or is too old.")
+    return document
+
+
+async def load_user(context: AppContext, token: str, address: str, *, with_operators: bool) -> User:
+    """Return who has this session. Raises `Unauthenticated`: ended, or its key was revoked."""
+    document = await context.stores.console_sessions.load(digest_of(token))
+    if document is None:
+        raise Unauthenticated
+    fields = orjson.loads(document)
+    csrf = _csrf_token(token)
+    if "tenant" in fields:
+        credential = Credential(fields["tenant"], fields["digest"], address)
+        await context.known_keys.check(credential, None)
+        return User(credential, frozenset(map(Scope, fields["scopes"])), csrf)
+    if not with_operators:
+        raise Unauthenticated
+    login = await _load_login(context, fields)
+    return User(login, csrf=csrf, operator=fields["operator"], token_digest=fields["digest"])
+
+
+async def check_identity(context: AppContext, user: User) -> None:
+    """Raise `Unauthenticated` if the key of a user was revoked, as of some seconds ago."""
+    if isinstance(user.identity, Credential):
+        await context.known_keys.check(user.identity, None)
+    elif user.token_digest:
+        await _load_login(context, {"operator": user.operator, "digest": user.token_digest})
+
+
+async def _load_login(context: AppContext, fields: dict[str, Any]) -> Login:
+    name, digest = fields["operator"], fields["digest"]
+    if name is not None:
+        return await context.shared_reads.get(
+            ("login", name, digest),
+            lambda: log_in_by_digest(context.admin, name, digest),
+            _LOGIN_MAX_AGE,
+        )
+    configured = context.policy.admin_token
+    if configured is None or not is_same_token(
+        operator_token_digest(configured.get_secret_value()), digest
+    ):
+        raise Unauthenticated
+    return CONFIGURED_LOGIN
+
+
+_CODE: Final = "code"
+_SESSION: Final = "session"
+
+
+def new_token(secret: bytes) -> str:
+    """Return a token of 32 random bytes."""
+    return urlsafe_b64encode(secret).rstrip(b"=").decode()
+
+
+def digest_of(token: str, kind: str = _SESSION) -> str:
+    """Return the digest under which a token is stored: a code is no session, and the reverse."""
+    return hashlib.sha256(f"{kind}:{token}".encode()).hexdigest()
+
+
+def code_digest(code: str) -> str:
+    """Return the digest under which a sign-in code is stored."""
+    return digest_of(code, _CODE)
+
+
+def _csrf_token(token: str) -> str:
+    return hmac.digest(token.encode(), b"csrf", "sha256").hex()

@@ -1,0 +1,57 @@
+import pytest
+
+from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
+from tests.support.console import Browser
+
+TENANT_PAGES = (
+    "/home",
+    "/requests",
+    "/requests?status=failed&created_after=2025-01-01T10:00",
+    "/playground",
+    f"/playground/{KLING}",
+    "/webhooks",
+    "/webhooks?status=failed",
+    "/usage",
+    "/usage.csv",
+    "/keys",
+    "/batches",
+    "/files",
+    "/static/console.css",
+)
+OPERATOR_PAGES = (
+    "/operator",
+    "/operator/in-doubt",
+    "/operator/tenants",
+    "/operator/tenants/video-team",
+    "/operator/requests",
+    "/operator/requests?tenant=video-team",
+    "/operator/catalogue",
+    "/operator/audit",
+    "/operator/audit?verify=1",
+    "/operator/operators",
+    "/operator/settings",
+    "/operator/settings?changed=1",
+    "/operator/about",
+)
+
+
+@pytest.mark.parametrize("path", TENANT_PAGES)
+async def test_every_page_of_a_tenant_is_served(tenant: Browser, path: str) -> None:
+    assert await tenant.page(path)
+
+
+@pytest.mark.parametrize("path", OPERATOR_PAGES)
+@pytest.mark.usefixtures("key")
+async def test_every_page_of_an_operator_is_served(operator: Browser, path: str) -> None:
+    assert await operator.page(path)
+
+
+async def test_a_request_is_shown_with_its_input(
+    app: AppHarness, key: str, tenant: Browser
+) -> None:
+    async with app.client(key) as caller:
+        request_id = (await caller.post(KLING_PATH, json=KLING_INPUT)).json()["request_id"]
+    page = await tenant.page(f"/requests/{request_id}")
+    assert KLING_INPUT["prompt"] in page
+    assert "in queue" in page
+    assert request_id in await tenant.page("/home")
