@@ -261,7 +261,7 @@ def test_every_code_of_the_gateway_has_a_class() -> None:
     assert set(errors.BY_CODE) - codes == set()
 
 
-@pytest.mark.parametrize("kind", RETRYABLE_WITH_KEY)
+@pytest.mark.parametrize("kind", sorted(RETRYABLE_WITH_KEY, key=str))
 def test_what_is_free_to_repeat_with_a_key_is_repeated(kind: type[Any]) -> None:
     server = gateway(problem(kind.code, 503, retryable=True), status("in_queue"))
     server.run(protocol.submit(submit(), Random(1)))
