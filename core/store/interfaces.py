@@ -27,7 +27,7 @@ from core.operators import Operator, OperatorUsage
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
-from core.store.deliveries import AttemptWriteResult
+from core.store.deliveries import AttemptWriteResult, UnreadableDelivery
 from core.store.files import DueFile
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -184,6 +184,10 @@ class DeliveryRepository(Protocol):
     async def list_newest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]: ...
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableDelivery]: ...
+
+    async def requeue_unreadable(self, delivery_id: str) -> bool: ...
 
 
 class WebhookConfigRepository(Protocol):

@@ -146,6 +146,10 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("tenant_deliveries", "gw:tenant:{name}:deliveries", "sorted set", KeyOwner.DELIVERY,
         "each member 14 days", f"{_EXPIRY}; members: the next delivery",
         "the tenant's deliveries by creation time (ms)"),
+    KeySpec("unreadable_deliveries", "gw:unreadable_deliveries", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway webhook requeue`; after 14 days the next one set aside",
+        "deliveries whose record this release cannot read, with their queue, by the time they were "
+        "set aside (ms)"),
     KeySpec("webhooks", "gw:tenant:{name}:webhooks", "hash", KeyOwner.TENANT,
         "as the tenant", _TENANT_DELETION,
         "version, doc: the tenant's webhook endpoints and secrets"),
@@ -299,6 +303,7 @@ DUE: Final = LUA_NAMES["due"]
 STATE_COUNTS: Final = LUA_NAMES["states"]
 IN_DOUBT: Final = LUA_NAMES["in_doubt"]
 UNREADABLE: Final = LUA_NAMES["unreadable"]
+UNREADABLE_DELIVERIES: Final = LUA_NAMES["unreadable_deliveries"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
 REFUSAL_COSTS: Final = LUA_NAMES["refusal_costs"]

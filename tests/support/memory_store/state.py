@@ -135,6 +135,7 @@ class MemoryState:
     states: Counter[str] = field(default_factory=Counter)
     in_doubt: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
+    unreadable_deliveries: dict[str, int] = field(default_factory=dict)
     deliveries: dict[str, StoredRecord] = field(default_factory=dict)
     attempts: dict[str, list[bytes]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)

@@ -31,6 +31,7 @@ BUILT_KEYS = {
     keys.STATE_COUNTS: "hash",
     keys.IN_DOUBT: "sorted set",
     keys.UNREADABLE: "sorted set",
+    keys.UNREADABLE_DELIVERIES: "sorted set",
     keys.UNSUBMITTED: "sorted set",
     keys.OUTBOX: "sorted set",
     keys.tenant_queues("ID"): "sorted set",
