@@ -86,6 +86,13 @@ class BodyTooLarge(CallerError):
     title = "Body too large"
 
 
+class UnsupportedFile(CallerError):
+    """The content is not of a type that models read, such as jpg, png, webp, mp4 or mp3."""
+
+    code = "unsupported_file"
+    title = "Unsupported file"
+
+
 class Unauthenticated(CallerError):
     """A valid API key is required: send `Authorization: Bearer <key>`."""
 

@@ -27,6 +27,12 @@ from pydantic_settings import (
 )
 
 from core.file_delivery import DeliveryPolicy, FileDelivery
+from core.labels import (
+    LABEL_KEY_PATTERN,
+    LABEL_VALUE_PATTERN,
+    MAX_NAMED_LABELS,
+    MAX_NAMED_VALUES,
+)
 from core.runcomfy_account import REAL, SIMULATED
 from core.setting_sources import SecretFilesSource, env_file_source
 
@@ -203,6 +209,10 @@ class FileSettings(BaseModel):
     )
 
 
+_LabelKey = Annotated[str, Field(pattern=f"^{LABEL_KEY_PATTERN}$")]
+_LabelValue = Annotated[str, Field(pattern=f"^{LABEL_VALUE_PATTERN}$")]
+
+
 class MetricsSettings(BaseModel):
     """Limits on the number of time series, and who may read them."""
 
@@ -221,6 +231,15 @@ class MetricsSettings(BaseModel):
         "reported as `other`.",
     )
 
+    labels: Annotated[
+        Mapping[_LabelKey, Annotated[tuple[_LabelValue, ...], Field(max_length=MAX_NAMED_VALUES)]],
+        Field(max_length=MAX_NAMED_LABELS),
+    ] = Field(
+        {},
+        description="JSON object of the labels of jobs that metrics have, with their values: "
+        '`{"team": ["growth", "research"]}`; other values are reported as `other`. Up to '
+        f"{MAX_NAMED_LABELS} labels with {MAX_NAMED_VALUES} values each.",
+    )
     token: SecretStr | None = Field(
         None,
         min_length=16,
@@ -232,6 +251,11 @@ class MetricsSettings(BaseModel):
     def token_text(self) -> str | None:
         """The token; None: none is needed."""
         return None if self.token is None else self.token.get_secret_value()
+
+    @property
+    def named_labels(self) -> Mapping[str, frozenset[str]]:
+        """The labels of jobs that metrics have, with their values."""
+        return {key: frozenset(values) for key, values in self.labels.items()}
 
     @property
     def label_limits(self) -> dict[str, int]:

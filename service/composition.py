@@ -15,6 +15,7 @@ from core.jobs.run_times import PollHintPolicy
 from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from core.observability.events import Emit, Event, RequestServed
+from core.observability.job_label_metrics import JobLabelMetrics
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
@@ -113,7 +114,8 @@ async def open_app_context(
         stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys))
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
-        emit = _fan_out(metrics, log, trace)
+        labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
+        emit = _fan_out(metrics, labels, log, trace)
         server_time = ServerTime(client, clock)
         tools = ProcessTools(clock, span_namer, registry.confirm_models)
         context = build_app_context(settings, stores, metrics, emit, tools)

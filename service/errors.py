@@ -13,13 +13,6 @@ class UnsupportedMedia(CallerError):
     title = "Unsupported media type"
 
 
-class UnsupportedFile(CallerError):
-    """The content is not of a type that models read, such as jpg, png, webp, mp4 or mp3."""
-
-    code = "unsupported_file"
-    title = "Unsupported file"
-
-
 class FilesOff(CallerError):
     """This gateway keeps no files: its operator has set no `GATEWAY_OBJECTS__URL`."""
 

@@ -41,7 +41,7 @@ STATUS: Final[Mapping[type[core_errors.GatewayError], int]] = {
     core_errors.RequestDeleted: 410,
     core_errors.BodyTooLarge: 413,
     service_errors.UnsupportedMedia: 415,
-    service_errors.UnsupportedFile: 415,
+    core_errors.UnsupportedFile: 415,
     core_errors.InvalidInput: 422,
     core_errors.IdempotencyMismatch: 422,
     core_errors.LimitReached: 429,

@@ -27,6 +27,7 @@ from core.observability.events import (
     JobTransitioned,
     OperationalWarning,
 )
+from core.observability.job_label_metrics import JobLabelMetrics
 from core.observability.logs import configure_logging
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
@@ -105,7 +106,8 @@ def run(settings: WorkerSettings) -> None:
         settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)
     )
     with listening, open_tracing(tracing_policy, SystemClock(), SystemIds()) as (span_namer, trace):
-        subscribers: list[Emit] = [metrics, log, trace]
+        labels = JobLabelMetrics(metrics.record, settings.metrics.named_labels)
+        subscribers: list[Emit] = [metrics, labels, log, trace]
         uvloop.run(_serve_and_work(settings, metrics, listening, subscribers, span_namer))
 
 

@@ -20,6 +20,7 @@ _COLUMNS: Final = (
     "status",
     "model_id",
     "reference",
+    "labels",
     "created_at",
     "finished_at",
     "cost",
@@ -34,6 +35,9 @@ def list_all(
     status: Annotated[str | None, typer.Option(help="`failed`, `in_queue`, …")] = None,
     model: Annotated[str | None, typer.Option(help="Model id.")] = None,
     reference: Annotated[str | None, typer.Option(help="The caller's own reference.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="`key:value`; repeatable: all of them.")
+    ] = None,
     after: Annotated[str | None, typer.Option(help="Created at this time or later.")] = None,
     before: Annotated[str | None, typer.Option(help="Created before this time.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Jobs per page.")] = 50,
@@ -45,6 +49,7 @@ def list_all(
         "status": status,
         "model_id": model,
         "reference": reference,
+        "label": ",".join(label) if label else None,
         "created_after": after,
         "created_before": before,
         "limit": str(limit),

@@ -22,13 +22,14 @@ MAX_DAYS: Final = 36_500
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 TenantArgument = Annotated[str, typer.Argument(help="Tenant name.")]
-_COLUMNS: Final = ("key_id", "scopes", "created_at", "expires_at", "last_used_at")
+_COLUMNS: Final = ("key_id", "name", "scopes", "created_at", "expires_at", "last_used_at")
 
 
 @app.command()
 def create(
     tenant: TenantArgument,
     *,
+    name: Annotated[str | None, typer.Option(help="What it is called in lists and usage.")] = None,
     scopes: Annotated[
         str, typer.Option(help="Comma-separated: submit, read, cancel, webhooks.")
     ] = ",".join(Scope),
@@ -48,6 +49,7 @@ def create(
 ) -> None:
     """Create one more API key for a tenant. The key is shown only once."""
     settings = {
+        **({} if name is None else {"name": name}),
         "addresses": _split(addresses),
         "models": _split(models),
         "usd_per_day": usd_per_day,
@@ -72,8 +74,8 @@ async def _create(
     admin: AdminContext,
 ) -> tuple[str, ApiKey]:
     expires_at = None if days is None else admin.clock.now() + timedelta(days=days)
-    limits = parse_model(api_keys.KeySettings, settings).limits()
-    return await api_keys.create_key(admin, tenant, scopes, expires_at, limits)
+    parsed = parse_model(api_keys.KeySettings, settings)
+    return await api_keys.create_key(admin, tenant, scopes, expires_at, parsed)
 
 
 def _split(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
 
 from core.errors import IllegalTransition
 from core.jobs.input_parts import InputPart
+from core.labels import Labels
 from core.money import MicroUsd
 
 
@@ -241,6 +242,9 @@ class Job:
     model_alias: str | None = None
     """The alias by which the caller named the model."""
     reference: str | None = None
+    labels: Labels = ()
+    key_id: str | None = None
+    """The API key that submitted it, by its id."""
     webhook: str | None = None
     webhook_intermediate: bool = False
     trace: str | None = None

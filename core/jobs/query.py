@@ -17,6 +17,7 @@ from typing import Final, Self
 
 from core.clock import to_ms
 from core.jobs.job import Job, PublicStatus
+from core.labels import Labels
 
 MAX_JOBS_PER_PAGE: Final = 200
 DEFAULT_JOBS_PER_PAGE: Final = 50
@@ -81,6 +82,8 @@ class JobQuery:
     status: PublicStatus | None = None
     model_id: str | None = None
     reference: str | None = None
+    labels: Labels = ()
+    """All of them; a job may have others."""
     created_after: datetime | None = None
     created_before: datetime | None = None
     limit: int = DEFAULT_JOBS_PER_PAGE
@@ -93,6 +96,7 @@ class JobQuery:
             self.status in {None, job.status}
             and self.model_id in {None, job.model_id}
             and self.reference in {None, job.reference}
+            and set(self.labels).issubset(job.labels)
             and (self.created_after is None or made >= to_ms(self.created_after))
             and (self.created_before is None or made < to_ms(self.created_before))
         )

@@ -11,6 +11,7 @@ from typing import Final
 from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.job import JobState, Trigger
+from core.labels import Labels
 from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheStatus
@@ -27,6 +28,7 @@ class JobAdmitted:
     model_id: str
     estimate: MicroUsd | None
     trace: str | None = None
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class JobTransitioned:
     detection_lag: timedelta | None = None
     """From RunComfy's own `finished_at` until the gateway recorded the end."""
     trace: str | None = None
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +132,7 @@ class CostSettled:
     model_id: str
     settlement: SettlementStatus
     amount: MicroUsd
+    labels: Labels | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ def _transition_event(
         run_duration=_duration_between(after.running_since, after.finished_at),
         detection_lag=_duration_between(after.upstream_finished_at, after.finished_at),
         trace=after.trace,
+        labels=after.labels or None,
     )
 
 
@@ -54,7 +55,8 @@ def _settlement_events(before: Job, after: Job) -> Iterator[CostSettled]:
     if now.status is SettlementStatus.FREE and before.state is JobState.FOLLOWING:
         return  # a follower reserves nothing, so that nothing is released
     amount = now.cost if now.status is SettlementStatus.SPENT else after.estimate or MicroUsd(0)
-    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount)
+    labels = after.labels or None
+    yield CostSettled(after.id, after.tenant, after.model_id, now.status, amount, labels)
 
 
 def _duration_between(start: datetime | None, end: datetime | None) -> timedelta | None:

@@ -13,6 +13,7 @@ from core.billing.settlement import SettlementStatus
 from core.circuit_breaker import BreakerState
 from core.errors import Unauthenticated
 from core.jobs.job import FINAL_STATES, JobState, Trigger
+from core.labels import MAX_NAMED_LABELS, MAX_NAMED_VALUES
 from core.model_changes import ModelChangeKind
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
@@ -64,6 +65,14 @@ _SERVICE, _WORKER, _BOTH = MetricSource.SERVICE, MetricSource.WORKER, MetricSour
 
 _ROUTE: Final = Label("route", max_values=100)
 _FINAL_STATE: Final = closed_label("state", *FINAL_STATES)
+_SETTLEMENT: Final = closed_label(
+    "settlement", SettlementStatus.SPENT, SettlementStatus.ESTIMATED, SettlementStatus.FREE
+)
+# The operator bounds both; `JobLabelMetrics` lets nothing else through.
+_JOB_LABEL: Final = (
+    Label("label", max_values=MAX_NAMED_LABELS),
+    Label("value", max_values=MAX_NAMED_LABELS * MAX_NAMED_VALUES),
+)
 _LOOP: Final = closed_label("loop", "jobs", "deliveries")
 
 UPSTREAM_CALLS: Final = (
@@ -271,7 +280,8 @@ _API: Final = (
 # ------------------------------------------------------------------------------------------ jobs
 
 
-def _is_end(event: JobTransitioned) -> bool:
+def is_end(event: JobTransitioned) -> bool:
+    """Return whether the job ended."""
     return event.after in FINAL_STATES and event.before not in FINAL_STATES
 
 
@@ -280,17 +290,17 @@ def _start_delay(event: JobTransitioned) -> float | None:
 
 
 def _age_at_end(event: JobTransitioned) -> float | None:
-    return event.age.total_seconds() if _is_end(event) else None
+    return event.age.total_seconds() if is_end(event) else None
 
 
 def _run_duration(event: JobTransitioned) -> float | None:
-    if event.run_duration is None or event.after is not JobState.SUCCEEDED or not _is_end(event):
+    if event.run_duration is None or event.after is not JobState.SUCCEEDED or not is_end(event):
         return None
     return event.run_duration.total_seconds()
 
 
 def _detection_lag(event: JobTransitioned) -> float | None:
-    if event.detection_lag is None or not _is_end(event):
+    if event.detection_lag is None or not is_end(event):
         return None
     # RunComfy's clock may be ahead of the gateway's: a negative difference is not a lag.
     return max(event.detection_lag.total_seconds(), 0.0)
@@ -319,8 +329,20 @@ _JOBS: Final = (
         on(
             JobTransitioned,
             lambda event: (event.tenant, event.model_id, event.after),
-            lambda event: 1 if _is_end(event) else None,
+            lambda event: 1 if is_end(event) else None,
         ),
+    ),
+    _counter(
+        "gateway_labelled_jobs_ended_total",
+        _BOTH,
+        "Jobs that ended, by final state and each label that `GATEWAY_METRICS__LABELS` names.",
+        (*_JOB_LABEL, _FINAL_STATE),
+    ),
+    _counter(
+        "gateway_labelled_cost_settled_usd_total",
+        _BOTH,
+        "Settled cost of ended jobs in USD, by each label that `GATEWAY_METRICS__LABELS` names.",
+        (*_JOB_LABEL, _SETTLEMENT),
     ),
     _histogram(
         "gateway_job_duration_seconds",
@@ -370,12 +392,7 @@ _JOBS: Final = (
         (
             TENANT,
             MODEL,
-            closed_label(
-                "settlement",
-                SettlementStatus.SPENT,
-                SettlementStatus.ESTIMATED,
-                SettlementStatus.FREE,
-            ),
+            _SETTLEMENT,
         ),
         on(
             CostSettled,

@@ -18,6 +18,7 @@ from core.jobs.query import Cursor
 from core.jobs.run_times import Estimate
 from core.jobs.runcomfy_status import result_word, status_word
 from core.jobs.timeline import TimelineEntry
+from core.labels import labels_to_dict
 from core.money import usd_or_none
 from core.page import Page
 from core.webhooks.delivery import EVENT_OF_STATUS, WebhookEventType
@@ -42,6 +43,11 @@ class Links:
 def without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that are not None."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def shown_labels(job: Job) -> dict[str, str] | None:
+    """Return a job's labels as callers see them; None if it has none."""
+    return labels_to_dict(job.labels) if job.labels else None
 
 
 def status_to_json(job: Job, links: Links, estimate: Estimate | None = None) -> bytes:
@@ -87,6 +93,7 @@ def past_status_to_json(job: Job, status: PublicStatus, timestamp: datetime) -> 
         "model_alias": job.model_alias,
         "created_at": iso(job.created_at),
         "reference": job.reference,
+        "labels": shown_labels(job),
     }
     event = EVENT_OF_STATUS[status]
     return orjson.dumps({"type": event, "timestamp": iso(timestamp), "data": without_none(data)})
@@ -101,6 +108,8 @@ def job_summary(job: Job, links: Links | None = None) -> dict[str, Any]:
             "model_id": job.model_id,
             "model_alias": job.model_alias,
             "reference": job.reference,
+            "labels": shown_labels(job),
+            "key_id": job.key_id,
             "created_at": iso(job.created_at),
             "finished_at": iso(job.finished_at),
             "cost": usd_or_none(job.cost),
@@ -135,6 +144,7 @@ def job_details_to_json(
         "upstream_trouble": job.upstream_error,
         "upstream_trouble_since": iso(job.upstream_error_since),
         "webhook": job.webhook,
+        "key_id": job.key_id,
         "updated_at": iso(job.updated_at),
         "start_by": iso(job.start_deadline),
         "finish_by": iso(job.deadline),
@@ -162,6 +172,7 @@ def _status_fields(job: Job, links: Links) -> dict[str, Any]:
             "waiting_for": job.waiting_for,
             **links.for_job(job.id),
             "reference": job.reference,
+            "labels": shown_labels(job),
         }
     )
 
@@ -194,6 +205,7 @@ def result_fields(record: JobRecord, *, include_cost: bool) -> dict[str, Any]:
             "billed": job.billed,
             "late": job.late or None,
             "reference": job.reference,
+            "labels": shown_labels(job),
         }
     )
 

@@ -8,7 +8,7 @@ import orjson
 
 from core.clock import iso
 from core.jobs.job import JobRecord
-from core.representations.jobs import result_fields, without_none
+from core.representations.jobs import result_fields, shown_labels, without_none
 from core.webhooks.delivery import STATUS_OF_EVENT, Delivery, DeliveryAttempt, WebhookEventType
 from core.webhooks.endpoint import INTERMEDIATE_EVENTS, PayloadStyle
 
@@ -22,11 +22,12 @@ def webhook_data(
     """
     job, is_intermediate = record.job, event in INTERMEDIATE_EVENTS
     head = {"request_id": job.id, "status": STATUS_OF_EVENT[event]}
+    names = {"reference": job.reference, "labels": shown_labels(job)}
     if payload is PayloadStyle.THIN:
-        return orjson.dumps(without_none(head | {"reference": job.reference}))
+        return orjson.dumps(without_none(head | names))
     if is_intermediate:
         more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
-        return orjson.dumps(without_none(head | more | {"reference": job.reference}))
+        return orjson.dumps(without_none(head | more | names))
     return orjson.dumps(result_fields(record, include_cost=True))
 
 

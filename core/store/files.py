@@ -37,12 +37,22 @@ class FileStore:
         self._scripts = scripts
         self._clock = clock
 
+    async def add_upload(self, file: StoredFile) -> FileEntry:
+        """As `add`, for a file that a caller uploaded: it counts as uploaded today.
+
+        Raises `LimitReached` (`upload_bytes_per_day`) too.
+        """
+        return await self._add(file, is_upload=True)
+
     async def add(self, file: StoredFile) -> FileEntry:
         """Record a complete file; return the tenant's own one if it has the same content.
 
-        Raises `LimitReached` (`upload_bytes_per_day`, `storage_bytes`), and `Unauthenticated` if
-        the tenant was deleted meanwhile.
+        Raises `LimitReached` (`storage_bytes`), and `Unauthenticated` if the tenant was deleted
+        meanwhile.
         """
+        return await self._add(file, is_upload=False)
+
+    async def _add(self, file: StoredFile, *, is_upload: bool) -> FileEntry:
         now, tenant = self._clock.now(), file.tenant
         day, _ = usage_windows_at(now)
         answer = await self._scripts.call(
@@ -66,6 +76,7 @@ class FileStore:
                 day.name,
                 (day.resets_at - now) // MILLISECOND,
                 int(file.is_input_text),
+                int(is_upload),
             ],
         )
         if answer[0] in {b"refused", b"tenant_gone"}:

@@ -167,10 +167,12 @@ def _scan_bounds(query: JobQuery) -> tuple[Argument, Argument, Argument]:
 def _required_texts(query: JobQuery) -> list[Argument]:
     """Return texts that the JSON of every matching job contains, as `JOB_CODEC` encodes it.
 
-    A caller's text cannot contain them, because JSON escapes its quotes.
+    A caller's text cannot contain them, because JSON escapes its quotes; it can be equal to a
+    label, and such a job is left out of the page afterwards.
     """
     texts = [_SUCCEEDED_JSON] if query.status is PublicStatus.COMPLETED else []
     for name, value in (("model_id", query.model_id), ("reference", query.reference)):
         if value is not None:
             texts.append(f'"{name}":'.encode() + _JSON_TEXT.dump_json(value))
+    texts += [_JSON_TEXT.dump_json(label) for label in query.labels]
     return list(texts)

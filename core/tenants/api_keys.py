@@ -66,6 +66,8 @@ class ApiKey:
     scopes: frozenset[Scope] = ALL_SCOPES
     expires_at: datetime | None = None
     limits: KeyLimits = NO_KEY_LIMITS
+    name: str | None = None
+    """The operator's own word for it, such as `render-farm`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,7 @@ def key_representation(use: ApiKeyUsage) -> JsonObject:
     """Return an API key by its id."""
     return {
         "key_id": key_id(use.api_key),
+        "name": use.api_key.name,
         "tenant": use.api_key.tenant,
         "scopes": sorted(use.api_key.scopes),
         "created_at": iso(use.api_key.created_at),

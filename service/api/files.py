@@ -22,11 +22,11 @@ from core.objects.links import (
     file_content_path,
     signed_path,
 )
+from core.objects.media_type import MAX_FILE_BYTES, file_extension
 from core.representations.jobs import Links, without_none
 from core.tenants.api_keys import Scope
 from service.context import AppContext, app_context
 from service.errors import BodyTooSlow, UnsupportedMedia
-from service.files.media_type import MAX_FILE_BYTES, file_extension
 from service.http.authentication import (
     authenticate_tenant,
     request_links,

@@ -4,7 +4,7 @@ An error of the body as a whole is raised; an error of one item is kept with the
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from core.batches import MAX_BATCH_ITEMS, AdmissionMode
@@ -15,16 +15,20 @@ from core.errors import (
     InvalidInput,
     MalformedRequest,
 )
+from core.labels import MAX_LABELS, Labels, merge_labels
 from service.jobs.submit_options import (
     SUBMIT_OPTIONS,
     OptionPolicy,
     SubmitOptions,
     parse_option_values,
 )
+from service.parsing.fields import InvalidField
 from service.parsing.json_body import parse_object
 from service.parsing.json_offsets import TextRange, locate_elements, locate_fields
+from service.parsing.labels import parse_label_object
 
-_BATCH_FIELDS: Final = frozenset({"items", "admit", "reference", "webhook"})
+_LABELS: Final = "labels"
+_BATCH_FIELDS: Final = frozenset({"items", "admit", "reference", "webhook", _LABELS})
 _SHARED_OPTIONS: Final = ("reference", "webhook")
 """The options of a submit that the batch itself has too."""
 _ITEM_FIELDS: Final = frozenset({"model_id", "input"})
@@ -54,21 +58,42 @@ class ParsedBatch:
     webhook: str | None = None
 
 
-def parse_batch(body: bytes, policy: OptionPolicy, max_input_bytes: int) -> ParsedBatch:
-    """Parse a batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`."""
+def parse_batch(
+    body: bytes, policy: OptionPolicy, max_input_bytes: int, labels: Labels = ()
+) -> ParsedBatch:
+    """Parse a batch. An input has at most `max_input_bytes` bytes. Raises `MalformedRequest`.
+
+    Each item has the labels of the call (`labels`), of the batch, and its own, which come first.
+    """
     value = parse_object(body)
     text = body.decode()
     fields = locate_fields(text)
     wrong = [*_unknown_field_errors(value), *_items_errors(value.get("items"))]
     admit, wrong_admit = _parse_admission_mode(value)
-    own: dict[str, Any] = {name: value[name] for name in _SHARED_OPTIONS if name in value}
+    own: dict[str, Any] = {
+        name: value[name] for name in (*_SHARED_OPTIONS, _LABELS) if name in value
+    }
     options, wrong_options = _parse_options(own, policy, "/")
     wrong += [*wrong_admit, *wrong_options]
     if wrong:
         raise _malformed(tuple(wrong))
     ranges = locate_elements(text, fields["items"][0])
-    items = tuple(_parse_items(text, value["items"], ranges, policy, max_input_bytes))
+    shared = merge_labels(labels, options.label)
+    items = tuple(
+        _with_labels(item, shared)
+        for item in _parse_items(text, value["items"], ranges, policy, max_input_bytes)
+    )
     return ParsedBatch(items, admit, options.reference, options.webhook)
+
+
+def _with_labels(item: ParsedBatchItem, shared: Labels) -> ParsedBatchItem:
+    if not shared or item.error is not None:
+        return item
+    labels = merge_labels(shared, item.options.label)
+    if len(labels) > MAX_LABELS:
+        error = FieldError("/labels", f"must be {MAX_LABELS} labels at most, with the batch's own")
+        return ParsedBatchItem(item.index, body=item.body, error=_invalid_item(error))
+    return replace(item, options=replace(item.options, label=labels))
 
 
 def _malformed(errors: tuple[FieldError, ...]) -> MalformedRequest:
@@ -139,9 +164,12 @@ def _invalid_item(*errors: FieldError) -> InvalidInput:
 def _parse_options(
     values: Mapping[str, Any], policy: OptionPolicy, path: str
 ) -> tuple[SubmitOptions, list[FieldError]]:
-    """Parse options in JSON: the names of a submit's query, each with a JSON value."""
-    texts, errors = {}, []
+    """Parse options in JSON: the names of a submit's query, each with a JSON value, and labels."""
+    texts: dict[str, str] = {}
+    labels, errors = _parse_labels(values[_LABELS], path) if _LABELS in values else ((), [])
     for name, value in values.items():
+        if name == _LABELS:
+            continue
         option = SUBMIT_OPTIONS.get(name)
         if option is not None and not option.for_items:
             errors.append(FieldError(f"{path}{name}", "is not an option of an item"))
@@ -152,7 +180,14 @@ def _parse_options(
         else:
             errors.append(FieldError(f"{path}{name[:64]}", f"must be {what}"))
     options, more = parse_option_values(texts, policy, path)
-    return options, [*errors, *more]
+    return replace(options, label=labels), [*errors, *more]
+
+
+def _parse_labels(value: object, path: str) -> tuple[Labels, list[FieldError]]:
+    try:
+        return parse_label_object(value), []
+    except InvalidField as error:
+        return (), [FieldError(f"{path}{_LABELS}", str(error))]
 
 
 _ANY_SCALAR: Final = ("a text, a number or a boolean", (str, int, float, bool))

@@ -1,35 +1,26 @@
 """The use cases of files: upload, read, list, delete."""
 
-import asyncio
-import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
 
 from core.clock import Clock
 from core.errors import (
-    BodyTooLarge,
-    CallerError,
     FileInUse,
     LimitReached,
     NotFound,
-    ObjectsUnavailable,
 )
-from core.files import FileEntry, StoredFile, file_object_name
+from core.files import FileEntry
 from core.ids import IdSource, is_valid_id
 from core.objects.object_store import ObjectStore
+from core.objects.received_file import NewFile, discard, keep_file
 from core.page import Page
 from core.quotas import QUOTA_RULES, QuotaPolicy
 from core.store.files import IN_USE, REMOVED
 from core.store.interfaces import FileRepository, TenantRepository
 from core.tenants.limits import Limits, usage_windows_at
-from service.errors import FilesOff, TooManyUploads, UnsupportedFile
-from service.files.media_type import HEAD_BYTES, FileKind, detect_kind, measure_seconds
-
-_MEASURE_TIMEOUT: Final = timedelta(seconds=20)
+from service.errors import FilesOff, TooManyUploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +77,9 @@ class FileService:
         objects, now = self.objects, self._clock.now()
         await self._check_limits(tenant, declared)
         with self._upload_slot(tenant):
-            file_id = self._ids.file_id(now)
-            name = file_object_name(tenant, file_id)
-            received = _ReceivedFile()
-            try:
-                await objects.write(name, received.read(chunks))
-                file = StoredFile(
-                    id=file_id,
-                    tenant=tenant,
-                    created_at=now,
-                    media_type=received.kind.media_type,
-                    bytes=received.size,
-                    sha256=received.sha256.hexdigest(),
-                    secret=self._ids.secret().hex(),
-                    width=received.kind.width,
-                    height=received.kind.height,
-                    seconds=await self._measure(objects, name, received),
-                )
-            except BaseException:
-                await asyncio.shield(_discard(objects, name))
-                raise
-            try:
-                entry = await self._files.add(file)
-            except CallerError:
-                await _discard(objects, name)
-                raise
-            if entry.file.id != file_id:
-                await _discard(objects, name)
-            return Upload(entry, is_new=entry.file.id == file_id)
+            new = NewFile(self._ids.file_id(now), tenant, now, self._ids.secret().hex())
+            entry = await keep_file(objects, self._files.add_upload, new, chunks)
+            return Upload(entry, is_new=entry.file.id == new.id)
 
     async def _check_limits(self, tenant: str, declared: int) -> None:
         """Refuse an upload before its body is read, if it can be known that it does not fit."""
@@ -152,17 +118,6 @@ class FileService:
             if not self._uploads[tenant]:
                 del self._uploads[tenant]
 
-    async def _measure(
-        self, objects: ObjectStore, name: str, received: "_ReceivedFile"
-    ) -> float | None:
-        if not received.kind.has_duration:
-            return None
-        file = objects.open(name, received.size)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_MEASURE_TIMEOUT.total_seconds()):
-                return await asyncio.to_thread(measure_seconds, file)
-        return None
-
     async def load(self, tenant: str, file_id: str) -> FileEntry:
         """Return a file. Raises `NotFound`, also for another tenant's, and `FilesOff`."""
         entry = await self.find(file_id)
@@ -189,51 +144,4 @@ class FileService:
             raise FileInUse
         if removed != REMOVED:
             raise NotFound
-        await _discard(self.objects, entry.file.object_name)
-
-
-class _ReceivedFile:
-    """A file as it is received: checked and measured chunk by chunk."""
-
-    def __init__(self) -> None:
-        self.sha256 = hashlib.sha256()
-        self.size = 0
-        self.kind = FileKind("")
-
-    async def read(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Yield the content; its first piece once the type is known. Raises as `upload`."""
-        head = bytearray()
-        async for chunk in chunks:
-            self.size += len(chunk)
-            if self.kind.media_type:
-                self._check_size()
-                self.sha256.update(chunk)
-                yield chunk
-                continue
-            head += chunk
-            if len(head) >= HEAD_BYTES:
-                self._detect(bytes(head))
-                yield bytes(head)
-        if not self.kind.media_type:
-            self._detect(bytes(head))
-            yield bytes(head)
-
-    def _detect(self, head: bytes) -> None:
-        kind = detect_kind(head) if head else None
-        if kind is None:
-            raise UnsupportedFile
-        self.kind = kind
-        self._check_size()
-        self.sha256.update(head)
-
-    def _check_size(self) -> None:
-        if self.size > self.kind.max_bytes:
-            raise BodyTooLarge(
-                f"A file of type {self.kind.media_type} has at most {self.kind.max_bytes:,} bytes."
-            )
-
-
-async def _discard(objects: ObjectStore, name: str) -> None:
-    """Delete an object whose record is gone. What is left if that fails the sweeper deletes."""
-    with suppress(ObjectsUnavailable):
-        await objects.delete([name])
+        await discard(self.objects, entry.file.object_name)

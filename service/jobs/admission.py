@@ -180,6 +180,8 @@ def _build_job(
         start_deadline=now + start,
         deadline=now + finish,
         reference=options.reference,
+        labels=options.label,
+        key_id=submit.credential.key_id,
         webhook=options.webhook,
         webhook_intermediate=options.webhook_intermediate_status,
         trace=submit.trace,
@@ -193,7 +195,8 @@ def emit_admitted(emit: Emit, admission: Admission, admitted: AdmissionResult) -
     job = admission.job if admitted.record is None else admitted.record.job
     if admitted.cache_status is not CacheStatus.REPLAYED:
         price = job.estimate if admitted.cache_status in PAID_CACHE_STATUSES else None
-        emit(JobAdmitted(job.id, job.tenant, job.model_id, price, job.trace))
+        labels = job.labels or None
+        emit(JobAdmitted(job.id, job.tenant, job.model_id, price, job.trace, labels))
     emit(CacheLookup(job.id, job.tenant, job.model_id, admitted.cache_status))
     if admitted.cache_status is CacheStatus.HIT and job.cost_saved:
         emit(CostSaved(job.id, job.tenant, job.model_id, job.cost_saved))

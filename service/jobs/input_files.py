@@ -3,18 +3,18 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
 from core.clock import Clock
-from core.errors import CallerError, FieldError, InvalidInput, ObjectsUnavailable
+from core.errors import CallerError, FieldError, InvalidInput
 from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.files import INPUT_TEXT, StoredFile, file_object_name
 from core.ids import IdSource
 from core.jobs.input_parts import LargeText, find_large_texts, find_references, replace_texts
 from core.objects.object_store import ObjectStore
+from core.objects.received_file import discard
 from core.store.interfaces import FileRepository
 from core.transactions.admission import Admission
 from service.models import NO_NAMED_FILES, NamedFiles
@@ -97,10 +97,10 @@ class InputFiles:
             entry = await self.files.add(file)
         except CallerError:
             # No record; after any other error there may be one, which needs its content.
-            await asyncio.shield(_discard(objects, name))
+            await asyncio.shield(discard(objects, name))
             raise
         if entry.file.id != file.id:
-            await _discard(objects, name)
+            await discard(objects, name)
         return entry.file.id
 
     async def _new_file(self, tenant: str, content: memoryview, now: datetime) -> StoredFile:
@@ -119,11 +119,6 @@ class InputFiles:
 async def _pieces(content: memoryview) -> AsyncIterator[bytes]:
     for start in range(0, len(content), _PIECE_BYTES):
         yield bytes(content[start : start + _PIECE_BYTES])
-
-
-async def _discard(objects: ObjectStore, name: str) -> None:
-    with suppress(ObjectsUnavailable):
-        await objects.delete([name])
 
 
 def _invalid(message: str) -> InvalidInput:

@@ -14,7 +14,9 @@ from pydantic import (
 
 from core.jobs.job import PublicStatus
 from core.jobs.query import DEFAULT_JOBS_PER_PAGE, MAX_JOBS_PER_PAGE, Cursor, JobQuery
+from core.labels import Labels
 from service.parsing.fields import MAX_REFERENCE_LENGTH, InvalidField, parse_printable
+from service.parsing.labels import LABEL_SCHEMA, parse_label_option
 from service.parsing.request_models import RequestModel, Timestamp, WholeNumberOption, optional
 
 
@@ -30,6 +32,14 @@ _Name = Annotated[
     AfterValidator(parse_printable),
     Field(json_schema_extra={"minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}),
 ]
+
+
+def _parse_labels(value: object) -> Labels:
+    texts = value if isinstance(value, list | tuple) else [value]
+    return parse_label_option(",".join(map(str, texts)))
+
+
+_Labels = Annotated[Labels, BeforeValidator(_parse_labels), WithJsonSchema(LABEL_SCHEMA)]
 _Cursor = Annotated[
     Cursor, BeforeValidator(_parse_cursor), WithJsonSchema({"type": "string", "minLength": 1})
 ]
@@ -41,6 +51,7 @@ class JobListQuery(RequestModel):
     status: PublicStatus | None = optional("Only requests with this status.")
     model_id: _Name | None = optional("Only requests of this model.")
     reference: _Name | None = optional("Only requests with this `reference`.")
+    label: _Labels = Field((), description="Only requests with all of these labels: `key:value`.")
     created_after: Timestamp | None = optional("Created at this time or later.")
     created_before: Timestamp | None = optional("Created before this time.")
     limit: Annotated[int, WholeNumberOption(1, MAX_JOBS_PER_PAGE)] = Field(
@@ -58,4 +69,5 @@ class JobListQuery(RequestModel):
 
     def job_query(self) -> JobQuery:
         """Return the query as the stores take it."""
-        return JobQuery(**dict(self))
+        fields = dict(self)
+        return JobQuery(labels=fields.pop("label"), **fields)

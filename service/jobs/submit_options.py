@@ -15,6 +15,7 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from core.errors import FieldError
+from core.labels import Labels
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Priority
@@ -33,6 +34,7 @@ from service.parsing.fields import (
     parse_webhook_url,
     raise_query_errors,
 )
+from service.parsing.labels import LABEL_SCHEMA, parse_label_option
 
 """The largest offset of a page; far beyond any list."""
 
@@ -73,6 +75,7 @@ class SubmitOptions:
     max_cost: MicroUsd | None = None
     priority: Priority = Priority.NORMAL
     reference: str | None = None
+    label: Labels = ()
     cache: CacheOption | None = None
     dry_run: bool = False
 
@@ -182,6 +185,14 @@ SUBMIT_OPTIONS: Final[Mapping[str, SubmitOption]] = {
         lambda text, _: parse_printable(text),
         {"type": "string", "minLength": 1, "maxLength": MAX_REFERENCE_LENGTH},
         "Your own string. It is returned with the request, its events and its webhooks.",
+    ),
+    "label": SubmitOption(
+        lambda text, _: parse_label_option(text),
+        LABEL_SCHEMA,
+        "`key:value`, once for each of up to 16 labels; or the header `Gateway-Labels`. Cost is "
+        "grouped and lists are filtered by labels; they are returned with the request, its events "
+        "and its webhooks.",
+        for_items=False,
     ),
     "cache": SubmitOption(
         lambda text, _: _parse_cache(text),

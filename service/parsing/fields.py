@@ -20,6 +20,8 @@ MAX_ECHOED_CHARS: Final = 64
 """Unknown names are truncated to this length in error messages."""
 UNREADABLE_OPTION: Final = ""
 """The only option of a query that could not be read; no model has a field of that name."""
+REPEATABLE_OPTION: Final = "label"
+"""The only option that a query may name more than once: its values are joined with commas."""
 _ALLOW_HINT: Final = "; an operator can allow it by GATEWAY_WEBHOOKS__ALLOWED_TARGETS"
 _MAX_FIELDS: Final = 64
 _MAX_DIGITS: Final = 20
@@ -66,7 +68,16 @@ def parse_query(query: str) -> Mapping[str, str]:
         raise MalformedRequest("The query is not readable.") from error
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise MalformedRequest("The query names an option twice.")
+        return _join_repeated(pairs)
+    return fields
+
+
+def _join_repeated(pairs: Sequence[tuple[str, str]]) -> Mapping[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if name in fields and name != REPEATABLE_OPTION:
+            raise MalformedRequest("The query names an option twice.")
+        fields[name] = f"{fields[name]},{value}" if name in fields else value
     return fields
 
 

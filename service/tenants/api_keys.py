@@ -12,7 +12,6 @@ from core.money import from_usd, to_usd
 from core.tenants.addresses import network_bits
 from core.tenants.api_keys import (
     KEY_ID_LENGTH,
-    NO_KEY_LIMITS,
     ApiKey,
     ApiKeyUsage,
     KeyLimits,
@@ -22,7 +21,7 @@ from core.tenants.api_keys import (
     parse_api_key,
 )
 from service.operator_context import AdminContext
-from service.parsing.fields import InvalidField
+from service.parsing.fields import MAX_REFERENCE_LENGTH, InvalidField, parse_printable
 from service.parsing.request_models import RequestModel, Usd
 from service.tenants.settings import MAX_MODEL_PATTERNS, ModelPattern
 from service.tenants.tenants import load_tenant
@@ -40,12 +39,20 @@ def _check_network(network: str) -> str:
     return network
 
 
+_KeyName = Annotated[
+    str,
+    AfterValidator(parse_printable),
+    Field(strict=True, json_schema_extra={"minLength": 1, "maxLength": MAX_REFERENCE_LENGTH}),
+]
 _Network = Annotated[str, Field(strict=True, max_length=64), AfterValidator(_check_network)]
 
 
 class KeySettings(RequestModel):
-    """What a key may do less than its tenant: for the admin API and the command."""
+    """A key's name, and what it may do less than its tenant: for the admin API and the command."""
 
+    name: _KeyName | None = Field(
+        None, description="What it is called in lists and in the usage, such as `render-farm`."
+    )
     addresses: Annotated[tuple[_Network, ...], Field(max_length=MAX_KEY_ADDRESSES)] = Field(
         (), description="Addresses and CIDR blocks that may use it; empty: all."
     )
@@ -67,12 +74,15 @@ def key_id(record: ApiKey) -> str:
     return record.digest[:KEY_ID_LENGTH]
 
 
+_NO_SETTINGS: Final = KeySettings()
+
+
 async def create_key(
     admin: AdminContext,
     tenant: str,
     scopes: frozenset[Scope],
     expires_at: datetime | None,
-    limits: KeyLimits = NO_KEY_LIMITS,
+    settings: KeySettings = _NO_SETTINGS,
 ) -> tuple[str, ApiKey]:
     """Create a key, and return its text, which is shown once, with its record.
 
@@ -85,11 +95,13 @@ async def create_key(
         raise InvalidInput("A key needs at least one scope.")
     await load_tenant(admin, tenant)
     text = build_api_key(tenant, admin.ids.secret())
-    record = ApiKey(api_key_digest(text), tenant, now, scopes, expires_at, limits)
+    limits, name = settings.limits(), settings.name
+    record = ApiKey(api_key_digest(text), tenant, now, scopes, expires_at, limits, name)
     if not await admin.stores.tenants.add_key(record):
         raise Conflict(f"The tenant {tenant} has the maximum number of keys; revoke one first.")
     expiry = "never" if expires_at is None else expires_at.isoformat()
-    change = f"scopes {','.join(sorted(scopes))}; expires {expiry}{_limits_text(limits)}"
+    named = "" if name is None else f"name {name}; "
+    change = f"{named}scopes {','.join(sorted(scopes))}; expires {expiry}{_limits_text(limits)}"
     await admin.record_action("key.create", f"{tenant}/{key_id(record)}", change)
     return text, record
 

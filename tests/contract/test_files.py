@@ -52,11 +52,11 @@ async def test_a_file_is_stored_and_expires_after_a_day_without_use(backend: Sto
 
 
 async def test_equal_content_is_one_file_of_each_tenant(backend: StoreBackend) -> None:
-    first = await backend.files.add(new_file(backend, "file_1", content="same"))
+    first = await backend.files.add_upload(new_file(backend, "file_1", content="same"))
     backend.clock.move(SECOND)
-    again = await backend.files.add(new_file(backend, "file_2", content="same"))
+    again = await backend.files.add_upload(new_file(backend, "file_2", content="same"))
     assert again == replace(first, expires_at=first.expires_at + SECOND)
-    others = await backend.files.add(new_file(backend, "file_3", "bob", content="same"))
+    others = await backend.files.add_upload(new_file(backend, "file_3", "bob", content="same"))
     assert others.file.id == "file_3"
     usage = await backend.files.read_usage("ada", backend.clock.now())
     assert (usage.stored_bytes, usage.uploaded_bytes) == (10, 20)
@@ -67,34 +67,34 @@ async def test_equal_content_is_one_file_of_each_tenant(backend: StoreBackend) -
 async def test_content_can_be_uploaded_again_after_its_file_was_removed(
     backend: StoreBackend,
 ) -> None:
-    await backend.files.add(new_file(backend, "file_1", content="same"))
+    await backend.files.add_upload(new_file(backend, "file_1", content="same"))
     assert await backend.files.remove("ada", "file_1") == REMOVED
-    assert (await backend.files.add(new_file(backend, "file_2", content="same"))).file.id == (
-        "file_2"
-    )
+    assert (
+        await backend.files.add_upload(new_file(backend, "file_2", content="same"))
+    ).file.id == ("file_2")
 
 
 async def test_the_bytes_of_a_day_are_limited(backend: StoreBackend) -> None:
     await limit(backend, Limits(upload_bytes_per_day=25))
-    await backend.files.add(new_file(backend, "file_1", content="same"))
-    await backend.files.add(new_file(backend, "file_2", content="same"))
+    await backend.files.add_upload(new_file(backend, "file_1", content="same"))
+    await backend.files.add_upload(new_file(backend, "file_2", content="same"))
     with pytest.raises(LimitReached) as refused:
-        await backend.files.add(new_file(backend, "file_3"))
+        await backend.files.add_upload(new_file(backend, "file_3"))
     assert refused.value.policy == QuotaPolicy.UPLOAD_BYTES_DAY
     assert refused.value.retry_after is not None
     backend.clock.move(refused.value.retry_after)
-    await backend.files.add(new_file(backend, "file_3"))
+    await backend.files.add_upload(new_file(backend, "file_3"))
 
 
 async def test_the_stored_bytes_are_limited_and_given_back(backend: StoreBackend) -> None:
     await limit(backend, Limits(storage_bytes=25))
-    await backend.files.add(new_file(backend, "file_1"))
-    await backend.files.add(new_file(backend, "file_2"))
+    await backend.files.add_upload(new_file(backend, "file_1"))
+    await backend.files.add_upload(new_file(backend, "file_2"))
     with pytest.raises(LimitReached) as refused:
-        await backend.files.add(new_file(backend, "file_3"))
+        await backend.files.add_upload(new_file(backend, "file_3"))
     assert (refused.value.policy, refused.value.retry_after) == (QuotaPolicy.STORAGE_BYTES, None)
     assert await backend.files.remove("ada", "file_1") == REMOVED
-    await backend.files.add(new_file(backend, "file_3"))
+    await backend.files.add_upload(new_file(backend, "file_3"))
 
 
 async def test_files_are_listed_newest_first_in_pages(backend: StoreBackend) -> None:

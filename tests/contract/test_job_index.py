@@ -167,6 +167,21 @@ async def test_a_reference_is_found_among_all_and_newest_first(backend: StoreBac
     assert await page_ids(backend, JobQuery(reference="order")) == []
 
 
+async def test_a_label_is_found_with_the_other_filters(backend: StoreBackend) -> None:
+    await admit_next(backend, "req_1", labels=("app=web", "team=a"))
+    await admit_next(backend, "req_2", labels=("team=ab",))
+    await admit_next(backend, "req_3", reference="team=a")
+    failed = await admit_next(backend, "req_4", labels=("team=a",))
+    await apply_triggers(backend, failed, *FAILED)
+    assert await page_ids(backend, JobQuery(labels=("team=a",))) == ["req_4", "req_1"]
+    assert await page_ids(backend, JobQuery(labels=("app=web", "team=a"))) == ["req_1"]
+    assert await page_ids(backend, JobQuery(labels=("team=a",), status=PublicStatus.FAILED)) == [
+        "req_4"
+    ]
+    first = await all_ids(backend, JobQuery(labels=("team=a",), limit=1))
+    assert first == ["req_4", "req_1"]
+
+
 async def test_a_page_by_reference_goes_on_where_its_last_job_was(backend: StoreBackend) -> None:
     jobs = [await admit_next(backend, f"req_{number}", reference="same") for number in range(5)]
     query = JobQuery(reference="same", limit=2)

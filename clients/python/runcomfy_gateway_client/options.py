@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 
 class EntryOptions(TypedDict, total=False):
-    """The options of one submit; the gateway's documentation describes each."""
+    """The options of one submit; the gateway's documentation describes each.
+
+    `labels`: such as `{"team": "growth"}`.
+    """
 
     webhook: str
     webhook_intermediate_status: bool
@@ -15,6 +19,7 @@ class EntryOptions(TypedDict, total=False):
     max_cost: float | str
     priority: str
     reference: str
+    labels: Mapping[str, str]
     cache: str
 
 

@@ -155,6 +155,9 @@ def submit_call(model_id: str, body: object, options: SubmitOptions) -> Call:
     """Return the call of a submit, with a new idempotency key unless the options have one."""
     given = dict(options)
     key = given.pop("idempotency_key", None) or str(uuid.uuid4())
+    labels = given.pop("labels", {})
+    if isinstance(labels, Mapping) and labels:
+        given["label"] = ",".join(f"{name}:{value}" for name, value in labels.items())
     return Call(
         "POST",
         model_path(model_id),

@@ -107,6 +107,7 @@ class Key(Document):
     """A key by its id."""
 
     key_id: str
+    name: str | None
     tenant: str
     scopes: list[Scope]
     created_at: TimeText

@@ -121,7 +121,7 @@ async def list_keys(admin: Admin, tenant: str) -> JsonObject:
 async def create_key(admin: Admin, tenant: str, request: KeyRequest = _NO_KEY) -> JsonObject:
     """Create another key for a tenant."""
     scopes = frozenset(request.scopes)
-    made = await api_keys.create_key(admin, tenant, scopes, request.expires_at, request.limits())
+    made = await api_keys.create_key(admin, tenant, scopes, request.expires_at, request)
     return representations.new_key_representation(*made)
 
 

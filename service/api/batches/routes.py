@@ -26,8 +26,8 @@ from service.api.batches.schemas import (
     BatchListQuery,
     ItemQuery,
 )
+from service.api.jobs.parameters import GATEWAY_LABELS, RATELIMIT_HEADERS
 from service.api.jobs.parameters import IDEMPOTENCY_KEY as KEY_PARAMETER
-from service.api.jobs.parameters import RATELIMIT_HEADERS
 from service.batches import cancel
 from service.batches.admission import (
     BatchContext,
@@ -56,6 +56,7 @@ from service.http.request_context import request_context
 from service.http.strict_route import FastRoute, api_router
 from service.jobs.admission import emit_admitted
 from service.models import NamedFiles
+from service.parsing.labels import LABELS_HEADER, with_header_labels
 from service.rate_limit_headers import rate_limit_headers
 
 router = api_router(Tag.BATCHES, 401, 403, 429, 503)
@@ -75,7 +76,7 @@ fast_router = api_router(
             headers=RATELIMIT_HEADERS,
         ),
     },
-    openapi_extra={"parameters": [KEY_PARAMETER], "requestBody": BATCH_SUBMIT_BODY},
+    openapi_extra={"parameters": [KEY_PARAMETER, GATEWAY_LABELS], "requestBody": BATCH_SUBMIT_BODY},
 )
 async def submit_batch(request: Request) -> Response:
     """Submit many requests in one call.
@@ -118,11 +119,12 @@ async def _parse_request(
 ) -> tuple[ParsedBatch, BatchContext]:
     check_content_type(request.headers)
     key = parse_idempotency_key(request.headers.getlist(IDEMPOTENCY_KEY))
+    labels = with_header_labels((), request.headers.getlist(LABELS_HEADER))
     policy, now = context.policy, context.clock.now()
     body = await read_body(request, policy.batch_body_limits)
 
     def parse() -> tuple[ParsedBatch, IdempotencyClaim | None]:
-        parsed = parse_batch(body, policy.options, policy.body_limits.max_bytes)
+        parsed = parse_batch(body, policy.options, policy.body_limits.max_bytes, labels)
         claim = claim_batch(digest_idempotency_key(key), parsed) if key is not None else None
         return parsed, claim
 

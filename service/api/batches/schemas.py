@@ -8,6 +8,7 @@ from pydantic import Field
 from core.batches import MAX_BATCH_ITEMS, AdmissionMode
 from service.http.openapi import Schema, json_content, ref
 from service.jobs.submit_options import SUBMIT_OPTIONS
+from service.parsing.labels import LABELS_SCHEMA
 from service.parsing.request_models import (
     RequestModel,
     WholeNumberOption,
@@ -37,9 +38,11 @@ def batch_submit_components() -> Mapping[str, Schema]:
             "default": AdmissionMode.ALL_OR_NOTHING,
         },
         "reference": item["reference"],
+        "labels": {**LABELS_SCHEMA, "description": "Labels of every item."},
         "webhook": item["webhook"] | {"description": "Receives `batch.completed` only."},
     }
     own = {"model_id": {"type": "string"}, "input": ref("ModelInput")}
+    item["labels"] = {**LABELS_SCHEMA, "description": "Its labels, beside those of the batch."}
     return {
         "BatchSubmit": _closed_object(batch, ("items",)),
         "BatchSubmitItem": _closed_object({**own, **item}, tuple(own)),

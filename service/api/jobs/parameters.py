@@ -56,6 +56,15 @@ IDEMPOTENCY_KEY: Final = parameter(
 )
 
 
+GATEWAY_LABELS: Final = parameter(
+    "Gateway-Labels",
+    "Labels as `key=value`, separated by commas: for clients and proxies that set no query. A "
+    "label of the query or of an item comes before one of the same key here.",
+    {"type": "string", "example": "team=growth, project=launch-7"},
+    "header",
+)
+
+
 LAST_EVENT_ID: Final = parameter(
     "Last-Event-ID", "The last event that was received: later ones are sent.", _TEXT, "header"
 )
@@ -65,6 +74,7 @@ SUBMIT_PARAMETERS: Final = [
     MODEL_ID,
     PREFER_WAIT,
     IDEMPOTENCY_KEY,
+    GATEWAY_LABELS,
     *(
         parameter(name, option.description, option.schema)
         for name, option in SUBMIT_OPTIONS.items()

@@ -46,6 +46,7 @@ from service.jobs.admission import (
 )
 from service.jobs.submit_options import parse_options
 from service.parsing.body_budget import SMALL_BODY
+from service.parsing.labels import LABELS_HEADER, with_header_labels
 from service.rate_limit_headers import rate_limit_headers
 
 CACHE_HEADER: Final = "gateway-cache"
@@ -148,6 +149,9 @@ async def _parse_submit(
     options = parse_options(query_text(request.scope), policy.options)
     if options.cache is None and CACHE_CONTROL in headers:
         options = replace(options, cache=parse_cache_control(headers.getlist(CACHE_CONTROL)))
+    if LABELS_HEADER in headers:
+        labels = with_header_labels(options.label, headers.getlist(LABELS_HEADER))
+        options = replace(options, label=labels)
     body = await read_body(request, policy.body_limits)
     return ParsedSubmit(
         credential=credential,

@@ -25,15 +25,22 @@ class MemoryFileStore:
         """Share `memory` with the other stores."""
         self._memory = memory
 
+    async def add_upload(self, file: StoredFile) -> FileEntry:
+        """See `FileStore.add_upload`."""
+        return self._add(file, is_upload=True)
+
     async def add(self, file: StoredFile) -> FileEntry:
         """See `FileStore.add`."""
+        return self._add(file, is_upload=False)
+
+    def _add(self, file: StoredFile, *, is_upload: bool) -> FileEntry:
         memory, now = self._memory, self._memory.clock.now()
         if self._is_gone(file.tenant):
             raise Unauthenticated
         limits, day = memory.limits_of(file.tenant), usage_windows_at(now)[0]
         key = file.tenant, day.name
-        uploaded = memory.uploaded_bytes.get(key, 0) + (0 if file.is_input_text else file.bytes)
-        most = None if file.is_input_text else limits.upload_bytes_per_day
+        uploaded = memory.uploaded_bytes.get(key, 0) + (file.bytes if is_upload else 0)
+        most = limits.upload_bytes_per_day if is_upload else None
         if most is not None and uploaded > most:
             left = (day.resets_at - now).total_seconds() * 1000
             raise build_limit_error(QuotaPolicy.UPLOAD_BYTES_DAY, left, ())

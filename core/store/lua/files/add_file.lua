@@ -1,16 +1,16 @@
 -- Records a complete file, or finds the tenant's file with the same content, which is then kept as long as the new one.
--- Returns { 'added' | 'known', doc, expires_at } or { 'refused', policy, ms until it may fit, or -1 }. All its bytes
--- count as uploaded, those of a known file too; those of a part of an input (`is_input`) do not.
+-- Returns { 'added' | 'known', doc, expires_at } or { 'refused', policy, ms until it may fit, or -1 }. All bytes
+-- of an upload (`is_upload`) count as uploaded, those of a known file too.
 -- `tenant_gone`: the tenant was deleted meanwhile.
 -- KEYS: tenants tenant file files tenant_files file_contents file_usage
--- ARGV: tenant_name id sha256 bytes doc expires_at day ms_left_of_day is_input
+-- ARGV: tenant_name id sha256 bytes doc expires_at day ms_left_of_day is_input is_upload
 
 if redis.call('SISMEMBER', tenants, tenant_name) == 0 then return { 'tenant_gone' } end
 local limits = redis.call('HMGET', tenant, 'upload_bytes_per_day', 'storage_bytes')
 local usage = redis.call('HMGET', file_usage, 'day', 'day_bytes', 'bytes')
-local uploaded = (usage[1] == day and tonumber(usage[2]) or 0) + (is_input == '1' and 0 or tonumber(bytes))
+local uploaded = (usage[1] == day and tonumber(usage[2]) or 0) + (is_upload == '1' and tonumber(bytes) or 0)
 local per_day, most = tonumber(limits[1] or ''), tonumber(limits[2] or '')
-if per_day and uploaded > per_day and is_input == '0' then return { 'refused', 'upload-bytes-per-day', ms_left_of_day } end
+if per_day and uploaded > per_day and is_upload == '1' then return { 'refused', 'upload-bytes-per-day', ms_left_of_day } end
 
 local known = redis.call('HGET', file_contents, sha256)
 local known_file = known and NAMES.file .. known

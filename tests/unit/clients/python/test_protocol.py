@@ -88,6 +88,14 @@ def test_a_submit_has_the_input_as_its_body_and_options_as_its_query() -> None:
     assert call.body == '{"prompt": "é"}'.encode()
 
 
+def test_labels_are_one_option_of_the_query() -> None:
+    labels = {"team": "growth", "app": "web"}
+    assert protocol.submit_call(KLING, {}, {"labels": labels}).params == {
+        "label": "team:growth,app:web"
+    }
+    assert protocol.submit_call(KLING, {}, {"labels": {}}).params == {}
+
+
 @pytest.mark.parametrize(
     ("model_id", "path"),
     [

@@ -287,6 +287,8 @@ def test_every_metric_has_a_source_or_is_recorded_by_name() -> None:
         "gateway_build_info",
         "gateway_job_subscriptions",
         "gateway_journal_enabled",
+        "gateway_labelled_cost_settled_usd_total",
+        "gateway_labelled_jobs_ended_total",
         "gateway_clock_skew_seconds",
         "gateway_submits_allowed",
         "gateway_submission_duration_seconds",

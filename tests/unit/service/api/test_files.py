@@ -10,12 +10,12 @@ import httpx
 import pytest
 
 from core.files import UNUSED_FILE_LIFETIME
+from core.objects import media_type
 from core.objects.links import LINK_LIFETIME
+from core.objects.media_type import MAX_FILE_BYTES, MAX_IMAGE_BYTES
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
-from service.files import media_type
 from service.files.file_service import FileService, UploadPolicy
-from service.files.media_type import MAX_FILE_BYTES, MAX_IMAGE_BYTES
 from tests.support.app import BASE_URL, AppHarness
 from tests.support.media import HTML, mp4, png, wav
 from tests.support.object_store import MemoryObjectStore

@@ -59,7 +59,9 @@ def test_a_wrong_wish_is_refused_in_words(query: str, message: str) -> None:
 
 
 OPTION_NAMES = set(SUBMIT_OPTIONS)
-ITEM_OPTION_NAMES = {name for name, option in SUBMIT_OPTIONS.items() if option.for_items}
+ITEM_OPTION_NAMES = {name for name, option in SUBMIT_OPTIONS.items() if option.for_items} | {
+    "labels"
+}
 
 
 def test_every_option_has_a_field_and_a_parameter() -> None:

@@ -142,6 +142,15 @@ async def test_keys_are_rotated(app: AppHarness, operator: httpx.AsyncClient) ->
         assert (await caller.get("/v1/usage")).status_code == 401
 
 
+async def test_a_key_has_a_name(operator: httpx.AsyncClient) -> None:
+    await create(operator)
+    url = "/admin/v1/tenants/ads/keys"
+    made = (await operator.post(url, json={"name": "render farm"})).json()
+    named = {one["key_id"]: one["name"] for one in (await operator.get(url)).json()["keys"]}
+    assert sorted(named.values(), key=str) == [None, "render farm"]
+    assert named[made["key_id"]] == "render farm"
+
+
 async def test_a_leaked_key_is_revoked_by_itself(
     app: AppHarness, operator: httpx.AsyncClient
 ) -> None:
@@ -171,7 +180,10 @@ async def test_one_tenant_s_key_is_not_revoked_under_another_s_name(
         {"expires_at": "tomorrow"},
         {"expires_at": "2026-03-02T12:00:00"},
         {"expires_at": "2020-01-01T00:00:00Z"},
-        {"name": "x"},
+        {"name": ""},
+        {"name": 7},
+        {"name": "x" * 257},
+        {"nome": "x"},
     ],
 )
 async def test_an_odd_key_is_refused(operator: httpx.AsyncClient, wish: dict[str, object]) -> None:

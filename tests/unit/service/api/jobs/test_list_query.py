@@ -10,7 +10,7 @@ from core.jobs.job import Job
 from core.jobs.query import MAX_JOBS_PER_PAGE
 from core.observability.events import JobDeleted, JobTransitioned
 from core.store.job_index import DeletionResult
-from core.tenants.api_keys import Scope
+from core.tenants.api_keys import Scope, api_key_digest
 from service.jobs.delete import MAX_TRIES
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.memory_store.job_index import MemoryJobIndex
@@ -46,7 +46,7 @@ def ids(document: dict[str, Any]) -> list[str]:
     return [one["request_id"] for one in document["requests"]]
 
 
-async def test_a_line_of_the_list(app: AppHarness, caller: httpx.AsyncClient) -> None:
+async def test_a_line_of_the_list(app: AppHarness, caller: httpx.AsyncClient, key: str) -> None:
     job_id = await submitted(app, caller, reference="order-1729")
     assert await page(caller) == {
         "requests": [
@@ -55,6 +55,7 @@ async def test_a_line_of_the_list(app: AppHarness, caller: httpx.AsyncClient) ->
                 "status": "in_queue",
                 "model_id": KLING,
                 "reference": "order-1729",
+                "key_id": api_key_digest(key)[:16],
                 "created_at": "2026-03-01T12:00:01Z",
                 "billed": "no",
                 "status_url": f"http://gateway.test/v1/requests/{job_id}/status",

@@ -5,7 +5,7 @@ from io import BytesIO
 
 import pytest
 
-from service.files.media_type import FileKind, detect_kind, measure_seconds
+from core.objects.media_type import FileKind, detect_kind, measure_seconds
 from tests.support.media import HTML, SVG, jpeg, mp4, png, wav
 
 WEBP = b"RIFF\x24\x00\x00\x00WEBPVP8 \x18\x00\x00\x000\x01\x00\x9d\x01\x2a\x1e\x00\x14\x00" + bytes(
