@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
@@ -145,6 +145,14 @@ class FileStore:
         command = ("ZRANGE", keys.FILES, "-inf", now, "BYSCORE", "LIMIT", 0, limit)
         ids = [each.decode() for each in await self._client.execute(*command)]
         return [DueFile((await self._tenant_of(each)) or "", each) for each in ids]
+
+    async def acquire_orphan_check(self, worker: str, lease: timedelta) -> bool:
+        """Return whether this worker may look for orphans: none did within the last `lease`."""
+        span = lease // MILLISECOND
+        acquired = await self._scripts.write_always(
+            "SET", keys.ORPHAN_CHECK_LOCK, worker, "NX", "PX", span
+        )
+        return acquired is not None
 
     async def _tenant_of(self, file_id: str) -> str | None:
         name: Any = await self._client.execute("HGET", keys.file(file_id), "tenant")

@@ -287,6 +287,8 @@ _OPERATIONS_SPECS: Final = (
         "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
+    KeySpec("orphan_check_lock", "gw:orphan_check_lock", "string", KeyOwner.GATEWAY,
+        "6 hours", _EXPIRY, "the worker that looked for objects without a record"),
 )
 # fmt: on
 
@@ -333,6 +335,7 @@ CATALOGUE_CLAIM: Final = LUA_NAMES["catalogue_claim"]
 WORKERS: Final = LUA_NAMES["workers"]
 STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
+ORPHAN_CHECK_LOCK: Final = LUA_NAMES["orphan_check_lock"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 FILES: Final = LUA_NAMES["files"]
 

@@ -148,6 +148,7 @@ class MemoryState:
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
     prune_lock_until: int = 0
+    orphan_check_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
     circuit_breakers: dict[str, bytes] = field(default_factory=dict)
     waiting_for: dict[str, dict[str, float]] = field(default_factory=dict)

@@ -54,6 +54,7 @@ BUILT_KEYS = {
     keys.WAITING_FOR: "hash",
     keys.waiting_jobs("ID"): "sorted set",
     keys.WAKE_QUEUE: "sorted set",
+    keys.ORPHAN_CHECK_LOCK: "string",
     keys.PRUNE_LOCK: "string",
     keys.STORE: "hash",
     keys.STORE_CLAIMS: "list",
