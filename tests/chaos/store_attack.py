@@ -10,6 +10,7 @@ from typing import Final
 import httpx
 
 from tests.chaos.attack import ACCEPTED, IMAGE, MODEL
+from tests.chaos.documented_operations import DOCUMENTED_FAILOVER, DOCUMENTED_OPERATIONS
 from tests.chaos.journal_faults import JOURNAL_FAULTS, WORKER_FAULTS
 from tests.chaos.store_faults import COPIES, FAILOVERS, REWINDS
 from tests.chaos.store_under_attack import StoreUnderAttack
@@ -18,7 +19,14 @@ CALLERS: Final = 4
 CALLER_PAUSE: Final = timedelta(milliseconds=400)
 AFTER_REFUSAL: Final = timedelta(seconds=1)
 RECOVERY_TIMEOUT: Final = timedelta(seconds=240)
-FAULTS: Final = {**FAILOVERS, **REWINDS, **JOURNAL_FAULTS, **WORKER_FAULTS}
+FAULTS: Final = {
+    **FAILOVERS,
+    **DOCUMENTED_FAILOVER,
+    **REWINDS,
+    **DOCUMENTED_OPERATIONS,
+    **JOURNAL_FAULTS,
+    **WORKER_FAULTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +47,11 @@ OLD: Final = timedelta(seconds=60)
 FAILOVER: Final = StoreAttackProfile(tuple(FAILOVERS), has_sentinel=True)
 REWIND: Final = StoreAttackProfile(tuple(REWINDS))
 SCENARIOS: Final[Mapping[str, StoreAttackProfile]] = {
-    **{name: StoreAttackProfile((name,), has_sentinel=True) for name in FAILOVERS},
-    **{name: StoreAttackProfile((name,)) for name in REWINDS},
+    **{
+        name: StoreAttackProfile((name,), has_sentinel=True)
+        for name in (*FAILOVERS, *DOCUMENTED_FAILOVER)
+    },
+    **{name: StoreAttackProfile((name,)) for name in (*REWINDS, *DOCUMENTED_OPERATIONS)},
     **{f"{name}, 60 s old": StoreAttackProfile((name,), copy_age=OLD) for name in COPIES},
     **{name: StoreAttackProfile((name,), has_bucket=True) for name in JOURNAL_FAULTS},
     **{name: StoreAttackProfile((name,)) for name in WORKER_FAULTS},
