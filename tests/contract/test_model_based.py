@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar, Final
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -345,6 +346,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         return record.job
 
 
+@pytest.mark.timeout(1200)  # 2,000 steps on Redis
 def test_memory_and_redis_never_differ(redis_flushed: str) -> None:
     with asyncio.Runner() as runner:
         wire = redis_client(redis_flushed)

@@ -81,8 +81,9 @@ async def _submit_concurrently(
 ) -> list[httpx.Response]:
     """Send the same submit `number` times, alternating between the services."""
     limits = httpx.Limits(max_connections=CONNECTIONS)
+    timeout = httpx.Timeout(60, pool=None)  # those behind the first ones wait as long as these take
     async with httpx.AsyncClient(
-        headers={**caller.http.headers, **headers}, limits=limits, timeout=60, trust_env=False
+        headers={**caller.http.headers, **headers}, limits=limits, timeout=timeout, trust_env=False
     ) as http:
         urls = [service.url + SUBMIT_PATH for service in caller.stack.services]
         return await asyncio.gather(

@@ -166,32 +166,37 @@ async def deliver(
         return outcome, len(receiver.bodies)
 
 
-@pytest.mark.parametrize(
-    ("behave", "kind"),
-    [
-        (reset_connection, FailureKind.RESET),
-        (answer_and_close(b""), FailureKind.RESET),
-        (answer_and_close(b"HTTP/1.1 2"), FailureKind.RESET),
-        (answer_and_close(b"not http at all\r\n\r\n"), FailureKind.INVALID_RESPONSE),
-        (answer_and_close(b"HTTP/1.1 200 OK\r\nx" + b"y" * 100_000), FailureKind.INVALID_RESPONSE),
-        (
-            answer_and_close(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
-            FailureKind.INVALID_RESPONSE,
+MISBEHAVIOURS = {
+    "reset": (reset_connection, FailureKind.RESET),
+    "no answer": (answer_and_close(b""), FailureKind.RESET),
+    "half a status line": (answer_and_close(b"HTTP/1.1 2"), FailureKind.RESET),
+    "not HTTP": (answer_and_close(b"not http at all\r\n\r\n"), FailureKind.INVALID_RESPONSE),
+    "a header of 100 kB": (
+        answer_and_close(b"HTTP/1.1 200 OK\r\nx" + b"y" * 100_000),
+        FailureKind.INVALID_RESPONSE,
+    ),
+    "a chunk without a size": (
+        answer_and_close(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n"),
+        FailureKind.INVALID_RESPONSE,
+    ),
+    "silence": (hang, FailureKind.TIMEOUT),
+    "a slow head": (answer_head_slowly, FailureKind.TIMEOUT),
+    "410": (answer_with(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"), FailureKind.GONE),
+    "503": (
+        answer_with(b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n"),
+        FailureKind.THROTTLED,
+    ),
+    "302": (
+        answer_with(
+            b"HTTP/1.1 302 No\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
         ),
-        (hang, FailureKind.TIMEOUT),
-        (answer_head_slowly, FailureKind.TIMEOUT),
-        (answer_with(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n"), FailureKind.GONE),
-        (answer_with(b"HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n"), FailureKind.THROTTLED),
-        (
-            answer_with(
-                b"HTTP/1.1 302 No\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n"
-            ),
-            FailureKind.REDIRECT,
-        ),
-        (answer_slowly, FailureKind.SERVER_ERROR),
-    ],
-    ids=str,
-)
+        FailureKind.REDIRECT,
+    ),
+    "a slow body": (answer_slowly, FailureKind.SERVER_ERROR),
+}
+
+
+@pytest.mark.parametrize(("behave", "kind"), MISBEHAVIOURS.values(), ids=MISBEHAVIOURS)
 async def test_misbehaving_receiver_has_a_kind_and_got_it_once(
     behave: Behaviour, kind: FailureKind
 ) -> None:
@@ -203,19 +208,22 @@ async def test_misbehaving_receiver_has_a_kind_and_got_it_once(
     assert outcome.duration < POLICY.total_timeout / 2  # a slow body does not hold the attempt
 
 
-@pytest.mark.parametrize(
-    "behave",
-    [
-        answer_with(OK),
-        flood,
-        answer_and_close(b"HTTP/1.1 204 No Content\r\n\r\n"),
-        answer_and_close(b"HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\nhalf"),
-        answer_and_close(b"HTTP/1.0 200 OK\r\n\r\nuntil the end"),
-        answer_with(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
-        answer_with(b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnogz"),
-    ],
-    ids=str,
-)
+GOOD_ANSWERS = {
+    "200": answer_with(OK),
+    "endless": flood,
+    "204": answer_and_close(b"HTTP/1.1 204 No Content\r\n\r\n"),
+    "half a body": answer_and_close(b"HTTP/1.1 202 Accepted\r\ncontent-length: 9\r\n\r\nhalf"),
+    "HTTP/1.0": answer_and_close(b"HTTP/1.0 200 OK\r\n\r\nuntil the end"),
+    "chunked": answer_with(
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    ),
+    "no gzip": answer_with(
+        b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnogz"
+    ),
+}
+
+
+@pytest.mark.parametrize("behave", GOOD_ANSWERS.values(), ids=GOOD_ANSWERS)
 async def test_two_hundred_is_enough(behave: Behaviour) -> None:
     outcome, received = await deliver(behave)
     assert isinstance(outcome, Delivered)

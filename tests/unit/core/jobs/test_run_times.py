@@ -90,7 +90,7 @@ def test_an_estimate_counts_from_now() -> None:
     assert estimate_finish(running, TEN_TO_109, at(59)) == Estimate(at(84), at(104))
 
 
-@pytest.mark.parametrize("state", set(JobState) - {JobState.RUNNING, JobState.CANCELLING})
+@pytest.mark.parametrize("state", sorted(set(JobState) - {JobState.RUNNING, JobState.CANCELLING}))
 def test_only_a_job_that_runcomfy_works_on_has_an_estimate(state: JobState) -> None:
     assert estimate_finish(job(state), TEN_TO_109, NOW) is None
     assert poll_hint(job(state), TEN_TO_109, NOW, HINTS) == HINTS.min_delay
@@ -129,7 +129,7 @@ def test_runcomfy_s_own_end_counts_where_it_fits(theirs: object, seconds: int) -
     assert run_time(job(JobState.COLLECTING), after) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("state", FINAL_STATES - {JobState.SUCCEEDED})
+@pytest.mark.parametrize("state", sorted(FINAL_STATES - {JobState.SUCCEEDED}))
 def test_only_successes_are_remembered(state: JobState) -> None:
     assert run_time(job(JobState.COLLECTING), job(state, finished_at=at(1))) is None
 

@@ -32,6 +32,7 @@ def test_what_was_compressed_comes_out(members: int, piece: int) -> None:
 @pytest.mark.parametrize(
     "data",
     [b"", TEXT, gzip.compress(TEXT)[:-1], gzip.compress(TEXT) + b"x", gzip.compress(TEXT)[4:]],
+    ids=["nothing", "text", "cut off", "more after it", "no header"],
 )
 def test_what_is_no_gzip_is_malformed(data: bytes) -> None:
     with pytest.raises(MalformedRequest):
