@@ -147,7 +147,7 @@ class FileStore:
         return [DueFile((await self._tenant_of(each)) or "", each) for each in ids]
 
     async def acquire_orphan_check(self, worker: str, lease: timedelta) -> bool:
-        """Return whether this worker may look for orphans: none did within the last `lease`."""
+        """Return whether this worker may delete orphans: none did within the last `lease`."""
         span = lease // MILLISECOND
         acquired = await self._scripts.write_always(
             "SET", keys.ORPHAN_CHECK_LOCK, worker, "NX", "PX", span

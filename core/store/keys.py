@@ -288,7 +288,7 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
     KeySpec("orphan_check_lock", "gw:orphan_check_lock", "string", KeyOwner.GATEWAY,
-        "6 hours", _EXPIRY, "the worker that looked for objects without a record"),
+        "6 hours", _EXPIRY, "the worker that deleted objects without a record"),
 )
 # fmt: on
 

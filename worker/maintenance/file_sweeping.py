@@ -16,7 +16,7 @@ from core.store.interfaces import FileRepository, TenantRepository
 
 SWEEP_INTERVAL: Final = timedelta(minutes=1)
 ORPHAN_CHECK_ATTEMPT_INTERVAL: Final = timedelta(minutes=30)
-"""How often each worker tries to look for orphans."""
+"""How often each worker tries to delete orphans."""
 ORPHAN_CHECK_INTERVAL: Final = timedelta(hours=6)
 """How often one of them does: a bucket charges for a list of all objects."""
 _MAX_FILES: Final = 500

@@ -1,7 +1,7 @@
 """What the two promises cost a submit: the journal in a folder and on S3, and the fence.
 
-The worker's own submitter runs against a RunComfy that answers at once: the same submits without a
-journal are the basis of the ratios.
+The worker's own submitter runs against a RunComfy that answers immediately: the same submits
+without a journal are the basis of the ratios.
 """
 
 import asyncio
@@ -42,13 +42,13 @@ JOURNAL_P50: Final = PerformanceTarget(maximum=2)
 JOURNAL_RATE: Final = PerformanceTarget(minimum=300)
 FENCE_P50: Final = PerformanceTarget(maximum=1)
 QUEUE_RATIO: Final = PerformanceTarget(maximum=3)
-"""Of the time of many submits at once to that of one; a queue of them would take 16 times it."""
+"""Of the time of concurrent submits to that of one; a queue of them would take 16 times it."""
 _S3_DELAY: Final = S3Faults(delay_seconds=0.5)
 _BODY: Final = b'{"prompt": "' + b"a" * 500 + b'"}'
 
 
 class InstantRunComfy:
-    """RunComfy that accepts each submit at once."""
+    """RunComfy that accepts each submit immediately."""
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
         del model_id, body
@@ -90,7 +90,7 @@ async def _journal_on_s3(bench: Bench, report: BenchReport) -> None:
             together = await _time(*(_submit(submitter, next(jobs)) for _ in range(CONCURRENCY)))
     target = QUEUE_RATIO if bench.scale.timed else None
     report.add("journal", "S3, 500 ms a call: one submit", "ms", alone)
-    report.add("journal", "S3: 16 submits at once to one", "", together / alone, target)
+    report.add("journal", "S3: 16 concurrent submits to one", "", together / alone, target)
 
 
 async def _fence(bench: Bench, report: BenchReport, number: int) -> None:
