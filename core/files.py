@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, Final
 
 FILE_SCHEME: Final = "gateway-file:"
@@ -54,6 +55,14 @@ class FileEntry:
 
     file: StoredFile
     expires_at: datetime
+
+
+class FileRemoval(StrEnum):
+    """What became of the record of a file that was to be removed."""
+
+    REMOVED = "removed"
+    IN_USE = "in_use"
+    NOT_FOUND = "not_found"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
-from uuid import UUID
 
 from ulid import ULID
 
@@ -105,7 +104,8 @@ def uuid7(now: datetime, random_bits: int) -> str:
     fraction = rest * _FRACTION_STEPS // _MICROSECONDS_PER_MS
     random_part = random_bits % (1 << _UUID_RANDOM_BITS)
     value = (milliseconds << 80) | (_UUID_VERSION << 76) | (fraction << 64)
-    return str(UUID(int=value | (_UUID_VARIANT << 62) | random_part))
+    digits = f"{value | (_UUID_VARIANT << 62) | random_part:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def derived_delivery_id(subject: str, at: datetime, event: str, endpoint: str) -> str:

@@ -207,6 +207,19 @@ class FileSettings(BaseModel):
     max_data_uri_bytes: int = Field(
         10 * 2**20, gt=0, description="Largest file that is sent in the input itself, in bytes."
     )
+    fetch_from: tuple[str, ...] = Field(
+        (),
+        description="JSON list of internal hosts (`assets.corp`, `*.renders.corp`, an address) and "
+        "URLs of folders (`https://files.corp:8443/shots/`) from which workers fetch the media of "
+        "inputs. Every tenant can read media there: see files.md. Empty: none.",
+    )
+    fetch_timeout: Seconds = Field(
+        timedelta(seconds=60), description="Timeout of fetching one file from there."
+    )
+    ca_file: FilePath | None = Field(
+        None,
+        description="PEM file of further CAs for these hosts, beside those that the system trusts.",
+    )
 
 
 _LabelKey = Annotated[str, Field(pattern=f"^{LABEL_KEY_PATTERN}$")]
@@ -388,9 +401,11 @@ class ProcessSettings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _links_have_a_base(self) -> Self:
+    def _files_can_be_kept_and_delivered(self) -> Self:
         if self.files.delivery is FileDelivery.LINK and not self.public_url:
             raise ValueError("files__delivery: link needs GATEWAY_PUBLIC_URL")
+        if self.files.fetch_from and self.objects.url is None:
+            raise ValueError("files__fetch_from: needs GATEWAY_OBJECTS__URL")
         return self
 
     @property

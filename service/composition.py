@@ -20,6 +20,7 @@ from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
+from core.private_sources import PrivateSources
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.encryption import SecretCipher
@@ -204,6 +205,7 @@ def _build_input_files(
         SystemIds(),
         settings.delivery_policy,
         settings.objects.min_input_bytes,
+        PrivateSources.parse(settings.files.fetch_from),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from core.model_ids import MODEL_PATTERN, check_aliases
+from core.private_sources import PrivateSources
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
@@ -272,6 +273,10 @@ class ServiceSettings(ProcessSettings):
             self.target_policy()
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        try:
+            PrivateSources.parse(self.files.fetch_from)
+        except ValueError as error:
+            raise ValueError(f"files__fetch_from: {error}") from error
         try:
             self.link_policy()
         except ValueError as error:

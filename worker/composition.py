@@ -21,6 +21,7 @@ from core.objects.open import open_objects
 from core.observability.events import Emit
 from core.observability.log_context import delivery_log_context, job_log_context, with_log_context
 from core.observability.trace_context import SpanNamer, pass_through
+from core.private_sources import PrivateSources
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
 from core.store.encryption import SecretCipher
@@ -40,6 +41,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
 from worker.jobs.reconciliation import Reconciler
+from worker.jobs.source_fetching import SourceKeeper
 from worker.jobs.store_guard import GuardPolicy, StoreGuard
 from worker.jobs.submission import JobSubmitter
 from worker.jobs.submit_circuit_breaker import SubmitCircuitBreaker
@@ -49,9 +51,11 @@ from worker.maintenance.durability_check import DurabilityCheck
 from worker.maintenance.file_sweeping import FileSweeper
 from worker.maintenance.index_pruning import IndexPruner, PrunePolicy
 from worker.maintenance.journal_sweep import JournalSweeper
+from worker.ports import SourceReader
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
+from worker.sources.source_client import SourcePolicy, open_source_client
 from worker.tls import create_tls_context
 from worker.upstream.balance import RunComfyBalance
 from worker.upstream.catalogue import RunComfyCatalogue
@@ -131,7 +135,10 @@ async def open_worker_components(
         if journal is not None:
             stack.push_async_callback(journal.close)
         objects = open_objects(settings.objects)
-        builder = _Builder(settings, redis, stores, journal, objects, clock, SystemIds(), emit)
+        source = await _open_source(stack, settings)
+        builder = _Builder(
+            settings, redis, stores, journal, objects, source, clock, SystemIds(), emit
+        )
         yield builder.components(
             http, limits, DeliveryTransport(sender, streams, clock.host), span_namer
         )
@@ -173,6 +180,7 @@ class _Builder:
     stores: Stores
     journal: Journal | None
     objects: ObjectStore | None
+    source: SourceReader | None
     clock: OffsetClock
     ids: IdSource
     emit: Emit
@@ -225,8 +233,13 @@ class _Builder:
         )
 
     def _input_assembler(self) -> InputAssembler:
-        policy = self.settings.delivery_policy
-        return InputAssembler(self.objects, self.stores.files, self.clock, policy)
+        objects, files, policy = self.objects, self.stores.files, self.settings.delivery_policy
+        sources = (
+            SourceKeeper(objects, files, self.source, self.clock, self.ids)
+            if objects is not None and self.source is not None
+            else None
+        )
+        return InputAssembler(objects, files, self.clock, policy, sources)
 
     def _durability_check(self) -> DurabilityCheck:
         return DurabilityCheck(self.stores.heartbeats, lambda: self.redis.connections, self.emit)
@@ -341,6 +354,15 @@ async def _open_event_streams(
         for name, url in settings.sinks.items()
     }
     return EventStreams(default_client, named, SystemClock(), settings.webhooks.max_stream_length)
+
+
+async def _open_source(stack: AsyncExitStack, settings: WorkerSettings) -> SourceReader | None:
+    """Return what reads private sources; None where the operator lists none."""
+    sources = PrivateSources.parse(settings.files.fetch_from)
+    if not sources.prefixes:
+        return None
+    policy = SourcePolicy(sources, settings.files.fetch_timeout, ca_file=settings.files.ca_file)
+    return await stack.enter_async_context(open_source_client(policy))
 
 
 def _build_sender_policy(settings: WorkerSettings) -> SenderPolicy:

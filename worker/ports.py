@@ -3,6 +3,8 @@
 Answers are values, not exceptions: each states what is known now, above all about billing.
 """
 
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -205,6 +207,30 @@ class CatalogueSource(Protocol):
 
     async def list_categories(self) -> bytes | Unreachable:
         """Return the categories document as it came."""
+        ...
+
+
+class SourceFailed(Exception):
+    """A private source could not be read. `message` is safe to show to the job's tenant.
+
+    `is_final`: another attempt would fail too.
+    """
+
+    def __init__(self, message: str, *, is_final: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_final = is_final
+
+
+class SourceReader(Protocol):
+    """The internal addresses that the operator lists."""
+
+    def open(self, url: str) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Open what is at a URL as a stream.
+
+        Raises `SourceFailed`, also while the stream is read: if it breaks off, is too large or
+        takes too long.
+        """
         ...
 
 

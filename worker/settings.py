@@ -15,6 +15,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.private_sources import PrivateSources
 from core.runcomfy_account import real_account
 from core.settings import ENV_PREFIX, ProcessSettings, Seconds
 from core.tenants.tenant import DoubtPolicy
@@ -223,6 +224,10 @@ class WorkerSettings(ProcessSettings):
             AllowedTargets.parse(self.webhooks.allowed_targets)
         except ValueError as error:
             raise ValueError(f"webhooks__allowed_targets: {error}") from error
+        try:
+            PrivateSources.parse(self.files.fetch_from)
+        except ValueError as error:
+            raise ValueError(f"files__fetch_from: {error}") from error
         return self
 
     @model_validator(mode="after")

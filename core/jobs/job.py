@@ -47,6 +47,7 @@ class Trigger(StrEnum):
     NOT_SENT = "not_sent"
     REJECTED = "rejected"
     NO_ANSWER = "no_answer"
+    INPUT_FAILED = "input_failed"
     RESEND_APPROVED = "resend_approved"
     MARKED_LOST = "marked_lost"
     STILL_RUNNING = "still_running"
@@ -75,6 +76,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.QUEUED, _T.CLAIMED): _S.SUBMITTING,
     (_S.QUEUED, _T.ACCEPTED): _S.RUNNING,
     (_S.QUEUED, _T.NO_ANSWER): _S.IN_DOUBT,
+    (_S.QUEUED, _T.INPUT_FAILED): _S.FAILED,
     (_S.QUEUED, _T.CANCEL_REQUESTED): _S.CANCELLED,
     (_S.QUEUED, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
     (_S.QUEUED, _T.STEP_FAILED): _S.FAILED,
@@ -199,6 +201,8 @@ class WaitingFor(StrEnum):
     """RunComfy answers no submit of its model, or requested a pause."""
     RUNCOMFY = "runcomfy"
     """RunComfy answers no submit at all, or requested a pause."""
+    SOURCE = "source"
+    """A private source of its input cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from core.jobs.job import JobState, Trigger
 from core.labels import Labels
 from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
+from core.observability.outcomes import FileOrigin, FileOutcome
 from core.tenants.cache_policy import CacheStatus
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
@@ -255,6 +256,19 @@ class JournalCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class FileReceived:
+    """An upload, or the fetch of a private source, ended. `bytes` are those of a kept file."""
+
+    tenant: str
+    origin: FileOrigin
+    outcome: FileOutcome
+    bytes: int
+    duration: timedelta
+    job_id: str | None = None
+    detail: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JournalDisconnected:
     """The journal of paid submits stopped answering: no submit leaves until it answers again."""
 
@@ -309,6 +323,7 @@ WARNING_CODES: Final = frozenset(
         "heartbeat_failed",
         "illegal_transition",
         "index_pruning_failed",
+        "input_files_unavailable",
         "internal_error",
         "job_record_missing",
         "job_step_failed",
@@ -397,6 +412,7 @@ Event = (
     | RedisDisconnected
     | RedisReconnected
     | JournalCalled
+    | FileReceived
     | JournalDisconnected
     | JournalReconnected
     | SubmitsStopped

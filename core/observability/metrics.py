@@ -26,6 +26,7 @@ from core.observability.events import (
     CostSettled,
     DeliveryAttempted,
     EndpointDisabled,
+    FileReceived,
     JobAdmitted,
     JobPolled,
     JobReconciled,
@@ -54,7 +55,7 @@ from core.observability.metric_types import (
     closed_label,
     on,
 )
-from core.observability.outcomes import DELIVERED, FailureKind, FaultKind
+from core.observability.outcomes import DELIVERED, FailureKind, FaultKind, FileOrigin, FileOutcome
 from core.observability.state_metrics import STATE_METRICS
 from core.tenants.cache_policy import CacheStatus
 from core.upstream_circuits import CIRCUIT_KINDS
@@ -92,6 +93,7 @@ _REDIS_BUCKETS: Final = (0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1,
 _JOURNAL_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _HTTP_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 _CALL_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_TRANSFER_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900)
 _LAG_BUCKETS: Final = (0.25, 0.5, 1, 2, 3, 5, 10, 20, 30, 60, 120, 300, 900, 3600)
 _JOB_BUCKETS: Final = (1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 7200)
 
@@ -123,6 +125,10 @@ def _duration(
     event: RedisAnswered | JournalCalled | UpstreamCalled | DeliveryAttempted,
 ) -> float:
     return event.duration.total_seconds()
+
+
+def _stored_duration(event: FileReceived) -> float | None:
+    return event.duration.total_seconds() if event.outcome is FileOutcome.STORED else None
 
 
 # ------------------------------------------------------------------------------- either process
@@ -550,6 +556,35 @@ _WEBHOOKS: Final = (
     ),
 )
 
+# ----------------------------------------------------------------------------------------- files
+
+_ORIGIN: Final = closed_label("origin", *FileOrigin)
+
+_FILES: Final = (
+    _counter(
+        "gateway_files_received_total",
+        _BOTH,
+        "Uploads, and fetches of private sources, by how they ended.",
+        (_ORIGIN, closed_label("outcome", *FileOutcome)),
+        on(FileReceived, lambda event: (event.origin, event.outcome)),
+    ),
+    _counter(
+        "gateway_files_received_bytes_total",
+        _BOTH,
+        "Bytes of the files that were stored, or that their tenant had already.",
+        (_ORIGIN,),
+        on(FileReceived, lambda event: (event.origin,), lambda event: event.bytes),
+    ),
+    _histogram(
+        "gateway_file_receive_duration_seconds",
+        _BOTH,
+        "How long uploads and fetches of private sources took that stored a file.",
+        _TRANSFER_BUCKETS,
+        (_ORIGIN,),
+        on(FileReceived, lambda event: (event.origin,), _stored_duration),
+    ),
+)
+
 METRICS: Final[Sequence[MetricDefinition]] = (
     *_PROCESS,
     *_API,
@@ -557,5 +592,6 @@ METRICS: Final[Sequence[MetricDefinition]] = (
     *_UPSTREAM,
     *_JOURNAL,
     *_WEBHOOKS,
+    *_FILES,
     *STATE_METRICS,
 )

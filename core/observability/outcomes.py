@@ -38,6 +38,22 @@ class FaultKind(StrEnum):
     WRITE_TIMEOUT = "write_timeout"
 
 
+class FileOrigin(StrEnum):
+    """Where a file comes from."""
+
+    UPLOAD = "upload"
+    SOURCE = "source"
+
+
+class FileOutcome(StrEnum):
+    """How receiving a file ended."""
+
+    STORED = "stored"
+    REFUSED = "refused"  # by its content, its size, a limit, or the operator's list
+    BROKEN_OFF = "broken_off"  # the caller, or the private source, did not send all of it
+    STORAGE_FAILED = "storage_failed"
+
+
 class FailureKind(StrEnum):
     """Why a webhook attempt failed.
 

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.errors import CallerError, Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, FileEntry, FileUsage, StoredFile
+from core.files import FILE_CHECK_INTERVAL, FileEntry, FileRemoval, FileUsage, StoredFile
 from core.page import Page
 from core.store import keys
 from core.store.client import Argument, RedisClient
@@ -15,9 +15,6 @@ from core.store.codecs import FILE_CODEC
 from core.store.refusals import build_limit_error
 from core.store.scripts import LuaScripts
 from core.tenants.limits import usage_windows_at
-
-REMOVED: Final = "removed"
-IN_USE: Final = "in_use"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +104,15 @@ class FileStore:
         arguments: list[Argument] = [tenant, job_id, to_ms(kept_until), *file_ids]
         return bool(await self._scripts.call("use_files", [keys.FILES], arguments))
 
-    async def remove(self, tenant: str, file_id: str) -> str:
-        """Remove a record on demand. Returns `REMOVED`, `IN_USE` (by an open job), or neither."""
+    async def remove(self, tenant: str, file_id: str) -> FileRemoval:
+        """Remove a record on demand, unless an open job uses it."""
         return await self._remove(tenant, file_id, only_expired=False)
 
-    async def expire(self, due: DueFile) -> str:
-        """Remove a record that has expired and that no job uses. Returns as `remove`."""
+    async def expire(self, due: DueFile) -> FileRemoval:
+        """Remove a record that has expired and that no job uses."""
         return await self._remove(due.tenant, due.id, only_expired=True)
 
-    async def _remove(self, tenant: str, file_id: str, *, only_expired: bool) -> str:
+    async def _remove(self, tenant: str, file_id: str, *, only_expired: bool) -> FileRemoval:
         now = self._clock.now()
         removed = await self._scripts.call(
             "remove_file",
@@ -136,8 +133,7 @@ class FileStore:
                 to_ms(now + FILE_CHECK_INTERVAL),
             ],
         )
-        text: str = removed.decode()
-        return text
+        return FileRemoval(removed.decode())
 
     async def list_due(self, limit: int) -> Sequence[DueFile]:
         """Return files that may have to be deleted by now, the first ones first."""

@@ -14,7 +14,7 @@ from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.usage import Usage
 from core.circuit_breaker import CircuitBreaker
-from core.files import FileEntry, FileUsage, StoredFile
+from core.files import FileEntry, FileRemoval, FileUsage, StoredFile
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.refusal_costs import RefusalCosts
@@ -371,9 +371,9 @@ class FileRepository(Protocol):
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool: ...
 
-    async def remove(self, tenant: str, file_id: str) -> str: ...
+    async def remove(self, tenant: str, file_id: str) -> FileRemoval: ...
 
-    async def expire(self, due: DueFile) -> str: ...
+    async def expire(self, due: DueFile) -> FileRemoval: ...
 
     async def list_due(self, limit: int) -> Sequence[DueFile]: ...
 

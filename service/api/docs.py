@@ -4,6 +4,7 @@ The browser loads nothing from other hosts and runs no inline script: a content 
 forbids both. `GATEWAY_DOCS` switches all of it off.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.resources import files
@@ -71,13 +72,13 @@ _QUERY_PARSERS: Final[Mapping[str, Callable[[str], Any]]] = {
 
 
 def add_docs_routes(app: FastAPI) -> None:
-    """Add the routes; the description is made once, of the routes that `app` has by now."""
-    texts = _descriptions(app)
+    """Add the routes; the description is of every route that `app` has when it is first read."""
+    descriptions = _Descriptions(app)
     script = files("service.api").joinpath("swagger.js").read_bytes()
 
     async def openapi(request: Request) -> Response:
         _require_docs(request.scope)
-        return json_bytes_response(texts[_parse_query(request)])
+        return json_bytes_response(await descriptions.read(_parse_query(request)))
 
     async def start_script(request: Request) -> Response:
         _require_docs(request.scope)
@@ -113,7 +114,24 @@ class _Assets:
         await self._files(scope, receive, send)
 
 
-def _descriptions(app: FastAPI) -> Mapping[_Query, bytes]:
+class _Descriptions:
+    """The description in each form that can be requested, made with the first request.
+
+    To make it takes as long as all else at a start, and most processes never return it.
+    """
+
+    def __init__(self, app: FastAPI) -> None:
+        self._app = app
+        self._making: asyncio.Task[Mapping[_Query, bytes]] | None = None
+
+    async def read(self, query: _Query) -> bytes:
+        if self._making is None:
+            self._making = asyncio.create_task(asyncio.to_thread(_describe, self._app))
+        # The first caller may leave; the others wait for the same task.
+        return (await asyncio.shield(self._making))[query]
+
+
+def _describe(app: FastAPI) -> Mapping[_Query, bytes]:
     """Return the description in each form that can be requested."""
     whole = openapi_document(app.routes)
     # Generators make calls of `webhooks`, or write files that do not compile.

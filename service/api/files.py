@@ -27,6 +27,7 @@ from core.representations.jobs import Links, without_none
 from core.tenants.api_keys import Scope
 from service.context import AppContext, app_context
 from service.errors import BodyTooSlow, UnsupportedMedia
+from service.files.upload_events import report_upload
 from service.http.authentication import (
     authenticate_tenant,
     request_links,
@@ -149,9 +150,11 @@ async def upload_file(request: Request) -> Response:
         # Of the file alone nothing is announced: it is smaller by the form's own text.
         declared = max(declared - _FORM_OVERHEAD, 0)
     try:
-        async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):
-            chunks = _read_content(request, context.policy.body_limits.timeout)
-            done = await context.files.upload(tenant, chunks, declared)
+        with report_upload(tenant, context.clock, context.emit) as report:
+            async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):
+                chunks = _read_content(request, context.policy.body_limits.timeout)
+                done = await context.files.upload(tenant, chunks, declared)
+            report(done.entry.file)
     except TimeoutError as error:
         raise BodyTooSlow from error
     body = file_representation(context, request_links(request), done.entry)

@@ -11,13 +11,12 @@ from core.errors import (
     LimitReached,
     NotFound,
 )
-from core.files import FileEntry
+from core.files import FileEntry, FileRemoval
 from core.ids import IdSource, is_valid_id
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import NewFile, discard, keep_file
 from core.page import Page
 from core.quotas import QUOTA_RULES, QuotaPolicy
-from core.store.files import IN_USE, REMOVED
 from core.store.interfaces import FileRepository, TenantRepository
 from core.tenants.limits import Limits, usage_windows_at
 from service.errors import FilesOff, TooManyUploads
@@ -140,8 +139,8 @@ class FileService:
         """Delete a file. Raises `NotFound`, and `FileInUse` if an open request uses it."""
         entry = await self.load(tenant, file_id)
         removed = await self._files.remove(tenant, file_id)
-        if removed == IN_USE:
+        if removed is FileRemoval.IN_USE:
             raise FileInUse
-        if removed != REMOVED:
+        if removed is not FileRemoval.REMOVED:
             raise NotFound
         await discard(self.objects, entry.file.object_name)

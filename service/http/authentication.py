@@ -84,5 +84,5 @@ async def read_json_body(request: Request, max_bytes: int) -> dict[str, Any]:
     if not body:
         return {}
     value = parse_object(body)
-    reject_duplicate_keys(body)
+    reject_duplicate_keys(body, value)
     return value

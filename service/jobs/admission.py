@@ -14,6 +14,7 @@ from core.deduplication.fingerprint import (
 )
 from core.errors import CallerError
 from core.file_delivery import FileDelivery
+from core.jobs.input_parts import InputPart
 from core.jobs.job import Job, JobState
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd, to_usd
@@ -26,10 +27,12 @@ from service.errors import CostAboveLimit
 from service.jobs.submit_options import Deadlines, OptionPolicy, SubmitOptions
 from service.models import (
     NO_NAMED_FILES,
+    MediaField,
     ModelCard,
     ModelRegistry,
     NamedFiles,
     estimate_cost,
+    find_source_parts,
     pins_seed,
     validate_input,
 )
@@ -90,6 +93,7 @@ class _CheckedInput(NamedTuple):
     estimate: MicroUsd | None
     pins_seed: bool
     idempotency: IdempotencyClaim | None
+    sources: tuple[InputPart, ...]
 
 
 def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> _CheckedInput:
@@ -98,8 +102,7 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
     value = parse_object(submit.body)
     conflict = models.pin_conflict(submit.credential.tenant, model_id)
     validate_input(card, value, conflict, submit.files)
-    # After the schema: it bounds the depth that this second parser recurses to.
-    reject_duplicate_keys(submit.body)
+    reject_duplicate_keys(submit.body, value)
     digest = submit.idempotency_digest
     return _CheckedInput(
         model_id,
@@ -108,7 +111,12 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
         estimate_cost(card, value),
         pins_seed(card, value),
         IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
+        find_source_parts(submit.body, _media_fields(card), value, submit.files),
     )
+
+
+def _media_fields(card: ModelCard | None) -> tuple[MediaField, ...] | None:
+    return card.checks.media if card and card.checks else None
 
 
 def _content_fingerprint(
@@ -187,6 +195,7 @@ def _build_job(
         trace=submit.trace,
         estimate=checked.estimate,
         priority=int(options.priority),
+        input_parts=checked.sources,
     )
 
 
@@ -211,11 +220,13 @@ def dry_run_to_json(
     """Return what the submit would have led to: nothing is stored, and nothing is spent.
 
     It has the fields of every answer to a submit. The id is that of the request that the submit
-    would repeat (a replay); else nothing is stored under it. `delivery` is that of its files.
+    would repeat (a replay); else nothing is stored under it. `delivery` is that of its files;
+    `fetches` are the private sources that a worker would fetch.
     """
     job = admission.job
     job_id = job.id if admitted.record is None else admitted.record.job.id
     price = None if job.estimate is None else to_usd(job.estimate)
+    fetches = [orjson.loads(admission.input[each.start : each.end]) for each in job.input_parts]
     return orjson.dumps(
         {
             "request_id": job_id,
@@ -230,5 +241,6 @@ def dry_run_to_json(
             else to_usd(MicroUsd(0)),
             "fingerprint": job.fingerprint,
             **({} if delivery is None else {"file_delivery": delivery}),
+            **({"fetches": fetches} if fetches else {}),
         }
     )

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -10,23 +10,24 @@ from typing import Final
 from core.clock import Clock
 from core.errors import CallerError, FieldError, InvalidInput
 from core.file_delivery import DeliveryPolicy, FileDelivery
-from core.files import INPUT_TEXT, StoredFile, file_object_name
+from core.files import INPUT_TEXT, FileEntry, StoredFile, file_object_name
 from core.ids import IdSource
 from core.jobs.input_parts import LargeText, find_large_texts, find_references, replace_texts
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import discard
+from core.private_sources import NO_PRIVATE_SOURCES, PrivateSources
 from core.store.interfaces import FileRepository
 from core.transactions.admission import Admission
-from service.models import NO_NAMED_FILES, NamedFiles
+from service.models import MAX_REFERENCES, NamedFiles
 
-MAX_REFERENCES: Final = 100
-"""Files that one body may name: each is a read of Redis."""
+_READS_AT_A_TIME: Final = 100
+"""Of Redis, for a batch: they share a round trip."""
 _PIECE_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class InputFiles:
-    """The use cases. `objects` None: no input names a file, and all of it stays in Redis."""
+    """The use cases. `objects` None: no input names a file or a source, and all stays in Redis."""
 
     objects: ObjectStore | None
     files: FileRepository
@@ -34,6 +35,7 @@ class InputFiles:
     ids: IdSource
     delivery: DeliveryPolicy
     min_input_bytes: int
+    sources: PrivateSources = NO_PRIVATE_SOURCES
 
     @property
     def chosen_delivery(self) -> FileDelivery | None:
@@ -43,22 +45,38 @@ class InputFiles:
         return self.delivery.choose(can_presign=self.objects.can_presign)
 
     async def load(self, tenant: str, body: bytes) -> NamedFiles:
-        """Return the tenant's files that a body names. Raises `InvalidInput` for too many."""
-        references = find_references(body)
-        if not references:
-            return NO_NAMED_FILES
-        if len(references) > MAX_REFERENCES:
-            raise _invalid(f"names more than {MAX_REFERENCES} files")
-        found = [
-            entry.file
-            for file_id in {each.file_id for each in references}
-            if self.objects is not None and (entry := await self.files.load(file_id)) is not None
-        ]
-        own = {file.id: file for file in found if file.tenant == tenant and not file.is_input_text}
+        """Return the tenant's files that a body names, and what else its media may be."""
+        (found,) = await self.load_all(tenant, [body])
+        return found
+
+    async def load_all(self, tenant: str, bodies: Iterable[bytes]) -> Sequence[NamedFiles]:
+        """As `load`, of each body. Of one that names too many files none is read."""
+        named = [[part.file_id for part in find_references(body)] for body in bodies]
+        wanted = {each for ids in named if len(ids) <= MAX_REFERENCES for each in ids}
+        own = await self._load_own(tenant, sorted(wanted)) if wanted else {}
         is_inline = self.chosen_delivery is FileDelivery.DATA_URI
-        return NamedFiles(
-            own, len(references), self.delivery.max_data_uri_bytes if is_inline else None
+        none = NamedFiles(
+            max_bytes=self.delivery.max_data_uri_bytes if is_inline else None,
+            sources=NO_PRIVATE_SOURCES if self.objects is None else self.sources,
         )
+        return [
+            replace(
+                none, by_id={each: own[each] for each in ids if each in own}, references=len(ids)
+            )
+            if ids
+            else none
+            for ids in named
+        ]
+
+    async def _load_own(self, tenant: str, file_ids: Sequence[str]) -> Mapping[str, StoredFile]:
+        if self.objects is None:
+            return {}
+        found: list[FileEntry | None] = []
+        for start in range(0, len(file_ids), _READS_AT_A_TIME):
+            some = file_ids[start : start + _READS_AT_A_TIME]
+            found += await asyncio.gather(*(self.files.load(each) for each in some))
+        files = (entry.file for entry in found if entry is not None)
+        return {file.id: file for file in files if file.tenant == tenant and not file.is_input_text}
 
     async def store(self, admission: Admission) -> Admission:
         """Keep what the input names, and store its large texts; return what Redis is to store.
@@ -68,17 +86,18 @@ class InputFiles:
         """
         if self.objects is None or admission.dry_run:
             return admission
-        body = admission.input
-        if len(body) > self.min_input_bytes:
-            texts = await asyncio.to_thread(find_large_texts, body, self.min_input_bytes)
-        else:
-            texts = ()
-        if not texts and not find_references(body):
+        body, most = admission.input, self.min_input_bytes
+        named = (*find_references(body), *admission.job.input_parts)
+        texts: tuple[LargeText, ...] = ()
+        if len(body) > most:
+            texts = await asyncio.to_thread(find_large_texts, body, most, named)
+        if not texts and not named:
             return admission
         moved = [await self._move(self.objects, admission, text) for text in texts]
-        stored, parts = replace_texts(body, texts, moved)
+        stored, parts = replace_texts(body, named, texts, moved)
         job = replace(admission.job, input_parts=parts)
-        if not await self.files.use(job.tenant, job.id, {part.file_id for part in parts}):
+        used = {part.file_id for part in parts if part.file_id}
+        if used and not await self.files.use(job.tenant, job.id, used):
             raise _invalid("names a file that was deleted")
         return replace(admission, job=job, input=stored)
 
@@ -114,6 +133,10 @@ class InputFiles:
             sha256=f"{digest.hexdigest()}:text",
             secret=self.ids.secret().hex(),
         )
+
+
+def _pick(files: Mapping[str, StoredFile], file_ids: Iterable[str]) -> Mapping[str, StoredFile]:
+    return {each: files[each] for each in file_ids if each in files}
 
 
 async def _pieces(content: memoryview) -> AsyncIterator[bytes]:

@@ -8,17 +8,21 @@ from service.models.card import (
     pins_seed,
     validate_input,
 )
-from service.models.named_files import NO_NAMED_FILES, NamedFiles
+from service.models.media import MediaField
+from service.models.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
 from service.models.registry import (
     ModelPage,
     ModelQuery,
     ModelRegistry,
     UnlistedPolicy,
 )
+from service.models.source_parts import find_source_parts
 
 __all__ = [
+    "MAX_REFERENCES",
     "NO_NAMED_FILES",
     "CardSource",
+    "MediaField",
     "ModelCard",
     "ModelPage",
     "ModelQuery",
@@ -26,6 +30,7 @@ __all__ = [
     "NamedFiles",
     "UnlistedPolicy",
     "estimate_cost",
+    "find_source_parts",
     "load_cards",
     "pins_seed",
     "validate_input",

@@ -35,7 +35,7 @@ from service.models.media_content import (
     detect_format,
     parse_content_rules,
 )
-from service.models.named_files import NO_NAMED_FILES, NamedFiles
+from service.models.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
 from service.models.validation import json_pointer
 
 
@@ -114,7 +114,11 @@ def find_media_error(
     error = None if is_plain_url(text) else find_url_error(text)
     if error:
         return f"must be a public https URL or a data: URI; {error}"
-    extension = _path_extension(text)
+    return _find_extension_error(text, kind, subtypes)
+
+
+def _find_extension_error(url: str, kind: MediaKind, subtypes: frozenset[str]) -> str | None:
+    extension = _path_extension(url)
     if subtypes and extension in _MEDIA_EXTENSIONS - subtypes:
         return f"{_format_subtypes(kind, subtypes)}; the URL ends in .{extension}"
     return None
@@ -279,7 +283,7 @@ def media_errors(
         # Most media fields of a model are optional, and absent from most inputs.
         if isinstance(value, dict) and field.path and field.path[0] not in value:
             continue
-        for path, text in _values_at(value, field.path):
+        for path, text in values_at(value, field.path):
             if isinstance(text, str) and (text or not field.allows_empty):
                 error = _find_value_error(text, field, files)
                 if error:
@@ -287,28 +291,43 @@ def media_errors(
 
 
 def _find_value_error(text: str, field: MediaField, files: NamedFiles) -> str | None:
+    if files.sources.contain(text):
+        return _find_extension_error(text, field.kind, field.subtypes)
     if not text.startswith(FILE_SCHEME):
         return find_media_error(text, field.kind, field.max_bytes, field.subtypes, field.rules)
     file = files.find(text)
     if file is None:
         return "must name a file of this tenant"
-    return _find_type_error(file, field) or _find_size_error(file, field, files.max_bytes)
+    return _find_type_error(file, field) or _find_size_error(file, field, files)
 
 
 def _find_type_error(file: StoredFile, field: MediaField) -> str | None:
-    kind, _, subtype = file.media_type.partition("/")
-    if kind != field.kind:
+    if file.media_type in media_types_of(field):
+        return None
+    if file.media_type.partition("/")[0] != field.kind:
         return f"must hold media of type {field.kind}/...; the file is {file.media_type}"
-    names = {subtype, MEDIA_EXTENSIONS[file.media_type]}
-    if field.subtypes and not names & field.subtypes:
-        return f"{_format_subtypes(field.kind, field.subtypes)}; the file is {file.media_type}"
-    return None
+    return f"{_format_subtypes(field.kind, field.subtypes)}; the file is {file.media_type}"
 
 
-def _find_size_error(file: StoredFile, field: MediaField, max_bytes: int | None) -> str | None:
+def media_types_of(field: MediaField) -> tuple[str, ...]:
+    """Return the types of files that a field takes."""
+    return tuple(
+        media_type
+        for media_type, extension in MEDIA_EXTENSIONS.items()
+        if media_type.startswith(f"{field.kind}/")
+        and (not field.subtypes or {media_type.partition("/")[2], extension} & field.subtypes)
+    )
+
+
+def largest_file(field: MediaField, files: NamedFiles) -> int:
+    """Return the size in bytes of the largest file that a field takes and that can be delivered."""
+    return field.max_bytes if files.max_bytes is None else min(field.max_bytes, files.max_bytes)
+
+
+def _find_size_error(file: StoredFile, field: MediaField, files: NamedFiles) -> str | None:
     pixels = None if file.width is None or file.height is None else (file.width, file.height)
     broken = next(broken_rules(file.bytes, pixels, field.rules), None)
-    largest = field.max_bytes if max_bytes is None else min(field.max_bytes, max_bytes)
+    largest = largest_file(field, files)
     return broken or (f"must be at most {largest:,} bytes" if file.bytes > largest else None)
 
 
@@ -318,11 +337,15 @@ def reference_errors(
     """Return the error of references to files that are no media; `fields` None: of no known file.
 
     All references in the text must be values of media fields, as they are written: what else has
-    the form of one would be replaced too.
+    the form of one would be replaced too. An input whose text has none needs no search: a media
+    value that is one after all is `media_errors`'s, as it names no known file.
     """
+    if files.references == 0:
+        return ()
+    if files.references > MAX_REFERENCES:
+        return (FieldError("", f"names more than {MAX_REFERENCES} files"),)
     if fields is None:
-        is_known = files.references == 0 or bool(files.by_id)
-        return () if is_known else (FieldError("", "must name files of this tenant only"),)
+        return () if files.by_id else (FieldError("", "must name files of this tenant only"),)
     if count_references(fields, value) == files.references:
         return ()
     return (FieldError("", f"may have {FILE_SCHEME}... as the whole of a media field only"),)
@@ -330,15 +353,15 @@ def reference_errors(
 
 def count_references(fields: tuple[MediaField, ...], value: object) -> int:
     """Return how many media of an input are references to files."""
-    found = (text for field in fields for _, text in _values_at(value, field.path))
+    found = (text for field in fields for _, text in values_at(value, field.path))
     return sum(isinstance(text, str) and text.startswith(FILE_SCHEME) for text in found)
 
 
 _LocatedValue = tuple[tuple[str | int, ...], object]
 
 
-def _values_at(value: object, path: FieldPath) -> Sequence[_LocatedValue]:
-    """Return the values at `path` with their paths; lists there are flattened."""
+def values_at(value: object, path: FieldPath) -> Sequence[_LocatedValue]:
+    """Return the values at a field's path with their own paths; lists there are flattened."""
     found: list[_LocatedValue] = [((), value)]
     for step in path:
         found = [inner for here, item in found for inner in _child_values(item, step, here)]

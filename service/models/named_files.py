@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from core.files import FILE_SCHEME, StoredFile
+from core.private_sources import NO_PRIVATE_SOURCES, PrivateSources
+
+MAX_REFERENCES: Final = 100
+"""Files and private sources that one input may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,12 +16,13 @@ class NamedFiles:
     """The tenant's files among those that an input names, by id.
 
     `references` are all references in the input's text; `max_bytes` is the largest file that can be
-    delivered to RunComfy, None for any.
+    delivered to RunComfy, None for any. `sources` are the addresses that a worker fetches.
     """
 
     by_id: Mapping[str, StoredFile] = field(default_factory=dict)
     references: int = 0
     max_bytes: int | None = None
+    sources: PrivateSources = NO_PRIVATE_SOURCES
 
     def find(self, text: str) -> StoredFile | None:
         """Return the file that a value names; None if it is not one of this tenant's."""

@@ -7,10 +7,10 @@ from typing import Final
 import pytest
 
 from core.errors import LimitReached, Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, StoredFile
+from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, FileRemoval, StoredFile
 from core.quotas import QuotaPolicy
 from core.retention import RETENTION
-from core.store.files import IN_USE, REMOVED, DueFile
+from core.store.files import DueFile
 from core.tenants.limits import Limits
 from core.transactions.job_update import WriteResult
 from tests.support.backends import StoreBackend
@@ -43,10 +43,10 @@ async def test_a_file_is_stored_and_expires_after_a_day_without_use(backend: Sto
     assert await backend.files.load("file_2") is None
     backend.clock.move(UNUSED_FILE_LIFETIME - SECOND)
     assert await backend.files.list_due(10) == []
-    assert await backend.files.expire(DueFile("ada", "file_1")) == IN_USE
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.IN_USE
     backend.clock.move(SECOND)
     assert await backend.files.list_due(10) == [DueFile("ada", "file_1")]
-    assert await backend.files.expire(DueFile("ada", "file_1")) == REMOVED
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.REMOVED
     assert await backend.files.load("file_1") is None
     assert await backend.files.list_due(10) == []
 
@@ -68,7 +68,7 @@ async def test_content_can_be_uploaded_again_after_its_file_was_removed(
     backend: StoreBackend,
 ) -> None:
     await backend.files.add_upload(new_file(backend, "file_1", content="same"))
-    assert await backend.files.remove("ada", "file_1") == REMOVED
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.REMOVED
     assert (
         await backend.files.add_upload(new_file(backend, "file_2", content="same"))
     ).file.id == ("file_2")
@@ -93,7 +93,7 @@ async def test_the_stored_bytes_are_limited_and_given_back(backend: StoreBackend
     with pytest.raises(LimitReached) as refused:
         await backend.files.add_upload(new_file(backend, "file_3"))
     assert (refused.value.policy, refused.value.retry_after) == (QuotaPolicy.STORAGE_BYTES, None)
-    assert await backend.files.remove("ada", "file_1") == REMOVED
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.REMOVED
     await backend.files.add_upload(new_file(backend, "file_3"))
 
 
@@ -112,7 +112,7 @@ async def test_another_tenants_file_can_neither_be_used_nor_removed(backend: Sto
     await backend.files.add(new_file(backend, "file_1"))
     await backend.files.add(new_file(backend, "file_2", "bob"))
     assert not await backend.files.use("bob", "req_1", ["file_2", "file_1"])
-    assert await backend.files.remove("bob", "file_1") not in {REMOVED, IN_USE}
+    assert await backend.files.remove("bob", "file_1") is FileRemoval.NOT_FOUND
     assert await backend.files.load("file_1") is not None
     assert not await backend.files.use("ada", "req_1", ["file_3"])
 
@@ -123,17 +123,17 @@ async def test_a_used_file_goes_with_its_last_request(backend: StoreBackend) -> 
     for job in jobs:
         assert await backend.files.use("ada", job.id, ["file_1"])
         await backend.jobs.admit(admission_of(job))
-    assert await backend.files.remove("ada", "file_1") == IN_USE
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.IN_USE
     backend.clock.move(UNUSED_FILE_LIFETIME)
-    assert await backend.files.expire(DueFile("ada", "file_1")) == IN_USE
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.IN_USE
     await backend.probe.forget_job("req_0")
     backend.clock.move(RETENTION)
-    assert await backend.files.expire(DueFile("ada", "file_1")) == IN_USE
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.IN_USE
     await backend.probe.forget_job("req_1")
     assert await backend.files.list_due(1) == []
     backend.clock.move(FILE_CHECK_INTERVAL)
     assert await backend.files.list_due(1) == [DueFile("ada", "file_1")]
-    assert await backend.files.expire(DueFile("ada", "file_1")) == REMOVED
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.REMOVED
 
 
 async def test_a_file_whose_requests_have_ended_can_be_removed(backend: StoreBackend) -> None:
@@ -141,10 +141,10 @@ async def test_a_file_whose_requests_have_ended_can_be_removed(backend: StoreBac
     job = new_job(backend.clock.now(), "req_1", "ada")
     assert await backend.files.use("ada", job.id, ["file_1"])
     await backend.jobs.admit(admission_of(job))
-    assert await backend.files.remove("ada", "file_1") == IN_USE
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.IN_USE
     change = cancellation_change(job, backend.clock.now())
     assert await backend.jobs.store(change) is WriteResult.STORED
-    assert await backend.files.remove("ada", "file_1") == REMOVED
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.REMOVED
 
 
 async def test_a_submit_that_was_refused_keeps_its_file_for_an_hour_at_most(
@@ -154,9 +154,9 @@ async def test_a_submit_that_was_refused_keeps_its_file_for_an_hour_at_most(
     backend.clock.move(UNUSED_FILE_LIFETIME - SECOND)
     assert await backend.files.use("ada", "req_never", ["file_1"])
     backend.clock.move(SECOND)
-    assert await backend.files.expire(DueFile("ada", "file_1")) == IN_USE
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.IN_USE
     backend.clock.move(FILE_CHECK_INTERVAL)
-    assert await backend.files.expire(DueFile("ada", "file_1")) == REMOVED
+    assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.REMOVED
 
 
 async def test_a_deleted_tenants_files_go_with_it_but_not_those_of_open_jobs(
@@ -173,9 +173,12 @@ async def test_a_deleted_tenants_files_go_with_it_but_not_those_of_open_jobs(
     assert await backend.tenants.delete(before, after)
     due = sorted(await backend.files.list_due(10), key=lambda each: each.id)
     assert due == [DueFile("ada", "file_1"), DueFile("ada", "file_2")]
-    assert [await backend.files.expire(each) for each in due] == [REMOVED, IN_USE]
+    assert [await backend.files.expire(each) for each in due] == [
+        FileRemoval.REMOVED,
+        FileRemoval.IN_USE,
+    ]
     with pytest.raises(Unauthenticated):
         await backend.files.add(new_file(backend, "file_3"))
     change = cancellation_change(job, backend.clock.now())
     assert await backend.jobs.store(change) is WriteResult.STORED
-    assert await backend.files.expire(due[1]) == REMOVED
+    assert await backend.files.expire(due[1]) is FileRemoval.REMOVED

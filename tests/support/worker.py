@@ -1,7 +1,8 @@
 """A job processor over stubs: a test sets what store, RunComfy and gate return. No sockets."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
@@ -35,8 +36,9 @@ from worker.jobs.job_processor import JobProcessor
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.policies import LifecyclePolicy
+from worker.jobs.source_fetching import SourceKeeper
 from worker.jobs.submission import JobSubmitter
-from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
+from worker.ports import CancelAnswer, ResultAnswer, SourceFailed, StatusAnswer, SubmitAnswer
 
 BODY = b'{"prompt": "a  cat"}'
 
@@ -188,6 +190,28 @@ class StubGate:
 
 
 @dataclass
+class StubSource:
+    """Private sources, by URL. A value that is an error is raised once it has sent a byte."""
+
+    contents: dict[str, bytes | SourceFailed] = field(default_factory=dict)
+    opened: list[str] = field(default_factory=list)
+    during_read: Callable[[], Awaitable[None]] | None = None
+
+    @asynccontextmanager
+    async def open(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        self.opened.append(url)
+        yield self._read(self.contents[url])
+
+    async def _read(self, content: bytes | SourceFailed) -> AsyncIterator[bytes]:
+        if self.during_read is not None:
+            await self.during_read()
+        if isinstance(content, SourceFailed):
+            yield b"?"
+            raise content
+        yield content
+
+
+@dataclass
 class StubTenantStore:
     """A store with one tenant, or none."""
 
@@ -227,6 +251,8 @@ class WorkerHarness:
     files: FileRepository = field(default_factory=lambda: memory_stores(FakeClock()).files)
     contents: MemoryObjectStore = field(default_factory=MemoryObjectStore)
     """What the storage of files holds."""
+    source: StubSource = field(default_factory=StubSource)
+    """What private sources hold."""
 
     def __post_init__(self) -> None:
         stores = partial_stores(
@@ -242,7 +268,8 @@ class WorkerHarness:
         self.paid = PaidSubmitter(
             self.upstream, self.journal, self.clock, ids, self.guard, self.policy.lease
         )
-        inputs = input_assembler(stores, self.clock, self.contents)
+        keeper = SourceKeeper(self.contents, self.files, self.source, self.clock, ids)
+        inputs = replace(input_assembler(stores, self.clock, self.contents), sources=keeper)
         submitter = JobSubmitter(stores, self.paid, self.gate, writer, context, inputs)
         self.lifecycle = JobProcessor(stores, self.upstream, submitter, writer, self.clock, context)
 

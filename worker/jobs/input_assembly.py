@@ -5,8 +5,6 @@ Done before the submit is claimed: while the storage is away nothing is claimed 
 
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final
 
 import orjson
 
@@ -14,24 +12,26 @@ from core.clock import Clock
 from core.errors import ObjectMissing, ObjectsUnavailable
 from core.file_delivery import DELIVERED_LINK_LIFETIME, DeliveryPolicy, FileDelivery
 from core.files import StoredFile, file_object_name
-from core.jobs.input_parts import InputPart, fill_in
+from core.jobs.input_parts import InputPart, PartKind, fill_in
 from core.jobs.job import Job
 from core.objects.links import file_content_path, signed_path
 from core.objects.object_store import ObjectStore
 from core.store.interfaces import FileRepository
-
-STORAGE_RETRY_DELAY: Final = timedelta(seconds=5)
-"""When a job runs again whose files could not be read."""
+from worker.jobs.source_fetching import SourceKeeper
 
 
 @dataclass(frozen=True, slots=True)
 class InputAssembler:
-    """Reads the files of inputs. `objects` None: this worker has no storage, and jobs wait."""
+    """Reads the files of inputs. `objects` None: this worker has no storage, and jobs wait.
+
+    `sources` keeps the private ones as files before; None: nothing does.
+    """
 
     objects: ObjectStore | None
     files: FileRepository
     clock: Clock
     delivery: DeliveryPolicy
+    sources: SourceKeeper | None = None
 
     async def assemble(self, job: Job, stored: bytes) -> bytes:
         """Return the body for RunComfy.
@@ -48,7 +48,7 @@ class InputAssembler:
         if self.objects is None:
             # Another worker may have it.
             raise ObjectsUnavailable(operator_detail="GATEWAY_OBJECTS__URL is not set.")
-        if part.is_verbatim:
+        if part.kind is PartKind.TEXT:
             # By its name alone: a job that the journal restores needs no record that Redis lost.
             return await _read(self.objects, file_object_name(job.tenant, part.file_id))
         entry = await self.files.load(part.file_id)

@@ -53,6 +53,12 @@ class LifecyclePolicy:
     """Between calls while RunComfy gives no usable answer."""
     resubmit_backoff: Backoff = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)
     """Before a submit that certainly was not sent is tried again."""
+    source_retries: ProportionalInterval = ProportionalInterval(
+        min_delay=2 * SECOND, max_delay=MINUTE, ratio=0.5
+    )
+    """Between reads of a private source that does not answer."""
+    source_timeout: timedelta = 15 * MINUTE
+    """How long a job waits for one."""
     step_backoff: Backoff = Backoff(initial_delay=SECOND, max_delay=MINUTE, jitter=0.2)
     """Before a step that raised an exception runs again."""
     max_step_failures: int = 8

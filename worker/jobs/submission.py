@@ -4,8 +4,7 @@ What an answer means is decided in `worker.jobs.decisions.submit`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,17 +15,20 @@ from core.errors import (
     StoreUnavailable,
     Unavailable,
 )
-from core.jobs.job import Job, JobState
+from core.jobs.input_parts import first_source
+from core.jobs.job import Job
 from core.jobs.submission import Submission
 from core.journal.objects import JournalUnavailable
-from core.observability.events import SubmitAnswered
+from core.observability.events import OperationalWarning, SubmitAnswered
 from core.store.stores import Stores
 from worker.jobs.answer_writer import AnswerWriter, accepted_id_of, is_same_submit
 from worker.jobs.decisions import submit
 from worker.jobs.decisions.transition import DecisionContext
-from worker.jobs.input_assembly import STORAGE_RETRY_DELAY, InputAssembler
+from worker.jobs.input_assembly import InputAssembler
+from worker.jobs.job_lease import JobLease
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import JOURNAL_CHECK_DELAY, PaidSubmitter
+from worker.jobs.source_fetching import STORAGE_RETRY_DELAY, SourceFetcher
 from worker.ports import (
     Accepted,
     NotSent,
@@ -70,9 +72,16 @@ class JobSubmitter:
         # A storage that hangs must not hold the slots that other jobs need.
         self._file_slots = asyncio.Semaphore(max(1, self._policy.max_concurrent_submits // 2))
         self._pending = 0
+        self._lease = JobLease(stores.jobs, writer.clock, context.policy)
+        self._sources = SourceFetcher(stores, inputs.sources, writer, context)
 
     async def submit(self, job: Job) -> Job | None:
-        """Send a queued job, or reschedule it if it may not be sent now."""
+        """Send a queued job, or reschedule it if it may not be sent now.
+
+        First its private sources are fetched: no submit waits for them.
+        """
+        if first_source(job.input_parts) is not None:
+            return await self._sources.fetch(job)
         if self._pending >= self._policy.max_pending_submits:
             await self._jobs.reschedule(job, self._clock.now() + SUBMIT_QUEUE_FULL_DELAY)
             return None
@@ -107,7 +116,9 @@ class JobSubmitter:
     async def _assemble_and_send(self, job: Job, submission: Submission) -> Job | None:
         try:
             body = await self._inputs.assemble(job, submission.input)
-        except ObjectsUnavailable:
+        except ObjectsUnavailable as error:
+            detail = error.operator_detail
+            self._writer.emit(OperationalWarning("input_files_unavailable", detail, job.id))
             await self._wait_until(job, self._clock.now() + STORAGE_RETRY_DELAY)
             return None
         except ObjectMissing:
@@ -131,7 +142,7 @@ class JobSubmitter:
             return None
         if body is None:
             return await self._record_answer(claimed, Rejected(_FILE_LOST))
-        async with self._hold_lease(claimed):
+        async with self._lease.hold(claimed):
             sent = await self._paid.send(claimed, submission, body)
             if sent.is_replayed:
                 return await self._record_answer(claimed, sent.answer)
@@ -209,44 +220,6 @@ class JobSubmitter:
             return None
         policy = await self._answers.doubt_policy(job)
         return await self._writer.apply(submit.decide_expired_hold(job, policy, self._clock.now()))
-
-    @asynccontextmanager
-    async def _hold_lease(self, job: Job) -> AsyncIterator[None]:
-        """Renew the job's lease until the body ends."""
-        renewing = asyncio.create_task(self._renew_lease_forever(job))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-
-    async def _renew_lease_forever(self, held: Job) -> None:
-        job, pause = held, self._policy.renew_interval
-        while True:
-            await self._clock.sleep(pause)
-            try:
-                renewed = await self._renew_lease(job)
-            except Unavailable:
-                pause = STORE_RETRY_DELAY
-                continue
-            if renewed is None:
-                return
-            job, pause = renewed, self._policy.renew_interval
-
-    async def _renew_lease(self, job: Job) -> Job | None:
-        """Return the record that the renewed lease is for; None if the submit is another one.
-
-        A requested cancel makes a new version of the record, and must not cost the lease.
-        """
-        until = self._clock.now() + self._policy.lease
-        if await self._jobs.reschedule(job, until):
-            return job
-        record = await self._jobs.load(job.id)
-        if record is None or not is_same_submit(record.job, job):
-            return None
-        if record.job.state is not JobState.SUBMITTING:
-            return None
-        await self._jobs.reschedule(record.job, until)
-        return record.job
 
 
 def _submit_answered_event(job: Job, answer: SubmitAnswer) -> SubmitAnswered:

@@ -9,9 +9,8 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.files import FILES_FOLDER, file_object_name
+from core.files import FILES_FOLDER, FileRemoval, file_object_name
 from core.objects.object_store import ObjectStore, StoredObject
-from core.store.files import REMOVED
 from core.store.interfaces import FileRepository, TenantRepository
 
 SWEEP_INTERVAL: Final = timedelta(minutes=1)
@@ -47,7 +46,7 @@ class FileSweeper:
     async def expire_files(self) -> None:
         """Delete the files that have expired: first the record, then the content."""
         for due in await self._files.list_due(_MAX_FILES):
-            if await self._files.expire(due) == REMOVED:
+            if await self._files.expire(due) is FileRemoval.REMOVED:
                 await self._objects.delete([file_object_name(due.tenant, due.id)])
 
     async def delete_orphans(self) -> None:

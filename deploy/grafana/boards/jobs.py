@@ -7,6 +7,7 @@ from deploy.grafana.panel import (
     PanelType,
     PanelUnit,
     PromQuery,
+    increase,
     max_gauge,
     quantile,
     quantiles,
@@ -154,6 +155,40 @@ JOBS = Dashboard(
             PanelUnit.SECONDS,
             thresholds=(300, 720),
             runbook="jobs-in-doubt",
+        ),
+        Panel(
+            "Files received",
+            "Uploads, and fetches of private sources, in 5 minutes, by how they ended.",
+            (
+                PromQuery(
+                    increase("gateway_files_received_total", "origin, outcome"),
+                    "{{origin}} {{outcome}}",
+                ),
+            ),
+            panel_type=PanelType.STACK,
+            runbook="file-storage-failing",
+            empty_reason="No file was uploaded or fetched.",
+        ),
+        Panel(
+            "Bytes of files received",
+            "Per second, by origin.",
+            (PromQuery(rate("gateway_files_received_bytes_total", "origin"), "{{origin}}"),),
+            PanelUnit.BYTES,
+            PanelType.STACK,
+            empty_reason="No file was uploaded or fetched.",
+        ),
+        Panel(
+            "Duration of uploads and fetches (p95)",
+            "Of those that stored a file, by origin.",
+            (
+                PromQuery(
+                    quantile(0.95, "gateway_file_receive_duration_seconds", "origin"),
+                    "{{origin}}",
+                ),
+            ),
+            PanelUnit.SECONDS,
+            runbook="private-source-away",
+            empty_reason="No file was uploaded or fetched.",
         ),
     ),
 )

@@ -12,7 +12,6 @@ from starlette.responses import Response
 from core.batches import BatchSnapshot, BatchStatus
 from core.errors import CallerError, NotFound, ObjectsUnavailable, StoreTimeout
 from core.ids import is_valid_id
-from core.jobs.input_parts import find_references
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult, IdempotencyClaim
@@ -151,12 +150,9 @@ async def _build_admission(
 async def _load_files(
     context: AppContext, tenant: str, parsed: ParsedBatch
 ) -> Mapping[int, NamedFiles]:
-    """Return the files that items name, by index."""
-    return {
-        index: await context.input_files.load(tenant, item.body)
-        for index, item in enumerate(parsed.items)
-        if find_references(item.body)
-    }
+    """Return the files that items name, and what else their media may be, by index."""
+    bodies = (item.body for item in parsed.items)
+    return dict(enumerate(await context.input_files.load_all(tenant, bodies)))
 
 
 async def _find_replay(context: AppContext, call: BatchContext) -> str | None:

@@ -136,7 +136,8 @@ async def _admit_and_wait(
 
 async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
     admitted, _ = await _admit(context, request_context(request.scope), admission)
-    delivery = context.input_files.chosen_delivery if find_references(admission.input) else None
+    has_files = find_references(admission.input) or admission.job.input_parts
+    delivery = context.input_files.chosen_delivery if has_files else None
     body = dry_run_to_json(admission, admitted, request_links(request), delivery)
     return json_bytes_response(body, headers=_outcome_headers(admitted))
 

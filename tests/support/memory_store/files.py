@@ -5,17 +5,15 @@ from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, from_ms
 from core.errors import Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, FileEntry, FileUsage, StoredFile
+from core.files import FILE_CHECK_INTERVAL, FileEntry, FileRemoval, FileUsage, StoredFile
 from core.jobs.job import Job
 from core.page import Page
 from core.quotas import QuotaPolicy
 from core.store.codecs import JOB_CODEC, TENANT_CODEC
-from core.store.files import IN_USE, REMOVED, DueFile
+from core.store.files import DueFile
 from core.store.refusals import build_limit_error
 from core.tenants.limits import usage_windows_at
 from tests.support.memory_store.state import FileRow, MemoryState
-
-_NOT_FOUND = "not_found"
 
 
 class MemoryFileStore:
@@ -80,30 +78,30 @@ class MemoryFileStore:
             row.expires_at = max(row.expires_at, self._memory.ms_after(FILE_CHECK_INTERVAL))
         return True
 
-    async def remove(self, tenant: str, file_id: str) -> str:
+    async def remove(self, tenant: str, file_id: str) -> FileRemoval:
         """See `FileStore.remove`."""
         row = self._memory.files.get(file_id)
         if row is None or row.file.tenant != tenant:
-            return _NOT_FOUND
+            return FileRemoval.NOT_FOUND
         if any(not job.is_final for job in self._users_of(row)):
-            return IN_USE
+            return FileRemoval.IN_USE
         del self._memory.files[file_id]
-        return REMOVED
+        return FileRemoval.REMOVED
 
-    async def expire(self, due: DueFile) -> str:
+    async def expire(self, due: DueFile) -> FileRemoval:
         """See `FileStore.expire`."""
         row = self._memory.files.get(due.id)
         if row is None or row.file.tenant != due.tenant:
-            return _NOT_FOUND
+            return FileRemoval.NOT_FOUND
         if self._is_gone(due.tenant):
             return await self.remove(due.tenant, due.id)
         if row.expires_at > self._memory.now:
-            return IN_USE
+            return FileRemoval.IN_USE
         if self._users_of(row):
             row.expires_at = self._memory.ms_after(FILE_CHECK_INTERVAL)
-            return IN_USE
+            return FileRemoval.IN_USE
         del self._memory.files[due.id]
-        return REMOVED
+        return FileRemoval.REMOVED
 
     async def list_due(self, limit: int) -> Sequence[DueFile]:
         """See `FileStore.list_due`."""

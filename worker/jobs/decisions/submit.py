@@ -93,6 +93,7 @@ _WAITING_TEXTS: Final[Mapping[WaitingFor, str]] = {
     WaitingFor.ACCOUNT: "RunComfy refused the gateway's account",
     WaitingFor.MODEL: "RunComfy answered no submit of its model",
     WaitingFor.RUNCOMFY: "RunComfy answered no submit",
+    WaitingFor.SOURCE: "a private source of its input could not be read",
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 from core.jobs.input_parts import (
     InputPart,
     LargeText,
+    PartKind,
     fill_in,
     find_large_texts,
     find_references,
@@ -55,13 +56,13 @@ def test_large_strings_leave_and_come_back() -> None:
     texts = find_large_texts(body, 100)
     assert len(texts) == 2
     contents = [body[text.start : text.end] for text in texts]
-    stored, parts = replace_texts(body, texts, ["file_2", "file_3"])
+    stored, parts = replace_texts(body, find_references(body), texts, ["file_2", "file_3"])
     assert len(stored) < 150
     assert orjson.loads(stored)["b"] == [1.0, "gateway-file:file_3"]
-    assert [(part.file_id, part.is_verbatim) for part in parts] == [
-        ("file_2", True),
-        ("file_3", True),
-        ("file_1", False),
+    assert [(part.file_id, part.kind) for part in parts] == [
+        ("file_2", PartKind.TEXT),
+        ("file_3", PartKind.TEXT),
+        ("file_1", PartKind.FILE),
     ]
     assert fill_in(stored, parts, [*contents, REFERENCE]) == body
 
@@ -69,8 +70,8 @@ def test_large_strings_leave_and_come_back() -> None:
 def test_an_input_without_large_strings_leaves_as_a_whole() -> None:
     body = orjson.dumps({"values": list(range(1000))})
     assert find_large_texts(body, 100) == (LargeText(0, len(body)),)
-    stored, parts = replace_texts(body, (LargeText(0, len(body)),), ["file_1"])
-    assert (stored, parts) == (REFERENCE, (InputPart(0, 21, "file_1", is_verbatim=True),))
+    stored, parts = replace_texts(body, (), (LargeText(0, len(body)),), ["file_1"])
+    assert (stored, parts) == (REFERENCE, (InputPart(0, 21, "file_1", PartKind.TEXT),))
     assert fill_in(stored, parts, [body]) == body
 
 
@@ -84,9 +85,10 @@ def test_any_json_comes_back(seed: int) -> None:
     alphabet = ['"', "\\", "é", "\n", "x", "{", ":", ",", "gateway-file:file_1"]
     texts = ["".join(rng.choices(alphabet, k=rng.randrange(80))) for _ in range(20)]
     body = orjson.dumps({f"{n}{text}": [text, n, None] for n, text in enumerate(texts)})
-    found = find_large_texts(body, 60)
+    named = find_references(body)
+    found = find_large_texts(body, 60, named)
     contents = {f"file_{n}": body[text.start : text.end] for n, text in enumerate(found, 100)}
-    stored, parts = replace_texts(body, found, list(contents))
+    stored, parts = replace_texts(body, named, found, list(contents))
     orjson.loads(stored)
     filled = [contents.get(part.file_id, REFERENCE) for part in parts]
     assert fill_in(stored, parts, filled) == body

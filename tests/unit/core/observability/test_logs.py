@@ -32,7 +32,7 @@ def test_every_event_has_a_word_that_stays() -> None:
     words = """
     account_balance_read admin_action batch_admitted batch_completed cache_lookup
     circuit_breaker_transitioned cost_saved cost_settled delivery_attempted endpoint_disabled
-    job_admitted job_deleted job_polled job_reconciled job_transitioned journal_called
+    file_received job_admitted job_deleted job_polled job_reconciled job_transitioned journal_called
     journal_disconnected journal_reconnected model_changed operational_warning redis_answered
     redis_disconnected redis_reconnected request_served submit_answered submits_resumed
     submits_stopped upstream_called

@@ -23,6 +23,7 @@ from core.observability.events import (
     DeliveryAttempted,
     EndpointDisabled,
     Event,
+    FileReceived,
     JobAdmitted,
     JobPolled,
     JobReconciled,
@@ -58,6 +59,7 @@ from core.observability.metric_types import (
     MetricSource,
 )
 from core.observability.metrics import METRICS
+from core.observability.outcomes import FileOrigin, FileOutcome
 from core.observability.prometheus import MetricsRegistry
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits, Window
@@ -179,6 +181,15 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     RedisReconnected(SECOND): [MetricSample("gateway_redis_up", (), 1)],
     JournalCalled("create", SECOND, "ok"): [
         MetricSample("gateway_journal_call_duration_seconds", ("create", "ok"), 1)
+    ],
+    FileReceived("acme", FileOrigin.UPLOAD, FileOutcome.STORED, 300, SECOND): [
+        MetricSample("gateway_files_received_total", ("upload", "stored")),
+        MetricSample("gateway_files_received_bytes_total", ("upload",), 300),
+        MetricSample("gateway_file_receive_duration_seconds", ("upload",), 1),
+    ],
+    FileReceived("acme", FileOrigin.SOURCE, FileOutcome.REFUSED, 0, SECOND): [
+        MetricSample("gateway_files_received_total", ("source", "refused")),
+        MetricSample("gateway_files_received_bytes_total", ("source",), 0),
     ],
     JournalDisconnected("create", "away"): [MetricSample("gateway_journal_up", (), 0)],
     JournalReconnected(SECOND): [MetricSample("gateway_journal_up", (), 1)],

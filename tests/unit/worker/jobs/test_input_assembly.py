@@ -12,7 +12,7 @@ import pytest
 from core.errors import ObjectMissing, ObjectsUnavailable
 from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.files import INPUT_TEXT, StoredFile
-from core.jobs.input_parts import InputPart, find_references
+from core.jobs.input_parts import InputPart, PartKind, find_references
 from core.jobs.job import BillingStatus, JobState
 from core.store.stores import Stores
 from core.tenants.api_keys import ApiKey
@@ -23,7 +23,8 @@ from tests.support.memory_store.stores import memory_stores
 from tests.support.object_store import MemoryObjectStore, input_assembler
 from tests.support.records import job
 from tests.support.worker import WorkerHarness
-from worker.jobs.input_assembly import STORAGE_RETRY_DELAY, InputAssembler
+from worker.jobs.input_assembly import InputAssembler
+from worker.jobs.source_fetching import STORAGE_RETRY_DELAY
 from worker.ports import Accepted
 
 STORED: Final = b'{"image" : "gateway-file:file_1", "seed":1.0}'
@@ -87,7 +88,9 @@ async def test_a_large_text_comes_back_byte_for_byte() -> None:
     text = b'"data:image/png;base64,\\/AAA"'
     files = Files(INPUT_TEXT, text)
     await files.add()
-    parts = tuple(InputPart(each.start, each.end, each.file_id, is_verbatim=True) for each in PARTS)
+    parts = tuple(
+        InputPart(each.start, each.end, each.file_id, kind=PartKind.TEXT) for each in PARTS
+    )
     assembler = input_assembler(files.stores, files.clock, files.objects)
     body = await assembler.assemble(job(tenant="acme", input_parts=parts), STORED)
     assert body == STORED.replace(b'"gateway-file:file_1"', text)
@@ -96,7 +99,9 @@ async def test_a_large_text_comes_back_byte_for_byte() -> None:
 async def test_a_large_text_needs_no_record_that_redis_may_have_lost() -> None:
     files = Files(INPUT_TEXT, b'"text"')
     files.objects.put(files.file.object_name, files.content)
-    parts = tuple(InputPart(each.start, each.end, each.file_id, is_verbatim=True) for each in PARTS)
+    parts = tuple(
+        InputPart(each.start, each.end, each.file_id, kind=PartKind.TEXT) for each in PARTS
+    )
     assembler = input_assembler(files.stores, files.clock, files.objects)
     body = await assembler.assemble(job(tenant="acme", input_parts=parts), STORED)
     assert b'"text"' in body
@@ -157,6 +162,7 @@ async def test_nothing_is_claimed_or_sent_while_the_storage_is_away() -> None:
     assert after is not None
     assert (after.state, after.version) == (JobState.QUEUED, queued.version)
     assert worker.upstream.sent == 0
+    assert worker.warnings == ["input_files_unavailable"]
     worker.contents.is_down = False
     worker.clock.move(STORAGE_RETRY_DELAY + timedelta(seconds=1))
     after = await worker.advance(after)

@@ -1,14 +1,18 @@
 """Submits that name files, and submits that are too large for Redis."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import httpx
 import orjson
 import pytest
 
-from core.errors import LimitReached, StoreUnavailable
+from core.errors import InvalidInput, LimitReached, StoreUnavailable
 from core.files import UNUSED_FILE_LIFETIME
+from core.jobs.input_parts import PartKind
+from core.private_sources import PrivateSources
 from core.store.files import DueFile
+from service.models import MAX_REFERENCES, validate_input
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.media import jpeg, png, wav
 from tests.support.object_store import MemoryObjectStore
@@ -46,7 +50,7 @@ async def test_a_submit_names_a_file(app: AppHarness, caller: httpx.AsyncClient)
     assert answer.status_code == 202
     (job,) = app.stores.memory.all_jobs()
     (part,) = job.input_parts
-    assert (part.file_id, part.is_verbatim) == (file["file_id"], False)
+    assert (part.file_id, part.kind) == (file["file_id"], PartKind.FILE)
     stored = await app.stores.jobs.load_input(job.id)
     assert stored is not None
     assert stored[part.start : part.end] == orjson.dumps(file["uri"])
@@ -145,7 +149,7 @@ async def test_a_large_text_leaves_redis_and_no_caller_sees_it_as_a_file(
     stored = await app.stores.jobs.load_input(job.id)
     assert stored is not None
     assert len(stored) < 500
-    assert part.is_verbatim
+    assert part.kind is PartKind.TEXT
     (content,) = objects_of(app).contents.values()
     assert stored[: part.start] + content + stored[part.end :] == body
     assert (await caller.get("/v1/files")).json() == {"files": []}
@@ -230,3 +234,108 @@ async def test_content_is_kept_when_its_record_may_exist(
     large = KLING_INPUT | {"prompt": LARGE_TEXT}
     assert (await caller.post(KLING_PATH, json=large)).status_code in {429, 503}
     assert bool(objects_of(app).contents) is kept
+
+
+# --- private sources
+
+SOURCES: Final = PrivateSources.parse(["assets.corp", "https://files.corp/shots/"])
+SOURCE: Final = "http://assets.corp/a.png"
+
+
+def list_sources(app: AppHarness) -> None:
+    files = replace(app.resources.input_files, sources=SOURCES)
+    app.resources = replace(app.resources, input_files=files)
+
+
+async def test_a_listed_address_is_marked_for_the_worker(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    list_sources(app)
+    assert (await submit(caller, SOURCE)).status_code == 202
+    (job,) = app.stores.memory.all_jobs()
+    (part,) = job.input_parts
+    assert (part.kind, part.file_id, part.max_bytes) == (PartKind.SOURCE, "", 1000)
+    assert part.media_types == ("image/png", "image/jpeg", "image/webp", "image/bmp")
+    stored = await app.stores.jobs.load_input(job.id)
+    assert stored is not None
+    assert orjson.loads(stored[part.start : part.end]) == SOURCE
+
+
+async def test_a_dry_run_shows_what_would_be_fetched(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    list_sources(app)
+    answer = (await submit(caller, SOURCE, "?dry_run=true")).json()
+    assert (answer["fetches"], answer["file_delivery"]) == ([SOURCE], "data_uri")
+    public = await submit(caller, "https://media.example.com/a.png", "?dry_run=true")
+    assert "fetches" not in public.json()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://other.corp/a.png",
+        "http://assets.corp:6379/a.png",
+        "https://files.corp/shots/../secret.png",
+        "http://169.254.169.254/latest/meta-data",
+        "http://127.0.0.1/a.png",
+    ],
+)
+async def test_any_other_internal_address_is_refused(
+    app: AppHarness, caller: httpx.AsyncClient, url: str
+) -> None:
+    list_sources(app)
+    error = field_error(await submit(caller, url))
+    assert error["path"] == "/start_image_url"
+    assert error["message"].startswith("must be a public https URL")
+
+
+async def test_without_a_list_an_internal_address_is_refused(caller: httpx.AsyncClient) -> None:
+    assert field_error(await submit(caller, SOURCE))["path"] == "/start_image_url"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"start_image_url": "http://assets.corp/a.gif"}, "the URL ends in .gif"),
+        ({"prompt": SOURCE}, "may have addresses of private sources as the whole of a media field"),
+    ],
+)
+async def test_a_source_is_named_by_a_media_field_that_may_take_it(
+    app: AppHarness, caller: httpx.AsyncClient, body: dict[str, str], message: str
+) -> None:
+    list_sources(app)
+    answer = await caller.post(KLING_PATH, json=KLING_INPUT | {"start_image_url": SOURCE} | body)
+    assert message in field_error(answer)["message"]
+
+
+async def test_an_address_is_found_however_json_writes_it(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    list_sources(app)
+    body = orjson.dumps(KLING_INPUT | {"prompt": 'say "http://assets.corp/a.png"'})
+    plain = orjson.loads(body)["start_image_url"].encode()
+    body = body.replace(plain, rb"http:\/\/assets.corp\/a.png")
+    headers = {"content-type": "application/json"}
+    answer = await caller.post(KLING_PATH, content=body, headers=headers)
+    assert answer.status_code == 202, answer.text
+    (job,) = app.stores.memory.all_jobs()
+    stored = await app.stores.jobs.load_input(job.id)
+    assert stored is not None
+    (part,) = job.input_parts
+    assert stored[part.start : part.end] == rb'"http:\/\/assets.corp\/a.png"'
+
+
+async def test_an_input_that_names_too_many_files_is_refused_and_no_other(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    file = await upload(caller, png(*PIXELS))
+    one = KLING_INPUT | {"start_image_url": file["uri"]}
+    many = {"images": [file["uri"]] * (MAX_REFERENCES + 1)}
+    bodies = [orjson.dumps(many), orjson.dumps(one), b"{}"]
+    refused, named, plain = await app.resources.input_files.load_all("video-team", bodies)
+    assert refused.references == MAX_REFERENCES + 1
+    assert (named.references, set(named.by_id)) == (1, {file["file_id"]})
+    assert plain.references == 0
+    with pytest.raises(InvalidInput, match="names more than 100 files"):
+        validate_input(None, many, files=refused)

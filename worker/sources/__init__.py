@@ -1,0 +1,1 @@
+"""Reads private sources: the operator's list of internal addresses of media."""
