@@ -1,7 +1,7 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit property contract integration conformance e2e chaos bench benchsmoke containers fuzz licences sbom
+	unit property contract integration conformance e2e chaos attack bench benchsmoke containers fuzz licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -59,6 +59,9 @@ e2e: install ## tests with real processes
 
 chaos: install ## kill real processes at random (CHAOS="--form long": for longer)
 	$(bin)/python -m tests.chaos.run $(CHAOS)
+
+attack: install ## attack a stack beside a tenant that goes on with its work (ATTACK="--only metrics")
+	$(bin)/python -m tests.attack.run $(ATTACK)
 
 bench: install ## benchmarks beside their baselines, 10 minutes (BENCH="--only accept")
 	$(bin)/python -m tests.bench.run $(BENCH)

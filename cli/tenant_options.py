@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from cli.option_values import split_list
 from service.tenants.settings import TenantSettings
 
 _OPTION_TYPES: Final = {
@@ -102,7 +103,7 @@ def options_to_fields(options: Mapping[str, Any]) -> dict[str, object]:
     """
     fields = {name: value for name, value in options.items() if value is not None}
     if "models" in fields:
-        fields["models"] = [part.strip() for part in fields["models"].split(",") if part.strip()]
+        fields["models"] = split_list(fields["models"])
         if not fields["models"]:
             raise typer.BadParameter("--models names none; `*` stands for all")
     if "model_aliases" in fields:
@@ -111,7 +112,7 @@ def options_to_fields(options: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _parse_pairs(text: str) -> dict[str, str]:
-    pairs = [part.strip().partition("=") for part in text.split(",") if part.strip()]
+    pairs = [part.partition("=") for part in split_list(text)]
     if not all(name and value for name, _, value in pairs):
         raise typer.BadParameter("--model-aliases must be NAME=ID pairs with commas")
     return {name: value for name, _, value in pairs}

@@ -2,12 +2,12 @@
 
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
 from functools import partial
 from typing import Annotated, Final
 
 import typer
 
+from cli.option_values import ExpiryOption, expiry, parse_words, split_list
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.tenants.api_keys import ApiKey, Scope
@@ -15,9 +15,6 @@ from service.admin import representations
 from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
 from service.tenants import api_keys
-
-MAX_DAYS: Final = 36_500
-"""A hundred years: an end far beyond it is outside Python's calendar."""
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -33,10 +30,7 @@ def create(
     scopes: Annotated[
         str, typer.Option(help="Comma-separated: submit, read, cancel, webhooks.")
     ] = ",".join(Scope),
-    expires_in_days: Annotated[
-        float | None,
-        typer.Option(min=0, max=MAX_DAYS, help="Days until it expires; default: never."),
-    ] = None,
+    expires_in_days: ExpiryOption = None,
     addresses: Annotated[
         str, typer.Option(help="Comma-separated addresses and CIDR blocks that may use it.")
     ] = "",
@@ -50,20 +44,14 @@ def create(
     """Create one more API key for a tenant. The key is shown only once."""
     settings = {
         **({} if name is None else {"name": name}),
-        "addresses": _split(addresses),
-        "models": _split(models),
+        "addresses": split_list(addresses),
+        "models": split_list(models),
         "usd_per_day": usd_per_day,
         "usd_per_month": usd_per_month,
     }
-    new_key = run_admin(partial(_create, tenant, _parse_scopes(scopes), expires_in_days, settings))
+    chosen = parse_words(scopes, Scope, "--scopes")
+    new_key = run_admin(partial(_create, tenant, chosen, expires_in_days, settings))
     print_document(representations.new_key_representation(*new_key), as_json=as_json)
-
-
-def _parse_scopes(text: str) -> frozenset[Scope]:
-    names = {name.strip() for name in text.split(",")}
-    if not names <= set(Scope):
-        raise typer.BadParameter(f"must be some of {', '.join(Scope)}", param_hint="--scopes")
-    return frozenset(map(Scope, names))
 
 
 async def _create(
@@ -73,13 +61,8 @@ async def _create(
     settings: Mapping[str, object],
     admin: AdminContext,
 ) -> tuple[str, ApiKey]:
-    expires_at = None if days is None else admin.clock.now() + timedelta(days=days)
     parsed = parse_model(api_keys.KeySettings, settings)
-    return await api_keys.create_key(admin, tenant, scopes, expires_at, parsed)
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return await api_keys.create_key(admin, tenant, scopes, expiry(admin.clock, days), parsed)
 
 
 @app.command("list")

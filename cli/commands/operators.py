@@ -1,17 +1,16 @@
 """`gateway operator …`: operators and their tokens."""
 
-from datetime import timedelta
 from typing import Annotated, Final
 
 import typer
 
+from cli.option_values import ExpiryOption, expiry, parse_words
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
 from core.operators import Operator, Role
 from service.admin import operators, representations
 from service.operator_context import AdminContext
 
-MAX_DAYS: Final = 36_500
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 NameArgument = Annotated[str, typer.Argument(help="Operator name.")]
@@ -25,21 +24,14 @@ def create(
     roles: Annotated[
         str, typer.Option(help="Comma-separated: read, operate, money, all.")
     ] = Role.READ.value,
-    expires_in_days: Annotated[
-        float | None,
-        typer.Option(min=0, max=MAX_DAYS, help="Days until the token expires; default: never."),
-    ] = None,
+    expires_in_days: ExpiryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Create an operator. The token is shown only once."""
-    names = {role.strip() for role in roles.split(",")}
-    if not names <= set(Role):
-        raise typer.BadParameter(f"must be some of {', '.join(Role)}", param_hint="--roles")
-    chosen = frozenset(map(Role, names))
-    lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
+    chosen = parse_words(roles, Role, "--roles")
 
     async def make(admin: AdminContext) -> tuple[str, Operator]:
-        expires_at = None if lifetime is None else admin.clock.now() + lifetime
+        expires_at = expiry(admin.clock, expires_in_days)
         return await operators.create_operator(admin, name, chosen, expires_at)
 
     document = representations.new_operator_representation(*run_admin(make))

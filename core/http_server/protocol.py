@@ -18,16 +18,23 @@ from uvicorn.server import ServerState
 from core.http_server.connections import Connections
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Maximum size of request line and headers, accurate to one read of the socket.
+"""Maximum size of request line and headers; of an incomplete head, accurate to one read.
 
 Also of what a chunked body has beside its data in one piece: chunk extensions and trailers.
 """
+MAX_FIELDS: Final = 256
+"""Fields of a head, and of trailers: each costs a call, and one read can have thousands."""
+FREE_CHUNKS: Final = 1000
+MIN_CHUNK_BYTES: Final = 64
+"""Mean size of the chunks of a body beyond `FREE_CHUNKS`: as with `MAX_FIELDS`."""
 MAX_PIPELINED: Final = 64
 """Requests that may wait behind one whose answer is not complete."""
 BODY_GRACE: Final = timedelta(seconds=5)
 """The application's own answer to a slow body comes before the connection is closed."""
 
 _TOO_LARGE: Final = "Request header fields too large."
+_TOO_MANY: Final = "Too many header fields."
+_SMALL_CHUNKS: Final = "Too many small chunks."
 _ONE_HOST: Final = "A request needs exactly one Host header."
 _PIPELINED: Final = "Too many requests without waiting for an answer."
 _PROBLEM: Final = (
@@ -69,6 +76,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._idle_timeout = self._policy.head_timeout
         self._unparsed_bytes = 0
         """Bytes since the parser last completed a part of a request."""
+        self._fields = 0
+        """Fields of the head, or of the trailers, so far."""
+        self._chunks = 0
+        self._body_bytes = 0
         self._active: RequestResponseCycle | None = None
         self._unsent: tuple[float, int] | None = None
         """When the unsent bytes were counted, and how many there were."""
@@ -154,10 +165,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._reject(_PIPELINED)
         if self._reading is not _Reading.HEAD:
             self._begin(_Reading.HEAD)
+        self._fields = 0
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header of the head; drop a trailer, which no check has seen (RFC 9110, 6.5.1)."""
+        self._fields += 1
+        if self._fields > MAX_FIELDS:
+            self._reject(_TOO_MANY)
         if self._reading is _Reading.HEAD:
             super().on_header(name, value)
 
@@ -167,13 +182,28 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         # RFC 9112, 3.2: a proxy may have routed by another one.
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             self._reject(_ONE_HOST)
-        self._unparsed_bytes = 0
+        if self._unparsed_bytes > MAX_HEAD_BYTES:
+            self._check_head()
+        self._unparsed_bytes = self._fields = self._chunks = self._body_bytes = 0
         self._begin(_Reading.BODY)
         super().on_headers_complete()
+
+    def _check_head(self) -> None:
+        """Reject a head that is too large. What was read may have a body after it."""
+        size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        if size > MAX_HEAD_BYTES:
+            self._reject(_TOO_LARGE)
+
+    def on_chunk_header(self) -> None:
+        """Count the chunks of a body."""
+        self._chunks += 1
+        if self._chunks > FREE_CHUNKS + self._body_bytes // MIN_CHUNK_BYTES:
+            self._reject(_SMALL_CHUNKS)
 
     def on_body(self, body: bytes) -> None:
         """Pass a part of the body on."""
         self._unparsed_bytes = 0
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:

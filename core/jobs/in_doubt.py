@@ -4,7 +4,7 @@ Pure.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final, Literal
 
 from core.errors import Conflict
@@ -38,7 +38,6 @@ ATTACH_REFUSED: Final = "attach_refused"
 """Codes of timeline entries."""
 NOT_FOUND: Final = "not_found"
 """`Job.upstream_error` of a job whose id RunComfy does not know."""
-HOLD_AFTER_UNDO: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def _mark_lost(job: Job, now: datetime) -> Job:
 
 
 def _detach(job: Job, now: datetime) -> Job:
-    held_until = now + HOLD_AFTER_UNDO
+    # Without the instant of the doubt a worker holds it again, for as long as its setting is.
     return job.transition(
         Trigger.DETACHED,
         now,
@@ -127,8 +126,8 @@ def _detach(job: Job, now: datetime) -> Job:
         upstream_error=None,
         upstream_error_since=None,
         read_attempts=0,
-        in_doubt_since=now,
-        next_run_at=held_until if job.deadline is None else min(held_until, job.deadline),
+        in_doubt_since=None,
+        next_run_at=now,
     )
 
 

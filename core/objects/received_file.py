@@ -113,6 +113,17 @@ async def keep_file(
     return entry
 
 
+async def read_file(new: NewFile, chunks: AsyncIterator[bytes]) -> StoredFile:
+    """Return the record of a file whose content is not kept, without its duration.
+
+    Raises `UnsupportedFile`, `BodyTooLarge`, and what `chunks` raises.
+    """
+    received = ReceivedFile()
+    async for _ in received.read(chunks):
+        pass  # its digest is wanted
+    return _complete(new, received, None)
+
+
 def _complete(new: NewFile, received: ReceivedFile, seconds: float | None) -> StoredFile:
     return StoredFile(
         id=new.id,

@@ -41,6 +41,13 @@ class FileStore:
         """
         return await self._add(file, is_upload=True)
 
+    async def find_upload(self, file: StoredFile) -> FileEntry:
+        """As `add_upload`, for a file whose content was not kept: return one of the same content.
+
+        Raises `LimitReached` (`storage_bytes`) if the tenant has none.
+        """
+        return await self._add(file, is_upload=True, only_known=True)
+
     async def add(self, file: StoredFile) -> FileEntry:
         """Record a complete file; return the tenant's own one if it has the same content.
 
@@ -49,7 +56,9 @@ class FileStore:
         """
         return await self._add(file, is_upload=False)
 
-    async def _add(self, file: StoredFile, *, is_upload: bool) -> FileEntry:
+    async def _add(
+        self, file: StoredFile, *, is_upload: bool, only_known: bool = False
+    ) -> FileEntry:
         now, tenant = self._clock.now(), file.tenant
         day, _ = usage_windows_at(now)
         answer = await self._scripts.call(
@@ -74,6 +83,7 @@ class FileStore:
                 (day.resets_at - now) // MILLISECOND,
                 int(file.is_input_text),
                 int(is_upload),
+                int(only_known),
             ],
         )
         if answer[0] in {b"refused", b"tenant_gone"}:

@@ -5,11 +5,11 @@ from typing import Final
 
 from core.clock import Clock
 from core.operators import operator_named_by
+from core.token_bucket import TokenBucket
 from service.operator_context import AdminContext
 
 UNKNOWN_ACTOR: Final = "unknown"
-_BURST: Final = 20
-_INTERVAL: Final = timedelta(minutes=10)
+_BUCKET: Final = TokenBucket(20, timedelta(minutes=10))
 
 
 class RefusedCalls:
@@ -42,9 +42,5 @@ class RefusedCalls:
         await admin.record_action(action, subject, change)
 
     def _take(self) -> bool:
-        now = self._clock.monotonic()
-        full_at = max(now, self._full_at) + _INTERVAL
-        if full_at - now > _BURST * _INTERVAL:
-            return False
-        self._full_at = full_at
-        return True
+        has_token, self._full_at = _BUCKET.take(self._full_at, self._clock.monotonic())
+        return has_token

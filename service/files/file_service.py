@@ -14,7 +14,7 @@ from core.errors import (
 from core.files import FileEntry, FileRemoval
 from core.ids import IdSource, is_valid_id
 from core.objects.object_store import ObjectStore
-from core.objects.received_file import NewFile, discard, keep_file
+from core.objects.received_file import NewFile, discard, keep_file, read_file
 from core.page import Page
 from core.quotas import QUOTA_RULES, QuotaPolicy
 from core.store.interfaces import FileRepository, TenantRepository
@@ -74,32 +74,32 @@ class FileService:
         `StoreUnavailable`: the record may exist, and its content stays.
         """
         objects, now = self.objects, self._clock.now()
-        await self._check_limits(tenant, declared)
+        has_room = await self._check_limits(tenant, declared)
         with self._upload_slot(tenant):
             new = NewFile(self._ids.file_id(now), tenant, now, self._ids.secret().hex())
+            if not has_room:
+                file = await read_file(new, chunks)
+                return Upload(await self._files.find_upload(file), is_new=False)
             entry = await keep_file(objects, self._files.add_upload, new, chunks)
             return Upload(entry, is_new=entry.file.id == new.id)
 
-    async def _check_limits(self, tenant: str, declared: int) -> None:
-        """Refuse an upload before its body is read, if it can be known that it does not fit."""
+    async def _check_limits(self, tenant: str, declared: int) -> bool:
+        """Return whether a file can be stored; without room only a known content is accepted.
+
+        Raises `LimitReached` if the bytes of the day are used up: then no body is read.
+        """
         record = await self._tenants.load(tenant)
         limits = Limits() if record is None else record.limits
-        if limits.upload_bytes_per_day is None and limits.storage_bytes is None:
-            return
-        now = self._clock.now()
+        per_day, most = limits.upload_bytes_per_day, limits.storage_bytes
+        if per_day is None and most is None:
+            return True
+        now, wanted = self._clock.now(), max(declared, 1)
         usage = await self._files.read_usage(tenant, now)
-        left_of_day = usage_windows_at(now)[0].resets_at - now
-        for policy, limit, used, wait in (
-            (
-                QuotaPolicy.UPLOAD_BYTES_DAY,
-                limits.upload_bytes_per_day,
-                usage.uploaded_bytes,
-                left_of_day,
-            ),
-            (QuotaPolicy.STORAGE_BYTES, limits.storage_bytes, usage.stored_bytes, None),
-        ):
-            if limit is not None and used + max(declared, 1) > limit:
-                raise LimitReached(QUOTA_RULES[policy].message, policy=policy, retry_after=wait)
+        if per_day is not None and usage.uploaded_bytes + wanted > per_day:
+            policy = QuotaPolicy.UPLOAD_BYTES_DAY
+            wait = usage_windows_at(now)[0].resets_at - now
+            raise LimitReached(QUOTA_RULES[policy].message, policy=policy, retry_after=wait)
+        return most is None or usage.stored_bytes + wanted <= most
 
     @contextmanager
     def _upload_slot(self, tenant: str) -> Iterator[None]:

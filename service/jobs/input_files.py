@@ -59,14 +59,7 @@ class InputFiles:
             max_bytes=self.delivery.max_data_uri_bytes if is_inline else None,
             sources=NO_PRIVATE_SOURCES if self.objects is None else self.sources,
         )
-        return [
-            replace(
-                none, by_id={each: own[each] for each in ids if each in own}, references=len(ids)
-            )
-            if ids
-            else none
-            for ids in named
-        ]
+        return [_with_files(none, ids, own) if ids else none for ids in named]
 
     async def _load_own(self, tenant: str, file_ids: Sequence[str]) -> Mapping[str, StoredFile]:
         if self.objects is None:
@@ -135,8 +128,16 @@ class InputFiles:
         )
 
 
-def _pick(files: Mapping[str, StoredFile], file_ids: Iterable[str]) -> Mapping[str, StoredFile]:
-    return {each: files[each] for each in file_ids if each in files}
+def _with_files(
+    none: NamedFiles, file_ids: Sequence[str], own: Mapping[str, StoredFile]
+) -> NamedFiles:
+    by_id = {each: own[each] for each in file_ids if each in own}
+    return replace(
+        none,
+        by_id=by_id,
+        references=len(file_ids),
+        names_others=any(each not in by_id for each in file_ids),
+    )
 
 
 async def _pieces(content: memoryview) -> AsyncIterator[bytes]:

@@ -345,7 +345,9 @@ def reference_errors(
     if files.references > MAX_REFERENCES:
         return (FieldError("", f"names more than {MAX_REFERENCES} files"),)
     if fields is None:
-        return () if files.by_id else (FieldError("", "must name files of this tenant only"),)
+        if not files.names_others:
+            return ()
+        return (FieldError("", "must name files of this tenant only"),)
     if count_references(fields, value) == files.references:
         return ()
     return (FieldError("", f"may have {FILE_SCHEME}... as the whole of a media field only"),)

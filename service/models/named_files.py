@@ -15,12 +15,14 @@ MAX_REFERENCES: Final = 100
 class NamedFiles:
     """The tenant's files among those that an input names, by id.
 
-    `references` are all references in the input's text; `max_bytes` is the largest file that can be
-    delivered to RunComfy, None for any. `sources` are the addresses that a worker fetches.
+    `references` are all references in the input's text; `names_others` is whether one of them is to
+    no file of this tenant; `max_bytes` is the largest file that can be delivered to RunComfy, None
+    for any. `sources` are the addresses that a worker fetches.
     """
 
     by_id: Mapping[str, StoredFile] = field(default_factory=dict)
     references: int = 0
+    names_others: bool = False
     max_bytes: int | None = None
     sources: PrivateSources = NO_PRIVATE_SOURCES
 

@@ -25,8 +25,23 @@ _TOO_DEEP: Final = "depth limit exceeded"
 """orjson's message for JSON that is nested deeper than 1024 levels."""
 
 
-def parse_object(body: bytes) -> dict[str, Any]:
-    """Return the JSON object in `body`. Raises `MalformedRequest` with the error's position."""
+MAX_VALUES: Final = 250_000
+"""Most values of one input, whose bytes are those of a few large texts.
+
+A value takes up to a hundred times its bytes of memory, and other callers wait while they are made.
+"""
+MAX_BATCH_VALUES: Final = 1_000_000
+_SEPARATORS: Final = (b",", b"[", b"{")
+"""Each value but the first follows one of these."""
+
+
+def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
+    """Return the JSON object in `body`. Raises `MalformedRequest` with the error's position.
+
+    Separators count as values, also those in texts: only so nothing need be parsed to refuse it.
+    """
+    if len(body) > max_values and sum(map(body.count, _SEPARATORS)) > max_values:
+        raise MalformedRequest(f"The body has more than {max_values:,} values.")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:

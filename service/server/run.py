@@ -43,6 +43,11 @@ ADMIN_POLICY: Final = ConnectionPolicy(
     body_timeout=timedelta(seconds=30),
 )
 """For operators: some tools and persons, from few addresses."""
+GIL_SWITCH_INTERVAL: Final = timedelta(milliseconds=0.5)
+"""How long a thread that reads a large body may keep the event loop waiting at a time.
+
+With Python's 5 ms, each step of every other request waits as long while one is read.
+"""
 DRAIN_GRACE: Final = timedelta(seconds=2)
 """Time for closing connections after the last request has ended."""
 
@@ -57,6 +62,7 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     api = shared.api if shared else _open_api_socket(settings)
     metrics = shared.metrics if shared else open_listening_socket(_metrics_address(settings))
     admin = shared.admin if shared else _open_admin_socket(settings)
+    sys.setswitchinterval(GIL_SWITCH_INTERVAL.total_seconds())
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     stopping = asyncio.Event()
     app = create_app(partial(_open_context, settings, log, stopping, metrics))

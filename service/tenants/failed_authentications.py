@@ -6,20 +6,21 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from core.clock import Clock
+from core.token_bucket import TokenBucket
 
 _MAX_ADDRESSES: Final = 10_000
 _MAX_DELAYED: Final = 1_000
 """Answers that wait at a time: each holds a connection. Further ones are not delayed."""
+_BUCKET: Final = TokenBucket(20, timedelta(seconds=1))
 _IPV6_HOST_BITS: Final = 64
 """One caller has a whole network of IPv6."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailurePolicy:
-    """`burst` answers are immediate, and one more each `interval`; all others take `delay`."""
+    """Answers that find a token in their address's bucket are immediate; others take `delay`."""
 
-    burst: int = 20
-    interval: timedelta = timedelta(seconds=1)
+    bucket: TokenBucket = _BUCKET
     delay: timedelta = timedelta(seconds=1)
 
 
@@ -49,13 +50,11 @@ class FailedAuthentications:
 
     def _take(self, network: str) -> bool:
         """Return whether the bucket had a token left, and take it."""
-        now, policy = self._clock.monotonic(), self._policy
-        full_at = max(now, self._full_at.pop(network, now)) + policy.interval
-        has_token = full_at - now <= policy.burst * policy.interval
+        now = self._clock.monotonic()
+        has_token, full_at = self._policy.bucket.take(self._full_at.pop(network, now), now)
         if len(self._full_at) >= _MAX_ADDRESSES:
             del self._full_at[next(iter(self._full_at))]
-        # An empty bucket stays empty: the failures in excess must not add up.
-        self._full_at[network] = full_at if has_token else full_at - policy.interval
+        self._full_at[network] = full_at
         return has_token
 
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
+from core.recent_values import RecentValues
 from core.store.interfaces import JobRepository
 from core.tenants.api_keys import Credential, Scope
 
@@ -19,8 +20,9 @@ class KnownKeys:
     def __init__(self, jobs: JobRepository, clock: Clock) -> None:
         """Check keys in `jobs`."""
         self._jobs = jobs
-        self._clock = clock
-        self._known: dict[tuple[Credential, Scope | None], timedelta] = {}
+        self._known = RecentValues[tuple[Credential, Scope | None], bool](
+            clock, KNOWN_FOR, MAX_KNOWN_KEYS
+        )
 
     def __len__(self) -> int:
         """Return the number of keys that are remembered."""
@@ -28,12 +30,8 @@ class KnownKeys:
 
     async def check(self, credential: Credential, scope: Scope | None) -> None:
         """Raise `Unauthenticated` or `NotPermitted` if the key may not act within `scope`."""
-        now, known = self._clock.monotonic(), (credential, scope)
-        if now < self._known.get(known, timedelta.min):
+        known = (credential, scope)
+        if self._known.get(known):
             return
         await self._jobs.authenticate(credential, scope, None)
-        # The oldest entry is the first: each look-up moves its key to the end.
-        self._known.pop(known, None)
-        if len(self._known) >= MAX_KNOWN_KEYS:
-            del self._known[next(iter(self._known))]
-        self._known[known] = now + KNOWN_FOR
+        self._known.put(known, True)  # noqa: FBT003 - a set with an end

@@ -97,6 +97,25 @@ async def test_the_stored_bytes_are_limited_and_given_back(backend: StoreBackend
     await backend.files.add_upload(new_file(backend, "file_3"))
 
 
+async def test_what_is_refused_for_want_of_room_counts_as_uploaded(backend: StoreBackend) -> None:
+    """Else a tenant could upload without end, as long as nothing fits."""
+    await limit(backend, Limits(storage_bytes=15, upload_bytes_per_day=25))
+    await backend.files.add_upload(new_file(backend, "file_1"))
+    for policy in (QuotaPolicy.STORAGE_BYTES, QuotaPolicy.UPLOAD_BYTES_DAY):
+        with pytest.raises(LimitReached) as refused:
+            await backend.files.add_upload(new_file(backend, "file_2"))
+        assert refused.value.policy == policy
+
+
+async def test_a_content_that_was_not_kept_is_only_found(backend: StoreBackend) -> None:
+    with pytest.raises(LimitReached):
+        await backend.files.find_upload(new_file(backend, "file_1", content="same"))
+    assert await backend.files.load("file_1") is None
+    await backend.files.add_upload(new_file(backend, "file_2", content="same"))
+    found = await backend.files.find_upload(new_file(backend, "file_3", content="same"))
+    assert found.file.id == "file_2"
+
+
 async def test_files_are_listed_newest_first_in_pages(backend: StoreBackend) -> None:
     for number in range(5):
         await backend.files.add(new_file(backend, f"file_{number}"))

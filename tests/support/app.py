@@ -29,6 +29,7 @@ from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, bui
 from core.tenants.cache_policy import CacheMode, CacheRule
 from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
+from core.token_bucket import TokenBucket
 from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.admin import operators
@@ -55,6 +56,7 @@ from tests.support.ids import SeededIds
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.object_store import MemoryObjectStore
 
+_FAILURES: Final = TokenBucket(50, timedelta(seconds=1))
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"
 KLING_INPUT: Final[dict[str, Any]] = {
@@ -274,7 +276,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
         known_keys=KnownKeys(stores.jobs, clock),
-        failed_authentications=FailedAuthentications(clock, FailurePolicy(burst=50)),
+        failed_authentications=FailedAuthentications(clock, FailurePolicy(_FAILURES)),
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),

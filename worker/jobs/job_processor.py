@@ -107,11 +107,15 @@ class JobProcessor:
         return job.next_run_at is not None and job.next_run_at <= self._clock.now()
 
     async def _resolve_doubt(self, job: Job) -> Job | None:
-        """Ask RunComfy for the id that an operator named; else the hold has ended."""
+        """Ask RunComfy for the id that an operator named; else hold the job, or end its hold."""
         upstream_id = job.attach_id
+        if upstream_id is None and job.in_doubt_since is None:
+            return await self._writer.apply(
+                attach.hold_again(job, self._clock.now(), self._context)
+            )
         if upstream_id is None:
             return await self._submitter.expire_doubt_hold(job)
-        answer = await self._upstream.get_status(upstream_id)
+        answer = await self._get_status(job, upstream_id)
         now = self._clock.now()
         decision = attach.decide_attach(job, upstream_id, answer, now, self._context)
         if isinstance(decision, Reschedule):
@@ -134,8 +138,9 @@ class JobProcessor:
         decision = poll.decide_poll(job, answer, self._clock.now(), self._context)
         return await self._writer.apply(decision)
 
-    async def _get_status(self, job: Job) -> StatusAnswer:
-        answer = await self._upstream.get_status(_require_upstream_id(job))
+    async def _get_status(self, job: Job, upstream_id: str | None = None) -> StatusAnswer:
+        """Poll the job's id, or the one that an operator named."""
+        answer = await self._upstream.get_status(upstream_id or _require_upstream_id(job))
         self._writer.emit(
             JobPolled(job.id, job.tenant, job.model_id, _upstream_status_label(answer))
         )

@@ -27,11 +27,15 @@ class MemoryFileStore:
         """See `FileStore.add_upload`."""
         return self._add(file, is_upload=True)
 
+    async def find_upload(self, file: StoredFile) -> FileEntry:
+        """See `FileStore.find_upload`."""
+        return self._add(file, is_upload=True, only_known=True)
+
     async def add(self, file: StoredFile) -> FileEntry:
         """See `FileStore.add`."""
         return self._add(file, is_upload=False)
 
-    def _add(self, file: StoredFile, *, is_upload: bool) -> FileEntry:
+    def _add(self, file: StoredFile, *, is_upload: bool, only_known: bool = False) -> FileEntry:
         memory, now = self._memory, self._memory.clock.now()
         if self._is_gone(file.tenant):
             raise Unauthenticated
@@ -48,10 +52,11 @@ class MemoryFileStore:
                 row.expires_at = max(row.expires_at, expires_at)
                 memory.uploaded_bytes[key] = uploaded
                 return _entry(row)
-        stored = sum(row.file.bytes for row in self._rows_of(file.tenant))
-        if limits.storage_bytes is not None and stored + file.bytes > limits.storage_bytes:
-            raise build_limit_error(QuotaPolicy.STORAGE_BYTES, -1, ())
         memory.uploaded_bytes[key] = uploaded
+        stored = sum(row.file.bytes for row in self._rows_of(file.tenant)) + file.bytes
+        most = limits.storage_bytes
+        if only_known or (most is not None and stored > most):
+            raise build_limit_error(QuotaPolicy.STORAGE_BYTES, -1, ())
         memory.files[file.id] = FileRow(file, expires_at)
         return _entry(memory.files[file.id])
 

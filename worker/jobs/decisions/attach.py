@@ -44,3 +44,9 @@ def refuse_attach(job: Job, reason: str, now: datetime, context: DecisionContext
     """Return the change that leaves the job in doubt, held for an operator as before."""
     held_until = cap_at_deadline(job, now + context.policy.doubt_hold)
     return annotate(job, ATTACH_REFUSED, now, detail=reason, attach_id=None, next_run_at=held_until)
+
+
+def hold_again(job: Job, now: datetime, context: DecisionContext) -> Change:
+    """Return the change that holds a job for an operator who has undone an attached id."""
+    held_until = cap_at_deadline(job, now + context.policy.doubt_hold)
+    return Change(job, job.evolve(now, in_doubt_since=now, next_run_at=held_until))

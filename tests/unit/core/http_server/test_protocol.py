@@ -15,8 +15,11 @@ from uvicorn.server import ServerState
 from core.http_server.connections import ConnectionPolicy, Connections
 from core.http_server.protocol import (
     BODY_GRACE,
+    FREE_CHUNKS,
+    MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
+    MIN_CHUNK_BYTES,
     BoundedHttpProtocol,
 )
 
@@ -218,6 +221,67 @@ async def test_many_small_fields_are_refused_too(
             break
         protocol.data_received(b"a: b\r\n")
     assert transport.closed
+
+
+@pytest.mark.parametrize("start", [b"GET / HTTP/1.1\r\n", CHUNKED + b"0\r\n"])
+@pytest.mark.parametrize(("fields", "is_refused"), [(200, False), (MAX_FIELDS + 2, True)])
+async def test_one_read_with_thousands_of_fields_stops_nobody(
+    protocol: BoundedHttpProtocol,
+    transport: RecordingTransport,
+    start: bytes,
+    fields: int,
+    *,
+    is_refused: bool,
+) -> None:
+    protocol.data_received(start + b"host: a\r\n" + b"a:\r\n" * fields + b"\r\n")
+    await run_ready_callbacks()
+    assert transport.closed is is_refused
+    if not is_refused:
+        protocol.connection_lost(None)
+
+
+async def test_a_large_head_is_refused_also_if_it_comes_in_one_read(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    padding = b"x" * MAX_HEAD_BYTES
+    protocol.data_received(b"GET / HTTP/1.1\r\nhost: a\r\nx-pad: " + padding + b"\r\n\r\n")
+    await run_ready_callbacks()
+    assert transport.answers == [b"HTTP/1.1 400 Bad Request"]
+    assert listener.application.scopes == []
+
+
+async def test_a_small_head_may_be_read_with_much_of_its_body(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    size = 2 * MAX_HEAD_BYTES
+    head = f"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {size}\r\n\r\n".encode()
+    protocol.data_received(head + b"x" * size)
+    await run_ready_callbacks()
+    assert transport.answers == [b"HTTP/1.1 204 No Content"]
+    protocol.connection_lost(None)
+
+
+@pytest.mark.parametrize(
+    ("chunk", "number", "is_refused"),
+    [
+        (b"1\r\nx\r\n", FREE_CHUNKS - 1, False),
+        (b"1\r\nx\r\n", 2 * FREE_CHUNKS, True),
+        (b"40\r\n" + b"x" * MIN_CHUNK_BYTES + b"\r\n", 4 * FREE_CHUNKS, False),
+    ],
+)
+async def test_a_body_of_thousands_of_tiny_chunks_is_refused(
+    protocol: BoundedHttpProtocol,
+    transport: RecordingTransport,
+    chunk: bytes,
+    number: int,
+    *,
+    is_refused: bool,
+) -> None:
+    protocol.data_received(CHUNKED + chunk * number + b"0\r\n\r\n")
+    await run_ready_callbacks()
+    assert transport.closed is is_refused
+    if not is_refused:
+        protocol.connection_lost(None)
 
 
 async def test_a_trailer_is_no_header(

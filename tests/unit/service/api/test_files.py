@@ -347,6 +347,19 @@ async def test_uploads_are_limited_by_day_and_by_what_is_stored(app: AppHarness)
         await upload(stored, png(31))
 
 
+async def test_a_content_that_is_stored_already_needs_no_room(app: AppHarness) -> None:
+    size = len(png())
+    limits = Limits(storage_bytes=size, upload_bytes_per_day=10 * size)
+    async with app.client(await app.tenant("full", limits=limits)) as full:
+        first = await upload(full)
+        again = await full.post("/v1/files", content=png())
+        assert (again.status_code, again.json()["file_id"]) == (200, first["file_id"])
+        assert problem(await full.post("/v1/files", content=png(31))) == (429, "limit_reached")
+        assert len(objects_of(app).contents) == 1
+        shown = (await full.get("/v1/usage")).json()["files"]
+        assert shown["uploaded_bytes"]["used"] == 2 * size + len(png(31))
+
+
 async def test_usage_shows_what_files_take(caller: httpx.AsyncClient) -> None:
     for _ in range(2):
         await upload(caller)

@@ -1,6 +1,7 @@
 """Headers of every response; requests without a route; requests that meet a bug."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from starlette.types import Message
 from core.errors import IllegalTransition
 from core.observability.events import OperationalWarning, RequestServed
 from core.tenants.api_keys import build_api_key
+from core.token_bucket import TokenBucket
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.openapi_document import openapi_document
 from service.app import create_app
@@ -199,7 +201,9 @@ async def test_after_many_wrong_keys_an_address_waits_and_a_valid_key_does_not(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     app.replace_resources(
-        failed_authentications=FailedAuthentications(app.clock, FailurePolicy(burst=2))
+        failed_authentications=FailedAuthentications(
+            app.clock, FailurePolicy(TokenBucket(2, timedelta(seconds=1)))
+        )
     )
     async with app.client("wrong") as stranger:
         for _ in range(2):

@@ -5,11 +5,12 @@ from datetime import timedelta
 
 import pytest
 
+from core.token_bucket import TokenBucket
 from service.tenants import failed_authentications
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from tests.support.clock import FakeClock, run_ready_tasks
 
-POLICY = FailurePolicy(burst=3, interval=timedelta(seconds=1), delay=timedelta(seconds=2))
+POLICY = FailurePolicy(TokenBucket(3, timedelta(seconds=1)), delay=timedelta(seconds=2))
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ async def test_a_burst_is_answered_and_then_one_in_each_interval(
     failures: FailedAuthentications, clock: FakeClock
 ) -> None:
     assert [await is_delayed(failures, clock) for _ in range(6)] == [False] * 3 + [True] * 3
-    clock.move(POLICY.interval)
+    clock.move(POLICY.bucket.interval)
     assert [await is_delayed(failures, clock) for _ in range(2)] == [False, True]
-    clock.move(10 * POLICY.interval)
+    clock.move(10 * POLICY.bucket.interval)
     assert [await is_delayed(failures, clock) for _ in range(4)] == [False] * 3 + [True]
 
 

@@ -66,9 +66,10 @@ async def test_a_refused_key_is_looked_up_each_time(
 
 
 async def test_the_oldest_key_is_forgotten_first(
-    app: AppHarness, keys: KnownKeys, jobs: CountingJobs, monkeypatch: pytest.MonkeyPatch
+    app: AppHarness, jobs: CountingJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(known_keys, "MAX_KNOWN_KEYS", 2)
+    keys = KnownKeys(jobs, app.clock)  # type: ignore[arg-type]  # only `authenticate` is called
     credentials = [parse_api_key(await app.tenant(name)) for name in ("a", "b", "c")]
     for credential in credentials:
         await keys.check(credential, Scope.READ)

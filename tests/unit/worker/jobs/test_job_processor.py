@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -269,6 +270,17 @@ async def test_a_held_doubt_is_given_up_when_its_hold_runs_out(worker: WorkerHar
     assert (after.state, worker.triggers) == (S.FAILED, [F.MARKED_LOST])
 
 
+@pytest.mark.parametrize("policy", [DoubtPolicy.HOLD, DoubtPolicy.FAIL, DoubtPolicy.RESEND])
+async def test_after_an_undo_a_job_is_held_as_long_as_the_setting_says(policy: DoubtPolicy) -> None:
+    hold = timedelta(hours=2)
+    worker = WorkerHarness(policy=replace(POLICY, doubt_policy=policy, doubt_hold=hold))
+    after = await worker.advance(job(S.IN_DOUBT, in_doubt_since=None))
+    assert after is not None
+    assert (after.state, after.in_doubt_since) == (S.IN_DOUBT, NOW)
+    assert after.next_run_at == NOW + hold
+    assert worker.upstream.calls == []
+
+
 async def test_an_id_that_runcomfy_knows_is_attached_and_polled(worker: WorkerHarness) -> None:
     worker.upstream.statuses = deque([RUNS, Finished("completed")])
     worker.upstream.results = deque([DONE])
@@ -277,6 +289,7 @@ async def test_an_id_that_runcomfy_knows_is_attached_and_polled(worker: WorkerHa
     assert (after.state, after.upstream_id, after.attach_id) == (S.SUCCEEDED, "up-7", None)
     assert after.is_attached
     assert worker.upstream.calls[0] == ("status", "up-7")
+    assert [type(event) for event in worker.events].count(JobPolled) == 2
     assert worker.jobs.changes[0].if_upstream_id_free
 
 

@@ -102,6 +102,21 @@ async def test_another_tenants_file_and_one_that_does_not_exist_are_the_same(
     assert field_error(await submit(caller, file["uri"])) == wanted
 
 
+async def test_a_file_of_others_beside_an_own_one_is_refused_where_no_schema_is_known(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.forward_unlisted_models()
+    own = await upload(caller, png(*PIXELS))
+    async with app.client(await app.tenant("others")) as others:
+        foreign = await upload(others, png(40))
+    for query in ("?dry_run=true", ""):
+        accepted = await caller.post(f"/v1/models/new/one{query}", json={"a": own["uri"]})
+        assert accepted.status_code in {200, 202}
+        fields = {"a": own["uri"], "b": foreign["uri"]}
+        refused = await caller.post(f"/v1/models/new/one{query}", json=fields)
+        assert field_error(refused)["message"] == "must name files of this tenant only"
+
+
 async def test_only_a_media_field_may_name_a_file(caller: httpx.AsyncClient) -> None:
     file = await upload(caller, png(*PIXELS))
     for named in (
