@@ -119,7 +119,7 @@ class WorkerComponents:
     balance_sync: BalanceSync | None
     """None where no account API is configured."""
     journal: Journal | None
-    journal_sweeper: JournalSweeper
+    journal_sweeper: JournalSweeper | None
     paid_submitter: PaidSubmitter
     store_guard: StoreGuard
     durability_check: DurabilityCheck
@@ -245,10 +245,10 @@ class _Builder:
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=self._index_pruner(worker_id),
-            file_sweeper=self._file_sweeper(),
+            file_sweeper=self._file_sweeper(worker_id),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
-            journal_sweeper=JournalSweeper(self.journal, clock, self.settings.journal.retention),
+            journal_sweeper=self._journal_sweeper(),
             paid_submitter=paid,
             store_guard=guard,
             durability_check=self._durability_check(),
@@ -322,10 +322,16 @@ class _Builder:
         stores = self.stores
         return IndexPruner(worker_id, stores.job_index, stores.tenants, self.clock, PrunePolicy())
 
-    def _file_sweeper(self) -> FileSweeper | None:
+    def _journal_sweeper(self) -> JournalSweeper | None:
+        if self.journal is None:
+            return None
+        return JournalSweeper(self.journal, self.clock, self.settings.journal.retention)
+
+    def _file_sweeper(self, worker_id: str) -> FileSweeper | None:
         if self.objects is None:
             return None
-        return FileSweeper(self.objects, self.stores.files, self.stores.tenants, self.clock)
+        stores = self.stores
+        return FileSweeper(worker_id, self.objects, stores.files, stores.tenants, self.clock)
 
     def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:

@@ -42,7 +42,7 @@ from worker.maintenance.balance_sync import PROBE_INTERVAL
 from worker.maintenance.budget_thresholds import THRESHOLD_INTERVAL
 from worker.maintenance.catalogue_sync import ListedModels
 from worker.maintenance.file_sweeping import (
-    ORPHAN_CHECK_INTERVAL,
+    ORPHAN_CHECK_ATTEMPT_INTERVAL,
     SWEEP_INTERVAL,
     FileSweeper,
 )
@@ -254,16 +254,23 @@ def _build_periodic_tasks(
         PeriodicTask(
             "journal_check", JOURNAL_CHECK_INTERVAL, components.paid_submitter.write_answers
         ),
-        PeriodicTask("journal_sweep", JOURNAL_SWEEP_INTERVAL, components.journal_sweeper.run_once),
+        *_build_journal_sweep(components),
         *balance,
         *sweeps,
     )
 
 
+def _build_journal_sweep(components: WorkerComponents) -> tuple[PeriodicTask, ...]:
+    sweeper = components.journal_sweeper
+    if sweeper is None:
+        return ()
+    return (PeriodicTask("journal_sweep", JOURNAL_SWEEP_INTERVAL, sweeper.run_once),)
+
+
 def _build_sweeps(sweeper: FileSweeper) -> tuple[PeriodicTask, ...]:
     return (
         PeriodicTask("file_expiry", SWEEP_INTERVAL, sweeper.expire_files),
-        PeriodicTask("orphan_check", ORPHAN_CHECK_INTERVAL, sweeper.delete_orphans),
+        PeriodicTask("orphan_check", ORPHAN_CHECK_ATTEMPT_INTERVAL, sweeper.delete_orphans),
     )
 
 

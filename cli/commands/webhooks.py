@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from cli.output import JsonOption, print_document, print_table
-from cli.run_command import EXIT_FAILED, run_command
+from cli.run_command import EXIT_FAILED, run_admin, run_command
+from core.clock import iso
 from core.representations.webhooks import delivery_representation
 from core.webhooks.delivery import DeliveryState
 from service.parsing.request_models import parse_model
@@ -24,6 +25,7 @@ from service.webhooks.requests import (
 
 if TYPE_CHECKING:
     from cli.command_session import CommandContext
+    from service.operator_context import AdminContext
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -137,6 +139,37 @@ def list_deliveries(
     print_table(rows, _DELIVERY_COLUMNS, as_json=False)
     if page.cursor is not None:
         print(f"next page: --cursor {page.cursor}")
+
+
+@app.command("unreadable")
+def list_unreadable(
+    *,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="Number of deliveries.")] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """List deliveries whose record this release cannot read, the longest first.
+
+    No worker sends them.
+    """
+    deliveries = run_admin(lambda admin: admin.stores.deliveries.list_unreadable(limit))
+    rows = [
+        {"id": each.delivery_id, "tenant": each.tenant, "since": iso(each.since)}
+        for each in deliveries
+    ]
+    print_table(rows, ("id", "tenant", "since"), as_json=as_json)
+
+
+@app.command()
+def requeue(
+    delivery_ids: Annotated[list[str], typer.Argument(help="Ids of unreadable deliveries.")],
+) -> None:
+    """Have workers claim unreadable deliveries again, after the newer release is back."""
+
+    async def requeue_all(admin: "AdminContext") -> int:
+        store = admin.stores.deliveries
+        return sum([await store.requeue_unreadable(each) for each in delivery_ids])
+
+    print(f"requeued: {run_admin(requeue_all)}")
 
 
 @app.command()

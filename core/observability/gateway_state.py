@@ -52,6 +52,8 @@ class DeliveryBacklog:
     endpoints: int = 0
     paused: int = 0
     oldest_due_at: datetime | None = None
+    unreadable: int = 0
+    """Deliveries whose record this release cannot read; no worker sends them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,6 +210,11 @@ _WEBHOOK_STATE: Final = (
         "How long the oldest due delivery has been due; 0 without one.",
         lambda state: _age(state.deliveries.oldest_due_at, state),
     ),
+    _state(
+        "gateway_unreadable_deliveries",
+        "Deliveries whose record this release cannot read; no worker sends them.",
+        lambda state: state.deliveries.unreadable,
+    ),
 )
 
 

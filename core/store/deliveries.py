@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from core.clock import MILLISECOND, Clock, to_ms
+from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.errors import RecordUnreadable
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store import keys
@@ -36,6 +36,15 @@ class AttemptWriteResult:
 
     result: WriteResult
     circuit_stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableDelivery:
+    """A delivery whose record this release cannot read, and since when it is set aside."""
+
+    delivery_id: str
+    tenant: str
+    since: datetime
 
 
 class DeliveryStore:
@@ -78,13 +87,66 @@ class DeliveryStore:
             ],
         )
         claimed = []
-        for document, held in zip(flat[::2], flat[1::2], strict=True):
-            # One that this release cannot read is due again when its lease ends.
-            with suppress(RecordUnreadable):
-                claimed.append(
-                    ClaimedDelivery(DELIVERY_CODEC.decode(document), _parse_circuit(held))
-                )
+        columns = (flat[first::4] for first in range(4))
+        for document, held, name, queue in zip(*columns, strict=True):
+            try:
+                delivery = DELIVERY_CODEC.decode(document)
+            except RecordUnreadable:
+                await self._set_aside(name.decode(), queue.decode())
+                continue
+            with suppress(RecordUnreadable):  # its endpoint's circuit: due when the lease ends
+                claimed.append(ClaimedDelivery(delivery, _parse_circuit(held)))
         return claimed
+
+    async def _set_aside(self, delivery_id: str, queue: str) -> None:
+        """Keep a delivery from being claimed until an operator requeues it.
+
+        It would take a place of its endpoint's again and again.
+        """
+        now = self._clock.now()
+        await self._scripts.call_by_name(
+            "set_aside_delivery",
+            _unreadable_keys(queue),
+            {
+                "id": delivery_id,
+                "member": f"{delivery_id} {queue}",
+                "queue_name": queue,
+                "now": to_ms(now),
+                "expired_at": to_ms(now - DELIVERY_RETENTION),
+                "max_concurrency": self._max_concurrency,
+            },
+        )
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableDelivery]:
+        """Return deliveries that `claim_due` has set aside, the longest first."""
+        flat = await self._client.execute(
+            "ZRANGE", keys.UNREADABLE_DELIVERIES, 0, limit - 1, "WITHSCORES"
+        )
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return [parse_unreadable(name.decode(), int(float(score))) for name, score in pairs]
+
+    async def requeue_unreadable(self, delivery_id: str) -> bool:
+        """Have a delivery claimed again; return False if it is not set aside."""
+        members = await self._client.execute("ZRANGE", keys.UNREADABLE_DELIVERIES, 0, -1)
+        for member in (each.decode() for each in members):
+            name, _, queue = member.partition(" ")
+            if name == delivery_id:
+                return await self._requeue(name, member, queue)
+        return False
+
+    async def _requeue(self, name: str, member: str, queue: str) -> bool:
+        requeued = await self._scripts.call_by_name(
+            "requeue_delivery",
+            _unreadable_keys(queue),
+            {
+                "id": name,
+                "member": member,
+                "queue_name": queue,
+                "now": to_ms(self._clock.now()),
+                "max_concurrency": self._max_concurrency,
+            },
+        )
+        return bool(requeued)
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
         """Store the result of an attempt, unless the delivery has changed since it was claimed.
@@ -229,6 +291,17 @@ def _queue_keys(queue: str) -> dict[str, str]:
         "in_flight": keys.deliveries_in_flight(queue),
         "circuit": keys.endpoint_circuit(queue),
     }
+
+
+def _unreadable_keys(queue: str) -> dict[str, str]:
+    index = {"unreadable_deliveries": keys.UNREADABLE_DELIVERIES, "outbox": keys.OUTBOX}
+    return index | _queue_keys(queue)
+
+
+def parse_unreadable(member: str, since: int) -> UnreadableDelivery:
+    """Return a member of the index of unreadable deliveries, set aside at `since` (ms)."""
+    name, _, queue = member.partition(" ")
+    return UnreadableDelivery(name, queue.partition("/")[0], from_ms(since))
 
 
 def _circuit_arguments(circuit: EndpointCircuit) -> dict[str, Argument]:

@@ -168,9 +168,11 @@ class GatewayStateStore:
         return Dependencies(balance, breakers, synced_at, int(models), int(workers))
 
     async def _delivery_backlog(self, now: datetime) -> DeliveryBacklog:
-        pending, due, busy, held_back, oldest, endpoints = await self._scripts.call(
-            "delivery_backlog", [keys.OUTBOX], [to_ms(now), MAX_ENDPOINTS_READ]
+        backlog, unreadable = await asyncio.gather(
+            self._scripts.call("delivery_backlog", [keys.OUTBOX], [to_ms(now), MAX_ENDPOINTS_READ]),
+            self._client.execute("ZCARD", keys.UNREADABLE_DELIVERIES),
         )
+        pending, due, busy, held_back, oldest, endpoints = backlog
         return DeliveryBacklog(
             pending=int(pending),
             due=int(due),
@@ -178,6 +180,7 @@ class GatewayStateStore:
             endpoints=int(endpoints),
             paused=int(held_back),
             oldest_due_at=from_ms(int(oldest)) if oldest else None,
+            unreadable=int(unreadable),
         )
 
     async def _health(self) -> RedisHealth:

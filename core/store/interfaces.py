@@ -29,7 +29,7 @@ from core.operators import Operator, OperatorUsage
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
-from core.store.deliveries import AttemptWriteResult
+from core.store.deliveries import AttemptWriteResult, UnreadableDelivery
 from core.store.files import DueFile
 from core.store.job_index import DeletionResult
 from core.store.jobs import JobView, Projection
@@ -203,6 +203,10 @@ class DeliveryRepository(Protocol):
     async def list_newest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]: ...
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableDelivery]: ...
+
+    async def requeue_unreadable(self, delivery_id: str) -> bool: ...
 
 
 class WebhookConfigRepository(Protocol):
@@ -403,6 +407,8 @@ class FileRepository(Protocol):
     async def expire(self, due: DueFile) -> FileRemoval: ...
 
     async def list_due(self, limit: int) -> Sequence[DueFile]: ...
+
+    async def acquire_orphan_check(self, worker: str, lease: timedelta) -> bool: ...
 
     async def read_usage(self, tenant: str, now: datetime) -> FileUsage: ...
 

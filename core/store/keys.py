@@ -152,6 +152,10 @@ _WEBHOOK_SPECS: Final = (
     KeySpec("tenant_deliveries", "gw:tenant:{name}:deliveries", "sorted set", KeyOwner.DELIVERY,
         "each member 14 days", f"{_EXPIRY}; members: the next delivery",
         "the tenant's deliveries by creation time (ms)"),
+    KeySpec("unreadable_deliveries", "gw:unreadable_deliveries", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `gateway webhook requeue`; after 14 days the next one set aside",
+        "deliveries whose record this release cannot read, with their queue, by the time they were "
+        "set aside (ms)"),
     KeySpec("webhooks", "gw:tenant:{name}:webhooks", "hash", KeyOwner.TENANT,
         "as the tenant", _TENANT_DELETION,
         "version, doc: the tenant's webhook endpoints and secrets"),
@@ -306,6 +310,8 @@ _OPERATIONS_SPECS: Final = (
         "10 seconds", "expires", "the worker that compares usage with budgets"),
     KeySpec("prune_lock", "gw:prune_lock", "string", KeyOwner.GATEWAY,
         "a minute", _EXPIRY, "the worker that prunes indexes"),
+    KeySpec("orphan_check_lock", "gw:orphan_check_lock", "string", KeyOwner.GATEWAY,
+        "6 hours", _EXPIRY, "the worker that deleted objects without a record"),
 )
 # fmt: on
 
@@ -324,6 +330,7 @@ IN_DOUBT: Final = LUA_NAMES["in_doubt"]
 ARCHIVES: Final = LUA_NAMES["archives"]
 UNARCHIVED: Final = LUA_NAMES["unarchived"]
 UNREADABLE: Final = LUA_NAMES["unreadable"]
+UNREADABLE_DELIVERIES: Final = LUA_NAMES["unreadable_deliveries"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
 REFUSAL_COSTS: Final = LUA_NAMES["refusal_costs"]
@@ -355,6 +362,7 @@ STORE: Final = LUA_NAMES["store"]
 STORE_CLAIMS: Final = LUA_NAMES["store_claims"]
 THRESHOLD_LOCK: Final = LUA_NAMES["threshold_lock"]
 USAGE_TENANTS: Final = LUA_NAMES["usage_tenants"]
+ORPHAN_CHECK_LOCK: Final = LUA_NAMES["orphan_check_lock"]
 PRUNE_LOCK: Final = LUA_NAMES["prune_lock"]
 FILES: Final = LUA_NAMES["files"]
 

@@ -64,23 +64,22 @@ async def connect_to_own_store(connection: Any, account: str = "") -> None:  # n
     info = await _ask(connection, "INFO", "server")
     issue = None if info is None else server_issue(parse_info(info))
     if issue is None:
-        schema = await _ask(connection, "HGET", keys.STORE, "schema")
+        fields = await _ask(connection, "HMGET", keys.STORE, "schema", "account")
+        schema, held = fields or (None, None)
         issue = None if schema is None else schema_issue(schema.decode())
-    if issue is None and account:
-        held = await _ask(connection, "HGET", keys.STORE, "account")
-        issue = None if held is None else account_issue(held.decode(), account)
+        if issue is None and account and held is not None:
+            issue = account_issue(held.decode(), account)
     if issue is not None:
         raise UnsupportedServer(issue)
 
 
-async def _ask(connection: Any, *command: str) -> bytes | None:  # noqa: ANN401 - as above
+async def _ask(connection: Any, *command: str) -> Any:  # noqa: ANN401 - as above, and Redis answers in many types
     """Return the answer; None if the login is not permitted to use the command."""
     await connection.send_command(*command, check_health=False)
     try:
-        answer: bytes | None = await connection.read_response(disable_decoding=True)
+        return await connection.read_response(disable_decoding=True)
     except ResponseError:
         return None
-    return answer
 
 
 def _parse_version(text: str) -> tuple[int, ...]:

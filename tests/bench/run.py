@@ -20,7 +20,7 @@ from simulator.stack import ROOT
 from tests.bench.harness import FULL, SMOKE, Bench, Scale, leave_first_core_to_server
 from tests.bench.load import OwnLoader, open_loader
 from tests.bench.results import BenchReport
-from tests.bench.scenarios import jobs, polling, service, submit
+from tests.bench.scenarios import jobs, polling, promises, service, submit
 
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
@@ -33,6 +33,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
     "polls": jobs.fastest_polls,
     "polling": polling.run,
     "deliveries": jobs.deliveries,
+    "promises": promises.run,
     "recovery": jobs.recovery,
     "redis": jobs.redis_death,
     "backlog": service.backlog,

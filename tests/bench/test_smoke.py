@@ -12,7 +12,7 @@ from tests.bench.run import SCENARIOS, measure, write_results
 
 CALLS_A_JOB: Final = 3
 """One submit, one poll of a job that has ended, one result."""
-SLOW: Final = frozenset({"recovery", "start", "cache"})
+SLOW: Final = frozenset({"recovery", "start", "cache", "promises"})
 """Scenarios that wait for a lease or start many processes run only in the whole bench."""
 
 

@@ -1,8 +1,9 @@
 """`python -m tests.chaos.run [--form FORM]`: attack, audit, print.
 
 `short`, `standard` and `long` kill processes at random (`--seed N`). `failover` and `rewind` attack
-the store, each fault `--rounds N` times; `rewind` puts copies in its place that are `--age` seconds
-old.
+the store of one stack, each fault `--rounds N` times; `rewind` puts copies in its place that are
+`--age` seconds old. `store` does all that can happen to store, journal and workers, each on a stack
+of its own, and prints a table with a row for each (`--only NAME` for one).
 
 Exits 1 on any broken promise. Needs nothing but an installed environment.
 """
@@ -13,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -23,8 +24,20 @@ from typing import Final
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
-from tests.chaos.store_run import STORE_PROFILES, run_store_attack
+from tests.chaos.store_attack import FAILOVER, REWIND, SCENARIOS
+from tests.chaos.store_run import run_store_attack
 
+STORE: Final = "store"
+STORE_PROFILES: Final = {"failover": FAILOVER, "rewind": REWIND}
+COLUMNS: Final = (
+    "accepted (202)",
+    "refused meanwhile",
+    "accepted, then unknown",
+    "paid twice",
+    "paid for and lost",
+    "told under two ids",
+    "booked other than charged",
+)
 PROFILES: Final = {"short": SHORT, "standard": STANDARD, "long": LONG}
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
 PATIENCE: Final = timedelta(minutes=12)
@@ -75,18 +88,46 @@ def table(report: AuditReport) -> str:
     return "\n".join([*rows, *violations, result])
 
 
-def main() -> int:
-    """Run the command. Returns its exit code."""
+def run_scenarios(names: Sequence[str], rounds: int, folder: Path) -> bool:
+    """Run rows of `SCENARIOS`, print each and at the end all; return whether all was kept."""
+    rows, kept = [], True
+    for number, name in enumerate(names):
+        scenario = replace(SCENARIOS[name], rounds=rounds)
+        report = run_store_attack(scenario, folder / str(number), without_settings(os.environ))
+        print(f"{name}\n{table(report)}\n", flush=True)
+        rows.append((name, *(_count(report.figures[column]) for column in COLUMNS)))
+        kept = kept and not report.violations
+    heads = (f"{rounds} times each", *COLUMNS)
+    for row in (heads, ("---",) * len(heads), *rows):
+        print("| " + " | ".join(map(str, row)) + " |")
+    return kept
+
+
+def _count(figure: int | Mapping[str, int]) -> int:
+    return figure if isinstance(figure, int) else sum(figure.values())
+
+
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--form", choices=[*PROFILES, *STORE_PROFILES], default="standard")
+    parser.add_argument("--form", choices=[*PROFILES, *STORE_PROFILES, STORE], default="standard")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--fault", action="append", help="of failover or rewind: only this one")
+    parser.add_argument(
+        "--only", action="append", choices=list(SCENARIOS), help="of store: only this row"
+    )
     parser.add_argument("--age", type=float, default=5, metavar="SECONDS")
     parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Run the command. Returns its exit code."""
+    given = _arguments()
     with tempfile.TemporaryDirectory() as scratch:
         folder, environment = given.keep or Path(scratch), without_settings(os.environ)
+        if given.form == STORE:
+            return 0 if run_scenarios(given.only or list(SCENARIOS), given.rounds, folder) else 1
         if given.form in STORE_PROFILES:
             age = timedelta(seconds=given.age)
             form = STORE_PROFILES[given.form]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -9,12 +10,23 @@ from typing import Final
 import httpx
 
 from tests.chaos.attack import ACCEPTED, IMAGE, MODEL
-from tests.chaos.store_faults import STORE_FAULTS, StoreUnderAttack
+from tests.chaos.documented_operations import DOCUMENTED_FAILOVER, DOCUMENTED_OPERATIONS
+from tests.chaos.journal_faults import JOURNAL_FAULTS, WORKER_FAULTS
+from tests.chaos.store_faults import COPIES, FAILOVERS, REWINDS
+from tests.chaos.store_under_attack import StoreUnderAttack
 
 CALLERS: Final = 4
 CALLER_PAUSE: Final = timedelta(milliseconds=400)
 AFTER_REFUSAL: Final = timedelta(seconds=1)
 RECOVERY_TIMEOUT: Final = timedelta(seconds=240)
+FAULTS: Final = {
+    **FAILOVERS,
+    **DOCUMENTED_FAILOVER,
+    **REWINDS,
+    **DOCUMENTED_OPERATIONS,
+    **JOURNAL_FAULTS,
+    **WORKER_FAULTS,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +34,29 @@ class StoreAttackProfile:
     """Names of faults, each `rounds` times, and the number of paid submits before each of them."""
 
     faults: tuple[str, ...]
-    has_sentinel: bool
+    has_sentinel: bool = False
+    has_bucket: bool = False
+    """The journal is on S3; else in a folder."""
     copy_age: timedelta = timedelta(seconds=5)
     rounds: int = 1
     jobs_between: int = 15
     workers: int = 2
+
+
+OLD: Final = timedelta(seconds=60)
+FAILOVER: Final = StoreAttackProfile(tuple(FAILOVERS), has_sentinel=True)
+REWIND: Final = StoreAttackProfile(tuple(REWINDS))
+SCENARIOS: Final[Mapping[str, StoreAttackProfile]] = {
+    **{
+        name: StoreAttackProfile((name,), has_sentinel=True)
+        for name in (*FAILOVERS, *DOCUMENTED_FAILOVER)
+    },
+    **{name: StoreAttackProfile((name,)) for name in (*REWINDS, *DOCUMENTED_OPERATIONS)},
+    **{f"{name}, 60 s old": StoreAttackProfile((name,), copy_age=OLD) for name in COPIES},
+    **{name: StoreAttackProfile((name,), has_bucket=True) for name in JOURNAL_FAULTS},
+    **{name: StoreAttackProfile((name,)) for name in WORKER_FAULTS},
+}
+"""The rows of the form `store`, each on a stack of its own."""
 
 
 @dataclass(slots=True)
@@ -59,7 +89,7 @@ class StoreAttack:
             for _ in range(self._profile.rounds):
                 for name in self._profile.faults:
                     await self._wait_for_jobs(http, self._profile.jobs_between)
-                    await STORE_FAULTS[name](self._store)
+                    await FAULTS[name](self._store)
                     self.record.faults[name] += 1
             await self._wait_for_jobs(http, self._profile.jobs_between)
             self._is_over = True

@@ -1,87 +1,30 @@
 """What can happen to the store: one fault at a time, on a running stack. Uses signals and files."""
 
 import asyncio
-import os
 import shutil
-import signal
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 import redis
 
-from simulator.private_redis import PrivateRedis
-from simulator.stack import Stack, TenantCredentials
-from tests.support.sentinel import SentinelProcess
+from simulator.private_redis import LOOPBACK, URL_VARIABLE
+from simulator.stack import ManagedProcess, stop_all
+from tests.chaos.store_under_attack import StoreUnderAttack, frozen, sleep
+from tests.support.sentinel import SentinelProcess, sentinel
 
 SETTLE: Final = timedelta(seconds=2)
-"""Between two steps of a fault."""
-PAUSE: Final = timedelta(seconds=25)
-"""How long a paused master is away: longer than Sentinel needs to replace it."""
-NO_BUDGET: Final = ("--usd-per-day", "100000", "--usd-per-month", "100000")
-FAILOVER_TIMEOUT: Final = timedelta(seconds=120)
-_POLL: Final = timedelta(milliseconds=100)
-
-
-@dataclass(slots=True)
-class StoreUnderAttack:
-    """The stack, its Redis servers and, for fail-overs, the Sentinel; the tenants as they are."""
-
-    stack: Stack
-    servers: list[PrivateRedis]
-    """The first one is the master until a fault makes another one the master."""
-    tenants: list[TenantCredentials]
-    copy_age: timedelta
-    """How old the copy is that a fault puts in Redis's place."""
-    watcher: SentinelProcess | None = None
-    copies: Path = field(default_factory=Path)
-
-    @property
-    def master(self) -> PrivateRedis:
-        """The master, as Sentinel sees it; without Sentinel the only server."""
-        return self.servers[0]
-
-    async def wait_for_failover(self) -> None:
-        """Return when Sentinel names another master, which is then `master`."""
-        watcher, replica = self.watcher, self.servers[1]
-        if watcher is None:
-            raise RuntimeError("without a Sentinel there is no fail-over")
-        async with asyncio.timeout(FAILOVER_TIMEOUT.total_seconds()):
-            while not await asyncio.to_thread(watcher.is_master, replica.port):
-                await _sleep(_POLL)
-        self.servers.reverse()
-
-    async def wait_for_replica(self) -> None:
-        """Return when the other server follows the master, and Sentinel knows it."""
-        async with asyncio.timeout(FAILOVER_TIMEOUT.total_seconds()):
-            while not await asyncio.to_thread(self._is_followed):
-                await _sleep(_POLL)
-
-    def _is_followed(self) -> bool:
-        with redis.Redis(port=self.master.port) as client:
-            replica = client.info("replication").get("slave0", {})
-        return bool(replica.get("state") == "online")
-
-    async def recreate_tenants(self) -> None:
-        """What an operator does with an empty store: tenants first, then it is the gateway's.
-
-        In the other order jobs that are restored could end before their endpoints are known.
-        """
-        names = [tenant.name for tenant in self.tenants]
-        self.tenants[:] = [
-            await asyncio.to_thread(self.stack.create_tenant, name, *NO_BUDGET) for name in names
-        ]
-        await asyncio.to_thread(self.stack.run_gateway, "store", "init", "--replace")
-
+"""Between two steps of a fault; less than the time after which Sentinel replaces a master."""
+PAUSE: Final = timedelta(seconds=10)
+"""How long a paused master is away after its replacement."""
+SPLIT: Final = timedelta(seconds=25)
+"""How long there are two masters."""
 
 StoreFault = Callable[[StoreUnderAttack], Awaitable[None]]
 
 
 async def _planned_failover(store: StoreUnderAttack) -> None:
-    if store.watcher is not None:
-        await asyncio.to_thread(store.watcher.fail_over)
+    await asyncio.to_thread(_watcher(store).fail_over)
     await store.wait_for_failover()
     await store.wait_for_replica()
 
@@ -90,31 +33,64 @@ async def _master_killed(store: StoreUnderAttack) -> None:
     dead = store.master
     dead.kill()
     await store.wait_for_failover()
-    await _sleep(SETTLE)
+    await sleep(SETTLE)
     dead.start()
     await store.wait_for_replica()
 
 
 async def _master_paused(store: StoreUnderAttack) -> None:
-    pid = store.master.pid or 0
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    async with frozen(store.master.pid or 0):
         await store.wait_for_failover()
-        await _sleep(PAUSE)
-    finally:
-        os.kill(pid, signal.SIGCONT)
+        await sleep(PAUSE)
     await store.wait_for_replica()
 
 
+async def _replica_behind(store: StoreUnderAttack) -> None:
+    """The replica gets nothing for two seconds; then the master dies, and it is elected."""
+    dead, replica = store.master, store.servers[1]
+    async with frozen(replica.pid or 0):
+        # Without its connection nothing waits for it in a buffer of the kernel.
+        with redis.Redis(port=dead.port) as client:
+            client.execute_command("CLIENT", "KILL", "TYPE", "replica")
+        await sleep(SETTLE)
+        dead.kill()
+    await store.wait_for_failover()
+    await sleep(SETTLE)
+    dead.start()
+    await store.wait_for_replica()
+
+
+async def _split_brain(store: StoreUnderAttack) -> None:
+    """Two masters: a worker follows a Sentinel that has failed over, all others one that hangs."""
+    first, worker = _watcher(store), store.stack.workers[-1]
+    folder, before = store.stack.plan.folder / "second", worker.environment
+    folder.mkdir(exist_ok=True)
+    with sentinel(folder, store.master.port) as second:
+        await asyncio.to_thread(second.wait_for_replicas, 1)
+        await _restart_with(worker, {"GATEWAY_REDIS_SENTINELS": f'["{LOOPBACK}:{second.port}"]'})
+        async with frozen(first.pid):
+            await asyncio.to_thread(second.fail_over)
+            store.watcher = second
+            await store.wait_for_failover()
+            # Now it does not make the old master a replica either.
+            async with frozen(second.pid):
+                await sleep(SPLIT)
+        await store.wait_for_replica()
+        await _restart_with(worker, before)
+    store.watcher = first
+    while not await asyncio.to_thread(first.is_master, store.master.port):
+        await sleep(SETTLE)
+
+
 async def _swapped_for_a_copy(store: StoreUnderAttack) -> None:
-    await _copy_data(store)
-    await _sleep(store.copy_age)
+    await asyncio.to_thread(store.copy_data)
+    await sleep(store.copy_age)
     _swap_data(store)
 
 
 async def _swapped_and_all_workers_killed(store: StoreUnderAttack) -> None:
-    await _copy_data(store)
-    await _sleep(store.copy_age)
+    await asyncio.to_thread(store.copy_data)
+    await sleep(store.copy_age)
     for worker in store.stack.workers:
         worker.kill()
     _swap_data(store)
@@ -125,7 +101,7 @@ async def _swapped_and_all_workers_killed(store: StoreUnderAttack) -> None:
 
 async def _flushed(store: StoreUnderAttack) -> None:
     store.master.flush()
-    await _sleep(SETTLE)
+    await sleep(SETTLE)
     await store.recreate_tenants()
 
 
@@ -133,14 +109,22 @@ async def _replaced_by_an_empty_store(store: StoreUnderAttack) -> None:
     store.master.kill()
     shutil.rmtree(store.master.directory / "appendonlydir")
     store.master.start()
-    await _sleep(SETTLE)
+    await sleep(SETTLE)
     await store.recreate_tenants()
 
 
-async def _copy_data(store: StoreUnderAttack) -> None:
-    """Copy the append-only file of the running server: each of its beginnings is consistent."""
-    shutil.rmtree(store.copies, ignore_errors=True)
-    await asyncio.to_thread(shutil.copytree, store.master.directory, store.copies)
+async def _moved_to_a_hot_backup(store: StoreUnderAttack) -> None:
+    """All processes change over to a copy that was made while they worked."""
+    await asyncio.to_thread(store.copy_data)
+    await sleep(store.copy_age)
+    server, stack = store.start_server("moved", from_copy=True), store.stack
+    moved = {URL_VARIABLE: server.url}
+    await asyncio.to_thread(stop_all, [*stack.services, *stack.workers])
+    store.ending.callback(store.master.stop)
+    store.servers[0] = server
+    stack.environment = {**stack.environment, **moved}
+    for child in (*stack.services, *stack.workers):
+        await _restart_with(child, moved)
 
 
 def _swap_data(store: StoreUnderAttack) -> None:
@@ -151,19 +135,31 @@ def _swap_data(store: StoreUnderAttack) -> None:
     server.start()
 
 
-async def _sleep(span: timedelta) -> None:
-    await asyncio.sleep(span.total_seconds())
+def _watcher(store: StoreUnderAttack) -> SentinelProcess:
+    if store.watcher is None:
+        raise RuntimeError("without a Sentinel there is no fail-over")
+    return store.watcher
+
+
+async def _restart_with(child: ManagedProcess, changed: Mapping[str, str]) -> None:
+    child.environment = {**child.environment, **changed}
+    await asyncio.to_thread(child.restart)
 
 
 FAILOVERS: Final[Mapping[str, StoreFault]] = {
     "planned fail-over": _planned_failover,
     "master killed": _master_killed,
     "master paused": _master_paused,
+    "replica 2 s behind, master killed": _replica_behind,
+    "split brain for 25 s": _split_brain,
 }
-REWINDS: Final[Mapping[str, StoreFault]] = {
+COPIES: Final[Mapping[str, StoreFault]] = {
     "swapped for a copy": _swapped_for_a_copy,
     "swapped for a copy, all workers killed": _swapped_and_all_workers_killed,
+}
+REWINDS: Final[Mapping[str, StoreFault]] = {
+    **COPIES,
     "FLUSHALL": _flushed,
     "empty store": _replaced_by_an_empty_store,
+    "moved to a hot backup": _moved_to_a_hot_backup,
 }
-STORE_FAULTS: Final = {**FAILOVERS, **REWINDS}

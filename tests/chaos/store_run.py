@@ -1,26 +1,23 @@
-"""The forms `failover` and `rewind`: a stack whose store is attacked, then the audit."""
+"""The forms `failover`, `rewind` and `store`: a stack whose store is attacked, then the audit."""
 
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from simulator.private_redis import LOOPBACK, URL_VARIABLE, PrivateRedis
-from simulator.stack import Stack, StackPlan, run_stack
+from simulator.stack import JOURNAL_VARIABLE, Stack, StackPlan, run_stack
 from tests.chaos.audit import AuditReport
 from tests.chaos.store_attack import StoreAttack, StoreAttackProfile
 from tests.chaos.store_audit import StoreAudit
-from tests.chaos.store_faults import FAILOVERS, NO_BUDGET, REWINDS, StoreUnderAttack
+from tests.chaos.store_under_attack import NO_BUDGET, StoreUnderAttack
+from tests.support.s3_server import S3Server, s3_server
 from tests.support.sentinel import MASTER, SentinelProcess, replicated_redis
 
-STORE_PROFILES: Final = {
-    "failover": StoreAttackProfile(tuple(FAILOVERS), has_sentinel=True),
-    "rewind": StoreAttackProfile(tuple(REWINDS), has_sentinel=False),
-}
+BUCKET: Final = "journal"
 PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
 PATIENCE: Final = timedelta(minutes=5)
 TENANTS: Final = ("north", "east")
@@ -52,22 +49,39 @@ async def _attack_and_audit(store: StoreUnderAttack, profile: StoreAttackProfile
 def _running_store(
     profile: StoreAttackProfile, folder: Path, environment: Mapping[str, str]
 ) -> Iterator[StoreUnderAttack]:
-    plan = StackPlan(
-        folder,
-        environment=environment,
-        workers=profile.workers,
-        runcomfy_options=PACE,
-        fsync="always",
-    )
-    if not profile.has_sentinel:
-        with run_stack(plan) as stack:
-            servers = [] if stack.redis is None else [stack.redis]
-            yield _store_of(stack, servers, profile)
-        return
-    with replicated_redis(folder) as (master, replica, watcher):
-        settings = {**environment, **_sentinel_settings(master, watcher)}
-        with run_stack(replace(plan, environment=settings)) as stack:
-            yield _store_of(stack, [master, replica], profile, watcher)
+    with ExitStack() as ending:
+        servers: list[PrivateRedis] = []
+        settings, watcher, bucket = dict(environment), None, None
+        if profile.has_sentinel:
+            master, replica, watcher = ending.enter_context(replicated_redis(folder))
+            servers = [master, replica]
+            settings |= _sentinel_settings(master, watcher)
+        if profile.has_bucket:
+            bucket = ending.enter_context(s3_server())
+            settings |= _bucket_settings(bucket)
+        stack = ending.enter_context(
+            run_stack(
+                StackPlan(
+                    folder,
+                    environment=settings,
+                    workers=profile.workers,
+                    runcomfy_options=PACE,
+                    fsync="always",
+                )
+            )
+        )
+        servers = servers or [_own_server(stack)]
+        tenants = [stack.create_tenant(name, *NO_BUDGET) for name in TENANTS]
+        copies = folder / "copy"
+        yield StoreUnderAttack(
+            stack, servers, tenants, profile.copy_age, watcher, copies, bucket, ending
+        )
+
+
+def _own_server(stack: Stack) -> PrivateRedis:
+    if stack.redis is None:
+        raise RuntimeError("only a Redis of the stack's own is attacked")
+    return stack.redis
 
 
 def _sentinel_settings(master: PrivateRedis, watcher: SentinelProcess) -> dict[str, str]:
@@ -79,12 +93,5 @@ def _sentinel_settings(master: PrivateRedis, watcher: SentinelProcess) -> dict[s
     }
 
 
-def _store_of(
-    stack: Stack,
-    servers: list[PrivateRedis],
-    profile: StoreAttackProfile,
-    watcher: SentinelProcess | None = None,
-) -> StoreUnderAttack:
-    tenants = [stack.create_tenant(name, *NO_BUDGET) for name in TENANTS]
-    copies = stack.plan.folder / "copy"
-    return StoreUnderAttack(stack, servers, tenants, profile.copy_age, watcher, copies)
+def _bucket_settings(bucket: S3Server) -> dict[str, str]:
+    return {**bucket.environment, JOURNAL_VARIABLE: bucket.create_bucket(BUCKET)}

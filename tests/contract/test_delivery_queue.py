@@ -51,6 +51,50 @@ async def test_a_claim_is_shared_out_over_the_channels(backend: StoreBackend) ->
     assert first == {"a": 3, "b": 3, "c": 3}
 
 
+async def test_an_unreadable_delivery_is_set_aside_until_it_is_requeued(
+    backend: StoreBackend,
+) -> None:
+    broken, *others = await enqueue_deliveries(backend, "a", 3)
+    await backend.probe.rewrite_delivery(broken, "dreaming")
+    claimed = await claim_deliveries(backend, 9)
+    assert [each.delivery.id for each in claimed] == others
+    since = backend.clock.now()
+    backend.clock.shift(LEASE)
+    again = await claim_deliveries(backend, 9)
+    assert [each.delivery.id for each in again] == others
+    found = await backend.deliveries.list_unreadable(9)
+    assert [(each.delivery_id, each.tenant, each.since) for each in found] == [(broken, "a", since)]
+
+    await backend.probe.rewrite_delivery(broken, "pending")
+    assert await backend.deliveries.requeue_unreadable(broken)
+    assert not await backend.deliveries.requeue_unreadable(broken)
+    assert not await backend.deliveries.list_unreadable(9)
+    assert [each.delivery.id for each in await claim_deliveries(backend, 9)] == [broken]
+
+
+async def test_an_endpoint_with_nothing_but_unreadable_deliveries_is_idle(
+    backend: StoreBackend,
+) -> None:
+    for name in await enqueue_deliveries(backend, "a", 3):
+        await backend.probe.rewrite_delivery(name, "dreaming")
+    assert await claim_deliveries(backend, 9) == []
+    assert await backend.probe.outbox() == {}
+    assert await backend.probe.channels() == {}
+    assert len(await backend.deliveries.list_unreadable(2)) == 2
+
+
+async def test_an_unreadable_delivery_is_forgotten_after_its_retention(
+    backend: StoreBackend,
+) -> None:
+    for name in ("old", "young"):
+        (delivery,) = await enqueue_deliveries(backend, name, 1)
+        await backend.probe.rewrite_delivery(delivery, "dreaming")
+        await claim_deliveries(backend, 9)
+        backend.clock.shift(DELIVERY_RETENTION)
+    found = await backend.deliveries.list_unreadable(9)
+    assert [each.tenant for each in found] == ["young"]
+
+
 async def enqueue_for_hosts(backend: StoreBackend, tenant: str, number: int) -> None:
     """Enqueue a delivery to each of many hosts, as a batch with a URL in each item does."""
     for index in range(number):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any, Protocol
 
+import orjson
 from pydantic import SecretStr
 
 from core.store import keys
@@ -68,6 +69,10 @@ class StoreProbe(Protocol):
 
     async def forget_tenants(self) -> None:
         """Remove all names of tenants."""
+        ...
+
+    async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
+        """Store a state in a delivery's record as another release would."""
         ...
 
 
@@ -155,6 +160,11 @@ class MemoryProbe:
         """See `StoreProbe`."""
         self._memory.tenants.clear()
 
+    async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
+        """See `StoreProbe`."""
+        row = self._memory.deliveries[delivery_id]
+        row.doc = _with_state(row.doc, state)
+
     def _ttl(self, expires_at: int | None) -> timedelta | None:
         return None if expires_at is None else timedelta(milliseconds=expires_at - self._memory.now)
 
@@ -227,6 +237,12 @@ class RedisProbe:
         """See `StoreProbe`."""
         await self._wire.execute("DEL", keys.TENANTS)
 
+    async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
+        """See `StoreProbe`."""
+        key = keys.delivery(delivery_id)
+        document = await self._wire.execute("HGET", key, "doc")
+        await self._wire.execute("HSET", key, "doc", _with_state(document, state))
+
     async def _scores(self, key: str) -> dict[str, int]:
         flat = await self._wire.execute("ZRANGE", key, 0, -1, "WITHSCORES")
         pairs = zip(flat[::2], flat[1::2], strict=True)
@@ -235,3 +251,7 @@ class RedisProbe:
     async def _ttl(self, key: str) -> timedelta | None:
         left = await self._wire.execute("PTTL", key)
         return None if left < 0 else timedelta(milliseconds=left)
+
+
+def _with_state(document: bytes, state: str) -> bytes:
+    return orjson.dumps(orjson.loads(document) | {"state": state})

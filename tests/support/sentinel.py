@@ -22,6 +22,7 @@ class SentinelProcess:
     """A running Sentinel."""
 
     port: int
+    pid: int
     password: str | None = None
 
     def wait_for_replicas(self, count: int) -> None:
@@ -67,7 +68,7 @@ def sentinel(
     command = [str(find_server()), str(configuration), "--sentinel"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
-        yield SentinelProcess(port, password)
+        yield SentinelProcess(port, process.pid, password)
     finally:
         process.terminate()
         process.wait(timeout=TIMEOUT)

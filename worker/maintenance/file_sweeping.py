@@ -5,7 +5,6 @@ A worker that dies between a record and its object leaves one without the other;
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -15,18 +14,15 @@ from core.objects.object_store import ObjectStore, StoredObject
 from core.store.interfaces import FileRepository, TenantRepository
 
 SWEEP_INTERVAL: Final = timedelta(minutes=1)
+ORPHAN_CHECK_ATTEMPT_INTERVAL: Final = timedelta(minutes=30)
+"""How often each worker tries to delete orphans."""
 ORPHAN_CHECK_INTERVAL: Final = timedelta(hours=6)
-"""How often all objects are listed: a bucket charges for it."""
+"""How often one of them does: a bucket charges for a list of all objects."""
+_MAX_FILES: Final = 500
+"""That one run expires."""
 _ORPHAN_AGE: Final = timedelta(days=2)
 """How old an object without a record is when it is deleted. Longer than any upload takes, and than
 a fail-over of Redis that forgot the record takes to be noticed."""
-
-
-@dataclass(frozen=True, slots=True)
-class SweepPolicy:
-    """How many files one run expires at most."""
-
-    max_files: int = 500
 
 
 class FileSweeper:
@@ -34,31 +30,33 @@ class FileSweeper:
 
     def __init__(
         self,
+        worker_id: str,
         objects: ObjectStore,
         files: FileRepository,
         tenants: TenantRepository,
         clock: Clock,
-        policy: SweepPolicy = SweepPolicy(),
     ) -> None:
         """Nothing is read yet."""
+        self._worker_id = worker_id
         self._objects = objects
         self._files = files
         self._tenants = tenants
         self._clock = clock
-        self._policy = policy
 
     async def expire_files(self) -> None:
         """Delete the files that have expired: first the record, then the content."""
-        for due in await self._files.list_due(self._policy.max_files):
+        for due in await self._files.list_due(_MAX_FILES):
             if await self._files.expire(due) is FileRemoval.REMOVED:
                 await self._objects.delete([file_object_name(due.tenant, due.id)])
 
     async def delete_orphans(self) -> None:
         """Delete old objects without a record, and what killed uploads left.
 
-        Those of tenants that the store does not know stay: it may be another store, or an empty
-        one.
+        Does nothing if a worker did so within `ORPHAN_CHECK_INTERVAL`. Objects of tenants that the
+        store does not know stay: it may be another store, or an empty one.
         """
+        if not await self._files.acquire_orphan_check(self._worker_id, ORPHAN_CHECK_INTERVAL):
+            return
         await self._objects.delete_incomplete(self._clock.now() - _ORPHAN_AGE)
         async for batch in self._objects.list(FILES_FOLDER):
             await self._objects.delete(await self._orphans(batch))

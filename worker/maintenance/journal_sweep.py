@@ -17,15 +17,13 @@ _DAY: Final = timedelta(days=1)
 class JournalSweeper:
     """Deletes entries day by day. Every worker may do so: repeating it changes nothing."""
 
-    journal: Journal | None
+    journal: Journal
     clock: Clock
     retention: timedelta
     _swept_until: date | None = None
 
     async def run_once(self) -> None:
         """Delete the days that are past their retention and were not deleted by this process."""
-        if self.journal is None:
-            return
         horizon = (self.clock.now() - self.retention).date()
         day = self._swept_until or horizon - DAYS_BACK * _DAY
         try:

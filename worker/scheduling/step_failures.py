@@ -11,15 +11,14 @@ _MAX_ITEMS: Final = 1_000
 class StepFailures:
     """Counts by item in this process. Another worker counts on its own, and gives up as late."""
 
-    def __init__(self, max_failures: int = MAX_STEP_FAILURES) -> None:
-        """Give an item up after `max_failures` steps in a row that raised."""
-        self._max_failures = max_failures
+    def __init__(self) -> None:
+        """No step has raised yet."""
         self._counts: dict[str, int] = {}
 
     def record(self, item_id: str) -> bool:
-        """Count a step that raised; return whether the item is to be given up."""
+        """Count a step that raised; return whether it was the last one that is allowed."""
         failures = self._counts.pop(item_id, 0) + 1
-        if failures >= self._max_failures:
+        if failures >= MAX_STEP_FAILURES:
             return True
         if len(self._counts) >= _MAX_ITEMS:
             del self._counts[next(iter(self._counts))]

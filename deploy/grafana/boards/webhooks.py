@@ -117,10 +117,12 @@ WEBHOOKS = Dashboard(
         ),
         Panel(
             "Endpoints",
-            "With deliveries to come; backing off after failures or `Retry-After`.",
+            "With deliveries to come; backing off after failures or `Retry-After`. And deliveries "
+            "whose record this release cannot read.",
             (
                 PromQuery(max_gauge("gateway_endpoints_pending"), "with deliveries to come"),
                 PromQuery(max_gauge("gateway_endpoints_backing_off"), "backing off"),
+                PromQuery(max_gauge("gateway_unreadable_deliveries"), "unreadable deliveries"),
             ),
             runbook="endpoint-disabled",
         ),

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from core.clock import from_ms
+from core.clock import MILLISECOND, from_ms
 from core.errors import Unauthenticated
 from core.files import FILE_CHECK_INTERVAL, FileEntry, FileRemoval, FileUsage, StoredFile
 from core.jobs.job import Job
@@ -116,6 +116,14 @@ class MemoryFileStore:
             if row.expires_at <= self._memory.now or self._is_gone(row.file.tenant)
         ]
         return due[:limit]
+
+    async def acquire_orphan_check(self, worker: str, lease: timedelta) -> bool:
+        """See `FileStore.acquire_orphan_check`."""
+        memory = self._memory
+        if not worker or memory.now < memory.orphan_check_until:
+            return False
+        memory.orphan_check_until = memory.now + lease // MILLISECOND
+        return True
 
     async def read_usage(self, tenant: str, now: datetime) -> FileUsage:
         """See `FileStore.read_usage`."""

@@ -139,6 +139,7 @@ class MemoryState:
     states: Counter[str] = field(default_factory=Counter)
     in_doubt: dict[str, int] = field(default_factory=dict)
     unreadable: dict[str, int] = field(default_factory=dict)
+    unreadable_deliveries: dict[str, int] = field(default_factory=dict)
     deliveries: dict[str, StoredRecord] = field(default_factory=dict)
     attempts: dict[str, list[bytes]] = field(default_factory=dict)
     outbox: dict[str, int] = field(default_factory=dict)
@@ -151,6 +152,7 @@ class MemoryState:
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
     prune_lock_until: int = 0
+    orphan_check_until: int = 0
     keys: dict[str, KeyRow] = field(default_factory=dict)
     circuit_breakers: dict[str, bytes] = field(default_factory=dict)
     waiting_for: dict[str, dict[str, float]] = field(default_factory=dict)

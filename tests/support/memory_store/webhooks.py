@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from math import ceil
 
-from core.clock import to_ms
-from core.errors import StoreUnavailable
+from core.clock import MILLISECOND, to_ms
+from core.errors import RecordUnreadable, StoreUnavailable
 from core.jobs.job import Job
 from core.retention import DELIVERY_RETENTION, RESULT_GRACE_PERIOD
 from core.store.codecs import (
@@ -16,7 +16,11 @@ from core.store.codecs import (
     TIMELINE_ENTRY_CODEC,
     WEBHOOK_CONFIG_CODEC,
 )
-from core.store.deliveries import AttemptWriteResult
+from core.store.deliveries import (
+    AttemptWriteResult,
+    UnreadableDelivery,
+    parse_unreadable,
+)
 from core.store.webhook_endpoints import version_digest
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.webhook_config_update import WebhookConfigUpdate
@@ -122,19 +126,52 @@ class MemoryDeliveryStore:
         take = min(turn, _fair_share(share, held), self._available(channel.state) - held)
         claimed = []
         if take > 0 and _until(channel.state) <= now:
-            claimed = self._lease(channel, take, self._memory.ms_after(lease))
+            claimed = self._lease(name, channel, take, self._memory.ms_after(lease))
         self._place(name, channel)
         return claimed
 
-    def _lease(self, channel: MemoryDeliveryQueue, take: int, until: int) -> list[ClaimedDelivery]:
+    def _lease(
+        self, queue: str, channel: MemoryDeliveryQueue, take: int, until: int
+    ) -> list[ClaimedDelivery]:
         claimed = []
         for name in due_members(channel.waiting, self._memory.now, take):
             del channel.waiting[name]
             row = self._memory.delivery(name)
-            if row is not None:
-                channel.in_flight[name] = until
-                claimed.append(ClaimedDelivery(DELIVERY_CODEC.decode(row.doc), channel.state))
+            if row is None:
+                continue
+            try:
+                delivery = DELIVERY_CODEC.decode(row.doc)
+            except RecordUnreadable:
+                self._set_aside(f"{name} {queue}")
+                continue
+            channel.in_flight[name] = until
+            claimed.append(ClaimedDelivery(delivery, channel.state))
         return claimed
+
+    def _set_aside(self, member: str) -> None:
+        held = self._memory.unreadable_deliveries
+        expired_at = self._memory.now - DELIVERY_RETENTION // MILLISECOND
+        for name in [name for name, since in held.items() if since <= expired_at]:
+            del held[name]
+        held.setdefault(member, self._memory.now)
+
+    async def list_unreadable(self, limit: int) -> Sequence[UnreadableDelivery]:
+        """See `DeliveryStore.list_unreadable`."""
+        held = self._memory.unreadable_deliveries
+        ordered = sorted(held, key=lambda member: (held[member], member))
+        return [parse_unreadable(member, held[member]) for member in ordered[:limit]]
+
+    async def requeue_unreadable(self, delivery_id: str) -> bool:
+        """See `DeliveryStore.requeue_unreadable`."""
+        for member in tuple(self._memory.unreadable_deliveries):
+            name, _, queue = member.partition(" ")
+            if name == delivery_id:
+                del self._memory.unreadable_deliveries[member]
+                channel = self._memory.delivery_queue(queue)
+                channel.waiting[name] = self._memory.now
+                self._reschedule(queue, channel)
+                return True
+        return False
 
     def _available(self, state: EndpointCircuit) -> int:
         return self._max_concurrency if state.max_concurrency is None else state.max_concurrency

@@ -1,5 +1,6 @@
 -- Claims due deliveries, each with a lease: in turn over the tenants, and in turn over each tenant's queues whose
--- circuit allows it. Returns the deliveries' documents, each followed by its queue's circuit ('' for a new one).
+-- circuit allows it. Returns of each delivery: its document, its queue's circuit ('' for a new one), its id, its
+-- queue's name.
 -- Further ARGV: pairs of a tenant and the number of deliveries that this worker has in flight for it.
 -- Guarantees: what is in flight for a tenant is at most twice what stays free for the others, so that a tenant
 -- whose receivers do not answer delays no other; the same holds for an endpoint within its tenant's share.
@@ -25,14 +26,16 @@ local function requeue_lost(delivery_queue, in_flight)
   end
 end
 
-local function claim(delivery_queue, in_flight, circuit_doc, take)
+local function claim(queue_name, delivery_queue, in_flight, circuit_doc, take)
   local claimed = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', delivery_queue, '-inf', now, 'LIMIT', 0, take)) do
     local doc = redis.call('HGET', NAMES.delivery .. id, 'doc')
     redis.call('ZREM', delivery_queue, id)
     if doc then
       redis.call('ZADD', in_flight, lease, id)
-      answer[#answer + 1], answer[#answer + 2], claimed = doc, circuit_doc or '', claimed + 1
+      answer[#answer + 1], answer[#answer + 2] = doc, circuit_doc or ''
+      answer[#answer + 1], answer[#answer + 2] = id, queue_name
+      claimed = claimed + 1
     end
   end
   return claimed
@@ -47,7 +50,7 @@ local function claim_from_queue(tenant_queues, queue_name, turn, share)
   local held, claimed = redis.call('ZCARD', in_flight), 0
   local take = math.min(turn, fair_share(share, held), tonumber(stored[2] or max_concurrency) - held)
   if take > 0 and tonumber(stored[1] or 0) <= tonumber(now) then
-    claimed = claim(delivery_queue, in_flight, stored[3], take)
+    claimed = claim(queue_name, delivery_queue, in_flight, stored[3], take)
   end
   place_queue(tenant_queues, queue_name, delivery_queue, in_flight, circuit, now, max_concurrency)
   return claimed

@@ -232,6 +232,8 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "replace_account": True,
     "revoke_key": True,
     "revoke_operator": True,
+    "requeue_delivery": True,
+    "set_aside_delivery": True,
     "set_circuit": True,
     "set_limits": True,
     "set_pause": True,

@@ -12,7 +12,7 @@ from core.tenants.tenant import Tenant
 from tests.support.clock import FakeClock
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.object_store import MemoryObjectStore
-from worker.maintenance.file_sweeping import FileSweeper
+from worker.maintenance.file_sweeping import ORPHAN_CHECK_INTERVAL, FileSweeper
 
 DAY: Final = timedelta(days=1)
 
@@ -24,7 +24,10 @@ class Sweep:
         self.clock = FakeClock()
         self.stores: MemoryStores = memory_stores(self.clock)
         self.objects = MemoryObjectStore(self.clock)
-        self.sweeper = FileSweeper(self.objects, self.stores.files, self.stores.tenants, self.clock)
+        self.sweeper = self.sweeper_of(self.stores)
+
+    def sweeper_of(self, stores: MemoryStores) -> FileSweeper:
+        return FileSweeper("worker", self.objects, stores.files, stores.tenants, self.clock)
 
     async def add_file(self, file_id: str = "file_1") -> StoredFile:
         now = self.clock.now()
@@ -71,12 +74,28 @@ async def test_an_upload_in_progress_and_recorded_files_stay() -> None:
     assert set(sweep.objects.contents) == {file.object_name, "files/ada/file_new"}
 
 
+async def test_one_worker_looks_for_orphans_each_six_hours() -> None:
+    sweep = Sweep()
+    await sweep.add_file()
+    sweep.objects.put("files/ada/file_old", b"png")
+    sweep.clock.move(3 * DAY)
+    await sweep.sweeper.delete_orphans()
+    sweep.objects.put("files/ada/file_later", b"png")
+    sweep.objects.written["files/ada/file_later"] -= 10 * DAY
+    sweep.clock.move(ORPHAN_CHECK_INTERVAL / 2)
+    await sweep.sweeper_of(sweep.stores).delete_orphans()
+    assert "files/ada/file_later" in sweep.objects.contents
+    sweep.clock.move(ORPHAN_CHECK_INTERVAL / 2)
+    await sweep.sweeper_of(sweep.stores).delete_orphans()
+    assert "files/ada/file_later" not in sweep.objects.contents
+
+
 async def test_nothing_of_an_unknown_tenant_is_deleted() -> None:
     sweep = Sweep()
     file = await sweep.add_file()
     sweep.clock.move(10 * DAY)
     empty = memory_stores(sweep.clock)
-    sweeper = FileSweeper(sweep.objects, empty.files, empty.tenants, sweep.clock)
+    sweeper = sweep.sweeper_of(empty)
     await sweeper.expire_files()
     await sweeper.delete_orphans()
     assert file.object_name in sweep.objects.contents

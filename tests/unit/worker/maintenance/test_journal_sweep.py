@@ -67,7 +67,3 @@ async def test_a_journal_that_is_away_is_swept_later() -> None:
     objects.is_refusing = False
     await sweeper.run_once()
     assert objects.contents == {}
-
-
-async def test_without_a_journal_nothing_is_swept() -> None:
-    await JournalSweeper(None, FakeClock(), MIN_JOURNAL_RETENTION).run_once()

@@ -4,13 +4,15 @@ from worker.scheduling.step_failures import MAX_STEP_FAILURES, StepFailures
 
 
 def test_an_item_is_given_up_after_its_last_failure_and_starts_again() -> None:
-    failures = StepFailures(3)
-    assert [failures.record("a") for _ in range(4)] == [False, False, True, False]
+    failures = StepFailures()
+    given_up = [failures.record("a") for _ in range(MAX_STEP_FAILURES + 1)]
+    assert [number for number, last in enumerate(given_up, 1) if last] == [MAX_STEP_FAILURES]
 
 
 def test_a_success_starts_again() -> None:
-    failures = StepFailures(2)
-    failures.record("a")
+    failures = StepFailures()
+    for _ in range(MAX_STEP_FAILURES - 1):
+        failures.record("a")
     failures.forget("a")
     failures.forget("b")
     assert not failures.record("a")

@@ -241,9 +241,8 @@ async def test_content_is_kept_when_its_record_may_exist(
     async def add(_: object) -> None:
         raise error
 
-    monkeypatch.setattr(app.stores.files, "add_upload", add)
-    monkeypatch.setattr(app.stores.files, "add", add)
-    monkeypatch.setattr(app.stores.files, "add_upload", add)
+    for name in ("add", "add_upload"):
+        monkeypatch.setattr(app.stores.files, name, add)
     assert (await caller.post("/v1/files", content=png(*PIXELS))).status_code in {429, 503}
     assert bool(objects_of(app).contents) is kept
     objects_of(app).contents.clear()

@@ -1,0 +1,96 @@
+"""What can happen to the journal and to workers: one fault at a time, on a running stack."""
+
+import asyncio
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+import httpx
+
+from simulator.private_redis import LOOPBACK, URL_VARIABLE, PrivateRedis, free_port
+from simulator.stack import ManagedProcess
+from tests.chaos.store_faults import StoreFault
+from tests.chaos.store_under_attack import StoreUnderAttack, frozen, sleep
+from tests.support.s3_server import S3Faults
+
+AWAY: Final = timedelta(seconds=60)
+FAILING: Final = timedelta(seconds=20)
+PAST_THE_LEASE: Final = timedelta(seconds=20)
+"""A submit's lease is 15 s."""
+MISTAKE: Final = timedelta(seconds=10)
+"""How long a second gateway runs beside the first one."""
+_SLOW_SUBMITS: Final = [{"call": "submit", "kind": "slow", "seconds": 1, "rate": 0.5}]
+
+
+async def _journal_away(store: StoreUnderAttack) -> None:
+    await _fail(store, S3Faults(rate=1), AWAY)
+
+
+async def _journal_slow(store: StoreUnderAttack) -> None:
+    await _fail(store, S3Faults(delay_seconds=2), FAILING)
+
+
+async def _journal_failing(store: StoreUnderAttack) -> None:
+    await _fail(store, S3Faults(rate=0.05), FAILING)
+
+
+async def _fail(store: StoreUnderAttack, faults: S3Faults, span: timedelta) -> None:
+    if store.bucket is None:
+        raise RuntimeError("the journal is not in a bucket")
+    await asyncio.to_thread(store.bucket.fail, faults)
+    await sleep(span)
+    await asyncio.to_thread(store.bucket.fail, S3Faults())
+
+
+async def _worker_frozen(store: StoreUnderAttack) -> None:
+    """Some of its submits are in flight."""
+    url = f"{store.stack.runcomfy_url}/_sim/faults"
+    async with httpx.AsyncClient(trust_env=False) as http:
+        (await http.post(url, json=_SLOW_SUBMITS)).raise_for_status()
+        await sleep(timedelta(seconds=2))
+        async with frozen(store.stack.workers[0].pid or 0):
+            await sleep(PAST_THE_LEASE)
+        (await http.delete(url)).raise_for_status()
+
+
+async def _second_gateway_on_a_copy(store: StoreUnderAttack) -> None:
+    """It has all jobs of the first one, and its identity."""
+    await asyncio.to_thread(store.copy_data)
+    server = store.start_server("second-redis", from_copy=True)
+    await _run_second_gateway(store, server)
+
+
+async def _second_gateway_on_an_empty_store(store: StoreUnderAttack) -> None:
+    server = store.start_server("second-redis", from_copy=False)
+    await _run_second_gateway(store, server)
+
+
+async def _run_second_gateway(store: StoreUnderAttack, server: PrivateRedis) -> None:
+    """One more worker, with the first one's journal and account, and a store of its own."""
+    first, port = store.stack.workers[0], free_port()
+    changed = {URL_VARIABLE: server.url, "GATEWAY_WORKER_METRICS_PORT": str(port)}
+    second = ManagedProcess(
+        name="second gateway",
+        command=first.command,
+        environment={**first.environment, **changed},
+        log=first.log.with_stem("second-gateway"),
+        url=f"http://{LOOPBACK}:{port}",
+        ready_path="/healthz",
+    )
+    second.start()
+    await asyncio.to_thread(second.wait_until_ready)
+    await sleep(MISTAKE)
+    await asyncio.to_thread(second.stop)
+    server.stop()
+
+
+JOURNAL_FAULTS: Final[Mapping[str, StoreFault]] = {
+    "journal away for 60 s": _journal_away,
+    "journal slow, 2 s a call": _journal_slow,
+    "journal on S3, 5 % of calls fail": _journal_failing,
+}
+WORKER_FAULTS: Final[Mapping[str, StoreFault]] = {
+    "worker frozen past its lease": _worker_frozen,
+    "second gateway on a copy": _second_gateway_on_a_copy,
+    "second gateway on an empty store": _second_gateway_on_an_empty_store,
+}
