@@ -1,5 +1,6 @@
 """`gateway tenant …`: tenants, their settings, usage and default webhook secret."""
 
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -56,6 +57,7 @@ _USAGE_COLUMNS: Final = (
     "reserved_usd",
     "limit",
 )
+_BUDGETS: Final = ("usd_per_day", "usd_per_week", "usd_per_month", "usd_total")
 _PLAN_SIGNS: Final[Mapping[str, str]] = {
     "create": "+",
     "change": "~",
@@ -74,6 +76,19 @@ def create(
         lambda admin: tenants.create_tenant(admin, name, parse_model(TenantSettings, fields))
     )
     print_document(representations.new_tenant_representation(new_tenant), as_json=as_json)
+    notice = budget_notice(name, fields)
+    if notice is not None and not as_json:
+        print(notice, file=sys.stderr)
+
+
+def budget_notice(name: str, fields: Mapping[str, object]) -> str | None:
+    """Return what it means that a new tenant has no budget, or None if it has one."""
+    if any(fields.get(budget) is not None for budget in _BUDGETS):
+        return None
+    return (
+        f"gateway: {name} has no budget: it can spend all of RunComfy's balance. "
+        f"To limit it: gateway tenant change {name} --usd-per-day 25"
+    )
 
 
 @app.command()

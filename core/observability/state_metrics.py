@@ -168,9 +168,9 @@ _JOB_STATE: Final = (
 
 
 def _disabled_endpoints(state: GatewayState) -> Iterator[Reading]:
-    counts = Counter(reason for tenant in state.tenants for reason in tenant.disabled_reasons)
-    for reason in DisabledReason:
-        yield (reason,), counts[reason]
+    for tenant in state.tenants:
+        for reason, count in Counter(tenant.disabled_reasons).items():
+            yield (tenant.name, reason), count
 
 
 _WEBHOOK_STATE: Final = (
@@ -201,8 +201,8 @@ _WEBHOOK_STATE: Final = (
     ),
     _state_by(
         "gateway_disabled_endpoints",
-        "Disabled endpoints of the tenants that have their own label value, by reason.",
-        (closed_label("reason", *DisabledReason),),
+        "A tenant's disabled endpoints, by reason; absent without any.",
+        (TENANT, closed_label("reason", *DisabledReason)),
         _disabled_endpoints,
     ),
     _state(

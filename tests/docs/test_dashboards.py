@@ -184,3 +184,37 @@ def test_promtool_agrees(command: tuple[str, ...]) -> None:
         [promtool, *command], cwd=RULES, capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+ALERTMANAGER: Final = yaml.safe_load((RULES / "alertmanager.yml").read_text(encoding="utf-8"))
+
+
+def alerts_of(matchers: list[str]) -> list[set[str]]:
+    """The alerts that each alternative of the matchers' alert names stands for."""
+    names = re.findall(r'alertname=~?"(.*?)"', " ".join(matchers))
+    return [
+        {rule["alert"] for rule in ALERTS if re.fullmatch(name, rule["alert"])}
+        for name in "|".join(names).split("|")
+    ]
+
+
+@pytest.mark.parametrize("rule", ALERTMANAGER["inhibit_rules"], ids=str)
+def test_an_inhibition_names_alerts_that_exist_and_not_its_own_source(rule: dict[str, Any]) -> None:
+    sources, targets = alerts_of(rule["source_matchers"]), alerts_of(rule["target_matchers"])
+    assert all(sources)
+    assert all(targets)
+    assert not any(source & target for source in sources for target in targets)
+
+
+@marks.AMTOOL
+def test_amtool_agrees() -> None:
+    amtool = str(shutil.which("amtool"))
+    done = subprocess.run(
+        [amtool, "check-config", "alertmanager.yml"],
+        cwd=RULES,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

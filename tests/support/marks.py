@@ -16,6 +16,9 @@ PROMETHEUS: Final = (
 PROMTOOL: Final = pytest.mark.skipif(  # as for Prometheus, which includes it
     shutil.which("promtool") is None, reason="promtool is not installed"
 )
+AMTOOL: Final = pytest.mark.skipif(  # part of Alertmanager, which the gateway does not need
+    shutil.which("amtool") is None, reason="amtool is not installed"
+)
 NODE: Final = pytest.mark.skipif(  # `make test` needs only Python, which verifies the same
     shutil.which("node") is None or shutil.which("npm") is None,
     reason="node or npm is not installed",

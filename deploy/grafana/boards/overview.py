@@ -175,7 +175,8 @@ OVERVIEW = Dashboard(
             (
                 PromQuery(max_gauge("gateway_endpoints_backing_off"), "backing off"),
                 PromQuery(
-                    'sum(max by (reason) (gateway_disabled_endpoints{reason!="by_owner"}))',
+                    "sum(max by (tenant, reason) "
+                    '(gateway_disabled_endpoints{reason!="by_owner"})) or vector(0)',
                     "disabled",
                 ),
             ),

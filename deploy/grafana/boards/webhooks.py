@@ -128,8 +128,13 @@ WEBHOOKS = Dashboard(
         ),
         Panel(
             "Disabled endpoints",
-            "Their deliveries are held until they are enabled, by reason.",
-            (PromQuery(max_gauge("gateway_disabled_endpoints", "reason"), "{{reason}}"),),
+            "Their deliveries are held until they are enabled, by tenant and reason.",
+            (
+                PromQuery(
+                    max_gauge(f"gateway_disabled_endpoints{_TENANT}", "tenant, reason"),
+                    "{{tenant}}: {{reason}}",
+                ),
+            ),
             panel_type=PanelType.BARS,
             runbook="endpoint-disabled",
         ),

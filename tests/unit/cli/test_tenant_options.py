@@ -9,6 +9,7 @@ import typer
 from typer.testing import CliRunner
 
 from cli.commands.limits import parse_number
+from cli.commands.tenants import budget_notice
 from cli.main import app
 from cli.output import print_document, print_table
 from cli.tenant_options import SETTING_OPTIONS, options_to_fields, unset_fields
@@ -131,3 +132,15 @@ def test_aliases_are_pairs_with_commas() -> None:
 def test_aliases_that_are_no_pairs_are_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         options_to_fields({"model_aliases": text})
+
+
+@pytest.mark.parametrize("given", [{}, {"running": 5, "usd_per_request": 1}])
+def test_a_tenant_without_a_budget_gets_a_notice(given: dict[str, int]) -> None:
+    notice = budget_notice("ads", given)
+    assert notice is not None
+    assert "gateway tenant change ads --usd-per-day" in notice
+
+
+@pytest.mark.parametrize("budget", ["usd_per_day", "usd_per_week", "usd_per_month", "usd_total"])
+def test_a_tenant_with_a_budget_gets_none(budget: str) -> None:
+    assert budget_notice("ads", {budget: 0}) is None
