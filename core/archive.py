@@ -98,6 +98,18 @@ class ArchivedOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelArchive:
+    """What the operator sets for one model: the first that is set of `rule`, tenant, `default`."""
+
+    rule: ArchiveMode | None = None
+    default: ArchiveMode = ArchiveMode.OFF
+
+    def mode_for(self, tenant: ArchiveMode | None) -> ArchiveMode:
+        """Return the mode of a request of a tenant that has this setting."""
+        return self.rule or tenant or self.default
+
+
+@dataclass(frozen=True, slots=True)
 class ArchiveRules:
     """The operator's settings of who keeps outputs. `models`: modes by pattern of model ids."""
 
@@ -109,8 +121,12 @@ class ArchiveRules:
 
         The operator's rule for its model, the tenant's setting, the operator's default.
         """
+        return self.of_model(model_id).mode_for(tenant)
+
+    def of_model(self, model_id: str) -> ModelArchive:
+        """Return the rule for a model, and the default."""
         rule = next((mode for model, mode in self.models if fnmatchcase(model_id, model)), None)
-        return rule or tenant or self.default
+        return ModelArchive(rule, self.default)
 
 
 def find_outputs(output: bytes) -> tuple[ArchivedOutput, ...]:

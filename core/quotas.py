@@ -85,8 +85,8 @@ QUOTA_RULES: Final[Mapping[QuotaPolicy, QuotaRule]] = {
         resets=False,
     ),
     QuotaPolicy.STORAGE_BYTES: QuotaRule(
-        "The tenant's stored files are at their limit (`storage_bytes`); delete files, or wait "
-        "until some expire.",
+        "The tenant's stored files are at their limit (`storage_bytes`); delete files or requests "
+        "with kept outputs, or wait until some expire.",
         BYTES,
         resets=False,
     ),

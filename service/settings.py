@@ -333,6 +333,7 @@ class ServiceSettings(ProcessSettings):
             max_deadlines=Deadlines(self.max_timeout),
             max_delay=self.max_delay,
             target_policy=self.target_policy(),
+            archive=self.archive.rules,
             by_model={
                 model_id: Deadlines(
                     own.timeout or default.timeout, own.start_timeout or default.start_timeout

@@ -199,6 +199,8 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         "" if job.reference is None else reference_score(job.reference),
         row_lines(job),
         "" if held_until is None else to_ms(held_until),
+        admission.archive.rule or "",
+        admission.archive.default,
     )
 
 

@@ -170,7 +170,8 @@ _WEBHOOK_SPECS: Final = (
 )
 _TENANT_SPECS: Final = (
     KeySpec("tenant", "gw:tenant:{name}", "hash", KeyOwner.TENANT,
-        "until deleted", f"{_TENANT_DELETION}, 30 days later", "disabled, doc, each limit"),
+        "until deleted", f"{_TENANT_DELETION}, 30 days later",
+        "archive, disabled, doc, each limit"),
     KeySpec("tenant_jobs", "gw:tenant:{name}:jobs", "sorted set", KeyOwner.JOB,
         "each member as its job", f"members: {_PRUNING}",
         "the tenant's jobs by creation time (ms)"),

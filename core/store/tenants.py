@@ -252,6 +252,7 @@ def tenant_fields(tenant: Tenant) -> list[Argument]:
         "result_ttl": "" if tenant.result_ttl is None else tenant.result_ttl // MILLISECOND,
         "models": "\n".join(lua_pattern(pattern) for pattern in limits.models),
         "calendar": str(tenant.calendar),
+        "archive": _scalar_field(tenant.archive),
         "top_ups": "\n".join(_top_up_lines(tenant.top_ups)),
     }
     for name in _SCALAR_LIMIT_FIELDS:

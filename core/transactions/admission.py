@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.archive import ModelArchive
 from core.batches import Batch
 from core.errors import CallerError
 from core.jobs.job import Job, JobRecord
@@ -25,6 +26,7 @@ class CacheRequest:
     default: CacheRule = CacheRule(CacheMode.USE)  # noqa: RUF009 - frozen
 
 
+KEEPS_NO_OUTPUTS = ModelArchive()
 CACHE_BYPASS = CacheRequest(requested=CacheOption.OFF)
 
 
@@ -45,7 +47,8 @@ class Admission:
     """A job to admit, if the credential may submit.
 
     `input` is the body for RunComfy, byte for byte as the caller sent it. With `dry_run` everything
-    is decided and nothing is stored.
+    is decided and nothing is stored. If by `archive` the request waits for its outputs to be
+    kept, the tenant must have room for files.
     """
 
     credential: Credential
@@ -55,6 +58,7 @@ class Admission:
     cache: CacheRequest = CACHE_BYPASS
     idempotency: IdempotencyClaim | None = None
     dry_run: bool = False
+    archive: ModelArchive = KEEPS_NO_OUTPUTS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import httpx
 
+import simulator
 from simulator.stack import Stack, StackFailed, TenantCredentials
 
 LUMEN: Final = "lumen/lumen-2/text-to-image"
 FABLE: Final = "fable/fable-1.5/text-to-video"
 CAPTION: Final = "glyph/caption-1/image-to-text"
 MODELS: Final = (LUMEN, LUMEN, LUMEN, FABLE, FABLE, CAPTION)
+_PICTURE: Final = Path(simulator.__file__).parent / "media" / "output.png"
 IMAGE: Final = "https://media.example.com/input.png"
 SIMULATOR_OPTIONS: Final = (
     "--queue-seconds",
@@ -121,6 +124,8 @@ class DemoTraffic:
         if self._sent_count % 31 == 0 and self._open_requests:
             owner, request_id = self._open_requests.pop()
             self._http.post(f"/v1/requests/{request_id}/cancel", headers=owner.auth_header)
+        if self._sent_count % 15 == 0:
+            self._http.post("/v1/files", content=_PICTURE.read_bytes(), headers=tenant.auth_header)
         if self._sent_count % 120 == 0:
             self._resolve_in_doubt()
 

@@ -84,6 +84,7 @@ def build_admission(
         cache=CacheRequest(submit.options.cache, rule),
         idempotency=checked.idempotency,
         dry_run=submit.options.dry_run,
+        archive=options.archive.of_model(checked.model_id),
     )
 
 

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Final
 
+from core.archive import ArchiveRules
 from core.errors import FieldError
 from core.labels import Labels
 from core.money import MicroUsd
@@ -59,7 +60,7 @@ class Deadlines:
 class OptionPolicy:
     """Defaults and maxima of the options; `by_model` replaces `deadlines` for single models.
 
-    `not_before` is at most `max_delay` ahead.
+    `not_before` is at most `max_delay` ahead. `archive`: whose outputs are kept.
     """
 
     deadlines: Deadlines
@@ -67,6 +68,7 @@ class OptionPolicy:
     target_policy: TargetPolicy
     by_model: Mapping[str, Deadlines] = field(default_factory=dict)
     max_delay: timedelta = MAX_DELAY
+    archive: ArchiveRules = field(default_factory=ArchiveRules)
 
     def deadlines_of(self, model_id: str) -> Deadlines:
         """Return the defaults for a job of `model_id`."""

@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
+from core.archive import ArchiveMode
 from core.file_delivery import DeliveryPolicy, FileDelivery
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit, Event
@@ -139,12 +140,13 @@ class AppHarness:
         webhook: str | None = None,
         scopes: frozenset[Scope] = ALL_SCOPES,
         limits: Limits = NO_LIMITS,
+        archive: ArchiveMode | None = None,
     ) -> str:
         """Create a tenant and return its key."""
         key = build_api_key(name, self.resources.ids.secret())
         now = self.clock.now()
         await self.stores.tenants.create(
-            Tenant(name, now, limits=limits),
+            Tenant(name, now, limits=limits, archive=archive),
             ApiKey(api_key_digest(key), name, now, scopes),
             WebhookConfig(name).with_default_url(webhook, now),
         )

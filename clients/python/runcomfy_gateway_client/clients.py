@@ -13,6 +13,7 @@ import httpx
 from runcomfy_gateway_client import protocol
 from runcomfy_gateway_client.documents import Batch, Document, Result, status_of
 from runcomfy_gateway_client.drivers import AsyncDriver, Driver, http_options
+from runcomfy_gateway_client.outputs import AsyncOutputs, Outputs
 from runcomfy_gateway_client.requests import AsyncRequest, Request
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Client:
         """
         self._http = http or httpx.Client(**http_options(base_url, api_key))
         self._driver = Driver(self._http)
+        self.outputs = Outputs(self._driver)
 
     def __enter__(self) -> Self:
         return self
@@ -157,6 +159,7 @@ class AsyncClient:
         """As `Client`."""
         self._http = http or httpx.AsyncClient(**http_options(base_url, api_key))
         self._driver = AsyncDriver(self._http)
+        self.outputs = AsyncOutputs(self._driver)
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,6 +25,7 @@ from runcomfy_gateway_client.protocol import (
 if TYPE_CHECKING:
     from runcomfy_gateway_client.documents import Event
     from runcomfy_gateway_client.event_stream import EventStream
+    from runcomfy_gateway_client.transfer import Transfer
 
 T = TypeVar("T")
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
@@ -92,6 +93,26 @@ class Driver:
             if not stream.is_over:
                 time.sleep(_RECONNECT_SECONDS)
 
+    def transfer(self, transfer: Transfer) -> None:
+        """Complete the transfer of an output, over several connections if one breaks."""
+        failures = 0
+        while not transfer.is_complete:
+            try:
+                with self.http.stream(
+                    **_request(transfer.call()), follow_redirects=True
+                ) as response:
+                    if response.is_error:
+                        response.read()
+                    _check_stream(response)
+                    transfer.opened(response.status_code)
+                    for chunk in response.iter_bytes():
+                        failures = 0 if transfer.feed(chunk) else failures
+                _check_complete(transfer)
+            except httpx.TransportError as error:
+                failures = _count(failures, error)
+            if not transfer.is_complete:
+                time.sleep(_RECONNECT_SECONDS)
+
 
 class AsyncDriver:
     """Runs flows in asyncio."""
@@ -140,6 +161,26 @@ class AsyncDriver:
             if not stream.is_over:
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
+    async def transfer(self, transfer: Transfer) -> None:
+        """Complete the transfer of an output, over several connections if one breaks."""
+        failures = 0
+        while not transfer.is_complete:
+            try:
+                async with self.http.stream(
+                    **_request(transfer.call()), follow_redirects=True
+                ) as response:
+                    if response.is_error:
+                        await response.aread()
+                    _check_stream(response)
+                    transfer.opened(response.status_code)
+                    async for chunk in response.aiter_bytes():
+                        failures = 0 if transfer.feed(chunk) else failures
+                _check_complete(transfer)
+            except httpx.TransportError as error:
+                failures = _count(failures, error)
+            if not transfer.is_complete:
+                await asyncio.sleep(_RECONNECT_SECONDS)
+
 
 def _request(call: Call) -> dict[str, Any]:
     return {
@@ -168,6 +209,12 @@ def _check_stream(response: httpx.Response) -> None:
     if refusal is not None and not refusal.retryable:
         raise refusal
     raise httpx.RemoteProtocolError(str(refusal)) from refusal
+
+
+def _check_complete(transfer: Transfer) -> None:
+    """Raise a transport error if the response ended early: the next one continues."""
+    if not transfer.is_complete:
+        raise httpx.RemoteProtocolError("the content ended early")
 
 
 def _count(failures: int, error: httpx.TransportError) -> int:

@@ -376,13 +376,46 @@ class WaitTimeout(GatewayError):
         super().__init__({"detail": detail, "request_id": request_id, "billed": "unknown"})
 
 
+class OutputNotKept(GatewayError):
+    """The gateway does not keep an output that is to be downloaded.
+
+    `code` is the output's `error`. The result's `output` may still link to RunComfy.
+    """
+
+    code = "output_not_kept"
+
+    def __init__(self, request_id: str, output: Mapping[str, Any] | None = None) -> None:
+        """`output`: the one that is not kept; None: the request has none."""
+        self.output = None if output is None else dict(output)
+        code = (output or {}).get("error") or self.code
+        which = "no output" if output is None else f"no output {output.get('index')}"
+        detail = f"The gateway keeps {which} of the request."
+        super().__init__({"code": code, "detail": detail, "request_id": request_id})
+
+
+class ContentMismatch(GatewayError):
+    """What arrived is not the content that the gateway keeps: its size or checksum is another."""
+
+    code = "content_mismatch"
+
+    def __init__(self, path: str) -> None:
+        """`path`: of the output."""
+        super().__init__({"detail": f"{path} does not have the size and checksum of the output."})
+
+
 def _kinds(kind: type[GatewayError]) -> Iterator[type[GatewayError]]:
     for child in kind.__subclasses__():
         yield child
         yield from _kinds(child)
 
 
-_WITHOUT_ANSWER = (ConnectionFailed, RequestEndedWithoutOutput, WaitTimeout)
+_WITHOUT_ANSWER = (
+    ConnectionFailed,
+    ContentMismatch,
+    OutputNotKept,
+    RequestEndedWithoutOutput,
+    WaitTimeout,
+)
 BY_CODE: Mapping[str, type[GatewayError]] = {
     kind.code: kind
     for kind in _kinds(GatewayError)

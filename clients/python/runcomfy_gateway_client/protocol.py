@@ -27,6 +27,7 @@ from runcomfy_gateway_client.documents import (
 from runcomfy_gateway_client.errors import (
     ConnectionFailed,
     GatewayError,
+    OutputNotKept,
     WaitTimeout,
     error_of_problem,
     error_of_result,
@@ -233,6 +234,38 @@ def result(request_id: str, chance: random.Random) -> Flow[Result]:
     """Return the result of a request that has ended. Raises `RequestEndedWithoutOutput`."""
     reply = yield from exchange(Call("GET", f"{path_of(request_id)}/result"), chance)
     return _ended(reply.document())
+
+
+def kept_outputs(
+    request_id: str, index: int | None, chance: random.Random, now: Now, wait: float | None
+) -> Flow[Sequence[Document]]:
+    """Return the documents of the outputs of a request, or of the one of `index`, once kept.
+
+    Raises:
+        OutputNotKept: one of them is not kept, and no longer tried; or there is none.
+        RequestEndedWithoutOutput: it ended as `failed` or `cancelled`.
+        WaitTimeout: they are not kept in time; the gateway goes on.
+    """
+    began, pause = now(), FIRST_PAUSE_SECONDS
+    while True:
+        document = (yield from result(request_id, chance)).document
+        if document.get("archive") != "pending":
+            return _all_kept(request_id, index, document)
+        left = MAX_PAUSE_SECONDS if wait is None else began + wait - now()
+        if left <= 0:
+            raise WaitTimeout(request_id, wait or 0)
+        yield Pause(min(pause, left))
+        pause = min(2 * pause, MAX_PAUSE_SECONDS)
+
+
+def _all_kept(request_id: str, index: int | None, document: Document) -> Sequence[Document]:
+    wanted = [one for one in document.get("outputs", ()) if index is None or one["index"] == index]
+    if not wanted:
+        raise OutputNotKept(request_id)
+    for output in wanted:
+        if output.get("sha256") is None:
+            raise OutputNotKept(request_id, output)
+    return wanted
 
 
 def status(request_id: str, chance: random.Random) -> Flow[Status]:

@@ -18,6 +18,57 @@ _TENANT_AND_MODEL = '{tenant=~"$tenant", model=~"$model"}'
 _UNSUCCESSFUL = 'gateway_jobs_ended_total{tenant=~"$tenant", model=~"$model", state!="succeeded"}'
 _MODEL = '{model=~"$model"}'
 
+_OUTPUTS = (
+    Panel(
+        "Outputs kept",
+        "Per second, by tenant.",
+        (PromQuery(rate('gateway_outputs_kept_total{tenant=~"$tenant"}', "tenant"), "{{tenant}}"),),
+        PanelUnit.PER_SECOND,
+        PanelType.STACK,
+    ),
+    Panel(
+        "Bytes of outputs kept",
+        "Per second, by tenant.",
+        (
+            PromQuery(
+                rate('gateway_outputs_kept_bytes_total{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
+            ),
+        ),
+        PanelUnit.BYTES,
+        PanelType.STACK,
+    ),
+    Panel(
+        "Duration of transfers of outputs",
+        "From RunComfy's media host to the storage.",
+        quantiles("gateway_output_transfer_duration_seconds"),
+        PanelUnit.SECONDS,
+        runbook="archive-late",
+    ),
+    Panel(
+        "Failed attempts to keep an output",
+        "Per second, by reason.",
+        (PromQuery(rate("gateway_output_failures_total", "reason"), "{{reason}}"),),
+        PanelUnit.PER_SECOND,
+        PanelType.STACK,
+        runbook="archive-late",
+        empty_reason="Every attempt kept its output.",
+    ),
+    Panel(
+        "Jobs whose outputs are not kept yet",
+        "They have ended, or wait for it; attempts continue.",
+        (PromQuery(max_gauge("gateway_unarchived_jobs"), "jobs"),),
+        runbook="archive-late",
+    ),
+    Panel(
+        "Oldest output that is not kept",
+        "RunComfy deletes it after 7 days; the last attempt is half a day before.",
+        (PromQuery(max_gauge("gateway_oldest_unarchived_job_age_seconds"), "age"),),
+        PanelUnit.SECONDS,
+        thresholds=(3600, 475200),
+        runbook="archive-late",
+    ),
+)
+
 JOBS = Dashboard(
     "gateway-jobs",
     "Gateway: jobs",
@@ -167,7 +218,6 @@ JOBS = Dashboard(
             ),
             panel_type=PanelType.STACK,
             runbook="file-storage-failing",
-            empty_reason="No file was uploaded or fetched.",
         ),
         Panel(
             "Bytes of files received",
@@ -175,7 +225,6 @@ JOBS = Dashboard(
             (PromQuery(rate("gateway_files_received_bytes_total", "origin"), "{{origin}}"),),
             PanelUnit.BYTES,
             PanelType.STACK,
-            empty_reason="No file was uploaded or fetched.",
         ),
         Panel(
             "Duration of uploads and fetches (p95)",
@@ -188,7 +237,7 @@ JOBS = Dashboard(
             ),
             PanelUnit.SECONDS,
             runbook="private-source-away",
-            empty_reason="No file was uploaded or fetched.",
         ),
+        *_OUTPUTS,
     ),
 )

@@ -59,7 +59,12 @@ def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredSta
         "GATEWAY_LOG_LEVEL": "DEBUG",
     }
     plan = StackPlan(
-        folder, environment=environment, services=2, workers=2, runcomfy_options=SIMULATOR_OPTIONS
+        folder,
+        environment=environment,
+        services=2,
+        workers=2,
+        runcomfy_options=SIMULATOR_OPTIONS,
+        keeps_outputs=True,
     )
     with (
         run_stack(plan) as stack,
@@ -96,6 +101,7 @@ def test_a_panel_has_something_to_show(panel: Panel, monitored: MonitoredStack) 
 def test_few_panels_may_be_empty() -> None:
     assert {panel.title for _, panel in PANELS if panel.empty_reason} == {
         "Balance lasts",
+        "Failed attempts to keep an output",
         "Models that are stopped",
         "Warnings",
     }

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
+from core.archive import ArchiveMode
 from core.billing.settlement import ReservationTotals
 from core.clock import MILLISECOND, to_ms
 from core.deduplication.coalescing import (
@@ -68,6 +69,8 @@ def admit_without_key(memory: MemoryState, admission: Admission) -> AdmissionRes
         _admission_inputs(memory, job, admission.credential.digest),
         paid=fate.is_paid,
         bytes_to_store=len(fate.cached.output if fate.cached else admission.input),
+        keeps_outputs_before=memory.archive_mode_of(job.tenant, admission.archive)
+        is ArchiveMode.BEFORE,
     )
     ruling.check()
     stored = _apply_decision(memory, job, fate)
@@ -228,6 +231,7 @@ def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionIn
         key_limits=memory.key_limits(digest),
         key_used=tuple(memory.used_by_key(digest, window) for window in windows),
         stored_bytes=memory.stored_bytes_of(job.tenant),
+        file_bytes=memory.file_usage(job.tenant).stored_bytes,
         starts_immediately=not is_held(memory, job)
         and memory.fair_queue.can_start_immediately(job.tenant, job.model_id),
     )

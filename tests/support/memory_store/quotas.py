@@ -38,6 +38,7 @@ class AdmissionInputs:
     running: int
     waiting: int
     stored_bytes: int
+    file_bytes: int
     key_limits: KeyLimits
     key_used: Sequence[int]
     starts_immediately: bool
@@ -53,6 +54,8 @@ class AdmissionCheck:
     paid: bool = True
     """Check a job that another job pays for: it counts as a job, without money or a slot."""
     bytes_to_store: int = 0
+    keeps_outputs_before: bool = False
+    """Check a job that waits at its end for its outputs to be kept."""
     quotas: list[Quota] = field(default_factory=list)
     arrival: float | None = None
 
@@ -73,6 +76,7 @@ class AdmissionCheck:
             self._check_window(window, use, budget)
         self._check_key_budget()
         self._check_stored_bytes()
+        self._check_storage_bytes()
         self._check_concurrency()
 
     def _check_request(self) -> None:
@@ -171,6 +175,15 @@ class AdmissionCheck:
         self._add_quota(QuotaPolicy.STORED_BYTES, most, left)
         if left < 0:
             self._refuse(QuotaPolicy.STORED_BYTES)
+
+    def _check_storage_bytes(self) -> None:
+        most = self.inputs.limits.storage_bytes
+        if most is None or not self.paid or not self.keeps_outputs_before:
+            return
+        left = most - self.inputs.file_bytes
+        self._add_quota(QuotaPolicy.STORAGE_BYTES, most, left)
+        if left <= 0:
+            self._refuse(QuotaPolicy.STORAGE_BYTES)
 
     def _check_concurrency(self) -> None:
         limits, at = self.inputs.limits, self.inputs

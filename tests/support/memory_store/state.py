@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Protocol, TypeVar
 
+from core.archive import ArchiveMode, ModelArchive
 from core.audit import AuditRecord
 from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
@@ -264,6 +265,11 @@ class MemoryState:
         today = f"{UTC_CALENDAR.day_of(self.clock.now()):%Y%m%d}"
         stored = sum(row.file.bytes for row in self.files.values() if row.file.tenant == tenant)
         return FileUsage(stored, self.uploaded_bytes.get((tenant, today), 0))
+
+    def archive_mode_of(self, tenant: str, model: ModelArchive) -> ArchiveMode:
+        """When a request's outputs are kept; as its model says if the record is missing."""
+        row = self._live(self.tenants, tenant)
+        return model.mode_for(None if row is None else TENANT_CODEC.decode(row.doc).archive)
 
     def cache_policy_of(self, tenant: str) -> TenantCachePolicy:
         """A tenant's cache policy; the default if the record is missing."""

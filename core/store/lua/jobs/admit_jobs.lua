@@ -32,7 +32,7 @@
 -- ITEM: id version doc open_length entry input created created_text model priority price first_deadline
 -- ITEM: deadline
 -- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference rows
--- ITEM: held_until
+-- ITEM: held_until archive_rule archive_default
 
 local policy = read_policy(tenant)
 local auth_error, scopes, key = authenticate(api_key, policy.disabled, tenant_name, scope, now, address)
@@ -126,6 +126,7 @@ local function check_limits(item, rows)
     or check_windows(policy, budgets, used_windows, counted_amount, window_resets, rows)
     or has_key_budget and check_key_windows(key, key_windows, counted_amount, window_resets, rows)
     or check_stored_bytes(policy, stored, #(item.output or item.input), rows)
+    or check_storage_bytes(policy, item, tenant_name, rows)
     or check_waiting(item, rows)
   if not rejection and new_arrival then arrival, uses_rate = new_arrival, true end
   return rejection

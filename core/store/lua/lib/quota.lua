@@ -4,10 +4,10 @@
 local FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',
   'usd_per_day', 'usd_per_week', 'usd_per_month', 'usd_total', 'priority', 'unknown_price_counts', 'running', 'weight', 'cache_ms',
-  'calls_per_minute', 'stored_bytes', 'models', 'unknown_price', 'cache', 'cache_shared', 'idempotency_required', 'disabled',
-  'calendar', 'top_ups',
+  'calls_per_minute', 'stored_bytes', 'storage_bytes', 'models', 'unknown_price', 'cache', 'cache_shared', 'idempotency_required', 'disabled',
+  'calendar', 'top_ups', 'archive',
 }
-local NUMBERS = 17
+local NUMBERS = 18
 
 -- Returns the limits that are set. The first `NUMBERS` fields are numbers, the others texts.
 local function read_policy(tenant)
@@ -130,6 +130,17 @@ local function check_stored_bytes(policy, stored, bytes, rows)
   add_row(rows, 'stored-bytes', policy.stored_bytes, math.max(left, 0), 0)
   if left < 0 then return reject('stored-bytes') end
   return nil
+end
+
+-- A paid request that is to wait for its outputs to be kept needs room for them: how much, RunComfy alone knows later.
+-- The mode is that of core.archive.ModelArchive.
+local function check_storage_bytes(policy, item, tenant_name, rows)
+  local mode = item.archive_rule ~= '' and item.archive_rule or policy.archive or item.archive_default
+  if mode ~= 'before' or not item.paid or not policy.storage_bytes then return nil end
+  local used = redis.call('HGET', NAMES.tenant .. tenant_name .. ':file_usage', 'bytes')
+  local left = policy.storage_bytes - (tonumber(used) or 0)
+  add_row(rows, 'storage-bytes', policy.storage_bytes, math.max(left, 0), 0)
+  return left <= 0 and reject('storage-bytes') or nil
 end
 
 -- The windows of a budget, in the order of core.tenants.windows.Window, with their limits.

@@ -9,6 +9,7 @@ from typing import Any, Final
 import httpx
 import pytest
 
+from core.archive import ArchiveMode
 from core.files import UNUSED_FILE_LIFETIME
 from core.objects import media_type
 from core.objects.links import LINK_LIFETIME
@@ -16,7 +17,7 @@ from core.objects.media_type import MAX_FILE_BYTES, MAX_IMAGE_BYTES
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
 from service.files.file_service import FileService, UploadPolicy
-from tests.support.app import BASE_URL, AppHarness
+from tests.support.app import BASE_URL, KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.media import HTML, mp4, png, wav
 from tests.support.object_store import MemoryObjectStore
 
@@ -345,6 +346,21 @@ async def test_uploads_are_limited_by_day_and_by_what_is_stored(app: AppHarness)
         assert problem(await stored.post("/v1/files", content=png(31))) == (429, "limit_reached")
         await stored.delete(f"/v1/files/{file['file_id']}")
         await upload(stored, png(31))
+
+
+async def test_without_room_a_submit_that_waits_for_its_outputs_is_refused(app: AppHarness) -> None:
+    limits = Limits(storage_bytes=len(png()))
+    key = await app.tenant("waits", limits=limits, archive=ArchiveMode.BEFORE)
+    async with app.client(key) as waits:
+        file = await upload(waits)
+        for query in ({"dry_run": "true"}, {}):
+            refused = await waits.post(KLING_PATH, json=KLING_INPUT, params=query)
+            assert problem(refused) == (429, "limit_reached")
+            assert refused.json()["violated-policies"] == ["storage-bytes"]
+        items = {"items": [{"model_id": KLING, "input": KLING_INPUT}], "admit": "all"}
+        assert problem(await waits.post("/v1/batches", json=items)) == (429, "limit_reached")
+        await waits.delete(f"/v1/files/{file['file_id']}")
+        assert (await waits.post(KLING_PATH, json=KLING_INPUT)).status_code == 202
 
 
 async def test_a_content_that_is_stored_already_needs_no_room(app: AppHarness) -> None:
