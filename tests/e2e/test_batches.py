@@ -16,7 +16,7 @@ from simulator.stack import Stack
 from tests.support.stack import paid_submits, runcomfy_pace, running_stack, tenant_client
 
 NAME: Final = "batches"
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 IDENTICAL: Final = 50
 OTHERS: Final = 5
 

@@ -22,7 +22,7 @@ from tests.support import marks
 
 EXAMPLES: Final = ROOT / "examples"
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 OTHER_SECRET: Final = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 LANGUAGES: Final = (
     pytest.param((sys.executable, "py"), id="python"),

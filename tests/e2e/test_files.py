@@ -24,7 +24,7 @@ from tests.support.stack import SUBMIT_PATH, TenantClient, running_stack, tenant
 
 PICTURE: Final = png(1280, 720, padding=300_000)
 MEBIBYTE: Final = bytes(2**20)
-PATIENCE: Final = timedelta(seconds=60)
+PATIENCE: Final = timedelta(seconds=150)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from simulator.demo import wait_for
 from tests.support.stack import FAST, TenantClient, running_stack, tenant_client
 
 LIVE: Final = "minimax/Hailuo Video 01 Live"
-SYNCED: Final = timedelta(seconds=60)
+SYNCED: Final = timedelta(seconds=150)
 PATHS: Final = (
     "minimax/Hailuo%20Video%2001%20Live",
     "minimax/Hailuo+Video+01+Live",

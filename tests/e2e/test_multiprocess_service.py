@@ -26,7 +26,7 @@ from tests.support.processes import MarkedProcesses, is_answering
 
 ROOT: Final = Path(__file__).parents[2]
 CHILDREN: Final = 3
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 CALLS: Final = 60
 CALLERS: Final = 6
 WAITERS: Final = re.compile(r"^gateway_job_subscriptions (\S+)", re.MULTILINE)

@@ -21,7 +21,7 @@ from simulator.private_redis import PrivateRedis
 from simulator.stack import Stack
 from tests.support.stack import running_stack
 
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 RUNCOMFY_TOKEN: Final = "simulated-token"
 FAULTS: Final = (
     {"kind": "html", "call": "submit"},

@@ -22,7 +22,7 @@ from tests.support.stack import runcomfy_pace, running_stack
 from tests.support.traces import SAMPLED, SPAN, TRACE
 
 ROOT: Final = Path(__file__).parents[2]
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 
 
 class OtlpCollector:

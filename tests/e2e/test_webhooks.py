@@ -16,7 +16,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackFailed
 
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 NAME: Final = "hooked"
 
 

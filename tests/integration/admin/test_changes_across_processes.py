@@ -17,7 +17,7 @@ from tests.support.stack import TenantClient, runcomfy_pace, running_stack, tena
 TenantFactory = Callable[..., TenantClient]
 
 TOKEN: Final = "operators-token-of-32-characters"
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 PACE: Final = (*runcomfy_pace("0..0.1", "0.3..0.5"), "--balance-usd", "50")
 
 

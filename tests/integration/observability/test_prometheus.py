@@ -30,7 +30,7 @@ pytestmark = [
 
 SPAN: Final = timedelta(seconds=35)
 STEP: Final = timedelta(seconds=1)
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 TOKEN: Final = "operators-token-of-32-characters"
 PANELS: Final = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 ALERTS: Final = [

@@ -18,7 +18,7 @@ from tests.support.sentinel import replicated_redis, sentinel, settings_of
 from tests.support.tls import CertificateAuthority, tls_proxy
 
 LARGE: Final = b"x" * 3_000_000
-SOON: Final = timedelta(seconds=60)
+SOON: Final = timedelta(seconds=150)
 AT_FAIL_OVER: Final = 50
 AFTER_FAIL_OVER: Final = 200
 
