@@ -148,7 +148,8 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     assert operator("tenant", "webhook-secret", "ads", "--retire")["webhook_secrets"] == 1
     assert operator("doubt", "list") == []
     assert "no job" in operator.error_of("doubt", "resolve", "req_1", "--lost")
-    assert [w["window"] for w in operator("tenant", "usage", "ads")["windows"]] == ["day", "month"]
+    windows = operator("tenant", "usage", "ads")["windows"]
+    assert [one["window"] for one in windows] == ["day", "week", "month", "total"]
     assert "no limit" in operator.text("tenant", "usage", "ads")
     entries = operator("audit", "list")
     assert [entry["action"] for entry in entries] == [
