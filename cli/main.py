@@ -79,6 +79,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.audit:app",
         "List, export and verify the audit log: what operators and tenants did.",
     ),
+    "console": (
+        "cli.commands.console:app",
+        "Create a link that signs in to the web console once.",
+    ),
     "webhook": (
         "cli.commands.webhooks:app",
         "Manage a tenant's webhook endpoints, secrets and deliveries.",

@@ -317,6 +317,13 @@ class ServiceSettings(ProcessSettings):
         enabled = self.console.enabled
         return ConsolePolicy(is_loopback(self.host) if enabled is None else enabled)
 
+    def console_address(self, *, for_operators: bool) -> str:
+        """Return the address whose `/console` operators or tenants use."""
+        if for_operators and self.admin_port is not None:
+            return f"http://{_url_host(self.admin_host)}:{self.admin_port}"
+        public = self.link_policy().public_url
+        return public or f"http://{_url_host(self.host)}:{self.port}"
+
     def target_policy(self) -> TargetPolicy:
         """Return the rules for webhook URLs."""
         return TargetPolicy(AllowedTargets.parse(self.webhooks.allowed_targets))
@@ -362,3 +369,7 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _url_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

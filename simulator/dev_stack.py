@@ -61,6 +61,8 @@ MARKS_HINT: Final = (
     "the simulated RunComfy does with that request."
 )
 
+LINK_NOTE: Final = "the web console; signs in once, within 15 minutes"
+
 _POLL_INTERVAL: Final = timedelta(milliseconds=500)
 
 
@@ -179,11 +181,14 @@ def print_summary(stack: Stack, console: Console) -> None:
     """Print every address, the key of a new tenant, and a command to paste."""
     tenant = stack.create_tenant(f"up-{secrets.token_hex(3)}")
     confirm_own_service(stack, tenant)
+    if stack.runcomfy is not None:
+        submit_example(stack, tenant)
     outside = real_url(stack.plan) if stack.runcomfy is None else stack.runcomfy.url
     console.print_table(
         [
             ("API", stack.url, "base URL for a RunComfy client"),
             ("docs", f"{stack.url}/docs", "interactive API documentation"),
+            *console_rows(stack, tenant),
             ("metrics", stack.service_metrics_urls[0], f"and {stack.workers[0].url}/metrics"),
             (
                 "RunComfy",
@@ -212,6 +217,29 @@ def print_summary(stack: Stack, console: Console) -> None:
     console.print_text(
         f"        -H 'Authorization: Bearer {tenant.key}'\n\nCtrl-C stops everything."
     )
+
+
+def submit_example(stack: Stack, tenant: TenantCredentials) -> None:
+    """Submit the example to the simulated RunComfy, so that the console has a job to show."""
+    example = load_kling_example()
+    answer = httpx.post(
+        f"{stack.url}/v1/models/{example.model_id}",
+        json=dict(example.input),
+        headers=tenant.auth_header,
+        trust_env=False,
+    )
+    answer.raise_for_status()
+
+
+def console_rows(stack: Stack, tenant: TenantCredentials) -> list[tuple[str, str, str]]:
+    """Return the links that sign in to the console; none if a setting turns it off."""
+    page = httpx.get(f"{stack.url}/console/sign-in", trust_env=False)
+    if page.status_code != httpx.codes.OK:
+        return []
+    return [
+        ("console", stack.create_console_link("tenant-link", tenant.name), LINK_NOTE),
+        ("operator", stack.create_console_link("link"), LINK_NOTE),
+    ]
 
 
 def wait_for_failure(stack: Stack) -> None:

@@ -267,14 +267,15 @@ class Stack:
         return child
 
     def run_gateway(self, *arguments: str) -> str:
-        """Run a `gateway` command and return what it printed on stdout.
+        """Run a `gateway` command, with the first service's settings; return its stdout.
 
         Raises:
             StackFailed: it exited other than 0.
         """
+        environment = self.services[0].environment if self.services else self.environment
         done = subprocess.run(
             [str(gateway_command()), *arguments],
-            env=dict(self.environment),
+            env=dict(environment),
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -305,6 +306,15 @@ class Stack:
         document = {"name": name, "secret": tenant.webhook_secret}
         httpx.post(f"{self.receiver.url}/_recv/secret", json=document, trust_env=False)
         return tenant
+
+    def create_console_link(self, *words: str) -> str:
+        """Return a link that signs in to the console once, by a command of `gateway console`.
+
+        Raises:
+            StackFailed: the command failed.
+        """
+        link: str = json.loads(self.run_gateway("console", *words, "--json"))["link"]
+        return link
 
     def _runcomfy_settings(self) -> dict[str, str]:
         if self.runcomfy is None:

@@ -40,6 +40,7 @@ ACTS: Final = (
     Act(Role.READ, "audit", "audit list"),
     Act(Role.READ, "export_audit", "audit export"),
     Act(Role.READ, "verify_audit", "audit verify"),
+    Act(Role.READ, "", "console link"),
     Act(Role.OPERATE, "pause", "pause"),
     Act(Role.OPERATE, "resume", "resume"),
     Act(Role.OPERATE, "reset_circuit", "circuit reset"),
@@ -49,6 +50,8 @@ ACTS: Final = (
     Act(Role.OPERATE, "delete_tenant", "tenant delete"),
     Act(Role.OPERATE, "create_key", "key create"),
     Act(Role.OPERATE, "revoke_key", "key revoke"),
+    # Who may create a key can sign in as its tenant.
+    Act(Role.OPERATE, "", "console tenant-link"),
     Act(Role.OPERATE, "rotate_webhook_secret", "tenant webhook-secret"),
     Act(Role.OPERATE, "retire_webhook_secret"),
     Act(Role.OPERATE, "", "webhook rotate"),

@@ -224,7 +224,7 @@ def parse_setting(text: str, part: JsonObject) -> Any:  # noqa: ANN401 - any JSO
     Raises `WrongField`.
     """
     choices = part.get("anyOf", [part])
-    kinds = {one.get("type", "string") for one in choices}
+    kinds = {kind for one in choices for kind in _types(one)}
     if not text:
         return [] if "array" in kinds else {} if "object" in kinds else None
     if kinds & {"array", "object"}:
@@ -232,3 +232,9 @@ def parse_setting(text: str, part: JsonObject) -> Any:  # noqa: ANN401 - any JSO
     if "boolean" in kinds:
         return {"true": True, "false": False}.get(text, text)
     return as_number(text) if kinds & _NUMBERS else text
+
+
+def _types(part: JsonObject) -> Sequence[str]:
+    """Return the types of a schema: `type` is one word or, as that of an amount, a list."""
+    found = part.get("type", "string")
+    return [found] if isinstance(found, str) else found

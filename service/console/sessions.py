@@ -88,9 +88,13 @@ async def _tenant_document(context: AppContext, credential: Credential) -> bytes
     await context.stores.jobs.authenticate(credential, None)
     keys = await context.stores.tenants.list_keys(credential.tenant)
     by_digest = {use.api_key.digest: use.api_key.scopes for use in keys}
-    held = sorted(by_digest.get(credential.digest, ()))
-    fields = {"tenant": credential.tenant, "digest": credential.digest, "scopes": held}
-    return orjson.dumps(fields)
+    held = by_digest.get(credential.digest, frozenset())
+    return key_document(credential.tenant, credential.digest, held)
+
+
+def key_document(tenant: str, digest: str, scopes: frozenset[Scope]) -> bytes:
+    """Return the document of the session of a tenant's key."""
+    return orjson.dumps({"tenant": tenant, "digest": digest, "scopes": sorted(scopes)})
 
 
 def operator_document(name: str | None, digest: str) -> bytes:

@@ -1,0 +1,36 @@
+"""Settings of a tenant in the operator's forms."""
+
+import pytest
+
+from service.console.schema_form import parse_setting
+from service.tenants.settings import TenantSettings
+from tests.support.console import Browser
+
+SCHEMA = TenantSettings.model_json_schema()["properties"]
+
+
+@pytest.mark.parametrize("name", SCHEMA)
+@pytest.mark.parametrize("text", ["", "1"])
+def test_every_setting_has_a_value_for_a_text(name: str, text: str) -> None:
+    is_json = SCHEMA[name].get("type") in ["array", "object"]
+    parse_setting(text and ("[]" if is_json else text), SCHEMA[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [("usd_per_day", "12.50", 12.5), ("usd_per_day", "", None), ("running", "3", 3)],
+)
+def test_amounts_and_counts_are_numbers(name: str, text: str, value: float | None) -> None:
+    assert parse_setting(text, SCHEMA[name]) == value
+
+
+async def test_a_tenant_is_created_and_changed_with_budgets(
+    operator: Browser,
+) -> None:
+    budgets = {"usd_per_day": "12.50", "usd_per_month": "", "running": "3", "webhook": ""}
+    made = await operator.change("/operator/tenants", {"tenant": "new-team", **budgets})
+    assert "rcg_new-team_" in made.text
+    await operator.change("/operator/tenants/new-team", {"usd_per_week": "50"})
+    page = await operator.page("/operator/tenants/new-team")
+    assert "12.5" in page
+    assert 'name="usd_per_week" value="50' in page
