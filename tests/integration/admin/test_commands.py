@@ -396,3 +396,10 @@ def test_changes_of_the_catalogue_are_listed(operator: CommandRunner, redis_flus
         "1 -> 2",
     )
     assert "default_changed" in operator.text("model", "changes", "--limit", "1")
+
+
+def test_a_tenant_without_a_budget_is_created_with_a_warning(operator: CommandRunner) -> None:
+    warned = operator.run("tenant", "create", "open")
+    assert (warned.exit_code, "has no budget" in warned.stderr) == (0, True)
+    limited = operator.run("tenant", "create", "limited", "--usd-per-day", "5")
+    assert (limited.exit_code, limited.stderr) == (0, "")
