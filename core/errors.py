@@ -283,7 +283,10 @@ class ObjectMissing(NotFound):
 
 
 class FileInUse(Conflict):
-    """A request that has not ended uses this file: cancel it first, or wait for its end."""
+    """A request that has not ended uses this file, or it is the kept output of a request.
+
+    Cancel the request or wait for its end; a kept output goes with its request.
+    """
 
     code = "file_in_use"
 

@@ -116,7 +116,7 @@ class FileStore:
         return bool(await self._scripts.call("use_files", [keys.FILES], arguments))
 
     async def remove(self, tenant: str, file_id: str) -> FileRemoval:
-        """Remove a record on demand, unless an open job uses it."""
+        """Remove a record on demand, unless an open job uses it, or it is the output of a job."""
         return await self._remove(tenant, file_id, only_expired=False)
 
     async def expire(self, due: DueFile) -> FileRemoval:

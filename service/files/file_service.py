@@ -138,7 +138,7 @@ class FileService:
         return await self._files.list_page(tenant, cursor, limit)
 
     async def delete(self, tenant: str, file_id: str) -> None:
-        """Delete a file. Raises `NotFound`, and `FileInUse` if an open request uses it."""
+        """Delete a file. Raises `NotFound`, and `FileInUse`."""
         entry = await self.load(tenant, file_id)
         removed = await self._files.remove(tenant, file_id)
         if removed is FileRemoval.IN_USE:

@@ -6,6 +6,7 @@ from typing import Final
 
 import pytest
 
+from core.archive import ArchivedOutput
 from core.billing.usage import Budget
 from core.errors import LimitReached, Unauthenticated
 from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, FileRemoval, StoredFile
@@ -164,6 +165,20 @@ async def test_a_file_whose_requests_have_ended_can_be_removed(backend: StoreBac
     assert await backend.files.remove("ada", "file_1") is FileRemoval.IN_USE
     change = cancellation_change(job, backend.clock.now())
     assert await backend.jobs.store(change) is WriteResult.STORED
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.REMOVED
+
+
+async def test_a_kept_output_goes_only_with_its_request(backend: StoreBackend) -> None:
+    await backend.files.add(new_file(backend, "file_1"))
+    job = new_job(backend.clock.now(), "req_1", "ada")
+    assert await backend.files.use("ada", job.id, ["file_1"])
+    await backend.jobs.admit(admission_of(job))
+    change = cancellation_change(job, backend.clock.now())
+    outputs = (ArchivedOutput("video", "https://media.runcomfy.net/1", "file_1"),)
+    ended = replace(change, after=replace(change.after, outputs=outputs))
+    assert await backend.jobs.store(ended) is WriteResult.STORED
+    assert await backend.files.remove("ada", "file_1") is FileRemoval.IN_USE
+    await backend.probe.forget_job("req_1")
     assert await backend.files.remove("ada", "file_1") is FileRemoval.REMOVED
 
 

@@ -88,8 +88,11 @@ class MemoryFileStore:
         row = self._memory.files.get(file_id)
         if row is None or row.file.tenant != tenant:
             return FileRemoval.NOT_FOUND
-        if any(not job.is_final for job in self._users_of(row)):
-            return FileRemoval.IN_USE
+        is_owned = not self._is_gone(tenant)
+        for job in self._users_of(row):
+            is_output = file_id in {output.file_id for output in job.outputs}
+            if not job.is_final or (is_owned and is_output):
+                return FileRemoval.IN_USE
         del self._memory.files[file_id]
         return FileRemoval.REMOVED
 

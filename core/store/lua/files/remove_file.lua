@@ -1,6 +1,6 @@
 -- Removes the record of a file whose content is then deleted. With `expired`, only if it may be deleted by now and no
 -- job that uses it exists; it is otherwise checked again at `next_check` (ms). On demand, and if the tenant was
--- deleted, only jobs that have not ended keep it. Returns 'removed', 'not_found' or 'in_use'.
+-- deleted, only jobs that have not ended keep it; on demand also those whose output it is. Returns 'removed', 'not_found' or 'in_use'.
 -- FLAGS: allow-oom
 -- KEYS: tenants file file_users files tenant_files file_contents file_usage
 -- ARGV: tenant_name id now expired next_check
@@ -12,8 +12,16 @@ if stored[1] ~= tenant_name then
   if not stored[1] then redis.call('ZREM', files, id) end
   return 'not_found'
 end
-local keeps_ended = expired == '1' and redis.call('SISMEMBER', tenants, tenant_name) == 1
+local is_owned = redis.call('SISMEMBER', tenants, tenant_name) == 1
+local keeps_ended = expired == '1' and is_owned
 if keeps_ended and tonumber(stored[4]) > tonumber(now) then return 'in_use' end
+
+local function is_output_of(job)
+  for _, output in ipairs(type(job.outputs) == 'table' and job.outputs or {}) do
+    if output.file_id == id then return true end
+  end
+  return false
+end
 
 local function is_used(job_id)
   local doc, input = unpack(redis.call('HMGET', NAMES.job .. job_id, 'doc', 'input'))
@@ -22,7 +30,9 @@ local function is_used(job_id)
     redis.call('SREM', file_users, job_id)
     return false
   end
-  return keeps_ended or not ENDED[cjson.decode(doc).state or 'queued']
+  if keeps_ended then return true end
+  local job = cjson.decode(doc)
+  return not ENDED[job.state or 'queued'] or (is_owned and is_output_of(job))
 end
 
 for _, job_id in ipairs(redis.call('SMEMBERS', file_users)) do
