@@ -8,7 +8,7 @@ from typing import Final
 
 from core.billing.usage import NO_USAGE, UsageTotals, WindowUsage
 from core.jobs.job import Job
-from core.tenants.windows import UsageWindow
+from core.tenants.windows import UsageWindow, Window, window_names
 
 TOTAL_ROW: Final = "total"
 MAX_ROWS: Final = 200
@@ -62,7 +62,7 @@ def window_usage(
     """Return the usage in a window, with the models of its days; the total has no models."""
     models: dict[str, UsageTotals] = {}
     for day in days:
-        if window.first_day is not None and day.day >= window.first_day:
+        if window.kind is not Window.TOTAL and window.name in window_names(day.day):
             for name, use in day.rows.items():
                 models[name] = models.get(name, NO_USAGE) + use
     return WindowUsage(window, kept.get(window.name, NO_USAGE), models)

@@ -37,7 +37,7 @@ from core.observability.metrics import METRICS
 from core.observability.state_metrics import STATE_METRICS
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
-_MAX_ZERO_SERIES: Final = 32
+_MAX_ZERO_SERIES: Final = 64
 _METHODS: Final = {
     MetricKind.COUNTER: "inc",
     MetricKind.GAUGE: "set",

@@ -7,7 +7,7 @@ settles.
 import asyncio
 import dataclasses
 from collections.abc import AsyncIterator, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.billing.usage import Budget, Usage
@@ -33,6 +33,8 @@ from core.tenants.windows import window_name
 from core.webhooks.config import WebhookConfig
 
 MAX_KEYS_PER_TENANT: Final = 20
+_LONGEST_WINDOW: Final = timedelta(days=31)
+"""Usage is read so far ahead too: a clock that went back left jobs in days to come."""
 
 
 class TenantStore:
@@ -177,13 +179,14 @@ class TenantStore:
         windows = budget.calendar.windows_at(now)
         today, week, month, _ = windows
         first = min(day for day in (week.first_day, month.first_day) if day is not None)
+        last = (today.first_day or first) + _LONGEST_WINDOW
         files, running, queued, waiting, kept, days = await asyncio.gather(
             load_file_usage(self._client, tenant, now),
             self._client.execute("HGET", keys.RUNNING, f"tenant:{tenant}"),
             self._client.execute("HGET", keys.WAITING, tenant),
             self._client.execute("HGET", keys.WAITING_FOR, f"tenant:{tenant}"),
             history.read_windows(tenant),
-            _collect(history.read_days(tenant, first, today.first_day or first, Dimension.MODEL)),
+            _collect(history.read_days(tenant, first, last, Dimension.MODEL)),
         )
         return Usage(
             budget,

@@ -187,3 +187,16 @@ async def test_only_the_asked_for_days_are_read(harness: StoreHarness) -> None:
     first = harness.clock.now().date() - 2 * DAY
     days = [day async for day in harness.history.read_days("ape", first, first, Dimension.KEY)]
     assert [(day.day, day.rows["k1"].jobs) for day in days] == [(first, 1)]
+
+
+async def test_the_models_of_a_window_add_up_after_the_clock_went_back(
+    harness: StoreHarness,
+) -> None:
+    await harness.tenant("ape")
+    await _submit(harness)
+    harness.clock.move(DAY)
+    await _submit(harness)
+    harness.clock.move(-DAY)
+    usage = await harness.usage_of("ape")
+    for one in usage.windows[:3]:
+        assert sum(one.models.values(), NO_USAGE) == one.total

@@ -59,5 +59,5 @@ def test_where_lines_are_many_those_without_anything_to_show_give_way() -> None:
 
 def test_the_pictures_that_are_kept_are_small() -> None:
     kept = sorted(IMAGES.glob("*.png"))
-    assert len(kept) == 6
+    assert len([path for path in kept if path.name.startswith("gateway-")]) == 6
     assert [path.name for path in kept if path.stat().st_size > MOST_BYTES] == []

@@ -15,6 +15,7 @@ from core.jobs.job import JobState, Trigger, WaitingFor
 from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.events import (
+    WARNING_CODES,
     BatchAdmitted,
     BatchCompleted,
     BudgetThresholdReached,
@@ -392,3 +393,9 @@ def test_names_follow_the_conventions(series: object) -> None:
     assert list(one.buckets) == sorted(set(one.buckets))
     assert one.help.endswith(".")
     assert all(bool(label.values) != bool(label.max_values) for label in one.labels)
+
+
+def test_each_warning_has_a_series_before_it_happens() -> None:
+    # An alert on `increase` does not see the first one otherwise.
+    text = MetricsRegistry(MetricSource.WORKER, "0", {}).render().decode()
+    assert [code for code in WARNING_CODES if f'{{code="{code}"}} 0.0' not in text] == []
