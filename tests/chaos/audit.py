@@ -12,6 +12,8 @@ import redis.asyncio
 
 from simulator.stack import Stack, TenantCredentials
 from tests.chaos.attack import AttackRecord
+from tests.support.consistency import windows
+from tests.support.redis import redis_client
 
 FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 MAX_CONCURRENCY: Final = 16
@@ -138,12 +140,11 @@ class Audit:
             waiting = [int(n) for n in (await client.hgetall("gw:waiting")).values()]
             report.demand(not any(slots), f"slots are still taken: {slots}")
             report.demand(not any(waiting), f"jobs still wait: {waiting}")
-            async for window in client.scan_iter("gw:usage:*"):
-                use = await client.hgetall(window)
-                held = _figure(use, "reserved") - _figure(use, "settled") - _figure(use, "released")
-                report.demand(held == 0, f"{window} still holds {held} micro-USD")
             memory = await client.info("memory")
         report.figures["Redis memory"] = memory["used_memory_human"]
+        async with redis_client(self._stack.redis_url) as wire:
+            for name, use in (await windows(wire)).items():
+                report.demand(use.held == 0, f"{name} still holds {use.held} micro-USD")
 
     def _add_figures(
         self, findings: list[JobFinding], ledger: list[dict[str, Any]], report: AuditReport
@@ -248,7 +249,3 @@ def _spread(values: list[float]) -> str:
 
 def _instant(text: str) -> float:
     return datetime.fromisoformat(text).timestamp()
-
-
-def _figure(fields: dict[str, str], name: str) -> int:
-    return int(fields.get(name, 0))

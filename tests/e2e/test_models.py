@@ -49,7 +49,7 @@ def test_an_id_with_spaces_works_from_the_path_to_the_bill(caller: TenantClient)
     assert {(result["model_id"], result["cost"]) for result in results} == {(LIVE, 0.5)}
     found = http.get("/v1/requests", params={"model_id": LIVE}).json()["requests"]
     assert {row["request_id"] for row in found} == set(requests)
-    (day, _) = http.get("/v1/usage").json()["windows"]
+    day, *_ = http.get("/v1/usage").json()["windows"]
     assert day["models"][LIVE]["jobs"] == len(PATHS)
     assert http.get("/prod/v2/balance").json()["currency"] == "USD"
 

@@ -11,6 +11,7 @@ import pytest
 
 from core.admin import Pause
 from core.audit import AuditEntry
+from core.billing.thresholds import ReachedThreshold
 from core.files import StoredFile
 from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
@@ -19,6 +20,7 @@ from core.quotas import CallRate
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys
 from core.store.admin import AdminStore
+from core.store.budget_thresholds import BudgetThresholdStore
 from core.store.client import RedisClient
 from core.store.event_streams import EventStreams
 from core.store.job_index import DeletionResult
@@ -28,7 +30,7 @@ from core.tenants.api_keys import ApiKey, Credential, KeyLimits, Scope
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
-from core.tenants.windows import window_names
+from core.tenants.windows import UTC_CALENDAR, window_names
 from core.transactions.admission import AdmissionResult, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.circuit_breaker import EndpointCircuit
@@ -327,6 +329,10 @@ async def use_everything(harness: RetentionHarness) -> None:
     await subject.files.add(StoredFile("file_1", "ada", now, "image/png", 1, "00", "00"))
     assert await subject.files.use("ada", job.id, ["file_1"])
     await subject.audit.append(AuditEntry(now, "ada/key", "webhook.test", "ada"), "ada")
+    day = UTC_CALENDAR.windows_at(now)[0]
+    reached = ReachedThreshold(day, 50, MicroUsd(5), MicroUsd(10))
+    scripts = LuaScripts(wire, load_scripts())
+    assert await BudgetThresholdStore(wire, scripts, harness.clock).notify("ada", reached, ())
     before = await subject.replays.load("ada")
     after = before.with_range(ReplayRange(now - DAY, now))
     assert await subject.replays.update(before, after, now)
