@@ -220,17 +220,13 @@ class _Builder:
         stores, clock, emit = self.stores, self.clock, self.emit
         run_times = RunTimeCache(stores.run_times, clock, emit)
         context = self._decision_context(run_times)
-        worker_id, policy = context.worker_id, context.policy
-        guard = self._store_guard(policy)
+        guard = self._store_guard(context.policy)
         gate = self._submit_gate()
         upstream, writer = RunComfyClient(http, limits), JobWriter(stores, clock, emit)
-        paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, policy.lease)
-        submitter = JobSubmitter(stores, paid, gate, writer, context, self._input_assembler())
-        processor = JobProcessor(
-            stores, upstream, submitter, writer, context, self._archive_starter()
-        )
+        paid = PaidSubmitter(upstream, self.journal, clock, self.ids, guard, context.policy.lease)
+        processor = self._job_processor(upstream, paid, gate, writer, context)
         return WorkerComponents(
-            worker_id=worker_id,
+            worker_id=context.worker_id,
             clock=clock,
             emit=emit,
             stores=stores,
@@ -239,13 +235,11 @@ class _Builder:
             archive_loop=self._archive_loop(writer, context),
             replay_worker=self._replay_worker(),
             batch_completer=BatchCompleter(stores, clock, emit),
-            threshold_notifier=BudgetThresholdNotifier(
-                worker_id, stores, ThresholdPolicy(self.settings.budget_thresholds), clock, emit
-            ),
+            threshold_notifier=self._threshold_notifier(context.worker_id),
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
-            index_pruner=self._index_pruner(worker_id),
-            file_sweeper=self._file_sweeper(worker_id),
+            index_pruner=self._index_pruner(context.worker_id),
+            file_sweeper=self._file_sweeper(context.worker_id),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             journal_sweeper=self._journal_sweeper(),
@@ -255,6 +249,22 @@ class _Builder:
             server_time=ServerTime(self.redis, clock),
             check_store=partial(guard.run_once, self._reconciler(writer, context)),
         )
+
+    def _job_processor(
+        self,
+        upstream: RunComfyClient,
+        paid: PaidSubmitter,
+        gate: SubmitCircuitBreaker,
+        writer: JobWriter,
+        context: DecisionContext,
+    ) -> JobProcessor:
+        submitter = JobSubmitter(self.stores, paid, gate, writer, context, self._input_assembler())
+        archive = self._archive_starter()
+        return JobProcessor(self.stores, upstream, submitter, writer, context, archive)
+
+    def _threshold_notifier(self, worker_id: str) -> BudgetThresholdNotifier:
+        policy = ThresholdPolicy(self.settings.budget_thresholds)
+        return BudgetThresholdNotifier(worker_id, self.stores, policy, self.clock, self.emit)
 
     def _archive_policy(self) -> ArchivePolicy:
         settings = self.settings.archive
