@@ -433,7 +433,7 @@ async def _open_media_source(stack: AsyncExitStack, settings: WorkerSettings) ->
             pinned.url, pinned.target.authority, pinned.server_name, pinned.is_allowed, through
         )
 
-    return MediaFetcher(session, find, MEDIA_IDLE_TIMEOUT, MEDIA_TIMEOUT)
+    return MediaFetcher(session, find, MEDIA_CONNECT_TIMEOUT, MEDIA_IDLE_TIMEOUT, MEDIA_TIMEOUT)
 
 
 def _build_rng() -> Random:

@@ -25,6 +25,6 @@ def backfill(
     as_json: JsonOption = False,
 ) -> None:
     """Keep the outputs of ended requests while RunComfy has them, whatever the mode in force."""
-    request = parse_model(BackfillRequest, {"since": since, "tenant": tenant})
-    done = run_admin(lambda admin: backfill_outputs(admin, request))
+    fields = {"since": since, "tenant": tenant}
+    done = run_admin(lambda admin: backfill_outputs(admin, parse_model(BackfillRequest, fields)))
     print_document(done.model_dump(), as_json=as_json)

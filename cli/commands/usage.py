@@ -52,8 +52,11 @@ def report(
     if month is not None and (first or last):
         raise typer.BadParameter("--month stands for --from and --to")
     fields = {"from": first, "to": last, "by": by}
-    query = month_query(month, by) if month else parse_model(UsageQuery, _given(fields))
-    _print_report(run_admin(lambda admin: _report(admin, tenant, query)), as_csv, as_json)
+
+    def query() -> UsageQuery:
+        return month_query(month, by) if month else parse_model(UsageQuery, _given(fields))
+
+    _print_report(run_admin(lambda admin: _report(admin, tenant, query())), as_csv, as_json)
 
 
 @app.command()

@@ -1,10 +1,11 @@
 """Thresholds of budgets: which of them a tenant's usage has reached. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
-from core.billing.usage import Usage
+from core.billing.usage import NO_USAGE, Budget, UsageTotals
 from core.money import MicroUsd
 from core.tenants.windows import UsageWindow
 
@@ -22,15 +23,18 @@ class ReachedThreshold:
     budget: MicroUsd
 
 
-def reached_thresholds(usage: Usage, percents: Sequence[int]) -> Iterator[ReachedThreshold]:
-    """Yield the thresholds that each window has reached, the lowest first.
+def reached_thresholds(
+    budget: Budget, kept: Mapping[str, UsageTotals], now: datetime, percents: Sequence[int]
+) -> Iterator[ReachedThreshold]:
+    """Yield the thresholds that each present window has reached, the lowest first.
 
-    A budget of 0 has none: nothing can be used of it.
+    `kept` are all windows by name. A budget of 0 has none: nothing can be used of it.
     """
-    for one in usage.windows:
-        budget, used = usage.budget_of(one.window), MicroUsd(one.total.reservations.used)
-        if not budget:
+    for window in budget.calendar.windows_at(now):
+        limit = budget.of_window(window, kept, now)
+        used = MicroUsd(kept.get(window.name, NO_USAGE).reservations.used)
+        if not limit:
             continue
         for percent in sorted(percents):
-            if used * 100 >= budget * percent:
-                yield ReachedThreshold(one.window, percent, used, budget)
+            if used * 100 >= limit * percent:
+                yield ReachedThreshold(window, percent, used, limit)

@@ -13,7 +13,7 @@ from core.audit import AuditEntry, AuditRecord
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.thresholds import ReachedThreshold
-from core.billing.usage import Budget, Usage
+from core.billing.usage import Budget, Usage, UsageTotals
 from core.billing.usage_history import DayUsage, Dimension
 from core.circuit_breaker import CircuitBreaker
 from core.files import FileEntry, FileRemoval, FileUsage, StoredFile
@@ -415,6 +415,8 @@ class FileRepository(Protocol):
 
 class UsageHistoryRepository(Protocol):
     """Usage by day. See `core.store.usage_history.UsageHistoryStore`."""
+
+    async def read_windows(self, tenant: str) -> Mapping[str, UsageTotals]: ...
 
     def read_days(
         self, tenant: str, first: date, last: date, dimension: Dimension | None = None

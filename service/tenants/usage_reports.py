@@ -74,9 +74,9 @@ def month_query(text: str, by: GroupBy) -> UsageQuery:
     """Return the query of a month such as 2026-10. Raises `InvalidInput`."""
     try:
         first = _parse_date(f"{text}-01")
-    except InvalidField as error:
+        last = (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+    except (InvalidField, OverflowError) as error:
         raise invalid_input((FieldError("/month", "must be a month, such as 2026-10"),)) from error
-    last = (first + timedelta(days=32)).replace(day=1) - timedelta(days=1)
     return UsageQuery.model_validate({"from": f"{first}", "to": f"{last}", "by": by})
 
 

@@ -5,10 +5,11 @@ begins again with the outputs that are not kept yet.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 from core.archive import ArchivedOutput, ArchiveError, find_outputs
@@ -29,11 +30,12 @@ from core.objects.object_store import ObjectStore
 from core.objects.received_file import FileBounds, NewFile, keep_file
 from core.observability.events import OutputArchived, OutputNotArchived
 from core.store.stores import Stores
-from core.transactions.job_update import WriteResult
-from worker.jobs.archive_start import find_source, share
-from worker.jobs.decisions.archive import ArchiveContext, decide_archive
+from core.transactions.job_update import Change, WriteResult
+from worker.jobs.archive_start import find_source, load_tenant, share
+from worker.jobs.decisions.archive import ArchiveContext, decide_archive, decide_fault
 from worker.jobs.job_writer import JobWriter
 from worker.ports import Media, MediaSource, MediaUnavailable
+from worker.scheduling.step_failures import is_own_fault
 
 ARCHIVE_LEASE: Final = timedelta(seconds=30)
 RENEW_INTERVAL: Final = timedelta(seconds=8)
@@ -41,7 +43,7 @@ RENEW_INTERVAL: Final = timedelta(seconds=8)
 TRANSFER_MEMORY: Final = 64 * 2**20
 """What all transfers of a worker hold of contents at most, together."""
 _MIN_ATTEMPTS_IF_GONE: Final = 6
-"""So many times in a row a host must answer 404: an output may be visible a little late."""
+"""So many attempts must have been made before a 404 is believed: an output may be visible late."""
 _MAX_WRITES: Final = 5
 _ANY_TYPE: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
@@ -92,14 +94,27 @@ class Archiver:
         if record is None or record.job.archive_due_at is None:
             return
         async with self._renewed_lease(job.id):
-            source = await find_source(self._stores, record.job)
-            if source is not None and source.archive_due_at is not None:
-                due_at = self._clock.now() + self._context.policy.leader_delay
-                await self._stores.jobs.postpone_archive(job.id, due_at)
-            elif source is not None and await share(self._stores, record.job, source):
-                await self._store(record, source.outputs)
-            else:
-                await self._store(record, await self._keep_all(record))
+            try:
+                await self._attempt(record)
+            except Exception as error:
+                if is_own_fault(error):
+                    # It waits as after any failure: at once, it would fetch everything again.
+                    await self._store(record, partial(decide_fault, context=self._context))
+                raise
+
+    async def _attempt(self, record: JobRecord) -> None:
+        tenant = await load_tenant(self._stores, record.job.tenant)
+        source = await find_source(self._stores, record.job)
+        if source is not None and source.archive_due_at is not None:
+            due_at = self._clock.now() + self._context.policy.leader_delay
+            await self._stores.jobs.postpone_archive(record.job.id, due_at)
+            return
+        if source is not None and await share(self._stores, record.job, source):
+            outputs = source.outputs
+        else:
+            outputs = tuple(await self._keep_all(record))
+        decide = partial(decide_archive, outputs=outputs, tenant=tenant, context=self._context)
+        await self._store(record, decide)
 
     async def _keep_all(self, record: JobRecord) -> Sequence[ArchivedOutput]:
         known = {each.source_url: each for each in record.job.outputs if each.is_settled}
@@ -109,10 +124,11 @@ class Archiver:
         ]
 
     async def _keep_one(self, job: Job, output: ArchivedOutput) -> ArchivedOutput:
-        began = self._clock.monotonic()
         try:
-            async with self._transfers, self._source.fetch(output.source_url) as media:
-                file = await self._write(job, media)
+            async with self._transfers:
+                began = self._clock.monotonic()
+                async with self._source.fetch(output.source_url) as media:
+                    file = await self._write(job, media)
         except MediaUnavailable as error:
             return self._not_kept(job, output, error.reason, str(error))
         except StoreUnavailable:
@@ -148,14 +164,13 @@ class Archiver:
         self._emit(OutputNotArchived(job.id, job.tenant, job.model_id, reason, detail))
         return replace(output, error=reason)
 
-    async def _store(self, record: JobRecord, outputs: Sequence[ArchivedOutput]) -> None:
+    async def _store(self, record: JobRecord, decide: Callable[..., Change]) -> None:
         """Store what became of the outputs in the record as it is by now."""
         for _ in range(_MAX_WRITES):
             job = record.job
             if job.archive_due_at is None:
                 return
-            tenant, now = await self._stores.tenants.load(job.tenant), self._clock.now()
-            change = decide_archive(record, outputs, now, tenant, self._context)
+            change = decide(record, now=self._clock.now())
             if await self._writer.write(change) is not WriteResult.CONFLICT:
                 return
             current = await self._stores.jobs.load(job.id)

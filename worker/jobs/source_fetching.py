@@ -7,6 +7,7 @@ submit waiting, and what was fetched is not fetched again.
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Final
 
 import orjson
@@ -17,6 +18,7 @@ from core.files import StoredFile
 from core.ids import IdSource
 from core.jobs.input_parts import InputPart, PartKind, first_source
 from core.jobs.job import Job
+from core.objects.media_type import FileKind
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import FileBounds, NewFile, keep_file
 from core.observability.events import FileReceived
@@ -61,19 +63,22 @@ class SourceKeeper:
         new = NewFile(self.ids.file_id(now), job.tenant, now, self.ids.secret().hex())
         try:
             async with self.reader.open(url) as chunks:
-                bounds = FileBounds(part.max_bytes)
+                bounds = FileBounds(part.max_bytes, partial(_check_kind, part))
                 entry = await keep_file(self.objects, self.files.add, new, chunks, bounds)
         except Unauthenticated as error:
             raise SourceFailed("The tenant was deleted.", is_final=True) from error
         except CallerError as error:
             raise SourceFailed(f"A private source: {error.detail}", is_final=True) from error
-        found = entry.file.media_type
-        if part.media_types and found not in part.media_types:
-            message = f"A private source is {found}, which its field does not take."
-            raise SourceFailed(message, is_final=True)
         if not await self.files.use(job.tenant, job.id, [entry.file.id]):
             raise SourceFailed("The file of a private source was deleted.")
         return entry.file
+
+
+def _check_kind(part: InputPart, kind: FileKind) -> None:
+    """Raise `SourceFailed` for what the field does not take, before it is read to its end."""
+    if part.media_types and kind.media_type not in part.media_types:
+        message = f"A private source is {kind.media_type}, which its field does not take."
+        raise SourceFailed(message, is_final=True)
 
 
 class SourceFetcher:

@@ -97,7 +97,7 @@ class SourceClient:
                 self._check(url, response)
                 return response
             response.close()
-            place = urljoin(place, response.headers.get("location", ""))
+            place = _joined(url, place, response.headers.get("location", ""))
         raise _refused(url, "redirects too often")
 
     async def _get(self, url: str, place: str) -> aiohttp.ClientResponse:
@@ -139,6 +139,13 @@ def _failures_of(url: str) -> Iterator[None]:
         if tls is not None:
             raise _refused(url, f"cannot be trusted: TLS: {tls.cause}") from error
         raise SourceFailed(f"{shown(url)} cannot be reached, or broke off.") from error
+
+
+def _joined(url: str, place: str, location: str) -> str:
+    try:
+        return urljoin(place, location)
+    except ValueError as error:
+        raise _refused(url, "redirects to what is no address") from error
 
 
 def _refused(url: str, message: str) -> SourceFailed:

@@ -56,14 +56,20 @@ class MediaFetcher:
         self,
         session: aiohttp.ClientSession,
         resolve: ResolveMedia,
+        connect_timeout: timedelta,
         idle_timeout: timedelta,
         total_timeout: timedelta,
     ) -> None:
-        """`idle_timeout` is between two pieces, `total_timeout` of one output."""
+        """`idle_timeout` is between two pieces, `total_timeout` of one output.
+
+        A timeout of a request replaces all of its session's.
+        """
         self._session = session
         self._resolve = resolve
         self._timeout = aiohttp.ClientTimeout(
-            total=total_timeout.total_seconds(), sock_read=idle_timeout.total_seconds()
+            total=total_timeout.total_seconds(),
+            sock_connect=connect_timeout.total_seconds(),
+            sock_read=idle_timeout.total_seconds(),
         )
 
     @asynccontextmanager

@@ -156,8 +156,12 @@ def submit_call(model_id: str, body: object, options: SubmitOptions) -> Call:
     """Return the call of a submit, with a new idempotency key unless the options have one."""
     given = dict(options)
     key = given.pop("idempotency_key", None) or str(uuid.uuid4())
-    labels = given.pop("labels", {})
-    if isinstance(labels, Mapping) and labels:
+    labels = given.pop("labels", None) or {}
+    if not isinstance(labels, Mapping):
+        raise TypeError("labels: a mapping of names to values")
+    if any("," in value for value in labels.values()):
+        raise ValueError("labels: no value has a comma")
+    if labels:
         given["label"] = ",".join(f"{name}:{value}" for name, value in labels.items())
     return Call(
         "POST",

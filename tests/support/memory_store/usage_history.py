@@ -1,7 +1,7 @@
 """The fake of the usage history: each read counts the jobs."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 
 from core.billing.usage import NO_USAGE, UsageTotals
@@ -29,6 +29,10 @@ class MemoryUsageHistoryStore:
         async for day in read_days(self._memory, tenant, dimension):
             if first <= day.day <= last:
                 yield day
+
+    async def read_windows(self, tenant: str) -> Mapping[str, UsageTotals]:
+        """See `UsageHistoryStore.read_windows`."""
+        return self._memory.windows_of(tenant)
 
     async def list_tenants(self, since: date) -> Sequence[str]:
         """See `UsageHistoryStore.list_tenants`."""

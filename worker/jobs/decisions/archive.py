@@ -128,6 +128,14 @@ def decide_archive(
     return _complete(record, Trigger.ARCHIVED, now, context.policy, fields)
 
 
+def decide_fault(record: JobRecord, now: datetime, context: ArchiveContext) -> Change:
+    """Decide after an attempt that raised: another follows, as after any other failure."""
+    job = record.job
+    if now < job.outputs_deleted_at - GIVE_UP_BEFORE:
+        return _try_again(job, job.outputs, now, context)
+    return decide_archive(record, job.outputs, now, None, context)
+
+
 def _try_again(
     job: Job, outputs: Sequence[ArchivedOutput], now: datetime, context: ArchiveContext
 ) -> Change:

@@ -22,6 +22,7 @@ for position = 1, granted do
     claimed[#claimed + 1] = doc
   else
     redis.call('ZREM', index, id)
+    if index == NAMES.archives then redis.call('ZREM', NAMES.unarchived, id) end
   end
 end
 return claimed

@@ -71,7 +71,7 @@ async def resolve(url: str) -> ResolvedMedia | Refusal:
 
 async def fetch(url: str, *answers: StubResponse | Exception) -> tuple[str, bytes, StubSession]:
     session = StubSession(list(answers))
-    fetcher = MediaFetcher(cast("aiohttp.ClientSession", session), resolve, SECOND, SECOND)
+    fetcher = MediaFetcher(cast("aiohttp.ClientSession", session), resolve, SECOND, SECOND, SECOND)
     async with fetcher.fetch(url) as media:
         content = b"".join([chunk async for chunk in media.chunks])
     return media.declared_type, content, session
