@@ -79,8 +79,7 @@ async def _report(admin: AdminContext, tenant: str | None, query: UsageQuery) ->
     if tenant is None:
         return await report_all(admin, query)
     found = await tenants.load_tenant_or_deleted(admin, tenant)
-    today = found.calendar.day_of(admin.clock.now())
-    return await report_tenant(admin.stores.usage_history, tenant, found.calendar, query, today)
+    return await report_tenant(admin.stores.usage_history, found, query, admin.clock.now())
 
 
 def _print_report(report: Report, as_csv: bool, as_json: bool) -> None:  # noqa: FBT001 - two options of the command

@@ -100,7 +100,8 @@ def group_rows(day: DayUsage, by: GroupBy) -> Iterator[tuple[str, UsageTotals]]:
         yield f"{day.day:%Y-%m}", day.total
     else:
         yield from day.rows.items()
-        rest = _difference(day.total, sum(day.rows.values(), NO_USAGE))
+        parts = map(sum, zip(*(use.numbers for use in day.rows.values()), strict=True))
+        rest = _difference(day.total, UsageTotals(*parts))
         if rest != NO_USAGE and by is not GroupBy.LABEL:
             yield NONE, rest
 
@@ -127,15 +128,18 @@ class UsageReport:
         """Begin with nothing."""
         self.by = by
         self.total = NO_USAGE
-        self._groups: dict[str, UsageTotals] = {}
+        self._groups: dict[str, list[int]] = {}
 
     def add(self, day: DayUsage) -> None:
         """Add a day, of one tenant."""
         self.total += day.total
         for name, use in group_rows(day, self.by):
-            self._groups[name] = self._groups.get(name, NO_USAGE) + use
+            known = self._groups.get(name)
+            self._groups[name] = (
+                list(use.numbers) if known is None else list(map(int.__add__, known, use.numbers))
+            )
 
     @property
     def groups(self) -> tuple[tuple[str, UsageTotals], ...]:
         """The groups by name; their sum is `total`."""
-        return tuple(sorted(self._groups.items()))
+        return tuple((name, UsageTotals(*sums)) for name, sums in sorted(self._groups.items()))

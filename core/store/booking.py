@@ -68,6 +68,12 @@ class UsageRetention:
         """Return what a script needs to begin a new day and a new window."""
         return {
             "oldest_window": day_text(day - WINDOW_RETENTION),
+            **self.history_arguments(day),
+        }
+
+    def history_arguments(self, day: date) -> Mapping[str, Argument]:
+        """Return what a script needs to begin a new day."""
+        return {
             "history_ttl": ttl_seconds(self.history),
             "history_day": day_text(day),
             "oldest_history_day": day_text(day - self.history),

@@ -258,7 +258,9 @@ class TenantRepository(Protocol):
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]: ...
 
-    async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage: ...
+    async def read_usage(
+        self, tenant: str, budget: Budget, now: datetime, *, by_model: bool = False
+    ) -> Usage: ...
 
 
 class AdminRepository(Protocol):

@@ -275,7 +275,7 @@ class JobStore:
             _restoration_keys(restoration),
             {
                 **_restoration_arguments(restoration, self._clock.now()),
-                **self._retention.arguments(restoration.job.usage_day),
+                **self._retention.history_arguments(restoration.job.usage_day),
             },
         )
         return WriteResult(result.decode()) is WriteResult.STORED

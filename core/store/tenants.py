@@ -173,8 +173,13 @@ class TenantStore:
         found = (_parse_key_usage(*row) for row in rows if row[0] is not None)
         return sorted(found, key=lambda use: use.api_key.created_at)
 
-    async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage:
-        """Return the tenant's usage in the windows of `now`, and its open jobs."""
+    async def read_usage(
+        self, tenant: str, budget: Budget, now: datetime, *, by_model: bool = False
+    ) -> Usage:
+        """Return the tenant's usage in the windows of `now`, and its open jobs.
+
+        `by_model` also reads each day of the windows, for the sums of each model.
+        """
         history = UsageHistoryStore(self._client, self._scripts)
         windows = budget.calendar.windows_at(now)
         today, week, month, _ = windows
@@ -186,7 +191,9 @@ class TenantStore:
             self._client.execute("HGET", keys.WAITING, tenant),
             self._client.execute("HGET", keys.WAITING_FOR, f"tenant:{tenant}"),
             history.read_windows(tenant),
-            _collect(history.read_days(tenant, first, last, Dimension.MODEL)),
+            _collect(history.read_days(tenant, first, last, Dimension.MODEL))
+            if by_model
+            else _none(),
         )
         return Usage(
             budget,
@@ -201,6 +208,10 @@ class TenantStore:
 
 async def _collect(days: AsyncIterator[DayUsage]) -> list[DayUsage]:
     return [day async for day in days]
+
+
+async def _none() -> list[DayUsage]:
+    return []
 
 
 def _parse_key_usage(doc: bytes, used: bytes | None) -> ApiKeyUsage:

@@ -39,13 +39,9 @@ _NON_NEGATIVE_FIELDS: Final = (
 )
 
 
-MONEY_LIMITS: Final = (
-    "usd_per_request",
-    "usd_per_day",
-    "usd_per_week",
-    "usd_per_month",
-    "usd_total",
-)
+BUDGET_LIMITS: Final = ("usd_per_day", "usd_per_week", "usd_per_month", "usd_total")
+"""The limits of a window."""
+MONEY_LIMITS: Final = ("usd_per_request", *BUDGET_LIMITS)
 """The limits on what may be spent."""
 
 
@@ -110,8 +106,7 @@ class Limits:
     @property
     def has_budget(self) -> bool:
         """Whether the money of a window is limited."""
-        budgets = (self.usd_per_day, self.usd_per_week, self.usd_per_month, self.usd_total)
-        return any(budget is not None for budget in budgets)
+        return any(getattr(self, name) is not None for name in BUDGET_LIMITS)
 
     @property
     def refuses_unknown_price(self) -> bool:

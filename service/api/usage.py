@@ -177,11 +177,12 @@ async def usage(
         raise Unauthenticated
     now = context.clock.now()
     if not query.is_empty:
-        calendar, history = tenant.calendar, context.stores.usage_history
-        report = await report_tenant(history, tenant.name, calendar, query, calendar.day_of(now))
+        report = await report_tenant(context.stores.usage_history, tenant, query, now)
         return report_representation(report)
     used, disabled = await asyncio.gather(
-        context.stores.tenants.read_usage(tenant.name, Budget.of_tenant(tenant), now),
+        context.stores.tenants.read_usage(
+            tenant.name, Budget.of_tenant(tenant), now, by_model=True
+        ),
         context.webhooks.disabled_endpoints(tenant.name),
     )
     return usage_representation(tenant.name, used, now, disabled)

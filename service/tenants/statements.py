@@ -47,11 +47,8 @@ class Statement:
 async def load_statement(admin: AdminContext, name: str, month: str) -> Statement:
     """Return a tenant's statement, a deleted one's too. Raises `InvalidInput`, `NotFound`."""
     tenant, now = await load_tenant_or_deleted(admin, name), admin.clock.now()
-    history, calendar = admin.stores.usage_history, tenant.calendar
-    parts = [
-        await report_tenant(history, name, calendar, month_query(month, by), calendar.day_of(now))
-        for by in PARTS
-    ]
+    history = admin.stores.usage_history
+    parts = [await report_tenant(history, tenant, month_query(month, by), now) for by in PARTS]
     return Statement(name, month, now, parts)
 
 

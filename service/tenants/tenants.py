@@ -203,7 +203,8 @@ async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails
 async def load_usage(admin: AdminContext, name: str) -> Usage:
     """Return a tenant's usage and remaining limits; also of a recently deleted one."""
     tenant = await load_tenant_or_deleted(admin, name)
-    return await admin.stores.tenants.read_usage(name, Budget.of_tenant(tenant), admin.clock.now())
+    budget, now = Budget.of_tenant(tenant), admin.clock.now()
+    return await admin.stores.tenants.read_usage(name, budget, now, by_model=True)
 
 
 async def update_tenant(

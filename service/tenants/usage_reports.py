@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
@@ -13,7 +13,7 @@ from core.billing.usage import NO_USAGE, UsageTotals
 from core.billing.usage_history import DIMENSION_OF, GroupBy, UsageReport
 from core.errors import FieldError
 from core.money import MicroUsd, to_usd
-from core.tenants.windows import AccountingCalendar
+from core.tenants.tenant import Tenant
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
 from service.parsing.request_models import RequestModel, invalid_input, optional
@@ -105,17 +105,17 @@ class Report:
 
 
 async def report_tenant(
-    history: "UsageHistoryRepository",
-    tenant: str,
-    calendar: AccountingCalendar,
-    query: UsageQuery,
-    today: date,
+    history: "UsageHistoryRepository", tenant: Tenant, query: UsageQuery, now: datetime
 ) -> Report:
-    """Return a tenant's report. Raises `InvalidInput`."""
-    first, last = query.period(today)
-    by = query.by or GroupBy.DAY
-    report = await _read(history, tenant, (first, last), by)
-    return Report(first, last, by, calendar.time_zone, [(tenant, report)])
+    """Return a tenant's report. Raises `InvalidInput`.
+
+    Days before it was created may be those of a deleted tenant of the same name.
+    """
+    calendar, by = tenant.calendar, query.by or GroupBy.DAY
+    first, last = query.period(calendar.day_of(now))
+    since = max(first, calendar.day_of(tenant.created_at))
+    report = await _read(history, tenant.name, (since, last), by)
+    return Report(first, last, by, calendar.time_zone, [(tenant.name, report)])
 
 
 async def report_all(admin: AdminContext, query: UsageQuery) -> Report:

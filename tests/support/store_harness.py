@@ -160,11 +160,13 @@ class StoreHarness:
     async def usage_of_tenant(self, tenant: Tenant) -> Usage:
         """A tenant's current usage, with its budgets."""
         budget = Budget.of_tenant(tenant)
-        return await self.tenants.read_usage(tenant.name, budget, self.clock.now())
+        return await self.tenants.read_usage(tenant.name, budget, self.clock.now(), by_model=True)
 
     async def usage_of(self, tenant: str) -> Usage:
         """A tenant's current usage."""
-        return await self.tenants.read_usage(tenant, Budget(NO_LIMITS), self.clock.now())
+        return await self.tenants.read_usage(
+            tenant, Budget(NO_LIMITS), self.clock.now(), by_model=True
+        )
 
 
 def memory_harness(clock: FakeClock | None = None) -> tuple[StoreHarness, MemoryStores]:

@@ -139,11 +139,13 @@ class MemoryTenantStore:
             doc=API_KEY_CODEC.encode(key),
         )
 
-    async def read_usage(self, tenant: str, budget: Budget, now: datetime) -> Usage:
+    async def read_usage(
+        self, tenant: str, budget: Budget, now: datetime, *, by_model: bool = False
+    ) -> Usage:
         """See `TenantStore.read_usage`."""
         memory, turns = self._memory, self._memory.fair_queue
         kept = memory.windows_of(tenant)
-        days = [day async for day in read_days(memory, tenant, Dimension.MODEL)]
+        days = [day async for day in read_days(memory, tenant, Dimension.MODEL) if by_model]
         return Usage(
             budget,
             tuple(window_usage(window, kept, days) for window in budget.calendar.windows_at(now)),

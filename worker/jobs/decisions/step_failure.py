@@ -28,7 +28,8 @@ def decide_step_failure(job: Job, detail: str, now: datetime, context: DecisionC
     failures = job.step_failures + 1
     if job.is_final:
         return _retry_follow_up(job, detail, now, context)
-    if failures < context.policy.max_step_failures:
+    # A job whose output is stored only waits for its links: it completes by any later step.
+    if failures < context.policy.max_step_failures or job.state is JobState.ARCHIVING:
         due_at = now + context.policy.step_backoff.delay(failures, context.rng)
         return annotate(
             job, STEP_FAILED, now, detail=detail, step_failures=failures, next_run_at=due_at

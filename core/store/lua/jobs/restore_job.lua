@@ -6,7 +6,7 @@
 -- FLAGS: allow-oom
 -- KEYS: job timeline due states in_doubt usage usage_day idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
--- ARGV: windows rows facts oldest_window history_ttl history_day oldest_history_day idempotency_value claimed_stamp upstream_id upstream_id_ttl
+-- ARGV: windows rows facts history_ttl history_day oldest_history_day idempotency_value claimed_stamp upstream_id upstream_id_ttl
 
 if redis.call('EXISTS', job) == 1 then return 'conflict' end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
@@ -24,7 +24,7 @@ update_status_index(tenant_name, id, index_score, '', status)
 
 local counted, names, changes = usage_of_job(facts, { tonumber(reserved), 0, 0 }), split_lines(rows), {}
 for _, row in ipairs(names) do changes[row] = counted end
-add_to_windows(usage, split_words(windows), counted, oldest_window)
+add_to_windows(usage, split_words(windows), counted)
 add_to_history(usage_day, names, changes,
   { ttl = history_ttl, number = history_day, oldest = oldest_history_day, tenant = tenant_name })
 if idempotency_value ~= '' and redis.call('SET', idempotency, idempotency_value, 'NX') then

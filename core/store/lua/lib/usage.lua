@@ -113,7 +113,8 @@ local function delete_old_windows(key, oldest, needed)
   end
 end
 
--- Adds to the windows `names` of a budget; a new one is created, and outdated ones are deleted then.
+-- Adds to the windows `names` of a budget; a new one is created, and outdated ones are deleted then, unless `oldest`
+-- is nil: a restored job does not know which windows top-ups need.
 local function add_to_windows(key, names, change, oldest, needed)
   local stored, texts, is_new = read_rows(key, names), {}, false
   for _, name in ipairs(names) do
@@ -121,7 +122,7 @@ local function add_to_windows(key, names, change, oldest, needed)
     texts[name] = format_usage(add_numbers(parse_usage(stored[name]), change))
   end
   write_rows(key, texts)
-  if is_new then delete_old_windows(key, oldest, needed or {}) end
+  if is_new and oldest then delete_old_windows(key, oldest, needed or {}) end
   return is_new
 end
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from core.billing.usage import UsageTotals
 from core.billing.usage_history import DayUsage, GroupBy, UsageReport
 from core.errors import InvalidInput
+from core.tenants.tenant import Tenant
 from service.tenants.statements import Statement, statement_csv, statement_html
 from service.tenants.usage_reports import (
     Report,
@@ -18,8 +19,10 @@ from service.tenants.usage_reports import (
     month_query,
     report_csv,
     report_representation,
+    report_tenant,
 )
 from tests.support.records import NOW
+from tests.support.store_harness import memory_harness
 
 TODAY = date(2026, 11, 28)
 SMALL = UsageTotals(2, 300_001, 100_001, 100_000, completed=1)
@@ -91,3 +94,17 @@ def test_a_statement_is_a_page_that_loads_nothing() -> None:
         assert outside not in page
     rows = list(csv.reader(io.StringIO(statement_csv(Statement("ape", "2026-10", NOW, parts)))))
     assert {row[6] for row in rows if row[1] == "total"} == {"1000000000.100002"}
+
+
+async def test_a_new_tenant_does_not_see_the_history_of_a_deleted_one_of_its_name() -> None:
+    harness, _ = memory_harness()
+    await harness.tenant("ape")
+    await harness.submit("ape", reference="secret")
+    now = harness.clock.now()
+    query = UsageQuery.model_validate({"by": "reference"})
+    groups = []
+    for created_at in (now, now + timedelta(days=1)):
+        namesake = Tenant("ape", created_at)
+        report = await report_tenant(harness.history, namesake, query, now + timedelta(days=2))
+        groups.append([group for _, group, _ in report.rows])
+    assert groups == [["secret"], []]

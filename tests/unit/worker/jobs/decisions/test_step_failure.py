@@ -46,7 +46,8 @@ ENDS = {
     S.RUNNING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
     S.CANCELLING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
     S.COLLECTING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
-    S.ARCHIVING: (S.FAILED, BillingStatus.UNKNOWN, FollowUp.AWAIT_LATE_RESULT),
+    # Its output is stored: a paid result is never given up for the sake of its copy.
+    S.ARCHIVING: (S.ARCHIVING, BillingStatus.UNKNOWN, None),
 }
 
 
