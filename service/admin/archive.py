@@ -1,7 +1,8 @@
 """Operators' use case: keep outputs of requests that have ended, while RunComfy still has them."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from pydantic import Field
@@ -34,39 +35,38 @@ class BackfillResult(Document):
     expired: int = Field(description="Requests whose outputs RunComfy has deleted by now.")
 
 
-@dataclass(slots=True)
-class _Count:
-    scheduled: int = 0
-    kept: int = 0
-    expired: int = 0
-
-
 async def backfill_outputs(admin: AdminContext, request: BackfillRequest) -> BackfillResult:
     """Let workers keep outputs that are not kept; also those that were given up.
 
     Independent of the mode in force. Raises `NotFound` for an unknown tenant.
     """
-    counted = _Count()
-    async for job in _ended_jobs(admin, request):
-        if job.archive_due_at is not None or job.has_kept_all:
-            counted.kept += 1
-        elif admin.clock.now() >= job.outputs_deleted_at:
-            counted.expired += 1
-        else:
-            counted.scheduled += await _schedule(admin, job)
-    change = f"since {request.since.isoformat()}: {counted.scheduled} requests"
-    await admin.record_action("archive.backfill", request.tenant or EVERYBODY, change)
-    return BackfillResult(scheduled=counted.scheduled, kept=counted.kept, expired=counted.expired)
+    counted = BackfillResult(scheduled=0, kept=0, expired=0)
+    names = await _tenant_names(admin, request)
+    try:
+        async for job in _ended_jobs(admin, names, request.since):
+            if job.archive_due_at is not None or job.has_kept_all:
+                counted.kept += 1
+            elif admin.clock.now() >= job.outputs_deleted_at:
+                counted.expired += 1
+            else:
+                counted.scheduled += await _schedule(admin, job)
+    finally:  # what was done before a failure is in the audit log too
+        change = f"since {request.since.isoformat()}: {counted.scheduled} requests"
+        await admin.record_action("archive.backfill", request.tenant or EVERYBODY, change)
+    return counted
 
 
-async def _ended_jobs(admin: AdminContext, request: BackfillRequest) -> AsyncIterator[Job]:
-    names = (
-        sorted(await admin.stores.tenants.list_names())
-        if request.tenant is None
-        else [(await load_tenant_or_deleted(admin, request.tenant)).name]
-    )
+async def _tenant_names(admin: AdminContext, request: BackfillRequest) -> Sequence[str]:
+    if request.tenant is None:
+        return sorted(await admin.stores.tenants.list_names())
+    return [(await load_tenant_or_deleted(admin, request.tenant)).name]
+
+
+async def _ended_jobs(
+    admin: AdminContext, names: Sequence[str], since: datetime
+) -> AsyncIterator[Job]:
     for name in names:
-        query = JobQuery(created_after=request.since, limit=MAX_JOBS_PER_PAGE)
+        query = JobQuery(created_after=since, limit=MAX_JOBS_PER_PAGE)
         while True:
             page = await admin.stores.job_index.list_page_for_tenant(name, query)
             for job in page.items:

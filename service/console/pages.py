@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hmac import compare_digest
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from fastapi import APIRouter, Depends
 from fastapi.exceptions import RequestValidationError
@@ -13,11 +13,19 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from core.errors import GatewayError, MalformedRequest, NotFound, NotPermitted, Unauthenticated
+from core.errors import (
+    Defect,
+    GatewayError,
+    MalformedRequest,
+    NotFound,
+    NotPermitted,
+    StoreRefused,
+    Unauthenticated,
+)
 from service.console.api_calls import ApiCaller, JsonObject
 from service.console.rendering import html_response
 from service.console.sessions import User, load_user
-from service.context import AppContext, app_context
+from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.errors import UnsupportedMedia
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
@@ -156,6 +164,8 @@ NOTICES: Final[Mapping[str, str]] = {
 def is_secure(request: Request) -> bool:
     """Return whether the browser uses TLS, as far as this gateway or a trusted proxy knows."""
     public_url = app_context(request.scope).policy.links.public_url
+    if ADMIN_LISTENER in request.scope["state"]:
+        public_url = None  # it is the tenants'
     scheme = request_context(request.scope).forwarded.scheme or request.scope["scheme"]
     return scheme == "https" or bool(public_url and public_url.startswith("https:"))
 
@@ -254,6 +264,8 @@ class ConsoleRoute(APIRoute):
                 return await handle(request)
             except RequestValidationError as error:
                 return error_page(request, _malformed(error))
+            except (Defect, StoreRefused):
+                raise  # operators are warned of these where the API's are
             except GatewayError as error:
                 return error_page(request, error)
 
@@ -301,13 +313,16 @@ def _to_sign_in(request: Request) -> Response:
     # Not an attack, as a rule: a session that has ended.
     request_context(request.scope).code = None
     path = request.scope["path"]
-    query = f"?next={path}" if request.method == "GET" and local_path(path) else ""
+    query = f"?next={quote(path, safe='/')}" if request.method == "GET" and local_path(path) else ""
     return RedirectResponse(f"{base_path(request)}/sign-in{query}", 303)
 
 
 def local_path(text: str) -> str | None:
     """Return a path of the console without its root; None for any other address."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
     is_plain = not parts.scheme and not parts.netloc and "\\" not in text and text.isprintable()
     if not is_plain or not parts.path.startswith(f"{ROOT}/"):
         return None

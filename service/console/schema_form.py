@@ -58,25 +58,29 @@ class Widget:
 
 
 def _is_of(*kinds: str) -> Callable[[str, JsonObject], bool]:
-    return lambda _, part: part.get("type") in kinds
+    return lambda _, part: set(_types(part)) - {"null"} <= set(kinds) and "type" in part
 
 
 def _is_list_of(kind: str) -> Callable[[str, JsonObject], bool]:
-    return lambda _, part: part.get("type") == "array" and part.get("items", {}).get("type") == kind
+    return lambda _, part: (
+        part.get("type") == "array"
+        and isinstance(part.get("items"), Mapping)
+        and part["items"].get("type") == kind
+    )
 
 
 _KINDS: Final[tuple[tuple[WidgetKind, Callable[[str, JsonObject], bool]], ...]] = (
     (WidgetKind.CHOICE, lambda _, part: bool(part.get("enum"))),
     (
         WidgetKind.SLIDER,
-        lambda _, part: part.get("type") in _NUMBERS and {"minimum", "maximum"} <= part.keys(),
+        lambda name, part: _is_of(*_NUMBERS)(name, part) and {"minimum", "maximum"} <= part.keys(),
     ),
     (WidgetKind.NUMBER, _is_of(*_NUMBERS)),
     (WidgetKind.SWITCH, _is_of("boolean")),
-    (WidgetKind.MEDIA, lambda _, part: part.get("format") in _MEDIA_FORMATS),
+    (WidgetKind.MEDIA, lambda _, part: str(part.get("format")) in _MEDIA_FORMATS),
     (
         WidgetKind.LONG_TEXT,
-        lambda name, part: part.get("type") == "string" and any(w in name for w in _LONG_TEXTS),
+        lambda name, part: _is_of("string")(name, part) and any(w in name for w in _LONG_TEXTS),
     ),
     (WidgetKind.TEXT, _is_of("string")),
     (WidgetKind.ROWS, _is_list_of("object")),
@@ -103,7 +107,10 @@ def widgets(schema: JsonObject, values: JsonObject, prefix: str = PREFIX) -> lis
 
 def _widget(path: str, name: str, part: JsonObject, value: Any) -> Widget:  # noqa: ANN401 - any JSON
     label = part.get("title") or name.replace("_", " ").capitalize()
-    plain = Widget(_kind(name, part), path, label, part.get("description", ""), value)
+    kind = _kind(name, part)
+    if kind is WidgetKind.ROWS and isinstance(value, list) and len(value) > MAX_ROWS:
+        kind = WidgetKind.JSON  # none is left out: the form is sent again, and paid for
+    plain = Widget(kind, path, label, part.get("description", ""), value)
     match plain.kind:
         case WidgetKind.CHOICE:
             made = replace(plain, options=part["enum"])
@@ -123,7 +130,7 @@ def _widget(path: str, name: str, part: JsonObject, value: Any) -> Widget:  # no
 
 
 def _number_widget(plain: Widget, part: JsonObject) -> Widget:
-    step = "1" if part.get("type") == "integer" else "any"
+    step = "1" if "integer" in _types(part) else "any"
     return replace(plain, minimum=part.get("minimum"), maximum=part.get("maximum"), step=step)
 
 
@@ -169,6 +176,8 @@ def parse_object(schema: JsonObject, fields: Fields, prefix: str = PREFIX) -> di
 
 def _parse(path: str, name: str, part: JsonObject, fields: Fields) -> Any:  # noqa: ANN401 - any JSON
     kind = _kind(name, part)
+    if kind is WidgetKind.ROWS and path in fields:
+        kind = WidgetKind.JSON  # there were more rows than a form shows
     if kind is WidgetKind.ROWS:
         return _parse_rows(path, part, fields)
     texts = [text for text in fields.get(path, ()) if text.strip()]

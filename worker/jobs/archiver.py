@@ -98,7 +98,7 @@ class Archiver:
                 await self._attempt(record)
             except Exception as error:
                 if is_own_fault(error):
-                    # It waits as after any failure: at once, it would fetch everything again.
+                    # It waits as after any failure: immediately, it would fetch everything again.
                     await self._store(record, partial(decide_fault, context=self._context))
                 raise
 

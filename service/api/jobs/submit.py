@@ -199,15 +199,8 @@ async def _admit(
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
     if not admission.dry_run:
         await _check_availability(context, admission)
-        try:
-            admission = await context.input_files.store(admission)
-        except (CallerError, ObjectsUnavailable):
-            replayed = await _replay_of(context, admission)
-            if replayed is None:
-                raise
-            return replayed
     try:
-        admitted = await context.stores.jobs.admit(admission)
+        admitted = await _store_and_admit(context, admission)
     except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id
@@ -226,14 +219,26 @@ async def _admit(
     return admitted, record
 
 
-async def _replay_of(
-    context: AppContext, admission: Admission
-) -> tuple[AdmissionResult, JobRecord] | None:
+async def _store_and_admit(context: AppContext, admission: Admission) -> AdmissionResult:
+    """Return the outcome of an admission, or of the submit that it repeats."""
+    if admission.dry_run:
+        return await context.stores.jobs.admit(admission)
+    try:
+        stored = await context.input_files.store(admission)
+    except (CallerError, ObjectsUnavailable):
+        replayed = await _replay_of(context, admission)
+        if replayed is None:
+            raise
+        return replayed
+    return await context.stores.jobs.admit(stored)
+
+
+async def _replay_of(context: AppContext, admission: Admission) -> AdmissionResult | None:
     """Return what a repeated submit led to: it needs no storage for its input."""
     if admission.idempotency is None:
         return None
     found = await context.stores.jobs.find_replay(admission.credential, admission.idempotency)
-    return None if found is None or found.record is None else (found, found.record)
+    return None if found is None or found.record is None else found
 
 
 async def _check_availability(context: AppContext, admission: Admission) -> None:

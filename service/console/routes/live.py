@@ -104,7 +104,7 @@ async def _fragment(page: Page, name: str, subject: str) -> str:
         subject,
         page.user.identity,
         base_path(page.request),
-        str(sorted(page.query.items())),
+        str(tenant.chosen(page.query, tenant.REQUEST_FILTERS)),
     )
     return await page.context.shared_reads.get(key, render)
 

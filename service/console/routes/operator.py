@@ -3,6 +3,7 @@
 import asyncio
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -116,7 +117,7 @@ async def reset_circuit(page: OperatorPage, form: SentForm) -> Response:
 async def change_limits(page: OperatorPage, form: SentForm) -> Response:
     """Change the gateway's limits."""
     names = ("running", "submits_per_second", "polls_per_second", "minimum_balance_usd")
-    changes = {name: _number_or_null(form.get(name)) for name in names if name in form}
+    changes = {name: _number_or_null(form.get(name)) for name in names if _is_changed(form, name)}
     await page.api.send("admin_change_limits", changes)
     return page.redirect(_ROOT, "changed")
 
@@ -161,7 +162,7 @@ async def list_tenants(page: OperatorPage) -> Response:
 @router.post("/operator/tenants")
 async def create_tenant(page: OperatorPage, form: SentForm) -> Response:
     """Create a tenant, and show its key and secret once."""
-    body = {"tenant": form.get("tenant"), **_settings_in(form, {})}
+    body = {"tenant": form.get("tenant"), **_settings_in(form)}
     made = (await page.api.send("admin_create_tenant", body)).document
     shown = {"Tenant": made["tenant"], "Key": made["key"], "Webhook secret": made["webhook_secret"]}
     back = f"/operator/tenants/{made['tenant']}"
@@ -181,7 +182,7 @@ def parse_tenants_file(text: str) -> bytes:
     """Return a `tenants.toml` as JSON. Raises `InvalidInput`."""
     try:
         return orjson.dumps(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, TypeError) as error:
+    except (tomllib.TOMLDecodeError, TypeError, RecursionError) as error:
         raise InvalidInput(f"The file is no TOML: {error}") from error
 
 
@@ -209,6 +210,7 @@ async def show_tenant(page: OperatorPage, tenant: str) -> Response:
     return page.render("tenant.html", values)
 
 
+@cache
 def _schema() -> JsonObject:
     schema: JsonObject = TenantSettings.model_json_schema()
     return schema
@@ -246,13 +248,21 @@ def _shown(value: Any) -> str:  # noqa: ANN401 - JSON
     return orjson.dumps(value).decode()
 
 
-def _settings_in(form: Form, before: JsonObject) -> JsonObject:
-    """Return the settings that a form changes; those that are as before are left out."""
-    changed = {}
-    for name, part in _schema()["properties"].items():
-        if name in form and form.get(name) != _shown(before.get(name)):
-            changed[name] = _parsed_setting(name, form.get(name), part)
-    return changed
+def _settings_in(form: Form) -> JsonObject:
+    """Return the settings that a form changes."""
+    return {
+        name: _parsed_setting(name, form.get(name), part)
+        for name, part in _schema()["properties"].items()
+        if _is_changed(form, name)
+    }
+
+
+def _is_changed(form: Form, name: str) -> bool:
+    """Return whether a field differs from what the page showed, which it sends as `was.NAME`.
+
+    A comparison with what is there now would take back a change that was made meanwhile.
+    """
+    return name in form and form.get(name) != form.get(f"was.{name}")
 
 
 def _parsed_setting(name: str, text: str, part: JsonObject) -> Any:  # noqa: ANN401 - JSON
@@ -265,8 +275,7 @@ def _parsed_setting(name: str, text: str, part: JsonObject) -> Any:  # noqa: ANN
 @router.post("/operator/tenants/{tenant}")
 async def change_tenant(page: OperatorPage, tenant: str, form: SentForm) -> Response:
     """Change a tenant's settings."""
-    before = await page.api.read("admin_show_tenant", tenant=tenant)
-    await page.api.send("admin_change_tenant", _settings_in(form, before), tenant=tenant)
+    await page.api.send("admin_change_tenant", _settings_in(form), tenant=tenant)
     return page.redirect(f"/operator/tenants/{tenant}", "changed")
 
 

@@ -45,7 +45,8 @@ _ASSET_HEADERS: Final = {"cache-control": "public, max-age=3600"}
 async def sign_in_page(request: Request) -> Response:
     """Show the form, or sign in with the one-time code in the address."""
     code = request.query_params.get("code")
-    if code is None:
+    # A program that only checks the link must not use it up.
+    if code is None or request_context(request.scope).is_head:
         return _form(request, request.query_params.get("next", ""))
     context = app_context(request.scope)
     try:

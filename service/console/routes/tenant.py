@@ -1,8 +1,6 @@
 """A tenant's pages: home, requests, webhooks, usage, keys, batches."""
 
 import asyncio
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -21,6 +19,7 @@ from service.console.request_view import Medium, media_in, phases
 from service.console.schema_form import as_number
 from service.jobs.read_input import read_input
 from service.tenants.api_keys import list_keys
+from service.tenants.usage_reports import write_csv
 
 router = console_router()
 RECENT: Final = 6
@@ -63,9 +62,13 @@ async def home_values(page: Page) -> dict[str, Any]:
 async def _pictures(page: Page, requests: Sequence[JsonObject]) -> dict[str, list[Medium]]:
     """Return the first medium of each completed request, by id."""
     ended = [one["request_id"] for one in requests if one["status"] == "completed"]
-    details = await asyncio.gather(*(page.api.read("detail", request_id=one) for one in ended))
+    details = await asyncio.gather(
+        *(page.api.read("detail", request_id=one) for one in ended), return_exceptions=True
+    )
     return {
-        one: media_in(detail.get("output"))[:1] for one, detail in zip(ended, details, strict=True)
+        one: media_in(detail.get("output"))[:1]
+        for one, detail in zip(ended, details, strict=True)
+        if isinstance(detail, dict)  # a request may be deleted meanwhile
     }
 
 
@@ -278,20 +281,14 @@ async def download_usage(page: TenantPage) -> Response:
 
 def usage_csv(usage: JsonObject) -> str:
     """Return a row for each model of each window."""
-    text = io.StringIO()
-    rows = csv.writer(text)
-    rows.writerow(["window", "model", "requests", "settled_usd", "reserved_usd", "saved_usd"])
+    names = ("window", "model", "requests", "settled_usd", "reserved_usd", "saved_usd")
+    rows = []
     for window in usage["windows"]:
         for model, use in window["models"].items():
             cost, reused = use["usd"], use["reused"]
             amounts = (cost["settled"], cost["reserved"], reused["saved_usd"])
-            rows.writerow([window["window"], _cell(model), use["jobs"], *amounts])
-    return text.getvalue()
-
-
-def _cell(text: str) -> str:
-    """Return a text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
+            rows.append((window["window"], model, *map(str, (use["jobs"], *amounts))))
+    return write_csv(names, rows)
 
 
 @router.get("/keys")

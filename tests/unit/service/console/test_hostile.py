@@ -17,7 +17,7 @@ HOSTILE = "<script>alert(1)</script>\u202e\U0001f600\"'><img src=x onerror=alert
 ODD_ADDRESSES = """
 /requests?status=wrong /requests?cursor=x /requests?created_after=x /batches?cursor=x
 /webhooks?since=x /requests/..%2f..%2fadmin /requests/%00 /batches/x /playground/x /playground/%ff
-/live/none /live/overview /static/..%2fpages.py /static/none.js /requests?a=%ff
+/sign-in?next=//[x /live/none /live/overview /static/..%2fpages.py /static/none.js /requests?a=%ff
 /playground?offset=-1 /playground/kling/kling-3.0/standard/image-to-video?again=%F0
 """
 CHANGES = [

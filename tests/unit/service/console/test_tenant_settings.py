@@ -34,3 +34,19 @@ async def test_a_tenant_is_created_and_changed_with_budgets(
     page = await operator.page("/operator/tenants/new-team")
     assert "12.5" in page
     assert 'name="usd_per_week" value="50' in page
+
+
+async def test_a_form_takes_back_no_change_that_was_made_meanwhile(operator: Browser) -> None:
+    await operator.change("/operator/tenants", {"tenant": "new-team", "usd_per_day": "50"})
+    await operator.change("/operator/tenants/new-team", {"usd_per_day": "5"})
+    opened_before = {
+        "was.usd_per_day": "50",
+        "usd_per_day": "50",
+        "was.running": "",
+        "running": "3",
+    }
+    await operator.change("/operator/tenants/new-team", opened_before)
+    page = await operator.page("/operator/tenants/new-team")
+    assert 'name="usd_per_day" value="5' in page
+    assert 'name="usd_per_day" value="50' not in page
+    assert 'name="running" value="3"' in page
