@@ -58,7 +58,7 @@ def _with_top_up(admin: AdminContext, tenant: Tenant, request: TopUpRequest) -> 
         raise _invalid("/usd", "must be more than 0")
     kept = without_ended(tenant.top_ups, now)
     if len(kept) >= MAX_TOP_UPS:
-        raise _invalid("/usd", f"the tenant has {MAX_TOP_UPS} top-ups already")
+        raise _invalid("/usd", f"cannot be added: the tenant has {MAX_TOP_UPS} top-ups already")
     added = TopUp(
         amount,
         _windows(tenant, request.window),
@@ -80,7 +80,7 @@ def _windows(tenant: Tenant, chosen: Window | None) -> tuple[Window, ...]:
     found = tuple(kind for kind in limited if chosen in {None, kind})
     if not found:
         what = "no budget" if chosen is None else f"no budget `{USD_LIMIT_OF_WINDOW[chosen]}`"
-        raise _invalid("/window", f"the tenant has {what} that could be raised")
+        raise _invalid("/window", f"must have a budget to raise: the tenant has {what}")
     return found
 
 
