@@ -25,7 +25,7 @@ class Difference(StrEnum):
 
 MEANINGS: Final[Mapping[Difference, str]] = {
     Difference.OBJECT_MISSING: "a file has a record, and no content",
-    Difference.SIZE_DIFFERS: "a content has another size than its record says",
+    Difference.SIZE_DIFFERS: "a content has another size than its record has",
     Difference.RECORD_MISSING: "a content that is older than two days has no record",
     Difference.OVERDUE: "a file that expired over an hour ago is still there: no worker sweeps",
     Difference.FILE_MISSING: "a request names a file that has no record",

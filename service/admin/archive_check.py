@@ -190,7 +190,7 @@ class _Comparison:
             await self._report(finding)
 
     async def read_files(self, tenant: str) -> None:
-        """Compare each record with its object, and their sum with what the tenant's usage says."""
+        """Compare each record with its object, and their sum with the tenant's usage."""
         before, stored = await self._counted_bytes(tenant), 0
         async for page in self._file_pages(tenant):
             stored += sum(each.entry.file.bytes for each in page)
