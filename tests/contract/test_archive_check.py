@@ -42,7 +42,7 @@ class Archive:
     async def add_file(self, file_id: str, tenant: str = "ada") -> StoredFile:
         now = self.backend.clock.now()
         file = StoredFile(file_id, tenant, now, "video/mp4", len(CONTENT), file_id, "00")
-        await self.backend.files.add(file)
+        await self.backend.files.add_upload(file)
         self.objects.put(file.object_name, CONTENT)
         return file
 
