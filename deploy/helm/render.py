@@ -19,7 +19,7 @@ MANIFESTS: Final = ROOT / "deploy/k8s"
 DIGEST: Final = MANIFESTS / "chart.sha256"
 RELEASE: Final = "runcomfy-gateway"
 KUBERNETES: Final = "1.34.4"
-"""What templates are told. A helm built from its Go module would tell them a very old version."""
+"""For templates. A helm built from its Go module would take a very old version for its own."""
 KUSTOMIZED: Final = {
     "settings": "base/settings.yaml",
     "service": "base/service.yaml",
@@ -41,7 +41,7 @@ def helm(*arguments: str | Path) -> str:
 
     Raises:
         FileNotFoundError: helm is not installed.
-        subprocess.CalledProcessError: it refused; `stderr` says why.
+        subprocess.CalledProcessError: it refused; its reason is in `stderr`.
     """
     command = shutil.which("helm")
     if command is None:
