@@ -161,6 +161,23 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     assert audit_actor().startswith("cli:")
 
 
+def test_what_no_route_does_is_audited_too(
+    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`requeue` and the commands of the store were not."""
+    monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"file://{tmp_path}/journal")
+    operator.text("job", "requeue", "req_1")
+    operator("store", "init")
+    operator("store", "reconcile", "--dry-run")
+    operator("store", "reconcile")
+    entries = operator("audit", "list")
+    assert [(entry["action"], entry["subject"]) for entry in entries] == [
+        ("store.reconcile", "gateway"),
+        ("store.init", "gateway"),
+        ("job.requeue", "req_1"),
+    ]
+
+
 def test_an_operator_runs_commands_within_the_roles(
     operator: CommandRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
