@@ -1,7 +1,8 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke containers manifests fuzz licences sbom
+.PHONY: help install demo up test check lint types imports format docs clienttypes dashboards lock clean \
+	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke \
+	containers manifests fuzz licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -80,6 +81,10 @@ containers: install ## build the image and test docker-compose.yml (needs root a
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate
+
+clienttypes: install ## write the types of the TypeScript client (needs npm)
+	npm ci --prefix clients/typescript --ignore-scripts
+	$(bin)/python -m docs.client_types
 
 dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build
