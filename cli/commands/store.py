@@ -1,5 +1,6 @@
 """`gateway store …`: which Redis this is, and what it may have forgotten."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_store_command import run_store_command
 from core.clock import iso
+from core.jobs.job import Job
 from core.store.identity import StorePosition
 from service.parsing.fields import parse_timestamp
 from worker.jobs.reconciliation import Finding
@@ -79,6 +81,20 @@ def restored(
     """
     since = parse_timestamp(at)
     found = run_store_command(lambda store: store.restored(since, dry_run=dry_run))
+    _print_jobs(found, as_json=as_json)
+
+
+@app.command()
+def replace_journal(*, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
+    """Begin a new journal in place of a lost one, and list the jobs whose submit is in flight.
+
+    Those whose worker has died go in doubt: only the lost journal knew whether it had sent them.
+    """
+    found = run_store_command(lambda store: store.replace_journal(dry_run=dry_run))
+    _print_jobs(found, as_json=as_json)
+
+
+def _print_jobs(found: Sequence[Job], *, as_json: bool) -> None:
     rows = [{"request_id": job.id, "tenant": job.tenant, "model": job.model_id} for job in found]
     print_table(rows, ("request_id", "tenant", "model"), as_json=as_json)
 

@@ -80,6 +80,7 @@ ACTS: Final = (
     Act(Role.ALL, "", "store init"),
     Act(Role.ALL, "", "store adopt"),
     Act(Role.ALL, "", "store reconcile"),
+    Act(Role.ALL, "", "store replace-journal"),
     Act(Role.ALL, "", "store restored"),
 )
 
