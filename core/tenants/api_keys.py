@@ -82,12 +82,14 @@ class ApiKeyUsage:
 class Credential:
     """A presented key: the tenant that it names, and the digest to look up.
 
-    `address` is the caller's; '' if it is not known.
+    `address` is the caller's; '' if it is not known. `is_counted` is False for what no caller asked
+    for, such as the live parts of an open page: it does not count in the tenant's rates of calls.
     """
 
     tenant: str
     digest: str
     address: str = ""
+    is_counted: bool = True
 
     @property
     def key_id(self) -> str:

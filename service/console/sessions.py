@@ -7,9 +7,9 @@ which is looked up with each page: a revoked key ends its sessions.
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
@@ -21,13 +21,12 @@ from service.admin.roles import ROLE_OF_OPERATION
 from service.context import AppContext
 from service.http.operators import CONFIGURED_LOGIN, is_same_token, log_in_operator
 from service.http.scopes import SCOPE_OF_OPERATION
+from service.streaming.shared_reads import LONGEST_AGE
 
 SESSION_LIFETIME: Final = timedelta(hours=12)
 CODE_LIFETIME: Final = timedelta(minutes=15)
 MAX_TOKEN_LENGTH: Final = 256
 ADMIN_PREFIX: Final = "admin_"
-_LOGIN_MAX_AGE: Final = timedelta(seconds=5)
-"""How long the check of an operator's token is shared between pages, as that of a tenant's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,12 @@ class User:
         if isinstance(self.identity, Login):
             return self.identity.actor
         return f"{self.identity.tenant}/{self.identity.key_id}"
+
+    def uncounted(self) -> "User":
+        """Return the same user, whose reads do not count in the tenant's rates of calls."""
+        if isinstance(self.identity, Login):
+            return self
+        return replace(self, identity=replace(self.identity, is_counted=False))
 
     def may(self, operation: str) -> bool:
         """Return whether the API lets this user call the operation with this id."""
@@ -135,7 +140,7 @@ async def load_user(context: AppContext, token: str, address: str, *, with_opera
         return User(credential, frozenset(map(Scope, fields["scopes"])), csrf)
     if not with_operators:
         raise Unauthenticated
-    login = await _load_login(context, fields)
+    login = await _load_login(context, fields["operator"], fields["digest"])
     return User(login, csrf=csrf, operator=fields["operator"], token_digest=fields["digest"])
 
 
@@ -144,16 +149,16 @@ async def check_identity(context: AppContext, user: User) -> None:
     if isinstance(user.identity, Credential):
         await context.known_keys.check(user.identity, None)
     elif user.token_digest:
-        await _load_login(context, {"operator": user.operator, "digest": user.token_digest})
+        await _load_login(context, user.operator, user.token_digest)
 
 
-async def _load_login(context: AppContext, fields: dict[str, Any]) -> Login:
-    name, digest = fields["operator"], fields["digest"]
+async def _load_login(context: AppContext, name: str | None, digest: str) -> Login:
+    """Return the login of an operator's token. No name: `GATEWAY_ADMIN_TOKEN`."""
     if name is not None:
         return await context.shared_reads.get(
             ("login", name, digest),
             lambda: log_in_by_digest(context.admin, name, digest),
-            _LOGIN_MAX_AGE,
+            LONGEST_AGE,  # as the check of a tenant's key
         )
     configured = context.policy.admin_token
     if configured is None or not is_same_token(

@@ -368,7 +368,6 @@ async def show_request(page: OperatorPage, request_id: str) -> Response:
     outputs = media_in(detail.get("output"))
     values = {
         "detail": detail,
-        "deliveries": [],
         "outputs": outputs,
         "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
         "phases": phases(detail, (), page.context.clock.now()),

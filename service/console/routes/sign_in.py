@@ -1,5 +1,7 @@
 """Sign-in, sign-out, and the console's own files."""
 
+from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from typing import Final
 
@@ -10,6 +12,7 @@ from core.errors import NotFound, Unauthenticated
 from service.console.pages import (
     ROOT,
     AnyPage,
+    Form,
     SentForm,
     base_path,
     console_router,
@@ -43,30 +46,36 @@ _ASSET_HEADERS: Final = {"cache-control": "public, max-age=3600"}
 
 @router.get("/sign-in")
 async def sign_in_page(request: Request) -> Response:
-    """Show the form, or sign in with the one-time code in the address."""
-    code = request.query_params.get("code")
-    # A program that only checks the link must not use it up.
-    if code is None or request_context(request.scope).is_head:
-        return _form(request, request.query_params.get("next", ""))
-    context = app_context(request.scope)
-    try:
-        document = await redeem_code(context, code)
-    except Unauthenticated as error:
-        return await _refuse(request, str(error))
-    return await _begin(request, document, "/")
+    """Show the form; for the one-time code of a link, one that sends it by itself.
+
+    What opens a link without a person, such as a chat's preview, must not use it up.
+    """
+    if code := request.query_params.get("code"):
+        return html_response("sign_in_link.html", frame_values(request, None) | {"code": code})
+    return _form(request, request.query_params.get("next", ""))
 
 
 @router.post("/sign-in", name="sign_in")
 async def send_secret(request: Request, form: SentForm) -> Response:
-    """Begin a session for a key or a token."""
-    context, address = app_context(request.scope), request_context(request.scope).client
+    """Begin a session for a key or a token, or for the one-time code of a link."""
     try:
-        document = await sign_in(
+        document = await _session_document(request, form)
+    except Unauthenticated as error:
+        return await _refuse(request, error.detail)
+    return await _begin(request, document, local_path(form.get("next")) or "/")
+
+
+async def _session_document(request: Request, form: Form) -> bytes:
+    """Return the document of the session that a form asks for. Raises `Unauthenticated`."""
+    context, address = app_context(request.scope), request_context(request.scope).client
+    if code := form.get("code"):
+        return await redeem_code(context, code)
+    try:
+        return await sign_in(
             context, form.get("secret"), address, with_operators=serves_operators(request)
         )
-    except Unauthenticated:
-        return await _refuse(request, "This is no valid key or token.")
-    return await _begin(request, document, local_path(form.get("next")) or "/")
+    except Unauthenticated as error:
+        raise Unauthenticated("This is no valid key or token.") from error
 
 
 @router.post("/sign-out")
@@ -127,12 +136,22 @@ async def start(request: Request, page: AnyPage) -> Response:
 @router.get("/static/{name}")
 async def asset(name: str) -> Response:
     """Serve one of the console's own files."""
-    folder = files("service.console").joinpath("static")
-    media_type = _MEDIA_TYPES.get(name.rpartition(".")[2])
-    found = next((file for file in folder.iterdir() if file.name == name), None)
-    if media_type is None or found is None:
+    content = _assets().get(name)
+    if content is None:
         raise NotFound
-    return Response(found.read_bytes(), media_type=media_type, headers=_ASSET_HEADERS)
+    media_type = _MEDIA_TYPES[name.rpartition(".")[2]]
+    return Response(content, media_type=media_type, headers=_ASSET_HEADERS)
+
+
+@cache
+def _assets() -> Mapping[str, bytes]:
+    """Return the console's own files by name; they are read once, some 100 KB."""
+    folder = files("service.console").joinpath("static")
+    return {
+        file.name: file.read_bytes()
+        for file in folder.iterdir()
+        if file.name.rpartition(".")[2] in _MEDIA_TYPES
+    }
 
 
 catch_all = console_router()

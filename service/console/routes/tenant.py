@@ -108,35 +108,42 @@ def as_instant(text: str) -> str:
 @router.get("/requests/{request_id}")
 async def show_request(page: TenantPage, request_id: str) -> Response:
     """Show one request."""
-    values = await request_values(page, request_id)
+    state, sent = await asyncio.gather(
+        request_state(page, request_id), _input_values(page, request_id)
+    )
+    detail = state["detail"]
+    values = {
+        **state,
+        **sent,
+        "outputs": media_in(detail.get("output")),
+        "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
+    }
     media = [*values["outputs"], *values["inputs"]]
     return page.render("request.html", values, media=urls_of([media]))
 
 
-async def request_values(page: Page, request_id: str) -> dict[str, Any]:
-    """Return what the page of a request shows."""
+async def request_state(page: Page, request_id: str) -> dict[str, Any]:
+    """Return what the page of a request shows of its life: what changes while it is open."""
     detail, sent = await asyncio.gather(
         page.api.read("detail", request_id=request_id),
         page.api.read("request_deliveries", request_id=request_id),
     )
-    text = await _input_of(page, request_id)
     deliveries = sent["deliveries"]
     return {
         "detail": detail,
         "deliveries": deliveries,
-        "input_text": None if text is None else pretty_json(text),
-        "inputs": [] if text is None else media_in(parse_json(text)),
-        "outputs": media_in(detail.get("output")),
-        "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
         "phases": phases(detail, deliveries, page.context.clock.now()),
         "is_final": detail["status"] in FINAL_STATUSES,
     }
 
 
-async def _input_of(page: Page, request_id: str) -> bytes | None:
+async def _input_values(page: Page, request_id: str) -> dict[str, Any]:
     identity = page.user.identity
     assert isinstance(identity, Credential)  # noqa: S101 - a tenant's page
-    return await read_input(page.context.stores.jobs, identity, request_id)
+    text = await read_input(page.context.stores.jobs, identity, request_id)
+    if text is None:
+        return {"input_text": None, "inputs": []}
+    return {"input_text": pretty_json(text), "inputs": media_in(parse_json(text))}
 
 
 def parse_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON
