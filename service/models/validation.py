@@ -33,6 +33,9 @@ _MAX_LISTED: Final = 20
 # would block the process for seconds. Of larger inputs only the first error is computed.
 _MAX_VALUES: Final = 2_000
 
+_CONTAINERS: Final = (dict, list)
+_KEYWORDS_WITH_FIELDS: Final = frozenset({"properties", "items"})
+
 # Error messages by schema keyword; in braces the details that the library gives.
 MESSAGES: Final[Mapping[str, str]] = {
     "type": "must be of type {types}",
@@ -128,19 +131,27 @@ def _without_absent(
 
     `value` is of bounded depth. Combinations of schemas are not searched for fields.
     """
-    if not isinstance(schema, Mapping):
+    if not isinstance(value, _CONTAINERS) or not isinstance(schema, Mapping):
         return value
     if isinstance(value, list):
-        return [_without_absent(item, schema.get("items")) for item in value]
+        return _items_without_absent(value, schema.get("items"))
     fields, required = schema.get("properties"), schema.get("required")
-    if not isinstance(value, dict) or not isinstance(fields, Mapping):
+    if not isinstance(fields, Mapping):
         return value
     optional = fields.keys() - set(required if isinstance(required, list) else ())
     return {
-        name: _without_absent(item, fields.get(name))
+        name: _without_absent(item, fields[name]) if name in fields else item
         for name, item in value.items()
         if name not in optional or not (item is None or (item == "" and name in empty_fields))
     }
+
+
+def _items_without_absent(items: list[object], schema: object) -> list[object]:
+    if not isinstance(schema, Mapping) or not _KEYWORDS_WITH_FIELDS & schema.keys():
+        return items
+    return [
+        _without_absent(item, schema) if isinstance(item, _CONTAINERS) else item for item in items
+    ]
 
 
 # The details of a combination would hold the errors of every branch.

@@ -18,6 +18,7 @@ class BodyLimits:
     timeout: timedelta
 
 
+_CONTAINERS: Final = (dict, list)
 _NESTED_TOO_DEEPLY: Final = "The body is nested too deeply."
 _MAX_LEVELS: Final = 500
 """Of objects and lists in each other: what a parser that recurses can read."""
@@ -25,12 +26,14 @@ _TOO_DEEP: Final = "depth limit exceeded"
 """orjson's message for JSON that is nested deeper than 1024 levels."""
 
 
-MAX_VALUES: Final = 250_000
+MAX_VALUES: Final = 100_000
 """Most values of one input, whose bytes are those of a few large texts.
 
 A value takes up to a hundred times its bytes of memory, and other callers wait while they are made.
 """
 MAX_BATCH_VALUES: Final = 1_000_000
+_VALUES_PER_FIELD: Final = 10
+"""Fields cost the validator more than items do: of the values, at most a tenth may be fields."""
 _SEPARATORS: Final = (b",", b"[", b"{")
 """Each value but the first follows one of these."""
 
@@ -40,8 +43,8 @@ def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
 
     Separators count as values, also those in texts: only so nothing need be parsed to refuse it.
     """
-    if len(body) > max_values and sum(map(body.count, _SEPARATORS)) > max_values:
-        raise MalformedRequest(f"The body has more than {max_values:,} values.")
+    if len(body) > max_values:
+        _reject_too_many(body, max_values)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -52,6 +55,13 @@ def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise MalformedRequest("The body must be a JSON object: the model's input.")
     return value
+
+
+def _reject_too_many(body: bytes, max_values: int) -> None:
+    if sum(map(body.count, _SEPARATORS)) > max_values:
+        raise MalformedRequest(f"The body has more than {max_values:,} values.")
+    if _most_fields(body) > (max_fields := max_values // _VALUES_PER_FIELD):
+        raise MalformedRequest(f"The body has more than {max_fields:,} fields.")
 
 
 def reject_duplicate_keys(body: bytes, value: dict[str, Any]) -> None:
@@ -85,7 +95,7 @@ def _count_fields(value: dict[str, Any]) -> int:
             inner
             for item in layer
             for inner in (item.values() if isinstance(item, dict) else item)
-            if isinstance(inner, dict | list)
+            if isinstance(inner, _CONTAINERS)
         ]
         if not layer:
             return count

@@ -1,12 +1,13 @@
 """Recounts from the job records what the scripts keep in counters and indexes."""
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import UsageTotals, usage_of_job
-from core.billing.usage_history import rows_of_job
+from core.billing.usage_history import MAX_ROWS, rows_of_job
 from core.jobs.job import Job, JobState
 from core.store import keys
 from core.store.client import RedisClient
@@ -47,11 +48,11 @@ async def windows(wire: RedisClient) -> dict[str, UsageTotals]:
             for name, text in zip(flat[::2], flat[1::2], strict=True):
                 if not name.startswith(b"#"):
                     found[f"{key.decode()} {name.decode()}"] = UsageTotals.parse(text)
-    return found
+    return _fold_many_rows(found)
 
 
 def windows_of(held: list[JobAccounting]) -> dict[str, UsageTotals]:
-    """The same, computed from the records. No day has so many rows that it needs one of others."""
+    """The same, computed from the records."""
     sums: defaultdict[str, UsageTotals] = defaultdict(UsageTotals)
     for each in held:
         job, counted = each.job, usage_of_job(each.job, ReservationTotals(**each.booked))
@@ -60,7 +61,21 @@ def windows_of(held: list[JobAccounting]) -> dict[str, UsageTotals]:
         day = keys.usage_history(job.tenant, f"{job.usage_day:%Y%m%d}")
         for name in rows_of_job(job):
             sums[f"{day} {name}"] += counted
-    return dict(sums)
+    return _fold_many_rows(sums)
+
+
+def _fold_many_rows(sums: Mapping[str, UsageTotals]) -> dict[str, UsageTotals]:
+    """Return the sums, with one for a day's dimension that has more values than rows.
+
+    Which of its values have a row of their own depends on the order of the jobs.
+    """
+    by_dimension = {name: name.split("|", 1)[0] for name in sums}
+    sizes = Counter(by_dimension.values())
+    folded: defaultdict[str, UsageTotals] = defaultdict(UsageTotals)
+    for name, used in sums.items():
+        dimension = by_dimension[name]
+        folded[dimension if sizes[dimension] > MAX_ROWS else name] += used
+    return dict(folded)
 
 
 async def find_inconsistencies(wire: RedisClient) -> list[str]:

@@ -18,11 +18,17 @@ MIB = 2**20
 def test_millions_of_values_are_refused_before_they_are_made(many: bytes) -> None:
     body = b'{"a": [' + many + b"0]}"
     tracemalloc.start()
-    with pytest.raises(MalformedRequest, match="more than 250,000 values"):
+    with pytest.raises(MalformedRequest, match="more than 100,000 values"):
         parse_object(body)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < MIB
+
+
+def test_tens_of_thousands_of_fields_are_refused_before_they_are_validated() -> None:
+    body = b"{" + b",".join(b'"field-%d":%d' % (n, n) for n in range(10_001)) + b"}"
+    with pytest.raises(MalformedRequest, match="more than 10,000 fields"):
+        parse_object(body)
 
 
 def test_a_large_text_is_one_value() -> None:
