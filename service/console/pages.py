@@ -30,6 +30,7 @@ from service.errors import UnsupportedMedia
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
+from service.parsing.identity_headers import Identity
 from service.parsing.json_body import BodyLimits
 from service.problems import problem_of
 
@@ -191,10 +192,18 @@ async def signed_in(request: Request) -> User:
             context,
             session_token(request),
             current.client,
+            proxied_identity(request),
             with_operators=serves_operators(request),
         )
     user: User = request.scope[_USER]
     return user
+
+
+def proxied_identity(request: Request) -> Identity | None:
+    """Return whom an authenticating proxy names with this request; None if there is none."""
+    policy = app_context(request.scope).policy
+    peer, _ = request.scope.get("client") or (None, None)
+    return policy.console.identity.identity_of(request.headers, peer, policy.links.trusted_proxies)
 
 
 async def open_page(request: Request) -> Page:
@@ -313,8 +322,8 @@ def _to_sign_in(request: Request) -> Response:
     # Not an attack, as a rule: a session that has ended.
     request_context(request.scope).code = None
     query = ""
-    if request.method == "GET" and local_path(asked := _asked_address(request)):
-        query = f"?{urlencode({'next': asked})}"
+    if request.method == "GET" and local_path(address := _requested_address(request)):
+        query = f"?{urlencode({'next': address})}"
     return RedirectResponse(f"{base_path(request)}/sign-in{query}", 303)
 
 
@@ -324,7 +333,7 @@ def own_path(request: Request) -> str:
     return path.removeprefix(request.scope.get("root_path", ""))
 
 
-def _asked_address(request: Request) -> str:
+def _requested_address(request: Request) -> str:
     """Return the path and the query of a request, as `local_path` takes them."""
     query = query_text(request.scope)
     return f"{quote(own_path(request))}{'?' if query else ''}{query}"

@@ -35,7 +35,11 @@ class Browser:
 
     async def sign_in(self, secret: str) -> httpx.Response:
         """Sign in with a key or a token."""
-        answer = await self.http.post("/console/sign-in", data={"secret": secret})
+        return await self.begin({"secret": secret})
+
+    async def begin(self, fields: FormFields) -> httpx.Response:
+        """Send the form of the sign-in page; return the answer."""
+        answer = await self.http.post("/console/sign-in", data=fields)
         if answer.status_code == httpx.codes.SEE_OTHER:
             found = _CSRF.search((await self.get("/")).text)
             self.csrf = found[1] if found else ""
@@ -47,7 +51,7 @@ class Browser:
         assert page.status_code == httpx.codes.OK
         found = _CODE.search(page.text)
         assert found is not None
-        return await self.http.post("/console/sign-in", data={"code": found[1]})
+        return await self.begin({"code": found[1]})
 
     async def get(self, path: str) -> httpx.Response:
         """Open a page, and go where it leads."""

@@ -20,6 +20,7 @@ from service.console.pages import (
     frame_values,
     is_secure,
     local_path,
+    proxied_identity,
     session_token,
 )
 from service.console.rendering import html_response
@@ -27,12 +28,14 @@ from service.console.sessions import (
     SESSION_LIFETIME,
     begin_session,
     end_session,
+    person_document,
     redeem_code,
     sign_in,
 )
 from service.context import app_context
 from service.http.operators import serves_operators
 from service.http.request_context import request_context
+from service.parsing.identity_headers import Identity
 
 router = console_router()
 _MEDIA_TYPES: Final = {
@@ -41,6 +44,7 @@ _MEDIA_TYPES: Final = {
     "svg": "image/svg+xml",
     "txt": "text/plain; charset=utf-8",
 }
+_SIGNED_OUT: Final = "signed-out"
 _ASSET_HEADERS: Final = {"cache-control": "public, max-age=3600"}
 
 
@@ -51,13 +55,14 @@ async def sign_in_page(request: Request) -> Response:
     What opens a link without a person, such as a chat's preview, must not use it up.
     """
     if code := request.query_params.get("code"):
-        return html_response("sign_in_link.html", frame_values(request, None) | {"code": code})
+        shown = frame_values(request, None) | {"code": code}
+        return html_response("sign_in_link.html", shown)
     return _form(request, request.query_params.get("next", ""))
 
 
 @router.post("/sign-in", name="sign_in")
 async def send_secret(request: Request, form: SentForm) -> Response:
-    """Begin a session for a key or a token, or for the one-time code of a link."""
+    """Begin a session: for a key, a token, a link's code, or the person that a proxy names."""
     try:
         document = await _session_document(request, form)
     except Unauthenticated as error:
@@ -66,10 +71,12 @@ async def send_secret(request: Request, form: SentForm) -> Response:
 
 
 async def _session_document(request: Request, form: Form) -> bytes:
-    """Return the document of the session that a form asks for. Raises `Unauthenticated`."""
+    """Return the document of the session that a form begins. Raises `Unauthenticated`."""
     context, address = app_context(request.scope), request_context(request.scope).client
     if code := form.get("code"):
         return await redeem_code(context, code)
+    if "tenant" in form:
+        return await _person_document(request, form.get("tenant"))
     try:
         return await sign_in(
             context, form.get("secret"), address, with_operators=serves_operators(request)
@@ -82,7 +89,8 @@ async def _session_document(request: Request, form: Form) -> bytes:
 async def sign_out(request: Request, page: AnyPage) -> Response:
     """End the session."""
     await end_session(page.context, session_token(request))
-    response = RedirectResponse(f"{base_path(request)}/sign-in", 303)
+    # Whom a proxy names would be signed in again by the page that is next.
+    response = RedirectResponse(f"{base_path(request)}/sign-in?{_SIGNED_OUT}=1", 303)
     response.delete_cookie(
         cookie_name(request),
         path="/",
@@ -91,6 +99,14 @@ async def sign_out(request: Request, page: AnyPage) -> Response:
         samesite="strict",
     )
     return response
+
+
+async def _person_document(request: Request, tenant: str) -> bytes:
+    identity = proxied_identity(request)
+    choices = _choices(identity, with_operators=serves_operators(request))
+    if identity is None or tenant not in choices:
+        raise Unauthenticated("None of your groups may do that.")
+    return await person_document(app_context(request.scope), identity, tenant)
 
 
 async def _begin(request: Request, document: bytes, path: str) -> Response:
@@ -117,12 +133,24 @@ async def _refuse(request: Request, reason: str) -> Response:
 
 
 def _form(request: Request, following: str, reason: str = "", status: int = 200) -> Response:
+    identity = proxied_identity(request)
+    choices = _choices(identity, with_operators=serves_operators(request))
     values = frame_values(request, None) | {
         "next": following if local_path(following) else "",
         "reason": reason,
         "with_operators": serves_operators(request),
+        "identity": identity,
+        "choices": choices,
+        "is_sent": len(choices) == 1 and not reason and _SIGNED_OUT not in request.query_params,
     }
     return html_response("sign_in.html", values, status)
+
+
+def _choices(identity: Identity | None, *, with_operators: bool) -> list[str]:
+    """Return as what a person may sign in: "" as an operator, and tenants."""
+    if identity is None:
+        return []
+    return [*([""] if identity.roles and with_operators else []), *sorted(identity.tenants)]
 
 
 @router.get("")
