@@ -1,7 +1,7 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit property contract integration conformance e2e chaos attack bench benchsmoke containers fuzz licences sbom
+	unit property contract integration conformance e2e chaos attack bench benchsmoke containers manifests fuzz licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -78,6 +78,9 @@ docs: install ## write the generated pages
 dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build
 	$(bin)/python -m deploy.grafana.draw
+
+manifests: install ## write deploy/k8s from the chart (needs helm)
+	$(bin)/python -m deploy.helm.render
 
 fuzz: install ## test the service against its OpenAPI document
 	$(bin)/pytest -s tests/integration/http/test_openapi_fuzzing.py

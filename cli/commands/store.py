@@ -1,5 +1,6 @@
 """`gateway store …`: which Redis this is, and what it may have forgotten."""
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_store_command import run_store_command
 from core.clock import iso
+from core.jobs.job import Job
 from core.store.identity import StorePosition
 from service.parsing.fields import parse_timestamp
 from worker.jobs.reconciliation import Finding
@@ -36,7 +38,9 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make an empty Redis the store of this gateway. Does nothing if it is one already."""
-    position = run_store_command(lambda store: store.init(replace=replace))
+    position = run_store_command(
+        lambda store: store.init(replace=replace), "--replace" if replace else ""
+    )
     print_document(_document(position), as_json=as_json)
 
 
@@ -49,7 +53,7 @@ def adopt(
     as_json: JsonOption = False,
 ) -> None:
     """Accept a new RunComfy token of the same account, beside the one that it replaces."""
-    position = run_store_command(lambda store: store.adopt(fingerprint))
+    position = run_store_command(lambda store: store.adopt(fingerprint), fingerprint)
     print_document(_document(position), as_json=as_json)
 
 
@@ -62,7 +66,9 @@ def reconcile(
     Workers do so by themselves when Redis went back.
     """
     start = None if since is None else parse_timestamp(since)
-    found = run_store_command(lambda store: store.reconcile(start, dry_run=dry_run))
+    found = run_store_command(
+        lambda store: store.reconcile(start, dry_run=dry_run), _change(since, dry_run=dry_run)
+    )
     print_table([_row(finding) for finding in found], _COLUMNS, as_json=as_json)
 
 
@@ -78,7 +84,29 @@ def restored(
     Before workers start over a restored Redis: its queued jobs may have been submitted since then.
     """
     since = parse_timestamp(at)
-    found = run_store_command(lambda store: store.restored(since, dry_run=dry_run))
+    found = run_store_command(
+        lambda store: store.restored(since, dry_run=dry_run), _change(at, dry_run=dry_run)
+    )
+    _print_jobs(found, as_json=as_json)
+
+
+@app.command()
+def replace_journal(*, dry_run: DryRunOption = False, as_json: JsonOption = False) -> None:
+    """Begin a new journal in place of a lost one, and list the jobs whose submit is in flight.
+
+    Those whose worker has died go in doubt: only the lost journal knew whether it had sent them.
+    """
+    found = run_store_command(
+        lambda store: store.replace_journal(dry_run=dry_run), _change(dry_run=dry_run)
+    )
+    _print_jobs(found, as_json=as_json)
+
+
+def _change(time: str | None = None, *, dry_run: bool) -> str | None:
+    return None if dry_run else time or ""
+
+
+def _print_jobs(found: Sequence[Job], *, as_json: bool) -> None:
     rows = [{"request_id": job.id, "tenant": job.tenant, "model": job.model_id} for job in found]
     print_table(rows, ("request_id", "tenant", "model"), as_json=as_json)
 

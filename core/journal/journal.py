@@ -10,6 +10,7 @@ from core.clock import Clock
 from core.jobs.job import Job
 from core.journal.objects import JournalUnavailable, ObjectInfo, ObjectStorage
 from core.journal.records import (
+    IDENTITY,
     POSITION,
     Attempt,
     JournalAnswer,
@@ -119,6 +120,16 @@ class Journal:
             return
         content = encode_position(position)
         await self._call("position", lambda: self._objects.replace(POSITION, content))
+
+    async def load_id(self) -> str:
+        """Return the journal's identity; "" if it has none: nothing was written to it yet."""
+        content = await self._read(IDENTITY)
+        return "" if content is None else content.decode()
+
+    async def create_id(self, new: str) -> str:
+        """Return the journal's identity, which is `new` if it had none."""
+        await self._call("identity", lambda: self._objects.create(IDENTITY, new.encode()))
+        return await self.load_id()
 
     async def answer(self, job: Job, number: int, answer: JournalAnswer) -> None:
         """Write the answer beside an entry. Repeating it changes nothing."""

@@ -26,8 +26,12 @@ from core.store.identity import StorePosition
 ENTRIES: Final = "entries/"
 POSITION: Final = "store.json"
 """The furthest position of the store that the journal belongs to."""
+IDENTITY: Final = "identity"
+"""Names the journal. It is created once: an empty journal is another one."""
 _ENTRY: Final = "entry"
 _FORMAT: Final = 1
+_OF_THE_STORE: Final = {"journal_id", "journal_since"}
+"""The store's knowledge of its journal."""
 
 
 class Outcome(StrEnum):
@@ -177,7 +181,7 @@ def decode_answer(content: bytes) -> JournalAnswer | None:
 
 def encode_position(position: StorePosition) -> bytes:
     """Return a position as JSON."""
-    return _POSITIONS.dump_json(position, exclude_defaults=True)
+    return _POSITIONS.dump_json(position, exclude_defaults=True, exclude=_OF_THE_STORE)
 
 
 def decode_position(content: bytes) -> StorePosition:

@@ -39,6 +39,10 @@ class StorePosition:
     compare_since: datetime | None = None
     """The store is known to have gone back: no submit leaves until it was compared with what the
     journal has since then."""
+    journal_id: str = ""
+    """The journal that the submits of this store's jobs are written to; "": none is known."""
+    journal_since: datetime | None = None
+    """Claims before then may lack their entry: there was no journal, or it was lost. None: none."""
 
     @property
     def claimed_at(self) -> datetime | None:
@@ -61,6 +65,8 @@ class StoreIdentityRepository(Protocol):
     async def load(self, known: StorePosition | None = None) -> StorePosition | None: ...
 
     async def list_claims(self) -> Sequence[str]: ...
+
+    async def record_journal(self, journal_id: str, since: datetime | None) -> None: ...
 
     async def create(self, position: StorePosition) -> bool: ...
 
@@ -104,7 +110,7 @@ class StoreIdentity:
         found = await self._scripts.call("read_position", [keys.STORE, keys.STORE_CLAIMS], held)
         if not found:
             return None
-        name, epoch, claims, compare_since, account, last_claim, has_known = found
+        name, epoch, claims, compare_since, account, last_claim, has_known, *journal = found
         return StorePosition(
             name.decode(),
             int(epoch),
@@ -113,12 +119,21 @@ class StoreIdentity:
             bool(has_known),
             account.decode(),
             from_ms(int(compare_since)) if compare_since else None,
+            journal[0].decode(),
+            from_ms(int(journal[1])) if journal[1] else None,
         )
 
     async def list_claims(self) -> Sequence[str]:
         """Return the last 1,000 claims, oldest first."""
         found = await self._client.execute("LRANGE", keys.STORE_CLAIMS, 0, -1)
         return [claim.decode() for claim in found]
+
+    async def record_journal(self, journal_id: str, since: datetime | None) -> None:
+        """Note which journal this store's submits are written to, and `journal_since`."""
+        begun = "" if since is None else to_ms(since)
+        await self._client.execute(
+            "HSET", keys.STORE, "journal_id", journal_id, "journal_since", begun
+        )
 
     async def create(self, position: StorePosition) -> bool:
         """Give the store an identity; return False if it has one."""

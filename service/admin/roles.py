@@ -41,12 +41,14 @@ ACTS: Final = (
     Act(Role.READ, "audit", "audit list"),
     Act(Role.READ, "export_audit", "audit export"),
     Act(Role.READ, "verify_audit", "audit verify"),
+    Act(Role.READ, "", "archive check"),
     Act(Role.READ, "", "console link"),
     Act(Role.OPERATE, "pause", "pause"),
     Act(Role.OPERATE, "resume", "resume"),
     Act(Role.OPERATE, "reset_circuit", "circuit reset"),
     Act(Role.OPERATE, "", "job requeue"),
     Act(Role.OPERATE, "backfill_archive", "archive backfill"),
+    Act(Role.OPERATE, "", "archive repair"),
     Act(Role.OPERATE, "", "tenant disable"),
     Act(Role.OPERATE, "delete_tenant", "tenant delete"),
     Act(Role.OPERATE, "create_key", "key create"),
@@ -81,6 +83,7 @@ ACTS: Final = (
     Act(Role.ALL, "", "store init"),
     Act(Role.ALL, "", "store adopt"),
     Act(Role.ALL, "", "store reconcile"),
+    Act(Role.ALL, "", "store replace-journal"),
     Act(Role.ALL, "", "store restored"),
 )
 

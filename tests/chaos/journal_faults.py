@@ -1,7 +1,8 @@
 """What can happen to the journal and to workers: one fault at a time, on a running stack."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Final
 
@@ -34,6 +35,32 @@ async def _journal_failing(store: StoreUnderAttack) -> None:
     await _fail(store, S3Faults(rate=0.05), FAILING)
 
 
+async def _journal_lost(store: StoreUnderAttack) -> None:
+    """Its folder is gone while submits are in flight, with the workers that sent them."""
+    folder = store.stack.plan.folder / "journal"
+    async with _slow_submits(store):
+        for worker in store.stack.workers:
+            worker.kill()
+    folder.rename(folder.with_name("lost-journal"))
+    folder.mkdir()
+    for worker in store.stack.workers:
+        worker.start()
+        await asyncio.to_thread(worker.wait_until_ready)
+    await sleep(PAST_THE_LEASE)
+    await asyncio.to_thread(store.stack.run_gateway, "store", "replace-journal")
+
+
+@asynccontextmanager
+async def _slow_submits(store: StoreUnderAttack) -> AsyncIterator[None]:
+    """Half of the submits take a second meanwhile, and some are in flight at the beginning."""
+    url = f"{store.stack.runcomfy_url}/_sim/faults"
+    async with httpx.AsyncClient(trust_env=False) as http:
+        (await http.post(url, json=_SLOW_SUBMITS)).raise_for_status()
+        await sleep(timedelta(seconds=2))
+        yield
+        (await http.delete(url)).raise_for_status()
+
+
 async def _fail(store: StoreUnderAttack, faults: S3Faults, span: timedelta) -> None:
     if store.bucket is None:
         raise RuntimeError("the journal is not in a bucket")
@@ -44,13 +71,8 @@ async def _fail(store: StoreUnderAttack, faults: S3Faults, span: timedelta) -> N
 
 async def _worker_frozen(store: StoreUnderAttack) -> None:
     """Some of its submits are in flight."""
-    url = f"{store.stack.runcomfy_url}/_sim/faults"
-    async with httpx.AsyncClient(trust_env=False) as http:
-        (await http.post(url, json=_SLOW_SUBMITS)).raise_for_status()
-        await sleep(timedelta(seconds=2))
-        async with frozen(store.stack.workers[0].pid or 0):
-            await sleep(PAST_THE_LEASE)
-        (await http.delete(url)).raise_for_status()
+    async with _slow_submits(store), frozen(store.stack.workers[0].pid or 0):
+        await sleep(PAST_THE_LEASE)
 
 
 async def _second_gateway_on_a_copy(store: StoreUnderAttack) -> None:
@@ -91,6 +113,7 @@ JOURNAL_FAULTS: Final[Mapping[str, StoreFault]] = {
 }
 WORKER_FAULTS: Final[Mapping[str, StoreFault]] = {
     "worker frozen past its lease": _worker_frozen,
+    "journal lost, all workers killed": _journal_lost,
     "second gateway on a copy": _second_gateway_on_a_copy,
     "second gateway on an empty store": _second_gateway_on_an_empty_store,
 }

@@ -42,6 +42,17 @@ async def test_a_store_gets_one_identity(backend: StoreBackend) -> None:
     assert await backend.identity.load() == STORE
 
 
+async def test_the_store_knows_its_journal(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    since = backend.clock.now().replace(microsecond=0)
+    await backend.identity.record_journal("journal-1", None)
+    assert await backend.identity.load() == replace(STORE, journal_id="journal-1")
+    await backend.identity.record_journal("journal-2", since)
+    known = replace(STORE, journal_id="journal-2", journal_since=since)
+    assert await backend.identity.load() == known
+    assert await backend.identity.settle(STORE, replace(STORE, epoch=2)), "no claim was made"
+
+
 async def test_each_claim_moves_the_position(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     before = await backend.identity.load()

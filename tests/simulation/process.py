@@ -407,6 +407,11 @@ class ProcessIdentity:
         """See `StoreIdentity.create`."""
         return await self.connection.call(lambda: self.stores.identity.create(position))
 
+    async def record_journal(self, journal_id: str, since: datetime | None) -> None:
+        """See `StoreIdentity.record_journal`."""
+        identity = self.stores.identity
+        await self.connection.call(lambda: identity.record_journal(journal_id, since))
+
     async def list_claims(self) -> Sequence[str]:
         """See `StoreIdentity.list_claims`."""
         return await self.connection.call(self.stores.identity.list_claims)

@@ -81,5 +81,9 @@ class StubGuard:
     async def allows_submit(self) -> bool:
         return self.is_open
 
+    async def check_journal(self) -> datetime | None:
+        """Find nothing."""
+        return None
+
     async def report_missing(self, claimed_at: datetime) -> None:
         """Record nothing."""

@@ -78,6 +78,8 @@ class SubmitGuard(Protocol):
 
     async def report_missing(self, claimed_at: datetime) -> None: ...
 
+    async def check_journal(self) -> datetime | None: ...
+
 
 class PaidSubmitter:
     """Sends a submit after its entry was created, and writes the answer beside it.
@@ -160,7 +162,7 @@ class PaidSubmitter:
     async def find_answer(self, job: Job) -> SubmitAnswer:
         """Return what is known of a submit whose worker died before it stored the answer.
 
-        Raises `JournalUnavailable`.
+        Raises `JournalUnavailable`, `StoreUnavailable`.
         """
         if self._journal is None:
             return Indeterminate(_WORKER_LOST)
@@ -172,7 +174,10 @@ class PaidSubmitter:
             case InDoubt():
                 return Indeterminate(_WORKER_LOST)
             case Send():
-                return NotSent(_WORKER_LOST_BEFORE)
+                # The entry may have been lost with its journal, or made before there was one.
+                since = await self._guard.check_journal()
+                is_covered = since is None or (job.sent_at is not None and job.sent_at >= since)
+                return NotSent(_WORKER_LOST_BEFORE) if is_covered else Indeterminate(_WORKER_LOST)
 
     async def write_answers(self) -> None:
         """Write the answers that the journal did not take; find out whether it answers."""

@@ -11,6 +11,7 @@ from core.ids import IdSource
 from core.jobs.job import Job, JobState
 from core.journal.journal import Journal
 from core.journal.position import (
+    CLOCK_MARGIN,
     StoreStatus,
     after_reconciliation,
     compare_since,
@@ -103,6 +104,24 @@ class StoreCommands:
         if not dry_run:
             for job in found:
                 await self.answers.record_unanswered(job, FORGOTTEN)
+        return found
+
+    async def replace_journal(self, *, dry_run: bool) -> Sequence[Job]:
+        """Begin a new journal in place of a lost one.
+
+        Returns the jobs whose submit is in flight: those whose worker has died go in doubt when
+        their lease ends. Raises `Conflict` if the store has no other journal.
+        """
+        position = await self.identity.load()
+        held = "" if self.journal is None else await self.journal.load_id()
+        if self.journal is None or position is None or held == position.journal_id:
+            raise Conflict("This is the journal of the store; nothing was changed.")
+        listed = await self.jobs.list_unsubmitted()
+        found = [job for job in listed if job.state is JobState.SUBMITTING]
+        if not dry_run:
+            await self.journal.save_position(position)
+            new = held or await self.journal.create_id(self.ids.secret().hex()[:32])
+            await self.identity.record_journal(new, self.clock.now() + CLOCK_MARGIN)
         return found
 
     async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Sequence[Finding]:

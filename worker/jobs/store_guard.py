@@ -63,6 +63,7 @@ class StoreGuard:
         self._saved: StorePosition | None = None
         self._status: StoreStatus | None = None
         self._went_back_at: timedelta | None = None
+        self._is_journal_lost = False
         self.is_open = False
         """Whether submits may leave, as far as this process knows."""
 
@@ -82,8 +83,28 @@ class StoreGuard:
         self.is_open = False
         await self._identity.mark_went_back(claimed_at - CLOCK_MARGIN)
 
+    async def check_journal(self) -> datetime | None:
+        """Find out whether this worker's journal is the one of the store.
+
+        Returns since when each claim has its entry there; None: always. Raises
+        `JournalUnavailable`, also if it is another journal, and `StoreUnavailable`.
+        """
+        if self._journal is None:
+            return None
+        position = await self._identity.load(self._known)
+        if position is None or not position.journal_id:
+            self._is_journal_lost = False
+            return None
+        self._is_journal_lost = await self._journal.load_id() != position.journal_id
+        if self._is_journal_lost:
+            self.is_open = False
+            raise JournalUnavailable("This is not the journal that the store's jobs are in.")
+        return position.journal_since
+
     async def run_once(self, reconciler: Reconciler | None) -> None:
         """Read the position, and do what its status needs. Raises `StoreUnavailable`."""
+        with suppress(JournalUnavailable):
+            await self.check_journal()
         with suppress(JournalUnavailable):
             if self._known is None and self._journal is not None:
                 self._known = await self._journal.load_position()
@@ -101,10 +122,9 @@ class StoreGuard:
 
     async def _check(self) -> StoreStatus:
         position = await self._identity.load(self._known)
-        account = self._policy.account
-        status = status_of(position, self._known, account)
+        status = self._status_of(position)
         if status in {StoreStatus.UNKNOWN, StoreStatus.OTHER} and await self._learn_identity():
-            status = status_of(position, self._known, account)
+            status = self._status_of(position)
         if status is StoreStatus.CURRENT:
             self._known, self._went_back_at = position, None
         else:
@@ -122,6 +142,10 @@ class StoreGuard:
         if position is not None and known is not None and position.is_behind(known):
             await self._identity.mark_went_back(await self._compare_since())
         return status
+
+    def _status_of(self, position: StorePosition | None) -> StoreStatus:
+        account, lost = self._policy.account, self._is_journal_lost
+        return status_of(position, self._known, account, journal_lost=lost)
 
     async def _learn_identity(self) -> bool:
         """Read the identity from the journal again: it counts, not what this process remembers.
@@ -181,7 +205,12 @@ class StoreGuard:
     async def _save(self) -> None:
         """Write the position to the journal, for workers that start without a memory."""
         known = self._known
-        if self._journal is None or not self.is_open or known is None or known == self._saved:
+        if self._journal is None or not self.is_open or known is None:
             return
-        await self._journal.save_position(known)
-        self._saved = known
+        if known != self._saved:
+            await self._journal.save_position(known)
+            self._saved = known
+        if not known.journal_id:
+            journal_id = await self._journal.create_id(self._ids.secret().hex()[:32])
+            since = self._clock.now() + CLOCK_MARGIN if known.claims else None
+            await self._identity.record_journal(journal_id, since)

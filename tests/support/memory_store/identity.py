@@ -36,6 +36,12 @@ class MemoryStoreIdentity:
         """See `StoreIdentity.list_claims`."""
         return tuple(self._memory.claim_log)
 
+    async def record_journal(self, journal_id: str, since: datetime | None) -> None:
+        """See `StoreIdentity.record_journal`."""
+        held = self._memory.position
+        if held is not None:
+            self._memory.position = replace(held, journal_id=journal_id, journal_since=since)
+
     async def create(self, position: StorePosition) -> bool:
         """See `StoreIdentity.create`."""
         if self._memory.position is not None:
@@ -54,7 +60,10 @@ class MemoryStoreIdentity:
     async def settle(self, before: StorePosition, after: StorePosition) -> bool:
         """See `StoreIdentity.settle`."""
         now = await self.load()
-        if now is None or now != replace(before, has_known=True):
+        if now is None:
+            return False
+        journal_id, since = now.journal_id, now.journal_since
+        if now != replace(before, has_known=True, journal_id=journal_id, journal_since=since):
             return False
         self._memory.position = replace(
             now, epoch=after.epoch, claims=after.claims, compare_since=None

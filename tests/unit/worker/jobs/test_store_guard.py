@@ -13,6 +13,7 @@ from core.errors import Conflict, InvalidInput
 from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
+from core.journal.objects import JournalUnavailable
 from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
 from core.money import MicroUsd
 from core.observability.events import Event, JobReconciled, SubmitsResumed, SubmitsStopped
@@ -27,13 +28,16 @@ from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, tak
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.records import POLICY, SECOND, MidpointRandom, job
 from tests.support.store_steps import timeline_entry
+from tests.support.worker import ScriptedUpstream
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.submit import accept, cancel_unsubmitted, claim_submit
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
+from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.reconciliation import Reconciler
 from worker.jobs.store_commands import StoreCommands
 from worker.jobs.store_guard import GuardPolicy, StoreGuard
+from worker.ports import Indeterminate, NotSent
 
 S = JobState
 MINE = "real 1111111111111111"
@@ -99,12 +103,26 @@ class GuardHarness:
         return new
 
     async def claim(self, queued: Job) -> Job:
+        claimed = await self.claim_without_entry(queued)
+        submission = Submission(BODY, MicroUsd(500))
+        await self.journal.create(JournalEntry(claimed, 1, submission, "c"))
+        return claimed
+
+    async def claim_without_entry(self, queued: Job) -> Job:
         await self.clock.advance(SECOND)
         change = claim_submit(queued, self.clock.now(), self.context)
         await self.stores.jobs.store(change)
-        submission = Submission(BODY, MicroUsd(500))
-        await self.journal.create(JournalEntry(change.after, 1, submission, "c"))
         return change.after
+
+    def paid(self, guard: StoreGuard) -> PaidSubmitter:
+        upstream = ScriptedUpstream()
+        return PaidSubmitter(upstream, self.journal, self.clock, self.ids, guard, POLICY.lease)
+
+    def lose_journal(self) -> dict[str, bytes]:
+        held = dict(self.objects.contents)
+        self.objects.contents.clear()
+        self.objects.written.clear()
+        return held
 
     async def accepted(self, claimed: Job, upstream_id: str = "up-1") -> Job:
         answer = JournalAnswer(Outcome.ACCEPTED, self.clock.now(), upstream_id)
@@ -163,6 +181,66 @@ async def test_while_the_journal_is_away_nothing_leaves(gateway: GuardHarness, f
     gateway.objects.failures = 0
     await guard.run_once(gateway.reconciler)
     assert guard.is_open
+
+
+async def test_a_lost_journal_stops_submits(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    gateway.lose_journal()
+    await guard.run_once(gateway.reconciler)
+    assert not await guard.allows_submit()
+    assert gateway.stops == ["journal_lost"]
+    restarted = gateway.guard()
+    await restarted.run_once(gateway.reconciler)
+    assert not restarted.is_open
+
+
+async def test_a_journal_that_comes_back_lets_submits_leave(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    held = gateway.lose_journal()
+    await guard.run_once(gateway.reconciler)
+    gateway.objects.contents |= held
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+
+
+async def test_an_entry_that_a_lost_journal_lacks_proves_nothing(gateway: GuardHarness) -> None:
+    """Found by reading: the job was queued again, and paid for twice."""
+    guard = await gateway.started()
+    claimed = await gateway.claim(await gateway.admit())
+    gateway.lose_journal()
+    with pytest.raises(JournalUnavailable):
+        await gateway.paid(guard).find_answer(claimed)
+    assert not guard.is_open
+
+
+async def test_a_new_journal_decides_nothing_about_older_claims(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    claimed = await gateway.claim(await gateway.admit())
+    gateway.lose_journal()
+    assert await gateway.commands().replace_journal(dry_run=True) == [claimed]
+    await guard.run_once(gateway.reconciler)
+    assert not guard.is_open
+    assert await gateway.commands().replace_journal(dry_run=False) == [claimed]
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+    assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+    await gateway.clock.advance(600 * SECOND)
+    later = await gateway.claim_without_entry(await gateway.admit("req_2"))
+    assert isinstance(await gateway.paid(guard).find_answer(later), NotSent)
+
+
+async def test_a_first_journal_decides_nothing_about_older_claims(gateway: GuardHarness) -> None:
+    """Until now the gateway had none."""
+    await gateway.stores.identity.create(StorePosition("here"))
+    claimed = await gateway.claim_without_entry(await gateway.admit())
+    guard = await gateway.started()
+    assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+
+
+async def test_a_journal_that_is_the_stores_is_not_replaced(gateway: GuardHarness) -> None:
+    await gateway.started()
+    with pytest.raises(Conflict):
+        await gateway.commands().replace_journal(dry_run=False)
 
 
 async def test_a_forgotten_job_comes_back_running_before_anything_leaves(
