@@ -39,13 +39,10 @@ def merge_pages(pages: list[Page[Job, Cursor]], query: JobQuery) -> Page[Job, Cu
     unread = [page.cursor for page in pages if page.cursor is not None]
     # Behind the earliest end of a page, jobs of that list are not known yet.
     end = max(unread, key=lambda cursor: _place(cursor, query), default=None)
-    known = [
-        (place, job)
-        for page in pages
-        for job in page.items
-        if (place := _place(Cursor(score_of(job), job.id), query))
-        and (end is None or place >= _place(end, query))
+    placed = [
+        (_place(Cursor(score_of(job), job.id), query), job) for page in pages for job in page.items
     ]
+    known = [one for one in placed if end is None or one[0] >= _place(end, query)]
     known.sort(key=lambda one: one[0], reverse=True)
     jobs = tuple(job for _, job in known[: query.limit])
     if len(known) > query.limit:
