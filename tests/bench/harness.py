@@ -196,7 +196,7 @@ class Bench:
         return self.loader.load(port_of(child), ask, connections, seconds)
 
     def reset(self, limits: Limits = LIMITS, webhook: str | None = None) -> None:
-        """An empty Redis with the tenant in it, and an empty journal: one has the other's identity."""
+        """An empty Redis with the tenant in it, and an empty journal: they belong together."""
         self.redis.flush()
         shutil.rmtree(self.folder / "journal", ignore_errors=True)
         self.with_store(lambda wire: _create_tenant(wire, limits, webhook))
