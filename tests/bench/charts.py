@@ -15,6 +15,8 @@ from deploy.grafana.draw import IMAGES, save
 
 _BAR_INCHES: Final = 0.42
 _WIDTH_INCHES: Final = 8.0
+_WHOLE: Final = 10
+"""From here on a figure has no decimals."""
 _COLOUR: Final = "#2563eb"
 
 
@@ -47,7 +49,7 @@ def draw(chart: Chart, bars: Mapping[str, float]) -> Figure:
     figure = Figure(figsize=(_WIDTH_INCHES, 1 + _BAR_INCHES * len(labels)), layout="constrained")
     axes = figure.add_subplot()
     drawn = axes.barh(labels, [bars[label] for label in labels], color=_COLOUR)
-    axes.bar_label(drawn, fmt="{:,.3g}", padding=4)
+    axes.bar_label(drawn, fmt=lambda value: f"{value:,.{0 if value >= _WHOLE else 2}f}", padding=4)
     axes.set_title(chart.title, loc="left")
     axes.spines[["top", "right", "bottom"]].set_visible(False)
     axes.xaxis.set_visible(False)
