@@ -348,7 +348,7 @@ def test_a_csv_file_is_a_batch(caller: Caller, tmp_path: Path) -> None:
     for _ in range(2):
         done = caller.run(sys.executable, "batch_from_csv.py", str(source), str(target))
         assert done.returncode == 1, done.stderr  # one row has no output
-    found = {row["reference"]: row for row in csv.DictReader(target.open())}
+    found = {row["reference"]: row for row in csv.DictReader(target.read_text().splitlines())}
     assert ".mp4" in found["good"]["output"]
     assert found["bad"]["error"]
     assert paid_submits(caller.stack) == before + 1
