@@ -15,7 +15,7 @@ from core.webhooks.delivery import DeliveryState, WebhookEventType
 from service.admin.representations import key_representation
 from service.console.api_calls import JsonObject
 from service.console.pages import Form, Page, SentForm, TenantPage, console_router
-from service.console.request_view import Medium, media_in, phases
+from service.console.request_view import Medium, media_in, outputs_in, phases
 from service.console.schema_form import as_number
 from service.jobs.read_input import read_input
 from service.tenants.api_keys import list_keys
@@ -110,7 +110,8 @@ async def show_request(page: TenantPage, request_id: str) -> Response:
     """Show one request."""
     values = await request_values(page, request_id)
     media = [*values["outputs"], *values["inputs"]]
-    return page.render("request.html", values, media=urls_of([media]))
+    addresses = [*urls_of([media]), *await page.storage_addresses()]
+    return page.render("request.html", values, media=addresses)
 
 
 async def request_values(page: Page, request_id: str) -> dict[str, Any]:
@@ -126,7 +127,7 @@ async def request_values(page: Page, request_id: str) -> dict[str, Any]:
         "deliveries": deliveries,
         "input_text": None if text is None else pretty_json(text),
         "inputs": [] if text is None else media_in(parse_json(text)),
-        "outputs": media_in(detail.get("output")),
+        "outputs": outputs_in(detail),
         "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
         "phases": phases(detail, deliveries, page.context.clock.now()),
         "is_final": detail["status"] in FINAL_STATUSES,
