@@ -196,8 +196,9 @@ class Bench:
         return self.loader.load(port_of(child), ask, connections, seconds)
 
     def reset(self, limits: Limits = LIMITS, webhook: str | None = None) -> None:
-        """An empty Redis with the tenant in it."""
+        """An empty Redis with the tenant in it, and an empty journal: they belong together."""
         self.redis.flush()
+        shutil.rmtree(self.folder / "journal", ignore_errors=True)
         self.with_store(lambda wire: _create_tenant(wire, limits, webhook))
 
     def with_store(self, do: Callable[[RedisClient], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `do` returns
