@@ -31,7 +31,7 @@ class Charge:
 def charge_name(job: Job) -> str | None:
     """Return under what a job's charge is kept: RunComfy's id of its request.
 
-    A submit that nobody found has none, and counts as paid: its own id with a mark before it. None:
+    A submit that RunComfy may not have has none, and counts as paid: its own id with a mark before it. None:
     nothing is decided, or nothing was sent.
     """
     status = settlement_of(job).status

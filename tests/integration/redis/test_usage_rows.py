@@ -1,6 +1,7 @@
 """Rows of usage that another release wrote."""
 
 import struct
+
 from core.billing.usage import UsageTotals
 from core.store import keys
 from core.tenants.windows import window_names
