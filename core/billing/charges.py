@@ -31,8 +31,8 @@ class Charge:
 def charge_name(job: Job) -> str | None:
     """Return under what a job's charge is kept: RunComfy's id of its request.
 
-    A submit that RunComfy may not have has none, and counts as paid: its own id with a mark before it. None:
-    nothing is decided, or nothing was sent.
+    A submit that RunComfy may not have has none, and counts as paid: its own id with a mark before
+    it. None: nothing is decided, or nothing was sent.
     """
     status = settlement_of(job).status
     if status is SettlementStatus.HELD:
