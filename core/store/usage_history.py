@@ -70,9 +70,8 @@ class UsageHistoryStore:
 
     async def read_windows(self, tenant: str) -> Mapping[str, UsageTotals]:
         """Return the windows of a tenant's budgets that are kept, by name."""
-        stored = await self._read_hash(keys.usage(tenant))
-        return {name.decode(): UsageTotals.parse(text) for name, text in stored.items()}
-
-    async def _read_hash(self, key: str) -> dict[bytes, bytes]:
-        flat = await self._client.execute("HGETALL", key)
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        flat = await self._client.execute("HGETALL", keys.usage(tenant))
+        return {
+            name.decode(): UsageTotals.parse(row)
+            for name, row in zip(flat[::2], flat[1::2], strict=True)
+        }
