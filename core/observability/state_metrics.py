@@ -276,13 +276,13 @@ def _missing_balance(state: GatewayState) -> float:
 _COST_AND_UPSTREAM_STATE: Final = (
     _state_by(
         "gateway_tenant_cost_usd",
-        "A tenant's cost in the current day or month (UTC), in USD.",
+        "A tenant's cost in its current day, month and other budgeted windows, in USD.",
         (TENANT, _WINDOW, closed_label("type", "settled", "released", "held", "saved")),
         _tenant_cost,
     ),
     _per_window(
         "gateway_tenant_jobs",
-        "A tenant's jobs in the current day or month (UTC).",
+        "A tenant's jobs in its current day, month and other budgeted windows.",
         lambda window: window.jobs,
     ),
     _per_window(

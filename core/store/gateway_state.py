@@ -27,7 +27,6 @@ from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
 from core.store.server_check import parse_info
 from core.store.stores import Stores
-from core.store.usage_history import UsageHistoryStore
 from core.tenants.windows import Window
 from core.webhooks.endpoint import DisabledReason
 
@@ -56,7 +55,6 @@ class GatewayStateStore:
         self._client = client
         self._scripts = scripts
         self._stores = stores
-        self._history = UsageHistoryStore(client, scripts)
         self._clock = clock
         self._max_tenants = max_tenants
 
@@ -140,7 +138,7 @@ class GatewayStateStore:
         disabled, tenant, kept, files = await asyncio.gather(
             self._disabled_endpoints(state.name),
             self._stores.tenants.load(state.name),
-            self._history.read_windows(state.name),
+            self._stores.usage_history.read_windows(state.name),
             self._stores.files.read_usage(state.name, now),
         )
         if tenant is None:  # deleted in the meantime
