@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs clienttypes dashboards lock clean \
 	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke \
-	containers manifests fuzz licences sbom
+	containers manifests fuzz generators licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -90,6 +90,9 @@ dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build
 	$(bin)/python -m deploy.grafana.draw
 
+generators: install ## make clients by five generators and run a job with each, 5 minutes
+	$(bin)/python -m tests.generators.run $(GENERATORS)
+
 manifests: install ## write deploy/k8s from the chart (needs helm)
 	$(bin)/python -m deploy.helm.render
 
@@ -107,4 +110,4 @@ lock: ## resolve and pin every dependency by hash
 	deploy/lock.sh
 
 clean: ## remove .venv, caches and simulated data; jobs that cost money are elsewhere
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo/simulated
+	rm -rf .venv .generators clients/typescript/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .demo/simulated

@@ -1,7 +1,9 @@
 """The programs of `examples/` work as documented, against real processes."""
 
+import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,15 +21,39 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import ROOT, Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.support import marks
+from tests.support.stack import paid_submits
+from tests.support.typescript import COMPILER, install_client
 
 EXAMPLES: Final = ROOT / "examples"
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
 SOON: Final = timedelta(seconds=150)
 OTHER_SECRET: Final = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
-LANGUAGES: Final = (
-    pytest.param((sys.executable, "py"), id="python"),
-    pytest.param(("node", "mjs"), id="node", marks=marks.NODE),
+Command = tuple[str, ...]
+RECEIVERS: Final = (
+    pytest.param((sys.executable, "webhook_receiver.py"), id="python"),
+    pytest.param((sys.executable, "fastapi_receiver.py"), id="fastapi"),
+    pytest.param(("node", "webhook_receiver.mjs"), id="node", marks=marks.NODE),
+    pytest.param(("node", "express_receiver.mjs"), id="express", marks=marks.TYPESCRIPT),
 )
+SUBMITTING: Final = (
+    pytest.param((sys.executable, "submit_and_wait.py"), id="python"),
+    pytest.param(("node", "submit_and_wait.mjs"), id="node", marks=marks.NODE),
+    pytest.param(("go", "run", "submit_and_wait.go"), id="go", marks=marks.GO),
+)
+WITH_CLIENT: Final = (
+    pytest.param((sys.executable, "run_with_client.py"), id="python client"),
+    pytest.param(("node", "run_with_client.mjs"), id="typescript client", marks=marks.TYPESCRIPT),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the examples, beside the packages that they import."""
+    folder = tmp_path_factory.mktemp("examples") / "examples"
+    shutil.copytree(EXAMPLES, folder)
+    if COMPILER.exists():
+        install_client(folder)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -77,19 +103,25 @@ class Receiver:
 
     def post(self, headers: Mapping[str, str], body: bytes) -> int:
         """Send it a request of our own and return the status."""
-        return httpx.post(self.url, headers=headers, content=body, trust_env=False).status_code
+        url = f"{self.url}/hooks"
+        return httpx.post(url, headers=headers, content=body, trust_env=False).status_code
+
+
+def environment_of(**settings: str) -> dict[str, str]:
+    """The environment of an example, with the Python client installed."""
+    surroundings = {"NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT / "clients" / "python")}
+    return without_settings(os.environ) | surroundings | settings
 
 
 @contextmanager
-def receiver(language: tuple[str, str], secret: str, log: Path) -> Iterator[Receiver]:
-    """The receiver in one language, on a free port."""
-    command, suffix = language
-    environment = without_settings(os.environ) | {"WEBHOOK_SECRET": secret, "PORT": "0"}
+def receiver(command: Command, folder: Path, secret: str, log: Path) -> Iterator[Receiver]:
+    """One of the receivers, on a free port."""
     with (
         log.open("w") as out,
         subprocess.Popen(
-            [command, EXAMPLES / f"webhook_receiver.{suffix}"],
-            env=environment,
+            command,
+            cwd=folder,
+            env=environment_of(WEBHOOK_SECRET=secret, PORT="0"),
             stdout=out,
             stderr=subprocess.STDOUT,
         ) as process,
@@ -141,11 +173,11 @@ def recorded(stack: Stack, tenant: TenantCredentials) -> tuple[dict[str, str], b
     return wait_for(look, SOON, "a delivery at the simulated receiver")
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("command", RECEIVERS)
 def test_a_receiver_takes_what_the_gateway_sends_once(
-    api: httpx.Client, tenant: TenantCredentials, language: tuple[str, str], tmp_path: Path
+    api: httpx.Client, tenant: TenantCredentials, command: Command, folder: Path, tmp_path: Path
 ) -> None:
-    with receiver(language, tenant.webhook_secret, tmp_path / "log") as received:
+    with receiver(command, folder, tenant.webhook_secret, tmp_path / "log") as received:
         endpoint_id = add_endpoint(api, received.url)
         request_id = submit(api)
         line = received.await_line(f"verified request.completed {request_id}")
@@ -158,12 +190,13 @@ def test_a_receiver_takes_what_the_gateway_sends_once(
         assert received.lines("verified") == [line]
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("command", RECEIVERS)
 def test_a_receiver_refuses_what_was_tampered_with(
     stack: Stack,
     api: httpx.Client,
     tenant: TenantCredentials,
-    language: tuple[str, str],
+    command: Command,
+    folder: Path,
     tmp_path: Path,
 ) -> None:
     submit(api)
@@ -180,7 +213,7 @@ def test_a_receiver_refuses_what_was_tampered_with(
         "ahead": (signed(tenant.webhook_secret, body, timedelta(minutes=6)), body),
         "another secret": (signed(OTHER_SECRET, body, timedelta()), body),
     }
-    with receiver(language, tenant.webhook_secret, tmp_path / "log") as received:
+    with receiver(command, folder, tenant.webhook_secret, tmp_path / "log") as received:
         statuses = {name: received.post(*given) for name, given in wrong.items()}
         assert statuses == dict.fromkeys(wrong, 401)
         assert len(received.lines("rejected")) == len(wrong)
@@ -192,11 +225,11 @@ def test_a_receiver_refuses_what_was_tampered_with(
         assert len(received.lines("verified")) == 2
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("command", RECEIVERS)
 def test_a_receiver_with_another_secret_gets_further_attempts(
-    api: httpx.Client, language: tuple[str, str], tmp_path: Path
+    api: httpx.Client, command: Command, folder: Path, tmp_path: Path
 ) -> None:
-    with receiver(language, OTHER_SECRET, tmp_path / "log") as received:
+    with receiver(command, folder, OTHER_SECRET, tmp_path / "log") as received:
         endpoint_id = add_endpoint(api, received.url)
         request_id = submit(api)
         received.await_line("rejected: no signature matches")
@@ -205,17 +238,9 @@ def test_a_receiver_with_another_secret_gets_further_attempts(
     assert delivery["attempts"][0]["http_status"] == 401
 
 
-@pytest.mark.parametrize("language", LANGUAGES)
-def test_a_receiver_does_not_start_without_a_secret(language: tuple[str, str]) -> None:
-    command, suffix = language
-    done = subprocess.run(
-        [command, EXAMPLES / f"webhook_receiver.{suffix}"],
-        env=without_settings(os.environ) | {"WEBHOOK_SECRET": "secret"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=SOON.total_seconds(),
-    )
+@pytest.mark.parametrize("command", RECEIVERS)
+def test_a_receiver_does_not_start_without_a_secret(command: Command, folder: Path) -> None:
+    done = run(command, folder, WEBHOOK_SECRET="secret")
     assert done.returncode != 0
     assert "WEBHOOK_SECRET must be" in done.stderr
 
@@ -231,64 +256,99 @@ def signed(secret: str, body: bytes, age: timedelta) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Submitting:
-    """The submit example in one language, as one tenant."""
+def run(command: Command, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run an example to its end."""
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=environment_of(**settings),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=SOON.total_seconds(),
+    )
 
-    language: tuple[str, str]
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Runs examples as one tenant."""
+
+    folder: Path
     stack: Stack
     tenant: TenantCredentials
 
-    def run(self, **settings: str) -> subprocess.CompletedProcess[str]:
-        command, suffix = self.language
+    def run(self, *command: str, **settings: str) -> subprocess.CompletedProcess[str]:
         given = {"GATEWAY_URL": self.stack.url, "GATEWAY_API_KEY": self.tenant.key}
-        return subprocess.run(
-            [command, EXAMPLES / f"submit_and_wait.{suffix}"],
-            env=without_settings(os.environ) | {"NO_PROXY": "127.0.0.1"} | given | settings,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=SOON.total_seconds(),
-        )
-
-    def paid(self, marker: str) -> int:
-        """The number of submits with this marker that RunComfy charged for."""
-        ledger = httpx.get(f"{self.stack.runcomfy_url}/_sim/ledger", trust_env=False).json()
-        return sum(entry["marker"] == marker for entry in ledger["entries"])
+        return run(command, self.folder, **(given | settings))
 
 
-@pytest.fixture(params=LANGUAGES)
-def submitting(
-    request: pytest.FixtureRequest, stack: Stack, tenant: TenantCredentials
-) -> Submitting:
-    return Submitting(request.param, stack, tenant)
+@pytest.fixture
+def caller(folder: Path, stack: Stack, tenant: TenantCredentials) -> Caller:
+    return Caller(folder, stack, tenant)
 
 
-def test_submit_and_wait_shows_the_result_and_pays_once_for_one_key(
-    submitting: Submitting,
+def output_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    return [line for line in done.stdout.splitlines() if line.startswith("output ")]
+
+
+@pytest.mark.parametrize("command", [*SUBMITTING, *WITH_CLIENT])
+def test_an_example_shows_the_result_and_pays_once_for_one_key(
+    caller: Caller, command: Command
 ) -> None:
-    marker = submitting.tenant.name
-    settings = {"IDEMPOTENCY_KEY": "one-video", "PROMPT": f"She smiles. [mark:{marker}]"}
-    first, second = submitting.run(**settings), submitting.run(**settings)
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    before = paid_submits(caller.stack)
+    first, again = (caller.run(*command, IDEMPOTENCY_KEY="one-video") for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
     assert "billed yes" in first.stdout
     assert ".mp4" in first.stdout
-    assert first.stdout.splitlines()[-3:] == second.stdout.splitlines()[-3:]
-    assert submitting.paid(marker) == 1
+    assert output_of(first) == output_of(again)
+    assert paid_submits(caller.stack) == before + 1
 
 
-def test_submit_and_wait_prints_why_there_is_no_result(submitting: Submitting) -> None:
-    failed = submitting.run(PROMPT="She smiles. [sim:fail]")
+@pytest.mark.parametrize("command", SUBMITTING)
+def test_submit_and_wait_prints_why_there_is_no_result(caller: Caller, command: Command) -> None:
+    failed = caller.run(*command, PROMPT="She smiles. [sim:fail]")
     assert (failed.returncode, "failed" in failed.stdout) == (1, True), failed.stdout
     assert "upstream_failed" in failed.stderr
-    refused = submitting.run(MODEL_ID="kling/there-is-no-such-model")
+    refused = caller.run(*command, MODEL_ID="kling/there-is-no-such-model")
     assert refused.returncode == 1
     assert "unknown_model" in refused.stderr
 
 
-def test_submit_and_wait_comes_again_with_its_key_after_429(submitting: Submitting) -> None:
-    name = submitting.tenant.name
+@pytest.mark.parametrize("command", SUBMITTING)
+def test_submit_and_wait_comes_again_with_its_key_after_429(
+    caller: Caller, command: Command
+) -> None:
     flags = ("--requests-per-minute", "60", "--burst", "1")
-    json.loads(submitting.stack.run_gateway("tenant", "change", name, "--json", *flags))
-    first, second = submitting.run(PROMPT="One."), submitting.run(PROMPT="Two.")
+    json.loads(caller.stack.run_gateway("tenant", "change", caller.tenant.name, "--json", *flags))
+    first, second = caller.run(*command, PROMPT="One."), caller.run(*command, PROMPT="Two.")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+
+
+def test_prompts_run_side_by_side(caller: Caller) -> None:
+    done = caller.run(sys.executable, "run_many_async.py", "a cliff", "a bay", "")
+    lines = {row["prompt"]: row for row in map(json.loads, done.stdout.splitlines())}
+    assert "output" in lines["a cliff"], done.stderr
+    assert "output" in lines["a bay"]
+    assert set(lines) == {"a cliff", "a bay", ""}
+
+
+def test_a_csv_file_is_a_batch(caller: Caller, tmp_path: Path) -> None:
+    example = load_kling_example()
+    image = example.input["start_image_url"]
+    rows = [
+        {"reference": "good", "prompt": "a cliff", "start_image_url": image, "duration": "5"},
+        {"reference": "bad", "prompt": "a bay", "start_image_url": image, "duration": "99"},
+    ]
+    source, target = tmp_path / "in.csv", tmp_path / "out.csv"
+    with source.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["model_id", *rows[0]])
+        writer.writeheader()
+        writer.writerows({"model_id": example.model_id, **row} for row in rows)
+    before = paid_submits(caller.stack)
+    for _ in range(2):
+        done = caller.run(sys.executable, "batch_from_csv.py", str(source), str(target))
+        assert done.returncode == 1, done.stderr  # one row has no output
+    found = {row["reference"]: row for row in csv.DictReader(target.open())}
+    assert ".mp4" in found["good"]["output"]
+    assert found["bad"]["error"]
+    assert paid_submits(caller.stack) == before + 1

@@ -48,9 +48,10 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def tenant(stack: Stack, request: pytest.FixtureRequest) -> TenantCredentials:
-    return stack.create_tenant(request.node.name.replace("_", "-")[:40].strip("-"))
+@pytest.fixture(scope="module")
+def tenant(stack: Stack) -> TenantCredentials:
+    """One for all: to create it takes longer than a test."""
+    return stack.create_tenant("typescript")
 
 
 @pytest.fixture

@@ -21,5 +21,7 @@ def compile_client(target: Path) -> None:
 
 
 def install_client(folder: Path) -> None:
-    """Let the programs in `folder` import the client."""
-    compile_client(folder / "node_modules" / "runcomfy-gateway-client")
+    """Let the programs in `folder` import the client, and Express."""
+    packages = folder / "node_modules"
+    compile_client(packages / "runcomfy-gateway-client")
+    (packages / "express").symlink_to(PACKAGE / "node_modules" / "express")

@@ -27,7 +27,7 @@ export type GivenHeaders =
  * @param body exactly as it was received: parsed and written again, it would differ.
  * @param now seconds since 1970.
  * @throws {InvalidSignature} signature, timestamp or a header is missing or wrong.
- * @throws {TypeError} a secret is not one.
+ * @throws {TypeError} a secret is not one, or the body was parsed.
  */
 export async function verify(
     secrets: string | readonly string[],
@@ -35,7 +35,10 @@ export async function verify(
     body: string | Uint8Array<ArrayBuffer>,
     now: number = Date.now() / 1000,
 ): Promise<GatewayEvent> {
-    const given = readHeaders(headers);
+    if (typeof body !== "string" && !(body instanceof Uint8Array)) {
+    throw new TypeError("the body must be as it was received, such as by express.raw()");
+  }
+  const given = readHeaders(headers);
     const id = given.get("webhook-id");
     const timestamp = given.get("webhook-timestamp") ?? "";
     checkTimestamp(timestamp, now);

@@ -92,3 +92,8 @@ test("what is no secret is the receiver's mistake", async () => {
         await assert.rejects(webhooks.verify(secret, headersOf(), BODY, NOW), TypeError);
     }
 });
+
+test("a body that was parsed is the receiver's mistake", async () => {
+  const parsed = JSON.parse(BODY);
+  await assert.rejects(webhooks.verify(SECRET, headersOf(), parsed, NOW), /express.raw/);
+});
