@@ -142,6 +142,21 @@ def test_limits_and_pauses(operator: CommandRunner) -> None:
     assert operator("resume", "--all") == {"paused": ["model:kling/x"]}
 
 
+def test_a_tenant_takes_the_limits_of_new_tenants_unless_it_is_to_have_none(
+    operator: CommandRunner,
+) -> None:
+    options = ("--default-usd-per-day", "25.000001", "--default-running", "5")
+    shown = operator("limits", "set", *options)["default_limits"]
+    assert shown == {"usd_per_day": 25.000001, "running": 5}
+    ads = operator("tenant", "create", "ads", "--running", "9")
+    assert (ads["usd_per_day"], ads["running"]) == (25.000001, 9)
+    assert ads["defaults_taken"] == ["usd_per_day"]
+    free = operator("tenant", "create", "free", "--no-default-limits")
+    assert (free["usd_per_day"], free["running"]) == (None, None)
+    shown = operator("limits", "set", "--default-usd-per-day", "none")["default_limits"]
+    assert shown == {"running": 5}
+
+
 def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     first = operator("tenant", "create", "ads")["webhook_secret"]
     assert operator("tenant", "webhook-secret", "ads")["webhook_secret"] != first
