@@ -75,7 +75,7 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
         backlog=settings.backlog,
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
     )
-    server = _Server(shutdown, clock, config, connections, admin)
+    server = ServiceServer(shutdown, clock, config, connections, admin)
 
     # uvicorn sets the same handler only later, and raises the signal again after it has stopped. A
     # clean stop must exit with 0.
@@ -161,7 +161,7 @@ def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolic
     )
 
 
-class _Server(LimitedServer):
+class ServiceServer(LimitedServer):
     """Ends when `shutdown` is due.
 
     It sets `stopping` before it waits for open requests: the lifespan ends only after them.
