@@ -292,6 +292,12 @@ class ServiceSettings(ProcessSettings):
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open requests after SIGTERM."
     )
+    shutdown_delay: Seconds = Field(
+        timedelta(0),
+        description="How long after SIGTERM the service goes on serving while `/readyz` answers "
+        "503, so that a balancer stops sending it requests: longer than its checks take. Another "
+        "SIGTERM ends it. Not needed where something else waits, such as a preStop hook.",
+    )
     keep_alive_timeout: _Positive = Field(
         timedelta(seconds=75),
         description="How long an idle connection is kept open. Keep it above the idle time-out of "
