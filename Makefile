@@ -1,6 +1,6 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
+.PHONY: help install demo up test check lint types imports format docs site dashboards lock clean \
 	unit property contract integration conformance e2e chaos attack bench benchsmoke containers fuzz licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
@@ -74,6 +74,9 @@ containers: install ## build the image and test docker-compose.yml (needs root a
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate
+
+site: install ## build the documentation as a static site, with search, in build/site
+	docs/site/build.sh
 
 dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build
