@@ -91,7 +91,10 @@ def _status_words(leader: Job) -> dict[str, str | None]:
     }
 
 
-def _promote(job: Job, leader_id: str, now: datetime) -> Change:
+def _promote(job: Job, leader_id: str, now: datetime) -> Change | Reschedule:
+    # In the leader's place it would hold back the other followers until its own time.
+    if job.not_before is not None and now < job.not_before:
+        return Reschedule(job, job.not_before)
     change = transition(
         job,
         Trigger.PROMOTED,

@@ -150,6 +150,14 @@ def test_a_promoted_job_names_whose_place_it_takes_and_starts_afresh() -> None:
     assert after.status == "in_queue"
 
 
+def test_a_follower_that_must_wait_holds_no_other_back() -> None:
+    """It was promoted, and those that need not wait followed it until its time."""
+    ended = leader(S.CANCELLED)
+    held = follower(not_before=at(30))
+    assert decide_follow(held, ended, NOW, promote=False) == Reschedule(held, at(30))
+    assert isinstance(decide_follow(held, ended, at(30), promote=False), Change)
+
+
 def test_its_leaders_words_are_its_own() -> None:
     running = leader(S.RUNNING, upstream_status="in_progress", upstream_running=True)
     move = decide_follow(follower(), running, NOW, promote=False)
