@@ -80,6 +80,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         admin_token=settings.admin_token,
         cache=settings.cache.policy(),
         docs=settings.docs,
+        guide=settings.guide,
         own_admin_listener=settings.admin_port is not None,
         account=settings.account,
         console=settings.console_policy(),

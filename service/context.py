@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import SecretStr
@@ -95,6 +96,8 @@ class HttpPolicy:
     """The token of the first operator, who may do everything. None: there is none."""
     cache: CachePolicy = field(default_factory=CachePolicy)
     docs: bool = True
+    guide: Path | None = None
+    """The folder of the documentation's site. None: it is not served."""
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
     console: ConsolePolicy = ConsolePolicy()

@@ -5,7 +5,15 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
 from core.model_ids import MODEL_PATTERN, check_aliases
 from core.private_sources import PrivateSources
@@ -187,6 +195,11 @@ class ServiceSettings(ProcessSettings):
     )
     docs: bool = Field(
         default=True, description="Serve the API reference: `/docs` and `/openapi.json`."
+    )
+    guide: DirectoryPath | None = Field(
+        None,
+        description="The folder of the documentation's site (`make site`), to be served at "
+        "`/docs/guide`. Unset: it is not served.",
     )
     max_body_bytes: int = Field(
         MAX_BODY_BYTES,
