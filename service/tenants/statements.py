@@ -80,10 +80,10 @@ def statement_csv(statement: Statement) -> str:
 
 
 _STYLE: Final = """
-body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 60em; color: #111; }
+body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 72em; color: #111; }
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em; }
 th, td { border-bottom: 1px solid #ccc; padding: .25em .5em; text-align: right; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child { text-align: left; min-width: 13em; overflow-wrap: anywhere; }
 td { font-variant-numeric: tabular-nums; }
 tr.total td { border-top: 2px solid #111; font-weight: bold; }
 thead { display: table-header-group; }
