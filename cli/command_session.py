@@ -13,6 +13,7 @@ from typer._click.globals import get_current_context
 from cli.settings_errors import load_settings
 from core.clock import SystemClock
 from core.observability.events import Event
+from core.settings import ObjectSettings
 from core.store.client import RedisClient, build_connection_pool
 from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts, load_scripts
@@ -33,6 +34,7 @@ class CommandContext:
 
     admin: AdminContext
     webhooks: WebhookService
+    objects: ObjectSettings
 
 
 def run_session(action: Callable[[CommandContext], Coroutine[Any, Any, T]], actor: str) -> T:
@@ -54,7 +56,8 @@ async def _run(
         stores = open_stores(client, scripts, clock, cipher)
         admin = build_admin_context(settings, stores, actor, discard_event, clock)
         admin = await log_in_operator(admin, settings.operator_token)
-        return await action(CommandContext(admin, build_webhook_service(settings, stores, clock)))
+        webhooks = build_webhook_service(settings, stores, clock)
+        return await action(CommandContext(admin, webhooks, settings.objects))
 
 
 async def log_in_operator(admin: AdminContext, token: SecretStr | None) -> AdminContext:

@@ -3,11 +3,12 @@
 import asyncio
 import sys
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar
 
-from cli.command_session import discard_event, log_in_operator
+from cli.command_session import discard_event, log_in_operator, running_command
 from cli.run_command import EXIT_FAILED, audit_actor
 from cli.settings_errors import load_settings
 from cli.store_check import exit_for_store
@@ -32,11 +33,16 @@ from worker.jobs.store_commands import StoreCommands
 T = TypeVar("T")
 
 
-def run_store_command(action: Callable[[StoreCommands], Coroutine[Any, Any, T]]) -> T:
-    """Return what `action` returns. An error ends the process with one line on stderr."""
+def run_store_command(
+    action: Callable[[StoreCommands], Coroutine[Any, Any, T]], change: str | None = None
+) -> T:
+    """Return what `action` returns. An error ends the process with one line on stderr.
+
+    `change` is what the audit log has of an action that changes something.
+    """
     settings = load_settings(ServiceSettings)
     try:
-        return asyncio.run(_run(settings, action))
+        return asyncio.run(_run(settings, action, change))
     except StoreUnsupported as error:
         exit_for_store(error)
     except StoreUnavailable as error:
@@ -48,7 +54,9 @@ def run_store_command(action: Callable[[StoreCommands], Coroutine[Any, Any, T]])
 
 
 async def _run(
-    settings: ServiceSettings, action: Callable[[StoreCommands], Coroutine[Any, Any, T]]
+    settings: ServiceSettings,
+    action: Callable[[StoreCommands], Coroutine[Any, Any, T]],
+    change: str | None,
 ) -> T:
     clock, ids = SystemClock(), SystemIds()
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
@@ -63,10 +71,12 @@ async def _run(
         answers = AnswerWriter(stores, writer, clock, context)
         journal = open_journal(settings.journal, clock, discard_event)
         commands = StoreCommands(stores.identity, clock, ids, stores.jobs, answers)
-        if journal is None:
-            return await action(commands)
-        reconciler = Reconciler(stores, journal, answers, clock, context.policy.doubt_hold)
-        try:
-            return await action(replace(commands, journal=journal, reconciler=reconciler))
-        finally:
-            await journal.close()
+        async with AsyncExitStack() as opened:
+            if journal is not None:
+                opened.push_async_callback(journal.close)
+                reconciler = Reconciler(stores, journal, answers, clock, context.policy.doubt_hold)
+                commands = replace(commands, journal=journal, reconciler=reconciler)
+            result = await action(commands)
+        if change is not None:
+            await operator.record_action(running_command().replace(" ", "."), "gateway", change)
+        return result

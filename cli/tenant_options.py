@@ -1,7 +1,7 @@
 """Command line options for a tenant's settings, made from the table of settings."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any, Final
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from cli.option_values import split_list
-from service.tenants.settings import TenantSettings
+from service.tenants.settings import LimitSettings, TenantSettings
 
 _OPTION_TYPES: Final = {
     "string": str,
@@ -22,6 +22,9 @@ _OPTION_TYPES: Final = {
 """The type of an option by the JSON types of its setting; the first that fits counts. An amount of
 money is a number or its digits: as text no digit is lost. A list is text with commas, an object a
 list of NAME=VALUE."""
+
+
+_DEFAULT_PREFIX: Final = "default_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,19 +75,48 @@ SETTING_OPTIONS: Final[Mapping[str, SettingOption]] = _setting_options()
 
 def with_tenant_options(command: Callable[..., None]) -> Callable[..., None]:
     """Return `command` with an option per setting; `fields` gets those that were given."""
+    return _with_options(
+        command, [_parameter(name, option) for name, option in SETTING_OPTIONS.items()]
+    )
+
+
+def with_default_limit_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return `command` with an option per limit of new tenants; `fields` gets those given.
+
+    They are texts, of which `none` removes a limit.
+    """
+    options = [
+        _parameter(
+            _DEFAULT_PREFIX + name,
+            SettingOption(str, f"Of new tenants: {option.help}", "N|none", None),
+        )
+        for name, option in SETTING_OPTIONS.items()
+        if name in LimitSettings.model_fields
+    ]
+    return _with_options(command, options)
+
+
+def _with_options(
+    command: Callable[..., None], options: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = [parameter for parameter in signature.parameters.values() if parameter.name != "fields"]
-    parameters = [*own, *(_parameter(name, option) for name, option in SETTING_OPTIONS.items())]
+    parameters = [*own, *options]
 
     @wraps(command)
     def run(**arguments: Any) -> None:  # noqa: ANN401 - whatever options hold
-        settings = {name: arguments.pop(name) for name in SETTING_OPTIONS}
+        settings = {option.name: arguments.pop(option.name) for option in options}
         command(**arguments, fields=options_to_fields(settings))
 
     # Typer reads a command's options off its signature and its annotations.
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]  # as documented by inspect
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def default_limit_fields(fields: Mapping[str, object]) -> dict[str, object]:
+    """Return the options of limits of new tenants by the names of the limits."""
+    return {name.removeprefix(_DEFAULT_PREFIX): text for name, text in fields.items()}
 
 
 def _parameter(name: str, option: SettingOption) -> inspect.Parameter:

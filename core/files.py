@@ -10,10 +10,14 @@ FILE_SCHEME: Final = "gateway-file:"
 """A media field of an input names a file as `gateway-file:{file_id}`."""
 
 UNUSED_FILE_LIFETIME: Final = timedelta(days=1)
-"""How long a file is kept that no request uses."""
+"""How long an upload is kept that no request uses."""
 FILE_CHECK_INTERVAL: Final = timedelta(hours=1)
 """How long after the end of its last request a file is deleted at most. Longer than an admission
 takes: a file is registered for a request before the request is admitted."""
+
+ORPHAN_AGE: Final = timedelta(days=2)
+"""How old an object without a record is when it is deleted. Longer than any upload takes, and than
+a fail-over of Redis that forgot the record takes to be noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +47,6 @@ class StoredFile:
         """Whether it is part of a large input, and no caller's file."""
         return self.media_type == INPUT_TEXT
 
-    @property
-    def unused_lifetime(self) -> timedelta:
-        """How long it is kept while no request uses it."""
-        return FILE_CHECK_INTERVAL if self.is_input_text else UNUSED_FILE_LIFETIME
-
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
@@ -55,6 +54,14 @@ class FileEntry:
 
     file: StoredFile
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class CountedFile:
+    """A file, and how many jobs are registered as its users; some of them may exist no more."""
+
+    entry: FileEntry
+    users: int
 
 
 class FileRemoval(StrEnum):

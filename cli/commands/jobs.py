@@ -9,8 +9,8 @@ from cli.run_command import run_admin
 from core.clock import iso
 from core.representations.jobs import job_page_representation
 from service.admin.jobs import list_jobs
+from service.admin.unreadable import requeue_jobs
 from service.jobs.list_query import JobListQuery
-from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -85,10 +85,5 @@ def requeue(
     request_ids: Annotated[list[str], typer.Argument(help="Ids of unreadable jobs.")],
 ) -> None:
     """Have workers claim unreadable jobs again, after the newer release is back."""
-
-    async def requeue_all(admin: AdminContext) -> None:
-        for request_id in request_ids:
-            await admin.stores.admin.requeue_unreadable(request_id)
-
-    run_admin(requeue_all)
+    run_admin(lambda admin: requeue_jobs(admin, request_ids))
     print(f"requeued: {len(request_ids)}")

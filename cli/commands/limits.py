@@ -1,13 +1,15 @@
 """`gateway limits …`, `pause`, `resume`: what applies to all tenants together."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 
 from cli.output import JsonOption, print_document
 from cli.run_command import run_admin
+from cli.tenant_options import default_limit_fields, with_default_limit_options
 from core.admin import Pause
+from core.tenants.limits import MONEY_LIMITS
 from service.admin import limits_and_pauses, representations
 from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
@@ -27,8 +29,10 @@ def show_limits(*, as_json: JsonOption = False) -> None:
 
 
 @app.command("set")
+@with_default_limit_options
 def set_limits(
     *,
+    fields: Mapping[str, object],
     running: Annotated[str | None, typer.Option(help="Maximum of running jobs.")] = None,
     submits_per_second: Annotated[
         str | None, typer.Option(help="Maximum of submits per second.")
@@ -45,19 +49,33 @@ def set_limits(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Set limits; `none` removes one. Running jobs continue."""
+    """Set limits; `none` removes one. Running jobs continue.
+
+    Those of new tenants (`--default-…`) apply where a tenant is created without that limit, and
+    change no tenant that there is.
+    """
     options = {
         "running": running,
         "submits_per_second": submits_per_second,
         "polls_per_second": polls_per_second,
         "minimum_balance_usd": minimum_balance,
     }
-    fields: dict[str, Any] = {
+    changes: dict[str, Any] = {
         name: parse_number(text) for name, text in options.items() if text is not None
     }
     if model:
-        fields["models"] = dict(map(_parse_model_limit, model))
-    _change_limits(fields, as_json=as_json)
+        changes["models"] = dict(map(_parse_model_limit, model))
+    if fields:
+        changes["default_limits"] = {
+            name: _parse_default_limit(name, str(text))
+            for name, text in default_limit_fields(fields).items()
+        }
+    _change_limits(changes, as_json=as_json)
+
+
+def _parse_default_limit(name: str, text: str) -> float | str | None:
+    # An amount of money stays text: no digit is lost.
+    return text if name in MONEY_LIMITS and text != "none" else parse_number(text)
 
 
 def parse_number(text: str) -> float | None:

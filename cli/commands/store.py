@@ -38,7 +38,9 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make an empty Redis the store of this gateway. Does nothing if it is one already."""
-    position = run_store_command(lambda store: store.init(replace=replace))
+    position = run_store_command(
+        lambda store: store.init(replace=replace), "--replace" if replace else ""
+    )
     print_document(_document(position), as_json=as_json)
 
 
@@ -51,7 +53,7 @@ def adopt(
     as_json: JsonOption = False,
 ) -> None:
     """Accept a new RunComfy token of the same account, beside the one that it replaces."""
-    position = run_store_command(lambda store: store.adopt(fingerprint))
+    position = run_store_command(lambda store: store.adopt(fingerprint), fingerprint)
     print_document(_document(position), as_json=as_json)
 
 
@@ -64,7 +66,9 @@ def reconcile(
     Workers do so by themselves when Redis went back.
     """
     start = None if since is None else parse_timestamp(since)
-    found = run_store_command(lambda store: store.reconcile(start, dry_run=dry_run))
+    found = run_store_command(
+        lambda store: store.reconcile(start, dry_run=dry_run), _change(since, dry_run=dry_run)
+    )
     print_table([_row(finding) for finding in found], _COLUMNS, as_json=as_json)
 
 
@@ -80,7 +84,9 @@ def restored(
     Before workers start over a restored Redis: its queued jobs may have been submitted since then.
     """
     since = parse_timestamp(at)
-    found = run_store_command(lambda store: store.restored(since, dry_run=dry_run))
+    found = run_store_command(
+        lambda store: store.restored(since, dry_run=dry_run), _change(at, dry_run=dry_run)
+    )
     _print_jobs(found, as_json=as_json)
 
 
@@ -90,8 +96,14 @@ def replace_journal(*, dry_run: DryRunOption = False, as_json: JsonOption = Fals
 
     Those whose worker has died go in doubt: only the lost journal knew whether it had sent them.
     """
-    found = run_store_command(lambda store: store.replace_journal(dry_run=dry_run))
+    found = run_store_command(
+        lambda store: store.replace_journal(dry_run=dry_run), _change(dry_run=dry_run)
+    )
     _print_jobs(found, as_json=as_json)
+
+
+def _change(time: str | None = None, *, dry_run: bool) -> str | None:
+    return None if dry_run else time or ""
 
 
 def _print_jobs(found: Sequence[Job], *, as_json: bool) -> None:

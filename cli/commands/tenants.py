@@ -11,12 +11,13 @@ import typer
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import load_toml, run_admin, run_command
 from cli.tenant_options import unset_fields, with_tenant_options
+from core.tenants.limits import Limits
 from core.tenants.windows import Window
 from service.admin import representations
 from service.parsing.request_models import parse_model
 from service.tenants import apply_file, tenants, top_ups
 from service.tenants.apply_file import TenantsFile
-from service.tenants.settings import TenantSettings
+from service.tenants.settings import LimitSettings, TenantSettings
 from service.tenants.top_ups import TopUpRequest
 from service.tenants.usage import usage_representation
 from service.webhooks.requests import SecretRotation
@@ -57,7 +58,6 @@ _USAGE_COLUMNS: Final = (
     "reserved_usd",
     "limit",
 )
-_BUDGETS: Final = ("usd_per_day", "usd_per_week", "usd_per_month", "usd_total")
 _PLAN_SIGNS: Final[Mapping[str, str]] = {
     "create": "+",
     "change": "~",
@@ -69,25 +69,39 @@ _PLAN_SIGNS: Final[Mapping[str, str]] = {
 @app.command()
 @with_tenant_options
 def create(
-    name: NameArgument, *, fields: Mapping[str, object], as_json: JsonOption = False
+    name: NameArgument,
+    *,
+    fields: Mapping[str, object],
+    no_default_limits: Annotated[
+        bool,
+        typer.Option("--no-default-limits", help="Take none of `gateway limits set --default-…`."),
+    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Create a tenant with its first API key. The key is shown only once."""
+    """Create a tenant with its first API key. The key is shown only once.
+
+    Limits that are not given are those of `gateway limits set --default-…`; without these there is
+    no limit.
+    """
+    unlimited = dict.fromkeys(LimitSettings.model_fields) if no_default_limits else {}
+    settings = {**unlimited, **fields}
     new_tenant = run_admin(
-        lambda admin: tenants.create_tenant(admin, name, parse_model(TenantSettings, fields))
+        lambda admin: tenants.create_tenant(admin, name, parse_model(TenantSettings, settings))
     )
     print_document(representations.new_tenant_representation(new_tenant), as_json=as_json)
-    notice = budget_notice(name, fields)
+    notice = budget_notice(name, new_tenant.details.tenant.limits)
     if notice is not None and not as_json:
         print(notice, file=sys.stderr)
 
 
-def budget_notice(name: str, fields: Mapping[str, object]) -> str | None:
+def budget_notice(name: str, limits: Limits) -> str | None:
     """Return what it means that a new tenant has no budget, or None if it has one."""
-    if any(fields.get(budget) is not None for budget in _BUDGETS):
+    if limits.has_budget:
         return None
     return (
-        f"gateway: {name} has no budget: it can spend all of RunComfy's balance. "
-        f"To limit it: gateway tenant change {name} --usd-per-day 25"
+        f"gateway: {name} has no budget: it can spend all of RunComfy's balance.\n"
+        f"To limit it: gateway tenant change {name} --usd-per-day 25\n"
+        "To limit every new tenant: gateway limits set --default-usd-per-day 25"
     )
 
 
@@ -150,7 +164,7 @@ def delete(name: NameArgument, *, as_json: JsonOption = False) -> None:
 
 @app.command()
 def usage(name: NameArgument, *, as_json: JsonOption = False) -> None:
-    """Show a tenant's usage of the current day and month (UTC)."""
+    """Show a tenant's usage of its current day, week and month, and in total."""
 
     async def load(context: "CommandContext") -> dict[str, Any]:
         used = await tenants.load_usage(context.admin, name)

@@ -13,6 +13,7 @@ from cli.run_command import EXIT_FAILED, run_admin, run_command
 from core.clock import iso
 from core.representations.webhooks import delivery_representation
 from core.webhooks.delivery import DeliveryState
+from service.admin.unreadable import requeue_deliveries
 from service.parsing.request_models import parse_model
 from service.webhooks import audited_webhooks, representations
 from service.webhooks.requests import (
@@ -25,7 +26,6 @@ from service.webhooks.requests import (
 
 if TYPE_CHECKING:
     from cli.command_session import CommandContext
-    from service.operator_context import AdminContext
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -164,12 +164,7 @@ def requeue(
     delivery_ids: Annotated[list[str], typer.Argument(help="Ids of unreadable deliveries.")],
 ) -> None:
     """Have workers claim unreadable deliveries again, after the newer release is back."""
-
-    async def requeue_all(admin: "AdminContext") -> int:
-        store = admin.stores.deliveries
-        return sum([await store.requeue_unreadable(each) for each in delivery_ids])
-
-    print(f"requeued: {run_admin(requeue_all)}")
+    print(f"requeued: {run_admin(lambda admin: requeue_deliveries(admin, delivery_ids))}")
 
 
 @app.command()

@@ -16,6 +16,7 @@ from core.store.wake_queue import dispatch_arguments
 from core.tenants.limits import GlobalLimits
 
 _MODEL_LIMIT_PREFIX: Final = "model:"
+_DEFAULT_LIMIT_PREFIX: Final = "default:"
 _GLOBAL_LIMIT_FIELDS: Final = ("running", "submits_per_second", "polls_per_second")
 _BALANCE_FIELDS: Final = ("balance", "read_at", "burn_per_hour")
 _MINIMUM_FIELD: Final = "minimum"
@@ -46,11 +47,8 @@ class AdminStore:
             running=int(fields["running"]) if "running" in fields else None,
             submits_per_second=_parse_rate(fields.get("submits_per_second")),
             polls_per_second=_parse_rate(fields.get("polls_per_second")),
-            models=tuple(
-                (name.removeprefix(_MODEL_LIMIT_PREFIX), int(value))
-                for name, value in sorted(fields.items())
-                if name.startswith(_MODEL_LIMIT_PREFIX)
-            ),
+            models=_named_numbers(fields, _MODEL_LIMIT_PREFIX),
+            tenant_defaults=_named_numbers(fields, _DEFAULT_LIMIT_PREFIX),
         )
 
     async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
@@ -155,10 +153,17 @@ def _parse_rate(text: str | None) -> float | None:
     return None if text is None else float(text)
 
 
+def _named_numbers(fields: Mapping[str, str], prefix: str) -> tuple[tuple[str, int], ...]:
+    return tuple(
+        (name.removeprefix(prefix), int(value))
+        for name, value in sorted(fields.items())
+        if name.startswith(prefix)
+    )
+
+
 def _limit_fields(limits: GlobalLimits) -> dict[str, Argument]:
     plain = {name: getattr(limits, name) for name in _GLOBAL_LIMIT_FIELDS}
     known = {name: value for name, value in plain.items() if value is not None}
-    return known | {
-        _MODEL_LIMIT_PREFIX + model_id: max_concurrency
-        for model_id, max_concurrency in limits.models
-    }
+    models = {_MODEL_LIMIT_PREFIX + name: number for name, number in limits.models}
+    defaults = {_DEFAULT_LIMIT_PREFIX + name: number for name, number in limits.tenant_defaults}
+    return {**known, **models, **defaults}

@@ -7,7 +7,15 @@ from typing import Any
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.errors import CallerError, Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, FileEntry, FileRemoval, FileUsage, StoredFile
+from core.files import (
+    FILE_CHECK_INTERVAL,
+    UNUSED_FILE_LIFETIME,
+    CountedFile,
+    FileEntry,
+    FileRemoval,
+    FileUsage,
+    StoredFile,
+)
 from core.page import Page
 from core.store import keys
 from core.store.booking import day_text
@@ -52,8 +60,8 @@ class FileStore:
     async def add(self, file: StoredFile) -> FileEntry:
         """Record a complete file; return the tenant's own one if it has the same content.
 
-        Raises `LimitReached` (`storage_bytes`), and `Unauthenticated` if the tenant was deleted
-        meanwhile.
+        It is kept for `FILE_CHECK_INTERVAL` unless a job uses it by then. Raises `LimitReached`
+        (`storage_bytes`), and `Unauthenticated` if the tenant was deleted meanwhile.
         """
         return await self._add(file, is_upload=False)
 
@@ -61,6 +69,7 @@ class FileStore:
         self, file: StoredFile, *, is_upload: bool, only_known: bool = False
     ) -> FileEntry:
         now, tenant = self._clock.now(), file.tenant
+        lifetime = UNUSED_FILE_LIFETIME if is_upload else FILE_CHECK_INTERVAL
         day = UTC_CALENDAR.day_of(now)
         answer = await self._scripts.call(
             "add_file",
@@ -79,7 +88,7 @@ class FileStore:
                 file.sha256,
                 file.bytes,
                 FILE_CODEC.encode(file),
-                to_ms(now + file.unused_lifetime),
+                to_ms(now + lifetime),
                 day_text(day),
                 (UTC_CALENDAR.start_of(day + timedelta(days=1)) - now) // MILLISECOND,
                 int(file.is_input_text),
@@ -101,10 +110,22 @@ class FileStore:
 
         A page may have fewer than `limit` and still a cursor: parts of inputs are left out.
         """
+        page = await self.list_counted(tenant, cursor, limit)
+        entries = (each.entry for each in page.items)
+        return Page(tuple(each for each in entries if not each.file.is_input_text), page.cursor)
+
+    async def list_counted(self, tenant: str, cursor: str, limit: int) -> Page[CountedFile, str]:
+        """As `list_page`, with the parts of inputs, and how many jobs use each."""
         found = await self._scripts.call("list_files", [keys.tenant_files(tenant)], [cursor, limit])
-        items = [_entry(*stored) for stored in found]
-        cursor_after = items[-1].file.id if len(items) == limit else None
-        return Page(tuple(each for each in items if not each.file.is_input_text), cursor_after)
+        items = tuple(
+            CountedFile(_entry(document, expires_at), int(users))
+            for document, expires_at, users in found
+        )
+        return Page(items, items[-1].entry.file.id if len(items) == limit else None)
+
+    async def is_user(self, job_id: str, file_id: str) -> bool:
+        """Return whether a job is registered as user of a file."""
+        return bool(await self._client.execute("SISMEMBER", keys.file_users(file_id), job_id))
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool:
         """Keep files while this job exists. False, and nothing is changed, if one is missing.

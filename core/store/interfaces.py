@@ -16,7 +16,7 @@ from core.billing.thresholds import ReachedThreshold
 from core.billing.usage import Budget, Usage, UsageTotals
 from core.billing.usage_history import DayUsage, Dimension
 from core.circuit_breaker import CircuitBreaker
-from core.files import FileEntry, FileRemoval, FileUsage, StoredFile
+from core.files import CountedFile, FileEntry, FileRemoval, FileUsage, StoredFile
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.refusal_costs import RefusalCosts
@@ -401,6 +401,12 @@ class FileRepository(Protocol):
     async def load(self, file_id: str) -> FileEntry | None: ...
 
     async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]: ...
+
+    async def list_counted(
+        self, tenant: str, cursor: str, limit: int
+    ) -> Page[CountedFile, str]: ...
+
+    async def is_user(self, job_id: str, file_id: str) -> bool: ...
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool: ...
 

@@ -235,7 +235,7 @@ _FILE_SPECS: Final = (
 )
 _OPERATIONS_SPECS: Final = (
     KeySpec("limits", "gw:limits", "hash", KeyOwner.GATEWAY,
-        _FOREVER, _FIXED_SIZE, "limits of the whole gateway and of models"),
+        _FOREVER, _FIXED_SIZE, "limits of the whole gateway, of models, and of new tenants"),
     KeySpec("pauses", "gw:pauses", "set", KeyOwner.GATEWAY,
         _FOREVER, "members: `gateway resume`; `delete_tenant` and `dispatch` of a deleted tenant",
         "what is paused: all, tenant:x, model:y"),

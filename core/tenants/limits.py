@@ -43,6 +43,20 @@ BUDGET_LIMITS: Final = ("usd_per_day", "usd_per_week", "usd_per_month", "usd_tot
 """The limits of a window."""
 MONEY_LIMITS: Final = ("usd_per_request", *BUDGET_LIMITS)
 """The limits on what may be spent."""
+DEFAULTABLE_LIMITS: Final = (
+    "requests_per_minute",
+    "burst",
+    "calls_per_minute",
+    "stored_bytes",
+    "storage_bytes",
+    "upload_bytes_per_day",
+    "running",
+    "waiting",
+    "jobs_per_day",
+    "jobs_per_month",
+    *MONEY_LIMITS,
+)
+"""The limits that an operator may set for new tenants: those that are otherwise none."""
 
 
 class Priority(IntEnum):
@@ -146,6 +160,9 @@ class GlobalLimits:
     polls_per_second: float | None = None
     models: tuple[tuple[str, int], ...] = ()
     """Model ids, each with the number of its jobs that may run concurrently."""
+    tenant_defaults: tuple[tuple[str, int], ...] = ()
+    """The limits of a new tenant that are not chosen for it: names of `DEFAULTABLE_LIMITS`, each
+    with a count, bytes or micro-dollars."""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for a value out of range."""
@@ -153,8 +170,9 @@ class GlobalLimits:
             rate = getattr(self, name)
             if rate is not None and not MIN_RATE <= rate <= MAX_RATE:
                 raise ValueError(f"{name} must be from {MIN_RATE} to {MAX_RATE}")
-        if any(cap < 0 for cap in (self.running or 0, *(cap for _, cap in self.models))):
-            raise ValueError("running and models must not be negative")
+        named = (*self.models, *self.tenant_defaults)
+        if any(number < 0 for number in (self.running or 0, *(number for _, number in named))):
+            raise ValueError("running, models and tenant_defaults must not be negative")
 
 
 _LUA_MAGIC: Final = re.compile(r"([^a-zA-Z0-9*])")

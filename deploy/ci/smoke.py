@@ -63,7 +63,7 @@ exec prometheus --config.file=deploy/prometheus/prometheus.yml \\
 PROMETHEUS_PORT: Final = 19473
 # Changes for Podman, which publishes each container's port on the host.
 PODMAN_SUBSTITUTIONS: Final = (
-    (r"image: runcomfy-gateway$", "image: localhost/runcomfy-gateway:local"),
+    (r"image: runcomfy-gateway:[\w.]+$", "image: localhost/runcomfy-gateway:local"),
     (r"replicas: 2$", "replicas: 1"),
     (r"(containerPort: 8000)", r"\1, hostIP: 127.0.0.1, hostPort: PORT"),
     (r"(containerPort: 9100)", r"\1, hostIP: 127.0.0.1, hostPort: METRICS"),
@@ -264,9 +264,9 @@ class SmokeTest:
         manifest = text.replace("hostPort: PORT", f"hostPort: {self.port}")
         manifest = manifest.replace("hostPort: METRICS", f"hostPort: {self.port + 1}")
         run_checked("podman", "play", "kube", "--network", network, "-", stdin=manifest)
-        pod = "gateway-service-pod-0-service"
+        pod = "runcomfy-gateway-service-pod-0-service"
         wait_for(self.is_ready, timedelta(seconds=40), "readyz of the pod")
-        for each in (pod, "gateway-worker-pod-0-worker"):
+        for each in (pod, "runcomfy-gateway-worker-pod-0-worker"):
             seen = json.loads(run_checked("podman", "exec", each, "python3", "-c", INSPECT_SCRIPT))
             seen.pop("token")
             expect(seen == EXPECTED_HARDENING, f"{each}: {seen}")

@@ -14,10 +14,18 @@ from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
 from service.parsing.request_models import Number, RequestModel, Usd, WholeNumber, optional
-from service.tenants.settings import Difference, TenantName, format_differences
+from service.tenants.settings import (
+    Difference,
+    LimitSettings,
+    TenantName,
+    default_limits,
+    format_differences,
+    tenant_defaults,
+)
 from service.tenants.tenants import load_tenant_or_deleted
 
 MINIMUM_BALANCE_FIELD: Final = "minimum_balance_usd"
+_NO_DEFAULTS: Final = LimitSettings()
 
 
 def _check_model_id(text: str) -> str:
@@ -63,15 +71,30 @@ class LimitChanges(RequestModel):
         None, description="Below this account balance submits are refused."
     )
 
+    default_limits: LimitSettings = Field(
+        _NO_DEFAULTS,
+        description="Limits of a tenant that is created without these. Omitted ones keep their "
+        "default; null: no limit.",
+    )
+
     def applied_to(self, base: GatewayLimits) -> GatewayLimits:
         """Return `base` with the fields that were given."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
-        models = dict(base.limits.models) | given.pop("models", {})
-        given["models"] = tuple(sorted((m, cap) for m, cap in models.items() if cap is not None))
+        given["models"] = _merge_limits(base.limits.models, given.pop("models", {}))
+        given["tenant_defaults"] = _merge_limits(
+            base.limits.tenant_defaults, tenant_defaults(given.pop("default_limits", _NO_DEFAULTS))
+        )
         balance = base.account_balance
         if MINIMUM_BALANCE_FIELD in given:
             balance = replace(balance, minimum=from_usd(given.pop(MINIMUM_BALANCE_FIELD)))
         return GatewayLimits(replace(base.limits, **given), balance)
+
+
+def _merge_limits(
+    before: tuple[tuple[str, int], ...], changes: Mapping[str, int | None]
+) -> tuple[tuple[str, int], ...]:
+    merged = {**dict(before), **changes}
+    return tuple(sorted((name, limit) for name, limit in merged.items() if limit is not None))
 
 
 class PauseTarget(RequestModel):
@@ -131,6 +154,7 @@ def limits_representation(gateway: GatewayLimits) -> dict[str, object]:
         "polls_per_second": gateway.limits.polls_per_second,
         "models": dict(gateway.limits.models),
         MINIMUM_BALANCE_FIELD: usd_or_none(gateway.account_balance.minimum),
+        "default_limits": default_limits(gateway.limits).model_dump(exclude_unset=True),
     }
 
 

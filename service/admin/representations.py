@@ -49,6 +49,7 @@ def new_tenant_representation(new_tenant: NewTenant) -> JsonObject:
     return tenant_representation(new_tenant.details) | {
         "key": new_tenant.key,
         "webhook_secret": new_tenant.webhook_secret,
+        "defaults_taken": list(new_tenant.defaults_taken),
     }
 
 

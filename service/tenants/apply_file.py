@@ -1,6 +1,7 @@
 """Applies a file of tenants: compares it with the stored ones, then creates and changes them.
 
-The file is complete for each tenant that it names: a setting that it omits gets its default.
+The file is complete for each tenant that it names: a setting that it omits gets its default, which
+for a limit is the one that an operator has set for new tenants.
 Tenants that it does not name are listed and left unchanged.
 """
 
@@ -71,7 +72,9 @@ async def preview(admin: AdminContext, file: TenantsFile) -> tuple[PlanStep, ...
     """Return the plan without applying it. Raises `InvalidInput`; `Conflict` for a deleted name."""
     for settings in file.tenants.values():
         settings.check_webhook(admin.target_policy)
-    steps = plan(file.tenants, await list_tenants(admin))
+    limits = await admin.stores.admin.load_limits()
+    desired = {name: one.with_defaults(limits) for name, one in file.tenants.items()}
+    steps = plan(desired, await list_tenants(admin))
     new = [step.tenant for step in steps if step.action is PlanAction.CREATE]
     held = await asyncio.gather(*map(admin.stores.tenants.load, new))
     taken = [name for name, tenant in zip(new, held, strict=True) if tenant is not None]

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from core.archive import MAX_KEEP_OUTPUTS, ArchiveMode
 from core.errors import FieldError
 from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, MODEL_PATTERN, check_aliases
-from core.money import from_usd, usd_or_none
+from core.money import MicroUsd, from_usd, to_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.limits import (
@@ -17,6 +17,7 @@ from core.tenants.limits import (
     MAX_WEIGHT,
     MIN_WEIGHT,
     MONEY_LIMITS,
+    GlobalLimits,
     Limits,
     Priority,
     UnknownPrice,
@@ -102,7 +103,45 @@ ModelAliases = Annotated[
 ]
 
 
-class TenantSettings(RequestModel):
+class LimitSettings(RequestModel):
+    """The limits that new tenants get if an operator has set them; null means no limit."""
+
+    requests_per_minute: _Positive | None = Field(None, description="Submits per minute.")
+    burst: _Positive | None = Field(
+        None, description="Submits in quick succession after an idle minute; null: one minute's."
+    )
+    calls_per_minute: _Positive | None = Field(
+        None,
+        description="Calls per minute that are no submits, dry runs included; null: sixty for each "
+        "of `requests_per_minute`, at least 600; without that limit as many as it likes.",
+    )
+    stored_bytes: _Positive | None = Field(
+        None, description="Bytes of inputs and outputs that may be stored at one time."
+    )
+    storage_bytes: _Bytes | None = Field(
+        None, description="Bytes of uploaded files that may be stored at one time."
+    )
+    upload_bytes_per_day: _Bytes | None = Field(
+        None, description="Bytes of uploaded files per day (UTC)."
+    )
+    running: _Count | None = Field(
+        None, description="Jobs that run at RunComfy at the same time; others wait."
+    )
+    waiting: _Count | None = Field(
+        None, description="Jobs that may wait; further submits are refused."
+    )
+    jobs_per_day: _Count | None = Field(None, description="Jobs per day.")
+    jobs_per_month: _Count | None = Field(None, description="Jobs per month.")
+    usd_per_request: Usd | None = Field(
+        None, description="Largest estimated cost of one request, in USD."
+    )
+    usd_per_day: Usd | None = Field(None, description="Budget per day, in USD.")
+    usd_per_week: Usd | None = Field(None, description="Budget per week from Monday, in USD.")
+    usd_per_month: Usd | None = Field(None, description="Budget per month, in USD.")
+    usd_total: Usd | None = Field(None, description="Budget since its creation, in USD.")
+
+
+class TenantSettings(LimitSettings):
     """All that an operator sets of a tenant.
 
     The default is a tenant without limits, but for `webhook_actions_per_minute`.
@@ -138,43 +177,10 @@ class TenantSettings(RequestModel):
         description="Seconds that a request with kept outputs is kept, with these; null: as long "
         "as any request.",
     )
-    requests_per_minute: _Positive | None = Field(None, description="Submits per minute.")
-    burst: _Positive | None = Field(
-        None, description="Submits in quick succession after an idle minute; null: one minute's."
-    )
-    calls_per_minute: _Positive | None = Field(
-        None,
-        description="Calls per minute that are no submits, dry runs included; null: sixty for each "
-        "of `requests_per_minute`, at least 600; without that limit as many as it likes.",
-    )
     webhook_actions_per_minute: _Positive | None = Field(
         DEFAULT_WEBHOOK_ACTIONS,
         description="Test events, resends and replays per minute.",
     )
-    stored_bytes: _Positive | None = Field(
-        None, description="Bytes of inputs and outputs that may be stored at one time."
-    )
-    storage_bytes: _Bytes | None = Field(
-        None, description="Bytes of uploaded files that may be stored at one time."
-    )
-    upload_bytes_per_day: _Bytes | None = Field(
-        None, description="Bytes of uploaded files per day (UTC)."
-    )
-    running: _Count | None = Field(
-        None, description="Jobs that run at RunComfy at the same time; others wait."
-    )
-    waiting: _Count | None = Field(
-        None, description="Jobs that may wait; further submits are refused."
-    )
-    jobs_per_day: _Count | None = Field(None, description="Jobs per day.")
-    jobs_per_month: _Count | None = Field(None, description="Jobs per month.")
-    usd_per_request: Usd | None = Field(
-        None, description="Largest estimated cost of one request, in USD."
-    )
-    usd_per_day: Usd | None = Field(None, description="Budget per day, in USD.")
-    usd_per_week: Usd | None = Field(None, description="Budget per week from Monday, in USD.")
-    usd_per_month: Usd | None = Field(None, description="Budget per month, in USD.")
-    usd_total: Usd | None = Field(None, description="Budget since its creation, in USD.")
     time_zone: TimeZone = Field(
         "UTC", description="Where its days, weeks and months begin, such as `Europe/Rome`."
     )
@@ -276,6 +282,13 @@ class TenantSettings(RequestModel):
             ),
         )
 
+    def with_defaults(self, limits: GlobalLimits) -> "TenantSettings":
+        """Return the settings of a new tenant: those that were not given get their defaults."""
+        defaults = default_limits(limits).model_dump(exclude_unset=True)
+        return self.model_copy(
+            update={name: defaults[name] for name in defaults.keys() - self.model_fields_set}
+        )
+
     def changed_by(self, changes: "TenantSettings") -> "TenantSettings":
         """Return these settings with the fields that were given in `changes`."""
         given = {name: getattr(changes, name) for name in changes.model_fields_set}
@@ -288,6 +301,22 @@ class TenantSettings(RequestModel):
                 parse_webhook_url(self.webhook, policy)
         except InvalidField as error:
             raise invalid_input((FieldError("/webhook", str(error)),)) from error
+
+
+def default_limits(limits: GlobalLimits) -> LimitSettings:
+    """Return the limits of new tenants; those that an operator has set count as given."""
+    known: dict[str, Any] = {
+        name: to_usd(MicroUsd(number)) if name in _USD_LIMITS else number
+        for name, number in limits.tenant_defaults
+        if name in LimitSettings.model_fields
+    }
+    return LimitSettings.model_construct(None, **known)
+
+
+def tenant_defaults(settings: LimitSettings) -> dict[str, int | None]:
+    """Return the limits that were given, as `GlobalLimits` holds them; None removes one."""
+    given = settings.model_dump(exclude_unset=True)
+    return {name: from_usd(x) if name in _USD_LIMITS else x for name, x in given.items()}
 
 
 def _to_seconds(span: timedelta | None) -> int | None:

@@ -44,12 +44,18 @@ class NewTenant:
     details: TenantDetails
     key: str
     webhook_secret: str
+    defaults_taken: tuple[str, ...] = ()
+    """The limits that an operator has set for new tenants, and that were not chosen for this."""
 
 
 async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings) -> NewTenant:
-    """Create a tenant with its first key. Raises `InvalidInput`; `Conflict` for a taken name."""
+    """Create a tenant with its first key. Raises `InvalidInput`; `Conflict` for a taken name.
+
+    Limits that are not given are those that an operator has set for new tenants.
+    """
     check_tenant_name(name)
     settings.check_webhook(admin.target_policy)
+    chosen, settings = settings, settings.with_defaults(await admin.stores.admin.load_limits())
     made = build_tenant(admin, name, settings)
     tenant = made.details.tenant
     key = ApiKey(api_key_digest(made.key), name, tenant.created_at)
@@ -57,7 +63,8 @@ async def create_tenant(admin: AdminContext, name: str, settings: TenantSettings
         raise await _name_conflict(admin, name)
     changes = diff_settings(TenantSettings(), made.details.settings)
     await admin.record_action("tenant.create", name, format_differences(changes))
-    return made
+    taken = sorted(settings.model_fields_set - chosen.model_fields_set)
+    return replace(made, defaults_taken=tuple(taken))
 
 
 async def _name_conflict(admin: AdminContext, name: str) -> Conflict:

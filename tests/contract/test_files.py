@@ -39,7 +39,7 @@ async def limit(backend: StoreBackend, limits: Limits) -> None:
 
 async def test_a_file_is_stored_and_expires_after_a_day_without_use(backend: StoreBackend) -> None:
     file = new_file(backend, "file_1")
-    added = await backend.files.add(file)
+    added = await backend.files.add_upload(file)
     assert added == FileEntry(file, backend.clock.now() + UNUSED_FILE_LIFETIME)
     assert await backend.files.load("file_1") == added
     assert await backend.files.load("file_2") is None
@@ -51,6 +51,12 @@ async def test_a_file_is_stored_and_expires_after_a_day_without_use(backend: Sto
     assert await backend.files.expire(DueFile("ada", "file_1")) is FileRemoval.REMOVED
     assert await backend.files.load("file_1") is None
     assert await backend.files.list_due(10) == []
+
+
+async def test_what_a_worker_keeps_has_an_hour_to_be_used(backend: StoreBackend) -> None:
+    file = new_file(backend, "file_1")
+    added = await backend.files.add(file)
+    assert added == FileEntry(file, backend.clock.now() + FILE_CHECK_INTERVAL)
 
 
 async def test_equal_content_is_one_file_of_each_tenant(backend: StoreBackend) -> None:

@@ -359,12 +359,22 @@ async def test_concurrent_changes_of_other_limits_undo_nothing(
     controls = harness.admin
     await controls.set_limits(GlobalLimits(running=9, models=(("m/a", 1), ("m/b", 2))))
     read = await controls.load_limits()
-    one = replace(read, running=5, models=(("m/a", 1), ("m/b", 2), ("m/c", 3)))
-    other = replace(read, polls_per_second=0.5, models=(("m/a", 7),))
+    one = replace(
+        read,
+        running=5,
+        models=(("m/a", 1), ("m/b", 2), ("m/c", 3)),
+        tenant_defaults=(("usd_per_day", 25_000_000),),
+    )
+    other = replace(
+        read, polls_per_second=0.5, models=(("m/a", 7),), tenant_defaults=(("running", 0),)
+    )
     await controls.set_limits(one, read)
     await controls.set_limits(other, read)
     assert await controls.load_limits() == GlobalLimits(
-        running=5, polls_per_second=0.5, models=(("m/a", 7), ("m/c", 3))
+        running=5,
+        polls_per_second=0.5,
+        models=(("m/a", 7), ("m/c", 3)),
+        tenant_defaults=(("running", 0), ("usd_per_day", 25_000_000)),
     )
     await controls.set_limits(GlobalLimits())
     assert await controls.load_limits() == GlobalLimits()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.files import FILES_FOLDER, FileRemoval, file_object_name
+from core.files import FILES_FOLDER, ORPHAN_AGE, FileRemoval, file_object_name
 from core.objects.object_store import ObjectStore, StoredObject
 from core.store.interfaces import FileRepository, TenantRepository
 
@@ -20,9 +20,6 @@ ORPHAN_CHECK_INTERVAL: Final = timedelta(hours=6)
 """How often one of them does: a bucket charges for a list of all objects."""
 _MAX_FILES: Final = 500
 """That one run expires."""
-_ORPHAN_AGE: Final = timedelta(days=2)
-"""How old an object without a record is when it is deleted. Longer than any upload takes, and than
-a fail-over of Redis that forgot the record takes to be noticed."""
 
 
 class FileSweeper:
@@ -57,12 +54,12 @@ class FileSweeper:
         """
         if not await self._files.acquire_orphan_check(self._worker_id, ORPHAN_CHECK_INTERVAL):
             return
-        await self._objects.delete_incomplete(self._clock.now() - _ORPHAN_AGE)
+        await self._objects.delete_incomplete(self._clock.now() - ORPHAN_AGE)
         async for batch in self._objects.list(FILES_FOLDER):
             await self._objects.delete(await self._orphans(batch))
 
     async def _orphans(self, batch: Sequence[StoredObject]) -> list[str]:
-        limit = self._clock.now() - _ORPHAN_AGE
+        limit = self._clock.now() - ORPHAN_AGE
         old = [each.name for each in batch if each.modified_at < limit]
         found = await asyncio.gather(*map(self._is_orphan, old))
         return [name for name, is_orphan in zip(old, found, strict=True) if is_orphan]

@@ -80,6 +80,9 @@ class CreatedTenant(Tenant):
 
     key: str
     webhook_secret: str
+    defaults_taken: list[str] = Field(
+        description="The limits that were left out and are the gateway's `default_limits`."
+    )
 
 
 class _Change(Document):

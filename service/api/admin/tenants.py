@@ -52,7 +52,8 @@ async def list_tenants(admin: Admin) -> Response:
 async def create_tenant(admin: Admin, request: TenantRequest) -> Response:
     """Create a tenant with its first key.
 
-    The body is `tenant` (its name) and any settings; those that it leaves out set no limit.
+    The body is `tenant` (its name) and any settings; those that it leaves out set no limit,
+    unless the gateway has `default_limits` (`PATCH /admin/v1/limits`). null: no limit.
     """
     made = await tenants.create_tenant(admin, request.tenant, request)
     return json_response(representations.new_tenant_representation(made), 201)
@@ -64,7 +65,8 @@ async def apply_tenants(
 ) -> JsonObject:
     """Make tenants match a file.
 
-    Settings that are left out get their defaults; tenants that are left out do not change.
+    Settings that are left out get their defaults, limits the gateway's `default_limits`; tenants
+    that are left out do not change.
     Applying a file twice changes nothing.
     """
     run = apply_file.preview if query.dry_run else apply_file.apply

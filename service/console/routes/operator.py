@@ -151,12 +151,14 @@ async def resolve_in_doubt(page: OperatorPage, request_id: str, form: SentForm) 
 @router.get("/operator/tenants")
 async def list_tenants(page: OperatorPage) -> Response:
     """List tenants."""
-    found, state = await asyncio.gather(
+    found, limits, state = await asyncio.gather(
         page.api.read("admin_list_tenants"),
+        page.api.read("admin_show_limits"),
         page.context.shared_reads.get(_STATE, page.context.read_state),
     )
     rows = {tenant.name: _tenant_row(tenant) for tenant in state.tenants}
-    return page.render("tenants.html", {"tenants": found["tenants"], "rows": rows})
+    values = {"tenants": found["tenants"], "rows": rows, "defaults": limits["default_limits"]}
+    return page.render("tenants.html", values)
 
 
 @router.post("/operator/tenants")

@@ -142,6 +142,21 @@ def test_limits_and_pauses(operator: CommandRunner) -> None:
     assert operator("resume", "--all") == {"paused": ["model:kling/x"]}
 
 
+def test_a_tenant_takes_the_limits_of_new_tenants_unless_it_is_to_have_none(
+    operator: CommandRunner,
+) -> None:
+    options = ("--default-usd-per-day", "25.000001", "--default-running", "5")
+    shown = operator("limits", "set", *options)["default_limits"]
+    assert shown == {"usd_per_day": 25.000001, "running": 5}
+    ads = operator("tenant", "create", "ads", "--running", "9")
+    assert (ads["usd_per_day"], ads["running"]) == (25.000001, 9)
+    assert ads["defaults_taken"] == ["usd_per_day"]
+    free = operator("tenant", "create", "free", "--no-default-limits")
+    assert (free["usd_per_day"], free["running"]) == (None, None)
+    shown = operator("limits", "set", "--default-usd-per-day", "none")["default_limits"]
+    assert shown == {"running": 5}
+
+
 def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     first = operator("tenant", "create", "ads")["webhook_secret"]
     assert operator("tenant", "webhook-secret", "ads")["webhook_secret"] != first
@@ -159,6 +174,23 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     ]
     assert {entry["actor"] for entry in entries} == {audit_actor()}
     assert audit_actor().startswith("cli:")
+
+
+def test_what_no_route_does_is_audited_too(
+    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`requeue` and the commands of the store were not."""
+    monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"file://{tmp_path}/journal")
+    operator.text("job", "requeue", "req_1")
+    operator("store", "init")
+    operator("store", "reconcile", "--dry-run")
+    operator("store", "reconcile")
+    entries = operator("audit", "list")
+    assert [(entry["action"], entry["subject"]) for entry in entries] == [
+        ("store.reconcile", "gateway"),
+        ("store.init", "gateway"),
+        ("job.requeue", "req_1"),
+    ]
 
 
 def test_an_operator_runs_commands_within_the_roles(

@@ -5,7 +5,15 @@ from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, from_ms
 from core.errors import Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, FileEntry, FileRemoval, FileUsage, StoredFile
+from core.files import (
+    FILE_CHECK_INTERVAL,
+    UNUSED_FILE_LIFETIME,
+    CountedFile,
+    FileEntry,
+    FileRemoval,
+    FileUsage,
+    StoredFile,
+)
 from core.jobs.job import Job
 from core.page import Page
 from core.quotas import QuotaPolicy
@@ -46,7 +54,7 @@ class MemoryFileStore:
         if most is not None and uploaded > most:
             left = (UTC_CALENDAR.start_of(day + timedelta(days=1)) - now).total_seconds() * 1000
             raise build_limit_error(QuotaPolicy.UPLOAD_BYTES_DAY, left, ())
-        expires_at = memory.ms_after(file.unused_lifetime)
+        expires_at = memory.ms_after(UNUSED_FILE_LIFETIME if is_upload else FILE_CHECK_INTERVAL)
         for row in self._rows_of(file.tenant):
             if row.file.sha256 == file.sha256:
                 row.expires_at = max(row.expires_at, expires_at)
@@ -67,10 +75,21 @@ class MemoryFileStore:
 
     async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]:
         """See `FileStore.list_page`."""
+        page = await self.list_counted(tenant, cursor, limit)
+        entries = (each.entry for each in page.items)
+        return Page(tuple(each for each in entries if not each.file.is_input_text), page.cursor)
+
+    async def list_counted(self, tenant: str, cursor: str, limit: int) -> Page[CountedFile, str]:
+        """See `FileStore.list_counted`."""
         rows = sorted(self._rows_of(tenant), key=lambda row: row.file.id, reverse=True)
-        items = [_entry(row) for row in rows if not cursor or row.file.id < cursor][:limit]
-        cursor_after = items[-1].file.id if len(items) == limit else None
-        return Page(tuple(each for each in items if not each.file.is_input_text), cursor_after)
+        found = [row for row in rows if not cursor or row.file.id < cursor][:limit]
+        items = tuple(CountedFile(_entry(row), len(row.users)) for row in found)
+        return Page(items, found[-1].file.id if len(found) == limit else None)
+
+    async def is_user(self, job_id: str, file_id: str) -> bool:
+        """See `FileStore.is_user`."""
+        row = self._memory.files.get(file_id)
+        return row is not None and job_id in row.users
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool:
         """See `FileStore.use`."""

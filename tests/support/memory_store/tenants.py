@@ -23,6 +23,7 @@ from core.webhooks.config import WebhookConfig
 from tests.support.memory_store.state import KeyRow, MemoryState, StoredRecord, TenantRow
 from tests.support.memory_store.usage_history import read_days
 
+NamedNumbers = tuple[tuple[str, int], ...]
 MAX_DISPATCHED_PER_CHANGE: Final = 100
 """Most slots that one change of limits or pauses gives out."""
 
@@ -157,6 +158,14 @@ class MemoryTenantStore:
         )
 
 
+def _merge_named(held: NamedNumbers, base: NamedNumbers, wanted: NamedNumbers) -> NamedNumbers:
+    """Return what is held, with the changes from `base` to `wanted`."""
+    before, after = dict(base), dict(wanted)
+    merged = {name: number for name, number in held if name in after or name not in before}
+    merged |= {name: number for name, number in after.items() if number != before.get(name)}
+    return tuple(sorted(merged.items()))
+
+
 class MemoryAdminStore:
     """Fake of `core.store.admin.AdminStore`."""
 
@@ -187,10 +196,11 @@ class MemoryAdminStore:
             for name in ("running", "submits_per_second", "polls_per_second")
             if getattr(limits, name) != getattr(base, name)
         }
-        caps, before = dict(limits.models), dict(base.models)
-        models = {m: cap for m, cap in held.models if m in caps or m not in before}
-        models |= {m: cap for m, cap in caps.items() if cap != before.get(m)}
-        self._memory.fair_queue.limits = replace(held, **changed, models=tuple(models.items()))
+        changed |= {
+            name: _merge_named(getattr(held, name), getattr(base, name), getattr(limits, name))
+            for name in ("models", "tenant_defaults")
+        }
+        self._memory.fair_queue.limits = replace(held, **changed)
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def list_pauses(self) -> Sequence[Pause]:

@@ -13,6 +13,8 @@ from cli.commands.tenants import budget_notice
 from cli.main import app
 from cli.output import print_document, print_table
 from cli.tenant_options import SETTING_OPTIONS, options_to_fields, unset_fields
+from core.money import MicroUsd
+from core.tenants.limits import BUDGET_LIMITS, Limits
 from service.parsing.request_models import parse_model
 from service.tenants.settings import TenantSettings
 
@@ -134,13 +136,14 @@ def test_aliases_that_are_no_pairs_are_refused(text: str) -> None:
         options_to_fields({"model_aliases": text})
 
 
-@pytest.mark.parametrize("given", [{}, {"running": 5, "usd_per_request": 1}])
-def test_a_tenant_without_a_budget_gets_a_notice(given: dict[str, int]) -> None:
-    notice = budget_notice("ads", given)
+@pytest.mark.parametrize("limits", [Limits(), Limits(running=5, usd_per_request=MicroUsd(1))])
+def test_a_tenant_without_a_budget_gets_a_notice(limits: Limits) -> None:
+    notice = budget_notice("ads", limits)
     assert notice is not None
     assert "gateway tenant change ads --usd-per-day" in notice
 
 
-@pytest.mark.parametrize("budget", ["usd_per_day", "usd_per_week", "usd_per_month", "usd_total"])
+@pytest.mark.parametrize("budget", BUDGET_LIMITS)
 def test_a_tenant_with_a_budget_gets_none(budget: str) -> None:
-    assert budget_notice("ads", {budget: 0}) is None
+    limits: Any = {budget: MicroUsd(0)}
+    assert budget_notice("ads", Limits(**limits)) is None

@@ -2,8 +2,10 @@
 
 import pytest
 
+from core.tenants.limits import GlobalLimits
 from service.console.schema_form import parse_setting
 from service.tenants.settings import TenantSettings
+from tests.support.app import AppHarness
 from tests.support.console import Browser
 
 SCHEMA = TenantSettings.model_json_schema()["properties"]
@@ -34,6 +36,18 @@ async def test_a_tenant_is_created_and_changed_with_budgets(
     page = await operator.page("/operator/tenants/new-team")
     assert "12.5" in page
     assert 'name="usd_per_week" value="50' in page
+
+
+async def test_a_tenant_without_limits_gets_those_of_new_tenants(
+    operator: Browser, app: AppHarness
+) -> None:
+    defaults = (("running", 4), ("usd_per_day", 25_000_000))
+    await app.resources.stores.admin.set_limits(GlobalLimits(tenant_defaults=defaults))
+    assert 'placeholder="25.0"' in await operator.page("/operator/tenants")
+    await operator.change("/operator/tenants", {"tenant": "new-team", "usd_per_day": ""})
+    page = await operator.page("/operator/tenants/new-team")
+    assert 'name="usd_per_day" value="25' in page
+    assert 'name="running" value="4"' in page
 
 
 async def test_a_form_takes_back_no_change_that_was_made_meanwhile(operator: Browser) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from core.errors import Conflict, InvalidInput
+from service.admin.limits_and_pauses import LimitChanges, change_limits
 from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
 from service.tenants.apply_file import PlanAction, TenantsFile, apply, plan, preview
@@ -102,3 +103,20 @@ async def test_a_deleted_tenant_s_name_is_not_given_anew_by_a_file(
 
 def test_a_plan_is_pure() -> None:
     assert plan({}, [TenantDetails(tenant(), webhook_config())])[0].action is PlanAction.UNLISTED
+
+
+async def test_limits_that_the_file_leaves_out_are_those_of_new_tenants(
+    admin_context: AdminContext,
+) -> None:
+    await set_default_limits(admin_context, usd_per_day=25, running=3)
+    desired = file(ads={"running": 9}, film={})
+    await apply(admin_context, desired)
+    ads, film = [await load_tenant(admin_context, name) for name in ("ads", "film")]
+    assert (ads.limits.running, ads.limits.usd_per_day) == (9, 25_000_000)
+    assert (film.limits.running, film.limits.usd_per_day) == (3, 25_000_000)
+    again = await apply(admin_context, desired)
+    assert [(step.action, step.changes) for step in again] == [(PlanAction.KEEP, ())] * 2
+
+
+async def set_default_limits(admin: AdminContext, **limits: float) -> None:
+    await change_limits(admin, parse_model(LimitChanges, {"default_limits": limits}))

@@ -34,7 +34,7 @@ class Sweep:
         await self.stores.tenants.create(Tenant("ada", now), ApiKey("digest", "ada", now))
         file = StoredFile(file_id, "ada", now, "image/png", 3, file_id, "00")
         self.objects.put(file.object_name, b"png")
-        await self.stores.files.add(file)
+        await self.stores.files.add_upload(file)
         return file
 
 

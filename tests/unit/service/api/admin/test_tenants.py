@@ -85,7 +85,7 @@ async def test_a_tenant_is_created_shown_changed_and_listed(operator: httpx.Asyn
 
     assert made["key"].startswith("rcg_ads_")
     assert made["webhook_secret"].startswith("whsec_")
-    assert {*made} - {*shown} == {"key", "webhook_secret"}
+    assert {*made} - {*shown} == {"key", "webhook_secret", "defaults_taken"}
     assert shown["usd_per_day"] == 25
     assert (changed.json()["usd_per_day"], changed.json()["running"]) == (None, 3)
     listed = (await operator.get("/admin/v1/tenants")).json()["tenants"]

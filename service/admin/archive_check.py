@@ -1,0 +1,274 @@
+"""Operators' use case: compare the storage with the records of files and with the requests.
+
+Every difference is read again before it is reported: files come and go during a check.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Final
+
+from pydantic import Field
+
+from core.archive_audit import (
+    Difference,
+    Finding,
+    compare_object,
+    files_named_by,
+    files_needed_by,
+    is_overdue,
+    must_count,
+)
+from core.errors import ObjectMissing
+from core.files import FILES_FOLDER, CountedFile, file_object_name
+from core.jobs.job import Job
+from core.jobs.query import MAX_JOBS_PER_PAGE, JobQuery
+from core.objects.object_store import ObjectStore, StoredObject
+from core.page import Page
+from service.operator_context import AdminContext
+from service.parsing.request_models import Document
+from service.tenants.tenants import load_tenant_or_deleted
+
+MAX_FINDINGS: Final = 1_000
+"""That are listed; all are counted."""
+EVERYBODY: Final = "all"
+"""Stands for every tenant in the audit log."""
+_PAGE: Final = 500
+
+
+class ListedFinding(Document):
+    """A difference, and where."""
+
+    difference: Difference
+    tenant: str
+    file_id: str | None
+    request_id: str | None = Field(description="The request that names the file.")
+    detail: str
+    repaired: bool
+
+
+class CheckResult(Document):
+    """What was compared, and what differs."""
+
+    ok: bool = Field(description="Whether nothing differs, or all of it was repaired.")
+    objects: int
+    bytes: int = Field(description="Of these objects.")
+    files: int
+    requests: int = Field(description="Requests that name a file.")
+    users: int = Field(description="Users that the files count.")
+    ended_users: int = Field(
+        description="Of these, requests that are deleted: each is dropped when its file expires."
+    )
+    differences: dict[Difference, int]
+    findings: list[ListedFinding] = Field(description="The first 1,000 of them.")
+
+
+@dataclass
+class _Counts:
+    """What a check has found so far."""
+
+    objects: int = 0
+    bytes: int = 0
+    files: int = 0
+    requests: int = 0
+    users: int = 0
+    live_users: int = 0
+    unrepaired: int = 0
+    differences: Counter[Difference] = field(default_factory=Counter)
+    findings: list[ListedFinding] = field(default_factory=list)
+
+    def add(self, finding: Finding, *, repaired: bool) -> None:
+        """Count a difference."""
+        self.differences[finding.difference] += 1
+        self.unrepaired += not repaired
+        if len(self.findings) < MAX_FINDINGS:
+            self.findings.append(ListedFinding(**asdict(finding), repaired=repaired))
+
+    def result(self) -> CheckResult:
+        """Return everything that was found."""
+        return CheckResult(
+            ok=not self.unrepaired,
+            objects=self.objects,
+            bytes=self.bytes,
+            files=self.files,
+            requests=self.requests,
+            users=self.users,
+            ended_users=max(self.users - self.live_users, 0),
+            differences=dict(self.differences),
+            findings=self.findings,
+        )
+
+
+async def check_archive(
+    admin: AdminContext, objects: ObjectStore, tenant: str | None = None
+) -> CheckResult:
+    """Compare, and change nothing. Raises `NotFound` for an unknown tenant."""
+    return (await _compare(admin, objects, tenant, repair=False)).result()
+
+
+async def repair_archive(
+    admin: AdminContext, objects: ObjectStore, tenant: str | None = None
+) -> CheckResult:
+    """Do the same, and repair what can be without a loss; it is in the audit log.
+
+    A request that names a file becomes its user; a content of a known tenant without a record is
+    deleted, as workers do later.
+    """
+    counts = await _compare(admin, objects, tenant, repair=True)
+    repaired = counts.differences.total() - counts.unrepaired
+    change = f"{repaired} of {counts.differences.total()} differences"
+    await admin.record_action("archive.repair", tenant or EVERYBODY, change)
+    return counts.result()
+
+
+async def _compare(
+    admin: AdminContext, objects: ObjectStore, tenant: str | None, *, repair: bool
+) -> _Counts:
+    if tenant is None:
+        names, folder = sorted(await admin.stores.tenants.list_names()), FILES_FOLDER
+    else:
+        names = [(await load_tenant_or_deleted(admin, tenant)).name]
+        folder = f"{FILES_FOLDER}{names[0]}/"
+    comparison = _Comparison(admin, objects, _Repair(admin, objects) if repair else None)
+    await comparison.read_objects(folder)
+    for name in names:
+        await comparison.read_files(name)
+        await comparison.read_requests(name)
+    return comparison.counts
+
+
+@dataclass(frozen=True, slots=True)
+class _Repair:
+    """Repairs what can be without a loss."""
+
+    admin: AdminContext
+    objects: ObjectStore
+
+    async def __call__(self, finding: Finding) -> bool:
+        """Return whether it is repaired."""
+        file_id, job_id = finding.file_id or "", finding.request_id or ""
+        match finding.difference:
+            case Difference.USER_MISSING:
+                return await self.admin.stores.files.use(finding.tenant, job_id, [file_id])
+            case Difference.RECORD_MISSING:
+                # Of a tenant that this store does not know it may be another gateway's content.
+                if await self.admin.stores.tenants.load(finding.tenant) is None:
+                    return False
+                await self.objects.delete([file_object_name(finding.tenant, file_id)])
+                return True
+            case _:
+                return False
+
+
+class _Comparison:
+    """One check: objects first, then what the store has of them."""
+
+    def __init__(self, admin: AdminContext, objects: ObjectStore, repair: _Repair | None) -> None:
+        self.counts = _Counts()
+        self._admin = admin
+        self._objects = objects
+        self._repair = repair
+        self._files = admin.stores.files
+        self._now = admin.clock.now()
+        self._seen: set[str] = set()
+
+    async def read_objects(self, folder: str) -> None:
+        """Compare each object with its record."""
+        async for batch in self._objects.list(folder):
+            await asyncio.gather(*map(self._check_object, batch))
+
+    async def _check_object(self, found: StoredObject) -> None:
+        tenant, _, file_id = found.name.removeprefix(FILES_FOLDER).partition("/")
+        self.counts.objects += 1
+        self.counts.bytes += found.size
+        self._seen.add(file_id)
+        entry = await self._files.load(file_id)
+        finding = compare_object(found, tenant, file_id, entry, self._now)
+        # A worker may have deleted it since it was listed.
+        if finding is not None and await self._exists(found.name):
+            await self._report(finding)
+
+    async def read_files(self, tenant: str) -> None:
+        """Compare each record with its object, and their sum with the tenant's usage."""
+        before, stored = await self._counted_bytes(tenant), 0
+        async for page in self._file_pages(tenant):
+            stored += sum(each.entry.file.bytes for each in page)
+            await asyncio.gather(*map(self._check_file, page))
+        after = await self._counted_bytes(tenant)
+        if before == after != stored:
+            detail = f"{after} counted instead of {stored}"
+            await self._report(Finding(Difference.BYTES_DIFFER, tenant, detail=detail))
+
+    async def _counted_bytes(self, tenant: str) -> int:
+        return (await self._files.read_usage(tenant, self._now)).stored_bytes
+
+    async def _file_pages(self, tenant: str) -> AsyncIterator[Sequence[CountedFile]]:
+        cursor: str | None = ""
+        while cursor is not None:
+            page: Page[CountedFile, str] = await self._files.list_counted(tenant, cursor, _PAGE)
+            yield page.items
+            cursor = page.cursor
+
+    async def _check_file(self, counted: CountedFile) -> None:
+        file = counted.entry.file
+        self.counts.files += 1
+        self.counts.users += counted.users
+        if is_overdue(counted.entry, self._now):
+            await self._report_file(Difference.OVERDUE, counted)
+        if file.id not in self._seen and not await self._exists(file.object_name):
+            await self._report_file(Difference.OBJECT_MISSING, counted)
+
+    async def _report_file(self, difference: Difference, counted: CountedFile) -> None:
+        """Report a difference of a record unless it was changed or deleted meanwhile."""
+        file = counted.entry.file
+        if await self._files.load(file.id) == counted.entry:
+            detail = f"{file.bytes} bytes, {file.media_type}"
+            await self._report(Finding(difference, file.tenant, file.id, detail=detail))
+
+    async def read_requests(self, tenant: str) -> None:
+        """Compare each request with the files that it names."""
+        query = JobQuery(limit=MAX_JOBS_PER_PAGE)
+        while True:
+            page = await self._admin.stores.job_index.list_page_for_tenant(tenant, query)
+            await asyncio.gather(*map(self._check_job, page.items))
+            if page.cursor is None:
+                return
+            query = replace(query, cursor=page.cursor)
+
+    async def _check_job(self, job: Job) -> None:
+        named = sorted(files_named_by(job))
+        self.counts.requests += bool(named)
+        for finding in await self._compare_users(job, named):
+            # It may have been deleted, or have changed, since it was listed.
+            record = await self._admin.stores.jobs.load(job.id)
+            if record is not None and await self._compare_users(record.job, [finding.file_id]):
+                await self._report(finding)
+
+    async def _compare_users(self, job: Job, file_ids: Iterable[str | None]) -> Collection[Finding]:
+        found = []
+        for file_id in files_named_by(job).intersection(file_ids):
+            difference = await self._difference_of(job, file_id)
+            if difference is not None:
+                found.append(Finding(difference, job.tenant, file_id, job.id))
+        return found
+
+    async def _difference_of(self, job: Job, file_id: str) -> Difference | None:
+        if await self._files.is_user(job.id, file_id):
+            self.counts.live_users += 1
+            return None
+        entry = await self._files.load(file_id)
+        if entry is None:
+            return Difference.FILE_MISSING if file_id in files_needed_by(job) else None
+        return Difference.USER_MISSING if must_count(job, entry) else None
+
+    async def _exists(self, name: str) -> bool:
+        try:
+            await self._objects.read(name, 0, 1)
+        except ObjectMissing:
+            return False
+        return True
+
+    async def _report(self, finding: Finding) -> None:
+        repaired = self._repair is not None and await self._repair(finding)
+        self.counts.add(finding, repaired=repaired)
