@@ -1,11 +1,14 @@
 """`/mcp` over in-memory stores, called by the SDK's own client."""
 
 import json
+import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -33,11 +36,13 @@ from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
 from core.transactions.job_update import Change, WriteResult
 from service.admin.roles import ROLE_OF_OPERATION
+from service.app import create_app
 from service.context import McpPolicy
 from service.mcp.tools import TENANT_TOOLS
 from tests.support.app import BASE_URL, KLING, KLING_INPUT, AppHarness, create_operator, open_app
 from tests.support.object_store import MemoryObjectStore
 
+ROOT: Final = Path(__file__).parents[4]
 URL: Final = f"{BASE_URL}/mcp"
 SUBMIT: Final = {"model_id": KLING, "input": KLING_INPUT, "idempotency_key": "order-7"}
 Modes: Final = ("legacy", "auto")
@@ -388,3 +393,22 @@ async def test_there_are_no_sessions_and_answers_are_not_cached(app: AppHarness)
     async with app.client(key) as http:
         for method in ("GET", "PUT", "DELETE"):
             assert (await http.request(method, "/mcp", headers=ACCEPT)).status_code == 405
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_the_sdk_is_loaded_at_the_start_where_the_server_is_on(
+    app: AppHarness,
+    enabled: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The first request would otherwise hold up all others for half a second."""
+    policy = replace(app.resources.policy, mcp=McpPolicy(enabled=enabled))
+    app.replace_resources(policy=policy)
+    api = create_app(app._open)
+    (endpoint,) = (one.app for one in api.router.routes if getattr(one, "path", "") == "/mcp")  # type: ignore[attr-defined]  # Starlette's route
+    async with api.router.lifespan_context(api):
+        assert ("server" in vars(endpoint)) is enabled
+
+
+def test_the_service_does_not_import_the_sdk() -> None:
+    program = "import sys, service.app, service.composition; sys.exit('mcp_types' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
