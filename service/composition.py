@@ -1,7 +1,7 @@
 """Composition of the service: build what handlers use from the settings; close it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -202,8 +202,14 @@ def build_app_context(
         read_state=tools.read_state,
         shared_reads=SharedReads(clock),
         span_of=tools.span_of,
-        settings_table=tuple(effective_settings(ServiceSettings)),
+        settings_table=_settings_table(settings),
     )
+
+
+def _settings_table(settings: ServiceSettings) -> tuple[Mapping[str, str], ...]:
+    """Return the settings as the process starts with them: the console shows them later."""
+    is_shown = settings.console_policy().enabled
+    return tuple(effective_settings(ServiceSettings)) if is_shown else ()
 
 
 def _build_registry(settings: ServiceSettings) -> ModelRegistry:

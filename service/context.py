@@ -27,6 +27,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.parsing.forwarded import TrustedProxies
+from service.parsing.identity_headers import IdentityPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
@@ -72,9 +73,10 @@ class LinkPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ConsolePolicy:
-    """Whether the console is served."""
+    """Whether the console is served, and who signs in by an authenticating proxy."""
 
     enabled: bool = False
+    identity: IdentityPolicy = IdentityPolicy()  # noqa: RUF009 - frozen
 
 
 @dataclass(frozen=True, slots=True)

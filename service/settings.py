@@ -18,6 +18,7 @@ from service.jobs.submit_options import MAX_DELAY, Deadlines, OptionPolicy
 from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.forwarded import TrustedProxies
+from service.parsing.identity_headers import HEADER_PATTERN, Grant, IdentityPolicy
 from service.parsing.json_body import BodyLimits
 from service.webhooks.requests import EndpointPolicy
 
@@ -122,6 +123,31 @@ class ConsoleSettings(BaseModel):
         description="Serve the web console at `/console`. Unset: only while `GATEWAY_HOST` is a "
         "loopback address.",
     )
+    identity_header: str | None = Field(
+        None,
+        pattern=rf"^{HEADER_PATTERN}$",
+        description="Header in which an authenticating proxy names the person who uses the "
+        "console, such as `X-Forwarded-User`. It is believed from `GATEWAY_TRUSTED_PROXIES` alone, "
+        "each of which must remove it from what callers send. Unset: sign in by key or token only.",
+    )
+    groups_header: str = Field(
+        "X-Forwarded-Groups",
+        pattern=rf"^{HEADER_PATTERN}$",
+        description="Header in which that proxy lists the person's groups, with commas.",
+    )
+    groups: Mapping[str, str] = Field(
+        {},
+        description="JSON object of what each group may do: the role of an operator, or act as a "
+        'tenant by its newest key or by one of its keys: `{"platform": "role:all", "video": '
+        '"tenant:video-team", "ads": "tenant:ads/KEY_ID"}`. Other groups may do nothing.',
+    )
+
+    def identity_policy(self) -> IdentityPolicy:
+        """Return who signs in by a proxy. Raises `ValueError`."""
+        grants = {name: Grant.parse(text) for name, text in self.groups.items()}
+        if self.identity_header is None:
+            return IdentityPolicy()
+        return IdentityPolicy(self.identity_header, self.groups_header, grants)
 
 
 class McpSettings(BaseModel):
@@ -317,7 +343,18 @@ class ServiceSettings(ProcessSettings):
             self.link_policy()
         except ValueError as error:
             raise ValueError(f"trusted_proxies: {error}") from error
+        self._check_identity()
         return self
+
+    def _check_identity(self) -> None:
+        try:
+            policy = self.console.identity_policy()
+        except ValueError as error:
+            raise ValueError(f"console__groups: {error}") from error
+        if policy.header and not self.trusted_proxies:
+            raise ValueError("console__identity_header: needs trusted_proxies")
+        if policy.header and not policy.grants:
+            raise ValueError("console__identity_header: needs console__groups")
 
     def link_policy(self) -> LinkPolicy:
         """Return the base of the URLs in answers."""
@@ -327,9 +364,11 @@ class ServiceSettings(ProcessSettings):
         )
 
     def console_policy(self) -> ConsolePolicy:
-        """Return whether the console is served."""
+        """Return whether the console is served, and who signs in by a proxy."""
         enabled = self.console.enabled
-        return ConsolePolicy(is_loopback(self.host) if enabled is None else enabled)
+        return ConsolePolicy(
+            is_loopback(self.host) if enabled is None else enabled, self.console.identity_policy()
+        )
 
     def mcp_policy(self) -> McpPolicy:
         """Return whether the MCP server is on, and for pages of which origins."""

@@ -18,7 +18,7 @@ from core.store import keys
 from core.store.admission import raise_if_rejected
 from core.store.client import Argument, RedisClient
 from core.store.codecs import JOB_CODEC, decode_readable
-from core.store.jobs import credential_keys
+from core.store.jobs import credential_keys, rate_argument
 from core.store.scripts import LuaScripts
 from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
@@ -80,6 +80,7 @@ class JobIndex:
                 tenant,
                 scope or "",
                 address_bits(credential.address),
+                rate_argument(credential),
                 low,
                 high,
                 *_cursor_position(query),

@@ -128,7 +128,7 @@ class JobStore:
         status = await self._scripts.call(
             "authenticate",
             credential_keys(credential),
-            [*self._authentication_arguments(credential, scope), rate or ""],
+            [*self._authentication_arguments(credential, scope), rate_argument(credential, rate)],
         )
         raise_if_rejected(status)
 
@@ -177,7 +177,12 @@ class JobStore:
                 keys.job_deliveries(job_id),
                 keys.tenant_jobs(credential.tenant),
             ],
-            [*self._authentication_arguments(credential, scope), projection, job_id],
+            [
+                *self._authentication_arguments(credential, scope),
+                rate_argument(credential),
+                projection,
+                job_id,
+            ],
         )
         raise_if_rejected(answer[0])
         job = JOB_CODEC.decode(answer[1])
@@ -391,6 +396,11 @@ class JobStore:
 def credential_keys(credential: Credential) -> tuple[str, str]:
     """Return the keys by which a script checks an API key."""
     return keys.api_key(credential.digest), keys.tenant(credential.tenant)
+
+
+def rate_argument(credential: Credential, rate: CallRate | None = CallRate.CALLS) -> str:
+    """Return the rate of calls in which a script counts the call; '' for none."""
+    return rate if rate is not None and credential.is_counted else ""
 
 
 def _parse_record(row: Sequence[bytes | None]) -> JobRecord | None:

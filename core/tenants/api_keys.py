@@ -82,17 +82,27 @@ class ApiKeyUsage:
 class Credential:
     """A presented key: the tenant that it names, and the digest to look up.
 
-    `address` is the caller's; '' if it is not known.
+    `address` is the caller's; '' if it is not known. `is_counted` is False for what no caller
+    requested, such as the live parts of an open page: it does not count in the tenant's rates of
+    calls. `person`: who uses the key, if an authenticating proxy named them.
     """
 
     tenant: str
     digest: str
     address: str = ""
+    is_counted: bool = True
+    person: str = ""
 
     @property
     def key_id(self) -> str:
         """The id of the key in lists, commands and the audit log."""
         return self.digest[:KEY_ID_LENGTH]
+
+    @property
+    def actor(self) -> str:
+        """The name in the tenant's audit log."""
+        key = f"{self.tenant}/{self.key_id}"
+        return f"{key} person:{self.person}" if self.person else key
 
 
 def build_api_key(tenant: str, secret: bytes) -> str:

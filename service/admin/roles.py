@@ -25,6 +25,7 @@ ACTS: Final = (
     Act(Role.READ, "", "usage statement"),
     Act(Role.READ, "list_keys", "key list"),
     Act(Role.READ, "list_requests", "job list"),
+    Act(Role.READ, "list_all_requests"),
     Act(Role.READ, "detail"),
     Act(Role.READ, "", "job unreadable"),
     Act(Role.READ, "list_endpoints", "webhook list"),

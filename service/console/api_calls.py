@@ -7,7 +7,6 @@ idempotency are the API's.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlencode
 
 import orjson
 from fastapi import FastAPI
@@ -16,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from core.errors import NotFound
+from service.console.rendering import encode_query
 from service.console.sessions import User
 from service.http.authentication import SIGNED_IN, request_links
 
@@ -115,7 +115,7 @@ class ApiCaller:
             "method": known.method,
             "path": outer.get("root_path", "") + own_path,
             "raw_path": own_path.encode(),
-            "query_string": _query(query or {}),
+            "query_string": encode_query(query or {}).encode(),
             "headers": [*host, *(field for field in headers if field[0] != b"host")],
             SIGNED_IN: self.user.identity,
         }
@@ -159,8 +159,3 @@ def _fill(template: str, values: Mapping[str, str]) -> str:
             raise NotFound
         template = template.replace(f"{{{name}:path}}", value).replace(f"{{{name}}}", value)
     return template
-
-
-def _query(query: Mapping[str, Any]) -> bytes:
-    given = {name: str(value) for name, value in query.items() if value not in (None, "")}
-    return urlencode(given).encode()

@@ -2,18 +2,17 @@
 
 from typing import Final
 
-from core.errors import NotFound
 from core.operators import operator_named_by, operator_token_digest
-from core.tenants.api_keys import ApiKey
 from service.console.sessions import (
     CODE_LIFETIME,
     code_digest,
+    find_key,
     key_document,
     new_token,
     operator_document,
 )
 from service.operator_context import AdminContext
-from service.tenants.api_keys import key_id, list_keys
+from service.tenants.api_keys import key_id
 
 _SIGN_IN: Final = "/console/sign-in?code="
 
@@ -38,23 +37,10 @@ async def create_tenant_link(
 
     None: its newest key. Raises `NotFound`: no such tenant, or no such key that is valid.
     """
-    now = admin.clock.now()
-    valid = [
-        use.api_key
-        for use in await list_keys(admin, tenant)
-        if use.api_key.expires_at is None or use.api_key.expires_at > now
-    ]
-    key = _choose_key(valid, chosen)
+    key = await find_key(admin, tenant, chosen)
     link = await _add_code(admin, key_document(tenant, key.digest, key.scopes), address)
     await admin.record_action("console.link", f"{tenant}/{key_id(key)}")
     return link
-
-
-def _choose_key(valid: list[ApiKey], chosen: str | None) -> ApiKey:
-    found = [key for key in valid if chosen in {None, key_id(key)}]
-    if not found:
-        raise NotFound("The tenant has no such valid key." if chosen else "It has no valid key.")
-    return max(found, key=lambda key: key.created_at)
 
 
 async def _add_code(admin: AdminContext, document: bytes, address: str) -> str:

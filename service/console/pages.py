@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hmac import compare_digest
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from fastapi import APIRouter, Depends
 from fastapi.exceptions import RequestValidationError
@@ -29,7 +29,8 @@ from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.errors import UnsupportedMedia
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
-from service.http.request_context import request_context
+from service.http.request_context import query_text, request_context
+from service.parsing.identity_headers import Identity
 from service.parsing.json_body import BodyLimits
 from service.problems import problem_of
 
@@ -135,7 +136,7 @@ def frame_values(request: Request, user: User | None) -> dict[str, Any]:
         "base": base,
         "user": user,
         "csrf": user.csrf if user else "",
-        "path": request.scope["path"].removeprefix(request.scope.get("root_path", "")),
+        "path": own_path(request),
         "done": NOTICES.get(request.query_params.get("done", "")),
         "now": app_context(request.scope).clock.now(),
     }
@@ -191,10 +192,18 @@ async def signed_in(request: Request) -> User:
             context,
             session_token(request),
             current.client,
+            proxied_identity(request),
             with_operators=serves_operators(request),
         )
     user: User = request.scope[_USER]
     return user
+
+
+def proxied_identity(request: Request) -> Identity | None:
+    """Return whom an authenticating proxy names with this request; None if there is none."""
+    policy = app_context(request.scope).policy
+    peer, _ = request.scope.get("client") or (None, None)
+    return policy.console.identity.identity_of(request.headers, peer, policy.links.trusted_proxies)
 
 
 async def open_page(request: Request) -> Page:
@@ -306,19 +315,32 @@ def error_page(request: Request, error: GatewayError) -> Response:
         return _to_sign_in(request)
     user: User | None = request.scope.get(_USER)
     values = frame_values(request, user) | {"error": error, "status": problem.status}
-    return html_response("error.html", values, problem.status)
+    return html_response("error.html", values, problem.status, headers=problem.headers)
 
 
 def _to_sign_in(request: Request) -> Response:
     # Not an attack, as a rule: a session that has ended.
     request_context(request.scope).code = None
-    path = request.scope["path"]
-    query = f"?next={quote(path, safe='/')}" if request.method == "GET" and local_path(path) else ""
+    query = ""
+    if request.method == "GET" and local_path(address := _requested_address(request)):
+        query = f"?{urlencode({'next': address})}"
     return RedirectResponse(f"{base_path(request)}/sign-in{query}", 303)
 
 
+def own_path(request: Request) -> str:
+    """Return the path of a request behind the prefix under which the gateway is served."""
+    path: str = request.scope["path"]
+    return path.removeprefix(request.scope.get("root_path", ""))
+
+
+def _requested_address(request: Request) -> str:
+    """Return the path and the query of a request, as `local_path` takes them."""
+    query = query_text(request.scope)
+    return f"{quote(own_path(request))}{'?' if query else ''}{query}"
+
+
 def local_path(text: str) -> str | None:
-    """Return a path of the console without its root; None for any other address."""
+    """Return a path of the console without its root, and its query; None for any other address."""
     try:
         parts = urlsplit(text)
     except ValueError:
@@ -326,7 +348,8 @@ def local_path(text: str) -> str | None:
     is_plain = not parts.scheme and not parts.netloc and "\\" not in text and text.isprintable()
     if not is_plain or not parts.path.startswith(f"{ROOT}/"):
         return None
-    return parts.path.removeprefix(ROOT)
+    query = f"?{parts.query}" if parts.query else ""
+    return f"{parts.path.removeprefix(ROOT)}{query}"
 
 
 def console_router() -> APIRouter:

@@ -13,23 +13,16 @@ from urllib.parse import quote, urlencode, urlsplit
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 from starlette.responses import HTMLResponse
 
+from core.files import MEDIA_EXTENSIONS
+
 NOTHING: Final = "\N{EN DASH}"
 MEDIA_KINDS: Final[Mapping[str, str]] = {
-    "mp4": "video",
-    "webm": "video",
-    "mov": "video",
-    "png": "image",
-    "jpg": "image",
+    **{extension: kind.partition("/")[0] for kind, extension in MEDIA_EXTENSIONS.items()},
+    # Outputs have these too.
     "jpeg": "image",
-    "webp": "image",
-    "gif": "image",
     "avif": "image",
-    "mp3": "audio",
-    "wav": "audio",
-    "ogg": "audio",
-    "m4a": "audio",
 }
-"""The kind of a media file by the end of its name."""
+"""`video`, `image` or `audio` by the end of a file's name."""
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' data:{media}; media-src 'self'{media}; form-action 'self'; base-uri 'none'; "
@@ -63,11 +56,15 @@ def environment() -> Environment:
 
 
 def html_response(
-    template: str, values: Mapping[str, Any], status: int = 200, media: Iterable[str] = ()
+    template: str,
+    values: Mapping[str, Any],
+    status: int = 200,
+    media: Iterable[str] = (),
+    headers: Mapping[str, str] | None = None,
 ) -> HTMLResponse:
     """Return a page. `media` are the addresses of the pictures and videos that it shows."""
     page = environment().get_template(template).render(values)
-    return HTMLResponse(page, status, page_headers(media))
+    return HTMLResponse(page, status, {**(headers or {}), **page_headers(media)})
 
 
 def page_headers(media: Iterable[str] = ()) -> dict[str, str]:
@@ -146,10 +143,15 @@ def format_bytes(count: object) -> str:
     return f"{size:.1f} TiB"
 
 
+def encode_query(fields: Mapping[str, Any]) -> str:
+    """Return the fields that have a value as a query."""
+    return urlencode({name: value for name, value in fields.items() if value not in (None, "")})
+
+
 def format_query(fields: Mapping[str, Any]) -> str:
-    """Return a query of the fields that have a value."""
-    given = {name: value for name, value in fields.items() if value not in (None, "")}
-    return f"?{urlencode(given)}" if given else ""
+    """Return what a link has after its path: the query with its question mark, or nothing."""
+    query = encode_query(fields)
+    return f"?{query}" if query else ""
 
 
 def parse_time(text: object) -> datetime | None:

@@ -7,27 +7,30 @@ which is looked up with each page: a revoked key ends its sessions.
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import orjson
 
-from core.errors import Unauthenticated
+from core.errors import NotFound, Unauthenticated
 from core.operators import operator_named_by, operator_token_digest, permits
-from core.tenants.api_keys import Credential, Scope, parse_api_key
+from core.tenants.api_keys import ApiKey, Credential, Scope, parse_api_key
 from service.admin.operators import Login, log_in_by_digest
 from service.admin.roles import ROLE_OF_OPERATION
 from service.context import AppContext
 from service.http.operators import CONFIGURED_LOGIN, is_same_token, log_in_operator
 from service.http.scopes import SCOPE_OF_OPERATION
+from service.operator_context import AdminContext
+from service.parsing.identity_headers import Identity
+from service.streaming.shared_reads import LONGEST_AGE
+from service.tenants.api_keys import key_id, list_keys
 
 SESSION_LIFETIME: Final = timedelta(hours=12)
 CODE_LIFETIME: Final = timedelta(minutes=15)
 MAX_TOKEN_LENGTH: Final = 256
 ADMIN_PREFIX: Final = "admin_"
-_LOGIN_MAX_AGE: Final = timedelta(seconds=5)
-"""How long the check of an operator's token is shared between pages, as that of a tenant's key."""
+_PERSON_PREFIX: Final = "person:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,13 @@ class User:
         """The name that the audit log has."""
         if isinstance(self.identity, Login):
             return self.identity.actor
-        return f"{self.identity.tenant}/{self.identity.key_id}"
+        return self.identity.actor
+
+    def uncounted(self) -> "User":
+        """Return the same user, whose reads do not count in the tenant's rates of calls."""
+        if isinstance(self.identity, Login):
+            return self
+        return replace(self, identity=replace(self.identity, is_counted=False))
 
     def may(self, operation: str) -> bool:
         """Return whether the API lets this user call the operation with this id."""
@@ -92,9 +101,38 @@ async def _tenant_document(context: AppContext, credential: Credential) -> bytes
     return key_document(credential.tenant, credential.digest, held)
 
 
-def key_document(tenant: str, digest: str, scopes: frozenset[Scope]) -> bytes:
-    """Return the document of the session of a tenant's key."""
-    return orjson.dumps({"tenant": tenant, "digest": digest, "scopes": sorted(scopes)})
+def key_document(tenant: str, digest: str, scopes: frozenset[Scope], person: str = "") -> bytes:
+    """Return the document of the session of a tenant's key, and of the person who uses it."""
+    fields = {"tenant": tenant, "digest": digest, "scopes": sorted(scopes)}
+    return orjson.dumps({**fields, "person": person} if person else fields)
+
+
+async def find_key(admin: AdminContext, tenant: str, chosen: str | None) -> ApiKey:
+    """Return a tenant's valid key with the id `chosen`; None: the newest one. Raises `NotFound`."""
+    now = admin.clock.now()
+    keys = [use.api_key for use in await list_keys(admin, tenant)]
+    found = [
+        key
+        for key in keys
+        if (key.expires_at is None or key.expires_at > now) and chosen in {None, key_id(key)}
+    ]
+    if not found:
+        raise NotFound("The tenant has no such valid key." if chosen else "It has no valid key.")
+    return max(found, key=lambda key: key.created_at)
+
+
+async def person_document(context: AppContext, identity: Identity, tenant: str) -> bytes:
+    """Return the document of the session of a person, who may act as `tenant`; "": an operator.
+
+    Raises `Unauthenticated`: the tenant has no valid key.
+    """
+    if not tenant:
+        return orjson.dumps({"person": identity.person})
+    try:
+        key = await find_key(context.admin, tenant, identity.tenants[tenant])
+    except NotFound as error:
+        raise Unauthenticated(f"{tenant}: {error.detail}") from error
+    return key_document(tenant, key.digest, key.scopes, identity.person)
 
 
 def operator_document(name: str | None, digest: str) -> bytes:
@@ -122,21 +160,43 @@ async def redeem_code(context: AppContext, code: str) -> bytes:
     return document
 
 
-async def load_user(context: AppContext, token: str, address: str, *, with_operators: bool) -> User:
-    """Return who has this session. Raises `Unauthenticated`: ended, or its key was revoked."""
+async def load_user(
+    context: AppContext,
+    token: str,
+    address: str,
+    identity: Identity | None = None,
+    *,
+    with_operators: bool,
+) -> User:
+    """Return who has this session. `identity` is whom the proxy names with this request.
+
+    Raises `Unauthenticated`: ended, its key was revoked, or its person is not the one who is named
+    or may no longer do it.
+    """
     document = await context.stores.console_sessions.load(digest_of(token))
     if document is None:
         raise Unauthenticated
     fields = orjson.loads(document)
-    csrf = _csrf_token(token)
+    csrf, person = _csrf_token(token), fields.get("person", "")
+    if person and not _is_allowed(identity, person, fields.get("tenant", "")):
+        raise Unauthenticated
     if "tenant" in fields:
-        credential = Credential(fields["tenant"], fields["digest"], address)
+        credential = Credential(fields["tenant"], fields["digest"], address, person=person)
         await context.known_keys.check(credential, None)
         return User(credential, frozenset(map(Scope, fields["scopes"])), csrf)
     if not with_operators:
         raise Unauthenticated
-    login = await _load_login(context, fields)
+    if person and identity is not None:
+        return User(Login(f"{_PERSON_PREFIX}{person}", identity.roles), csrf=csrf)
+    login = await _load_login(context, fields["operator"], fields["digest"])
     return User(login, csrf=csrf, operator=fields["operator"], token_digest=fields["digest"])
+
+
+def _is_allowed(identity: Identity | None, person: str, tenant: str) -> bool:
+    """Return whether `identity` is this person, who may act as `tenant`, "" as an operator."""
+    if identity is None or identity.person != person:
+        return False
+    return tenant in identity.tenants if tenant else bool(identity.roles)
 
 
 async def check_identity(context: AppContext, user: User) -> None:
@@ -144,16 +204,16 @@ async def check_identity(context: AppContext, user: User) -> None:
     if isinstance(user.identity, Credential):
         await context.known_keys.check(user.identity, None)
     elif user.token_digest:
-        await _load_login(context, {"operator": user.operator, "digest": user.token_digest})
+        await _load_login(context, user.operator, user.token_digest)
 
 
-async def _load_login(context: AppContext, fields: dict[str, Any]) -> Login:
-    name, digest = fields["operator"], fields["digest"]
+async def _load_login(context: AppContext, name: str | None, digest: str) -> Login:
+    """Return the login of an operator's token. No name: `GATEWAY_ADMIN_TOKEN`."""
     if name is not None:
         return await context.shared_reads.get(
             ("login", name, digest),
             lambda: log_in_by_digest(context.admin, name, digest),
-            _LOGIN_MAX_AGE,
+            LONGEST_AGE,  # as the check of a tenant's key
         )
     configured = context.policy.admin_token
     if configured is None or not is_same_token(

@@ -63,7 +63,7 @@ def tenant_with(scope: Scope) -> Callable[[Request], Awaitable[str]]:
 class WebhookManager:
     """The caller of an operation that changes or sends webhooks: its tenant, and the audit log.
 
-    The actor is the tenant's key.
+    The actor is the tenant's key, and the person who uses it in the console if that is known.
     """
 
     tenant: str
@@ -76,9 +76,11 @@ def webhook_manager(rate: CallRate) -> Callable[[Request], Awaitable[WebhookMana
     async def authenticate(request: Request) -> WebhookManager:
         credential, context = request_credential(request), app_context(request.scope)
         await context.stores.jobs.authenticate(credential, Scope.WEBHOOKS, rate)
-        actor = f"{credential.tenant}/{credential.key_id}"
         audit = replace(
-            context.admin, actor=actor, address=credential.address, tenant=credential.tenant
+            context.admin,
+            actor=credential.actor,
+            address=credential.address,
+            tenant=credential.tenant,
         )
         return WebhookManager(credential.tenant, audit)
 

@@ -66,6 +66,8 @@ class Scale:
     deliveries: int
     waiting: int
     starts: int
+    members: tuple[int, ...]
+    """Numbers of services and workers."""
     timed: bool = True
     """Whether figures are compared with their targets."""
 
@@ -80,6 +82,7 @@ FULL: Final = Scale(
     deliveries=3000,
     waiting=100_000,
     starts=3,
+    members=(1, 2, 4),
 )
 SMOKE: Final = Scale(
     rounds=1,
@@ -91,6 +94,7 @@ SMOKE: Final = Scale(
     deliveries=20,
     waiting=200,
     starts=1,
+    members=(2,),
     timed=False,
 )
 
@@ -192,8 +196,9 @@ class Bench:
         return self.loader.load(port_of(child), ask, connections, seconds)
 
     def reset(self, limits: Limits = LIMITS, webhook: str | None = None) -> None:
-        """An empty Redis with the tenant in it."""
+        """An empty Redis with the tenant in it, and an empty journal: they belong together."""
         self.redis.flush()
+        shutil.rmtree(self.folder / "journal", ignore_errors=True)
         self.with_store(lambda wire: _create_tenant(wire, limits, webhook))
 
     def with_store(self, do: Callable[[RedisClient], Awaitable[Any]]) -> Any:  # noqa: ANN401 - what `do` returns

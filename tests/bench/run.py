@@ -20,7 +20,7 @@ from simulator.stack import ROOT
 from tests.bench.harness import FULL, SMOKE, Bench, Scale, leave_first_core_to_server
 from tests.bench.load import OwnLoader, open_loader
 from tests.bench.results import BenchReport
-from tests.bench.scenarios import jobs, polling, promises, service, submit
+from tests.bench.scenarios import jobs, polling, promises, scale, service, submit
 
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
@@ -37,6 +37,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
     "recovery": jobs.recovery,
     "redis": jobs.redis_death,
     "backlog": service.backlog,
+    "scale": scale.run,
     "start": service.start,
 }
 

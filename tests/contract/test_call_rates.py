@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from core.errors import LimitReached
+from core.jobs.query import JobQuery
 from core.quotas import CallRate, QuotaPolicy
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope, api_key_digest
@@ -88,6 +89,22 @@ async def test_what_causes_many_events_has_a_lower_rate(harness: StoreHarness) -
         await _call(harness, rate=CallRate.WEBHOOK_ACTIONS)
     assert refused.value.policy == QuotaPolicy.WEBHOOK_ACTIONS
     await _call(harness)
+
+
+async def test_what_an_open_page_reads_by_itself_uses_up_no_call(harness: StoreHarness) -> None:
+    await harness.tenant("ape", Limits(calls_per_minute=1))
+    job, uncounted = await harness.submit("ape"), replace(APE, is_counted=False)
+    for _ in range(3):
+        await harness.jobs.authenticate(uncounted, Scope.READ)
+        await harness.jobs.read(uncounted, job.id, Projection.STATUS)
+        await harness.job_index.list_page(uncounted, JobQuery())
+    await _call(harness)
+    for read in (
+        harness.jobs.read(APE, job.id, Projection.STATUS),
+        harness.job_index.list_page(APE, JobQuery()),
+    ):
+        with pytest.raises(LimitReached):
+            await read
 
 
 async def test_another_tenants_calls_do_not_count(harness: StoreHarness) -> None:

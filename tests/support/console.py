@@ -13,6 +13,7 @@ from service.context import ConsolePolicy
 from tests.support.app import AppHarness, create_operator
 
 _CSRF: Final = re.compile(r'name="csrf" value="([0-9a-f]+)"')
+_CODE: Final = re.compile(r'name="code" value="([^"]+)"')
 ADMIN_TOKEN: Final = "an-admin-token-of-at-least-32-characters"
 FormFields = Mapping[str, str | Sequence[str]]
 
@@ -34,11 +35,23 @@ class Browser:
 
     async def sign_in(self, secret: str) -> httpx.Response:
         """Sign in with a key or a token."""
-        answer = await self.http.post("/console/sign-in", data={"secret": secret})
+        return await self.begin({"secret": secret})
+
+    async def begin(self, fields: FormFields) -> httpx.Response:
+        """Send the form of the sign-in page; return the answer."""
+        answer = await self.http.post("/console/sign-in", data=fields)
         if answer.status_code == httpx.codes.SEE_OTHER:
             found = _CSRF.search((await self.get("/")).text)
             self.csrf = found[1] if found else ""
         return answer
+
+    async def open_link(self, link: str) -> httpx.Response:
+        """Open a link that signs in, and press its button; return the answer."""
+        page = await self.http.get(link)
+        assert page.status_code == httpx.codes.OK
+        found = _CODE.search(page.text)
+        assert found is not None
+        return await self.begin({"code": found[1]})
 
     async def get(self, path: str) -> httpx.Response:
         """Open a page, and go where it leads."""

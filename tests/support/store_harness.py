@@ -19,6 +19,7 @@ from core.store.client import RedisClient
 from core.store.interfaces import (
     AdminRepository,
     CircuitBreakerRepository,
+    JobIndexRepository,
     JobRepository,
     TenantRepository,
     UsageHistoryRepository,
@@ -61,6 +62,7 @@ class StoreHarness:
     admin: AdminRepository
     circuit_breakers: CircuitBreakerRepository
     history: UsageHistoryRepository
+    job_index: JobIndexRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def tenant(
@@ -190,6 +192,7 @@ def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
         stores.admin,
         stores.circuit_breakers,
         stores.usage_history,
+        stores.job_index,
     )
 
 

@@ -10,7 +10,7 @@ from core.errors import NotFound
 from core.ids import is_valid_id
 from core.representations.jobs import Links, job_details_to_json, job_page_representation
 from service.admin import in_doubt
-from service.admin.jobs import list_jobs
+from service.admin.jobs import list_all_jobs, list_jobs
 from service.admin.representations import in_doubt_representation
 from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.api.admin.schemas import InDoubtList, ResolutionRequest
@@ -41,6 +41,25 @@ async def list_requests(
     """
     page = await list_jobs(admin, tenant, query.job_query())
     return json_response(job_page_representation(page, links))
+
+
+@router.get(
+    "/requests",
+    responses={200: json_content("A page of them.", "AllRequests"), **problem_responses(400)},
+)
+async def list_all_requests(
+    admin: Admin, links: RequestLinks, query: Annotated[JobListQuery, Query()]
+) -> Response:
+    """List all tenants' requests, newest first.
+
+    As the list of one tenant, with the tenant of each. Deleted tenants are left out.
+    """
+    page = await list_all_jobs(admin, query.job_query())
+    document = job_page_representation(page, links)
+    rows = zip(document["requests"], page.items, strict=True)
+    return json_response(
+        document | {"requests": [row | {"tenant": job.tenant} for row, job in rows]}
+    )
 
 
 @router.get("/requests/{request_id}", responses=_DETAIL, name="detail")

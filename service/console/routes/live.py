@@ -4,16 +4,22 @@ Consoles of one key share each read and each rendering: a thousand of them cost 
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from core.errors import GatewayError, NotFound
 from service.console.pages import AnyPage, Page, base_path, console_router, frame_values
 from service.console.rendering import environment
 from service.console.routes import operator, tenant
 from service.console.sessions import check_identity
+from service.errors import TooManyWaiters
+from service.http.request_context import request_context
+from service.streaming.event_stream import MEDIA_TYPE
+from service.streaming.subscriptions import STOP_REASONS, Subscription
 
 router = console_router()
 INTERVAL: Final = timedelta(seconds=2)
@@ -40,7 +46,7 @@ async def _overview(page: Page, _: str) -> dict[str, Any]:
 LIVE: Final[Mapping[str, tuple[bool, str, ReadValues]]] = {
     "home": (False, "home_fragment.html", _home),
     "requests": (False, "requests_fragment.html", _requests),
-    "request": (False, "request_fragment.html", tenant.request_values),
+    "request": (False, "request_fragment.html", tenant.request_state),
     "overview": (True, "overview_fragment.html", _overview),
 }
 """By name: whether it is for operators, its template, and what reads its values."""
@@ -68,16 +74,37 @@ async def _follow(page: Page, name: str, subject: str) -> Response:
     for_operators, _, _ = LIVE.get(name, (None, "", None))
     if for_operators is not page.user.is_operator:
         raise NotFound
+    page = replace(page, user=page.user.uncounted())
     await _fragment(page, name, subject)  # an error is a page, not a stream
-    return StreamingResponse(
-        _events(page, name, subject), media_type="text/event-stream", headers=_HEADERS
-    )
+    if request_context(page.request.scope).is_head:
+        return Response(media_type=MEDIA_TYPE)
+    # Other parts than a request's are of no job.
+    subscription = page.context.subscriptions.subscribe(subject, page.user.tenant)
+    if subscription is None:
+        raise TooManyWaiters
+    return LiveResponse(_events(page, name, subject, subscription), subscription)
 
 
-async def _events(page: Page, name: str, subject: str) -> AsyncIterator[str]:
+class LiveResponse(StreamingResponse):
+    """An event stream that ends its subscription, whether it was begun or not."""
+
+    def __init__(self, events: AsyncIterator[str], subscription: Subscription) -> None:
+        """Send `events`, which wait with `subscription`."""
+        super().__init__(events, media_type=MEDIA_TYPE, headers=_HEADERS)
+        self._subscription = subscription
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send until the end."""
+        with self._subscription:
+            await super().__call__(scope, receive, send)
+
+
+async def _events(
+    page: Page, name: str, subject: str, subscription: Subscription
+) -> AsyncIterator[str]:
     context, last, quiet = page.context, "", 0
     until = context.clock.monotonic() + MAX_STREAM
-    while context.clock.monotonic() < until and not context.subscriptions.is_closed:
+    while context.clock.monotonic() < until:
         try:
             await check_identity(context, page.user)
             fragment = await _fragment(page, name, subject)
@@ -89,7 +116,8 @@ async def _events(page: Page, name: str, subject: str) -> AsyncIterator[str]:
             yield _event(fragment)
         elif quiet % HEARTBEATS == 0:
             yield ":\n\n"
-        await context.clock.sleep(INTERVAL)
+        if await subscription.wait(INTERVAL) in STOP_REASONS:
+            return
 
 
 async def _fragment(page: Page, name: str, subject: str) -> str:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from core.clock import iso
 from core.errors import InvalidInput
+from core.jobs.job import PublicStatus
 from core.money import usd_or_none
 from core.observability.gateway_state import GatewayState
 from core.operators import Role
@@ -350,16 +351,21 @@ async def resend_delivery(
 
 @router.get("/operator/requests")
 async def list_requests(page: OperatorPage) -> Response:
-    """List a tenant's requests."""
-    tenants = (await page.api.read("admin_list_tenants"))["tenants"]
-    names = [one["tenant"] for one in tenants]
-    tenant = page.query.get("tenant") or (names[0] if names else "")
-    filters = chosen(page.query, REQUEST_FILTERS)
-    found: JsonObject = {"requests": []}
-    if tenant:
-        query = {**filters, "limit": PAGE_SIZE}
-        found = await page.api.read("admin_list_requests", query, tenant=tenant)
-    values = {"tenants": names, "tenant": tenant, "filters": {"tenant": tenant, **filters}}
+    """List the requests of a tenant, or of all."""
+    tenant, filters = page.query.get("tenant", ""), chosen(page.query, REQUEST_FILTERS)
+    query = {**filters, "limit": PAGE_SIZE}
+    tenants, found = await asyncio.gather(
+        page.api.read("admin_list_tenants"),
+        page.api.read("admin_list_requests", query, tenant=tenant)
+        if tenant
+        else page.api.read("admin_list_all_requests", query),
+    )
+    values = {
+        "tenants": [one["tenant"] for one in tenants["tenants"]],
+        "tenant": tenant,
+        "statuses": list(PublicStatus),
+        "filters": {"tenant": tenant, **filters},
+    }
     return page.render("operator_requests.html", {**values, **found})
 
 
@@ -370,7 +376,6 @@ async def show_request(page: OperatorPage, request_id: str) -> Response:
     outputs = media_in(detail.get("output"))
     values = {
         "detail": detail,
-        "deliveries": [],
         "outputs": outputs,
         "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
         "phases": phases(detail, (), page.context.clock.now()),

@@ -8,12 +8,14 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
+from core.billing.usage_history import GroupBy
 from core.errors import NotPermitted
 from core.jobs.job import PublicStatus
 from core.tenants.api_keys import Credential, Scope
 from core.webhooks.delivery import DeliveryState, WebhookEventType
 from service.admin.representations import key_representation
 from service.console.api_calls import JsonObject
+from service.console.charts import bars_of
 from service.console.pages import Form, Page, SentForm, TenantPage, console_router
 from service.console.request_view import Medium, media_in, phases
 from service.console.schema_form import as_number
@@ -28,10 +30,12 @@ REQUEST_FILTERS: Final = (
     "status",
     "model_id",
     "reference",
+    "label",
     "created_after",
     "created_before",
     "cursor",
 )
+_REPORT_FILTERS: Final = ("by", "from", "to")
 TIMES: Final = frozenset({"created_after", "created_before", "since", "until", "expires_at"})
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -39,7 +43,10 @@ FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 @router.get("/home")
 async def home(page: TenantPage) -> Response:
     """Show what runs, what it costs and what is wrong."""
-    values = await home_values(page)
+    values, report = await asyncio.gather(
+        home_values(page), page.try_read("usage", {"by": GroupBy.DAY})
+    )
+    values["bars"] = bars_of(report) if report else []
     return page.render("home.html", values, media=urls_of(values["pictures"].values()))
 
 
@@ -108,35 +115,42 @@ def as_instant(text: str) -> str:
 @router.get("/requests/{request_id}")
 async def show_request(page: TenantPage, request_id: str) -> Response:
     """Show one request."""
-    values = await request_values(page, request_id)
+    state, sent = await asyncio.gather(
+        request_state(page, request_id), _input_values(page, request_id)
+    )
+    detail = state["detail"]
+    values = {
+        **state,
+        **sent,
+        "outputs": media_in(detail.get("output")),
+        "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
+    }
     media = [*values["outputs"], *values["inputs"]]
     return page.render("request.html", values, media=urls_of([media]))
 
 
-async def request_values(page: Page, request_id: str) -> dict[str, Any]:
-    """Return what the page of a request shows."""
+async def request_state(page: Page, request_id: str) -> dict[str, Any]:
+    """Return what the page of a request shows of its life: what changes while it is open."""
     detail, sent = await asyncio.gather(
         page.api.read("detail", request_id=request_id),
         page.api.read("request_deliveries", request_id=request_id),
     )
-    text = await _input_of(page, request_id)
     deliveries = sent["deliveries"]
     return {
         "detail": detail,
         "deliveries": deliveries,
-        "input_text": None if text is None else pretty_json(text),
-        "inputs": [] if text is None else media_in(parse_json(text)),
-        "outputs": media_in(detail.get("output")),
-        "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
         "phases": phases(detail, deliveries, page.context.clock.now()),
         "is_final": detail["status"] in FINAL_STATUSES,
     }
 
 
-async def _input_of(page: Page, request_id: str) -> bytes | None:
+async def _input_values(page: Page, request_id: str) -> dict[str, Any]:
     identity = page.user.identity
     assert isinstance(identity, Credential)  # noqa: S101 - a tenant's page
-    return await read_input(page.context.stores.jobs, identity, request_id)
+    text = await read_input(page.context.stores.jobs, identity, request_id)
+    if text is None:
+        return {"input_text": None, "inputs": []}
+    return {"input_text": pretty_json(text), "inputs": media_in(parse_json(text))}
 
 
 def parse_json(text: bytes) -> Any:  # noqa: ANN401 - any JSON
@@ -267,28 +281,29 @@ async def resend_delivery(page: TenantPage, delivery_id: str, form: SentForm) ->
 
 @router.get("/usage")
 async def show_usage(page: TenantPage) -> Response:
-    """Show what was spent."""
-    return page.render("usage.html", {"usage": await page.api.read("usage")})
+    """Show what was spent: over days by a group, and in each window."""
+    filters = {"by": GroupBy.DAY, **chosen(page.query, _REPORT_FILTERS)}
+    usage, report = await asyncio.gather(page.api.read("usage"), page.api.read("usage", filters))
+    values = {"groupings": list(GroupBy), "report": report, "bars": bars_of(report)}
+    return page.render("usage.html", {"usage": usage, **values})
 
 
 @router.get("/usage.csv")
 async def download_usage(page: TenantPage) -> Response:
-    """Return the usage by model as a table for spreadsheets."""
-    usage = await page.api.read("usage")
+    """Return the report that the page shows as a table for spreadsheets."""
+    filters = {"by": GroupBy.DAY, **chosen(page.query, _REPORT_FILTERS)}
+    report = await page.api.read("usage", filters)
     headers = {"content-disposition": f'attachment; filename="usage-{page.user.tenant}.csv"'}
-    return Response(usage_csv(usage), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(table_of(report), media_type="text/csv; charset=utf-8", headers=headers)
 
 
-def usage_csv(usage: JsonObject) -> str:
-    """Return a row for each model of each window."""
-    names = ("window", "model", "requests", "settled_usd", "reserved_usd", "saved_usd")
-    rows = []
-    for window in usage["windows"]:
-        for model, use in window["models"].items():
-            cost, reused = use["usd"], use["reused"]
-            amounts = (cost["settled"], cost["reserved"], reused["saved_usd"])
-            rows.append((window["window"], model, *map(str, (use["jobs"], *amounts))))
-    return write_csv(names, rows)
+def table_of(report: JsonObject) -> str:
+    """Return a report as CSV, its total last."""
+    rows = [*report["rows"], {"group": "total", **report["total"]}]
+    names = ["group", *report["total"]]
+    return write_csv(
+        [report["by"], *names[1:]], [[str(row[name]) for name in names] for row in rows]
+    )
 
 
 @router.get("/keys")

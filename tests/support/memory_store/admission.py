@@ -290,7 +290,7 @@ def authenticate_call(
 ) -> None:
     """As `authenticate`, for a call that is no submit: it counts in the tenant's rates of calls."""
     authenticate(memory, credential, scope)
-    if rate is None:
+    if rate is None or not credential.is_counted:
         return
     take_call(memory, credential.tenant, QuotaPolicy.CALLS)
     if rate is CallRate.WEBHOOK_ACTIONS:

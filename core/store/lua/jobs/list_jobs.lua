@@ -7,7 +7,7 @@
 -- USES: authenticate authenticate_call
 -- FLAGS: allow-oom
 -- KEYS: api_key tenant index tenant_jobs
--- ARGV: now tenant_name scope? address low high cursor_score after_id limit model_part max_read max_skipped ...
+-- ARGV: now tenant_name scope? address rate low high cursor_score after_id limit model_part max_read max_skipped ...
 
 local BATCH = 200
 
@@ -35,7 +35,7 @@ local function matches_query(doc)
 end
 
 if scope ~= '' then
-  local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
+  local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, rate)
   if auth_error then return { auth_error } end
 end
 

@@ -4,9 +4,9 @@
 -- A job of another tenant takes the same path as one that does not exist.
 -- FLAGS: allow-oom
 -- KEYS: api_key tenant job timeline job_deliveries tenant_jobs
--- ARGV: now tenant_name scope address depth id
+-- ARGV: now tenant_name scope address rate depth id
 
-local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, 'calls-per-minute')
+local auth_error = authenticate_call(api_key, tenant, tenant_name, scope, now, address, rate)
 if auth_error then return { auth_error } end
 if not redis.call('ZSCORE', tenant_jobs, id) then return { 'not_found' } end
 local stored = redis.call('HMGET', job, 'doc', 'polls')

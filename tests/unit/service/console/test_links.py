@@ -13,7 +13,7 @@ from service.console.links import create_operator_link, create_tenant_link
 from service.settings import ServiceSettings
 from service.tenants.api_keys import key_id, list_keys, revoke_key
 from tests.support.app import AppHarness, create_operator
-from tests.support.console import ADMIN_TOKEN
+from tests.support.console import ADMIN_TOKEN, Browser
 
 ADDRESS = "http://gateway.test"
 TENANT = "video-team"
@@ -22,9 +22,11 @@ SEE_OTHER = httpx.codes.SEE_OTHER
 
 async def first_page(app: AppHarness, link: str) -> str:
     """Open a link in a new browser; return the path where it ends."""
-    async with app.client() as http:
-        answer = await http.get(link, follow_redirects=True)
-    return answer.url.path if answer.status_code == httpx.codes.OK else ""
+    browser = Browser(app)
+    answer = await browser.open_link(link)
+    if answer.status_code != SEE_OTHER:
+        return ""
+    return (await browser.http.get(answer.headers["location"], follow_redirects=True)).url.path
 
 
 async def test_a_link_signs_an_operator_in_once(app: AppHarness) -> None:
@@ -37,20 +39,32 @@ async def test_a_link_signs_an_operator_in_once(app: AppHarness) -> None:
 async def test_a_link_of_an_operator_has_that_operator_s_roles(app: AppHarness) -> None:
     token = await create_operator(app, "ada", [Role.READ])
     link = await create_operator_link(app.resources.admin, ADDRESS, token, is_named=True)
-    async with app.client() as http:
-        page = await http.get(link, follow_redirects=True)
-        assert "operator:ada" in page.text
-        assert "/operator/circuits/reset" not in page.text
+    browser = Browser(app)
+    await browser.open_link(link)
+    page = await browser.page("/operator")
+    assert "operator:ada" in page
+    assert "/operator/circuits/reset" not in page
 
 
 async def test_a_link_signs_a_tenant_in_with_its_key(app: AppHarness, key: str) -> None:
     admin = app.resources.admin
     link = await create_tenant_link(admin, ADDRESS, TENANT, None)
+    browser = Browser(app)
+    await browser.open_link(link)
+    assert (await browser.get("/")).url.path == "/console/home"
+    await revoke_key(admin, TENANT, key)
+    app.clock.move(timedelta(seconds=6))
+    assert (await browser.http.get("/console/home")).status_code == SEE_OTHER
+
+
+async def test_what_previews_a_link_does_not_use_it_up(app: AppHarness) -> None:
+    link = await create_operator_link(app.resources.admin, ADDRESS, ADMIN_TOKEN, is_named=False)
     async with app.client() as http:
-        assert (await http.get(link, follow_redirects=True)).url.path == "/console/home"
-        await revoke_key(admin, TENANT, key)
-        app.clock.move(timedelta(seconds=6))
-        assert (await http.get("/console/home")).status_code == SEE_OTHER
+        for send in (http.get, http.head, http.get):
+            answer = await send(link, follow_redirects=True)
+            assert answer.status_code == httpx.codes.OK
+            assert "set-cookie" not in answer.headers
+    assert await first_page(app, link) == "/console/operator"
 
 
 async def test_a_link_is_too_old_after_a_quarter_of_an_hour(app: AppHarness, key: str) -> None:

@@ -1,7 +1,9 @@
+import httpx
 import pytest
 
+from core.tenants.limits import Limits
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
-from tests.support.console import Browser
+from tests.support.console import Browser, signed_in_tenant
 
 TENANT_PAGES = (
     "/home",
@@ -44,6 +46,15 @@ async def test_every_page_of_a_tenant_is_served(tenant: Browser, path: str) -> N
 @pytest.mark.usefixtures("key")
 async def test_every_page_of_an_operator_is_served(operator: Browser, path: str) -> None:
     assert await operator.page(path)
+
+
+async def test_the_page_of_an_error_says_when_to_come_again(app: AppHarness) -> None:
+    key = await app.tenant("ape", limits=Limits(calls_per_minute=1))
+    browser = await signed_in_tenant(app, key)
+    pages = [await browser.get("/requests") for _ in range(2)]
+    assert pages[-1].status_code == httpx.codes.TOO_MANY_REQUESTS
+    assert int(pages[-1].headers["retry-after"]) > 0
+    assert "default-src 'none'" in pages[-1].headers["content-security-policy"]
 
 
 async def test_a_request_is_shown_with_its_input(

@@ -1,6 +1,7 @@
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -128,16 +129,17 @@ async def test_a_code_signs_in_once(app: AppHarness) -> None:
     sessions = app.resources.stores.console_sessions
     await sessions.add(code_digest("c0de"), document, timedelta(minutes=15))
     async with app.client() as http:
-        assert (await http.get("/console/sign-in?code=c0de")).status_code == SEE_OTHER
-        assert (await http.get("/console/sign-in?code=c0de")).status_code == (
-            httpx.codes.UNAUTHORIZED
-        )
+        sent = {"code": "c0de"}
+        assert (await http.post("/console/sign-in", data=sent)).status_code == SEE_OTHER
+        again = await http.post("/console/sign-in", data=sent)
+    assert again.status_code == httpx.codes.UNAUTHORIZED
+    assert "used before" in again.text
 
 
 async def test_a_code_is_no_session_and_a_session_no_code(app: AppHarness, tenant: Browser) -> None:
     _, token = next(iter(tenant.http.cookies.items()))
     async with app.client() as http:
-        answer = await http.get(f"/console/sign-in?code={token}")
+        answer = await http.post("/console/sign-in", data={"code": token})
     assert answer.status_code == httpx.codes.UNAUTHORIZED
 
 
@@ -147,6 +149,10 @@ async def test_the_sign_in_leads_back_to_a_page_of_the_console_only(
     async with app.client() as http:
         for target, leads_to in (
             ("/console/usage", "/console/usage"),
+            (
+                "/console/batches?cursor=x&b=c:d",
+                "/console/batches?cursor=x&b=c:d",
+            ),
             ("https://evil.example/console/x", "/console/"),
             ("//evil.example/console/x", "/console/"),
             ("/console/\\evil", "/console/"),
@@ -154,6 +160,22 @@ async def test_the_sign_in_leads_back_to_a_page_of_the_console_only(
         ):
             answer = await http.post("/console/sign-in", data={"secret": key, "next": target})
             assert answer.headers["location"] == leads_to
+
+
+async def test_after_the_sign_in_the_page_that_was_asked_for_is_shown(
+    app: AppHarness, key: str
+) -> None:
+    asked = "/requests?status=failed&reference=a%26b%20%C3%A9"
+    for prefix in ("", "/gw"):
+        served = httpx.ASGITransport(app.serve, root_path=prefix)
+        root = f"http://gateway.test{prefix}/console"
+        async with httpx.AsyncClient(transport=served, trust_env=False) as http:
+            sent_away = await http.get(f"{root}{asked}")
+            sign_in = urlsplit(sent_away.headers["location"])
+            assert sign_in.path == f"{prefix}/console/sign-in"
+            (following,) = parse_qs(sign_in.query)["next"]
+            answer = await http.post(f"{root}/sign-in", data={"secret": key, "next": following})
+            assert answer.headers["location"] == f"{prefix}/console{asked}"
 
 
 async def test_a_console_that_is_off_is_nowhere(app: AppHarness, key: str) -> None:

@@ -41,6 +41,7 @@ def coalescing(app: AppHarness) -> CoalescingHarness:
             stores.admin,
             stores.circuit_breakers,
             stores.usage_history,
+            stores.job_index,
         )
     )
 
