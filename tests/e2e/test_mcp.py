@@ -75,11 +75,10 @@ async def test_a_model_s_video_is_paid_for_once_and_linked(stack: Stack) -> None
         result = await wait_for_end(client, request_id, on_progress)
         (contents,) = (await client.read_resource(f"gateway://requests/{request_id}")).contents
         usage = await call(client, "show_usage")
-    assert (cost, result.structured_content["cost"]) == (0.63, 0.63)
+    assert cost == result.structured_content["cost"] == usage["windows"][0]["usd"]["used"] > 0
     link = result.content[1]
     assert isinstance(link, ResourceLink)
     assert link.uri.startswith("http")
     assert json.loads(contents.text)["output"] == result.structured_content["output"]  # type: ignore[union-attr]  # JSON is text
     assert set(seen) <= {"in_queue", "in_progress"}
-    assert usage["windows"][0]["usd"]["used"] == 0.63
     assert paid_submits(stack) == before + 1
