@@ -84,6 +84,7 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         own_admin_listener=settings.admin_port is not None,
         account=settings.account,
         console=settings.console_policy(),
+        mcp=settings.mcp_policy(),
     )
 
 

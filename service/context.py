@@ -81,6 +81,14 @@ class ConsolePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class McpPolicy:
+    """Whether the MCP server is on, and for pages of which origins."""
+
+    enabled: bool = False
+    allowed_origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class HttpPolicy:
     """Limits and defaults of the handlers."""
 
@@ -101,6 +109,7 @@ class HttpPolicy:
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
     console: ConsolePolicy = ConsolePolicy()
+    mcp: McpPolicy = McpPolicy()
     account: str = ""
     """The account whose store this service uses; see `core.runcomfy_account`."""
 

@@ -21,7 +21,7 @@ from core.retention import MAX_CACHE_LIFETIME, MAX_JOB_AGE, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from service.context import ConsolePolicy, LinkPolicy
+from service.context import ConsolePolicy, LinkPolicy, McpPolicy
 from service.jobs.submit_options import MAX_DELAY, Deadlines, OptionPolicy
 from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
@@ -156,6 +156,19 @@ class ConsoleSettings(BaseModel):
         if self.identity_header is None:
             return IdentityPolicy()
         return IdentityPolicy(self.identity_header, self.groups_header, grants)
+
+
+class McpSettings(BaseModel):
+    """The MCP server, by which language models use the gateway."""
+
+    model_config = ConfigDict(frozen=True)
+
+    enabled: bool = Field(False, description="Serve MCP at `/mcp`.")  # noqa: FBT003 - a default
+    allowed_origins: tuple[str, ...] = Field(
+        (),
+        description="JSON list of the origins, such as `https://agent.example`, whose pages in a "
+        "browser may call `/mcp`, beside that of `GATEWAY_PUBLIC_URL`. Programs send no origin.",
+    )
 
 
 class ServiceSettings(ProcessSettings):
@@ -324,6 +337,7 @@ class ServiceSettings(ProcessSettings):
     )
     cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
     console: ConsoleSettings = Field(ConsoleSettings(), description="The web console.")
+    mcp: McpSettings = Field(McpSettings(), description="The MCP server.")
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."
     )
@@ -374,6 +388,10 @@ class ServiceSettings(ProcessSettings):
         return ConsolePolicy(
             is_loopback(self.host) if enabled is None else enabled, self.console.identity_policy()
         )
+
+    def mcp_policy(self) -> McpPolicy:
+        """Return whether the MCP server is on, and for pages of which origins."""
+        return McpPolicy(self.mcp.enabled, frozenset(self.mcp.allowed_origins))
 
     def console_address(self, *, for_operators: bool) -> str:
         """Return the address whose `/console` operators or tenants use."""
