@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from tests.bench.charts import CHARTS, draw, figures_of
 from tests.bench.harness import SMOKE
 from tests.bench.load import LoadRequest, OwnLoader, Wrk, content_length, open_loader, request_bytes
 from tests.bench.results import BenchReport, Measurement, PerformanceTarget, percentile
@@ -58,3 +59,10 @@ def test_every_request_gets_a_new_number() -> None:
 
 def test_the_best_loader_is_taken() -> None:
     assert isinstance(open_loader(), Wrk | OwnLoader)
+
+
+def test_a_chart_has_the_figures_of_its_kind() -> None:
+    found = {"gateway c=32": 2000.0, "gateway / by hand c=32": 1.5, "by hand c=32 p50": 3.0}
+    bars = figures_of(CHARTS[0], found)
+    assert bars == {"gateway": 2000.0}
+    assert draw(CHARTS[0], bars).axes[0].get_title(loc="left") == CHARTS[0].title
