@@ -149,6 +149,16 @@ _JOB_STATE: Final = (
         "A tenant's slots; absent without a limit.",
         lambda tenant: tenant.slot_limit,
     ),
+    _per_tenant(
+        "gateway_tenant_stored_bytes",
+        "What a tenant's files take of the storage: uploads, kept outputs, large inputs.",
+        lambda tenant: tenant.stored_bytes,
+    ),
+    _per_tenant(
+        "gateway_tenant_stored_bytes_limit",
+        "What a tenant's files may take, its limit `storage_bytes`; absent without one.",
+        lambda tenant: tenant.stored_bytes_limit,
+    ),
     _state_by(
         "gateway_model_slots_in_use",
         "A model's slots in use.",

@@ -38,6 +38,21 @@ _OUTPUTS = (
         PanelType.STACK,
     ),
     Panel(
+        "Bytes stored",
+        "Uploads, kept outputs and large inputs, by tenant, with the limits that are set.",
+        (
+            PromQuery(
+                max_gauge('gateway_tenant_stored_bytes{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
+            ),
+            PromQuery(
+                max_gauge('gateway_tenant_stored_bytes_limit{tenant=~"$tenant"}', "tenant"),
+                "{{tenant}}: limit",
+            ),
+        ),
+        PanelUnit.BYTES,
+        runbook="archive-late",
+    ),
+    Panel(
         "Duration of transfers of outputs",
         "From RunComfy's media host to the storage.",
         quantiles("gateway_output_transfer_duration_seconds"),
