@@ -1,7 +1,8 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports format docs dashboards lock clean \
-	unit property contract integration conformance e2e chaos attack bench benchsmoke containers manifests fuzz licences sbom
+.PHONY: help install demo up test check lint types imports format docs clienttypes dashboards lock clean \
+	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke \
+	containers manifests fuzz licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -66,6 +67,12 @@ attack: install ## attack a stack beside a tenant that goes on with its work (AT
 bench: install ## benchmarks beside their baselines, 10 minutes (BENCH="--only accept")
 	$(bin)/python -m tests.bench.run $(BENCH)
 
+bench-peers: install .bench/peers ## submits beside LiteLLM's proxy and a service by hand, in turns
+	$(bin)/python -m tests.bench.peers $(BENCH)
+
+.bench/peers: tests/bench/peers.txt
+	python3 -m venv .bench/peers && .bench/peers/bin/pip install -q -r $< && touch $@
+
 benchsmoke: install ## a short run of every benchmark, one minute; CI runs it too
 	$(bin)/pytest tests/bench
 
@@ -74,6 +81,10 @@ containers: install ## build the image and test docker-compose.yml (needs root a
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate
+
+clienttypes: install ## write the types of the TypeScript client (needs npm)
+	npm ci --prefix clients/typescript --ignore-scripts
+	$(bin)/python -m docs.client_types
 
 dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build

@@ -57,7 +57,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
         "cli.commands.models:app",
         "List what RunComfy changed in its catalogue; pin models as they are.",
     ),
-    "job": ("cli.commands.jobs:app", "List a tenant's jobs."),
+    "job": (
+        "cli.commands.jobs:app",
+        "List a tenant's jobs. Callers submit with `rcg`: docs/cli.md.",
+    ),
     "pause": (
         "cli.commands.limits:pause",
         "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",

@@ -25,7 +25,7 @@ from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, with
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
 from tests.chaos.store_attack import FAILOVER, REWIND, SCENARIOS
-from tests.chaos.store_run import run_store_attack
+from tests.chaos.store_run import RUNCOMFY_OPTIONS, run_store_attack
 
 STORE: Final = "store"
 STORE_PROFILES: Final = {"failover": FAILOVER, "rewind": REWIND}
@@ -39,7 +39,6 @@ COLUMNS: Final = (
     "booked other than charged",
 )
 PROFILES: Final = {"short": SHORT, "standard": STANDARD, "long": LONG}
-PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
 PATIENCE: Final = timedelta(minutes=12)
 """Above the ten minutes to the fifth attempt at a delivery, if four fail."""
 TENANTS: Final = ("north", "east", "west")
@@ -58,7 +57,7 @@ def run_attack(form: AttackProfile, folder: Path, environment: Mapping[str, str]
         folder,
         environment=surroundings,
         workers=form.workers,
-        runcomfy_options=(*PACE, "--seed", str(form.seed)),
+        runcomfy_options=(*RUNCOMFY_OPTIONS, "--seed", str(form.seed)),
         fsync="always",
     )
     with run_stack(plan) as stack:

@@ -18,7 +18,11 @@ from tests.support.s3_server import S3Server, s3_server
 from tests.support.sentinel import MASTER, SentinelProcess, replicated_redis
 
 BUCKET: Final = "journal"
-PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "0.5..6")
+RUNCOMFY_OPTIONS: Final = (
+    *("--queue-seconds", "0..1", "--run-seconds", "0.5..6"),
+    *("--balance-usd", "100000"),
+)
+"""No attack uses up the balance."""
 PATIENCE: Final = timedelta(minutes=5)
 TENANTS: Final = ("north", "east")
 
@@ -65,7 +69,7 @@ def _running_store(
                     folder,
                     environment=settings,
                     workers=profile.workers,
-                    runcomfy_options=PACE,
+                    runcomfy_options=RUNCOMFY_OPTIONS,
                     fsync="always",
                 )
             )

@@ -110,6 +110,48 @@ def test_usage_models_and_a_dry_run(client: Client) -> None:
     assert client.usage()["tenant"]
 
 
+def test_the_command_submits_waits_and_writes_the_output(
+    stack: Stack, tenant: TenantCredentials, tmp_path: Path
+) -> None:
+    """As a person's first use: find the model, see the cost, run it, and repeat it for nothing."""
+    (tmp_path / "body.json").write_text(json.dumps(INPUT), "utf-8")
+    before = paid_submits(stack)
+    submit = ("job", "submit", MODEL, "--input", "@body.json", "--set", "duration=5")
+    known = json.loads(rcg(stack, tenant, tmp_path, "model", "show", MODEL, "--json"))
+    estimate = json.loads(rcg(stack, tenant, tmp_path, *submit, "--dry-run", "--json"))
+    options = ("--output", "clip.mp4", "--json", "--idempotency-key", "order-7")
+    first = json.loads(rcg(stack, tenant, tmp_path, *submit, *options))
+    again = json.loads(rcg(stack, tenant, tmp_path, *submit, *options))
+    watched = json.loads(
+        rcg(stack, tenant, tmp_path, "job", "watch", first["request_id"], "--json")
+    )
+    usage = rcg(stack, tenant, tmp_path, "usage")
+    assert known["model_id"] == MODEL
+    assert estimate["estimated_cost"] == 0.63
+    assert (tmp_path / "clip.mp4").stat().st_size > 0
+    assert first["request_id"] == again["request_id"] == watched["request_id"]
+    assert paid_submits(stack) == before + 1
+    assert "0.63" in usage
+
+
+def rcg(stack: Stack, tenant: TenantCredentials, folder: Path, *arguments: str) -> str:
+    """Run the command, and return its output."""
+    program = "from runcomfy_gateway_client.cli.main import main; main()"
+    environment = {
+        "GATEWAY_URL": stack.url,
+        "GATEWAY_API_KEY": tenant.key,
+        "PYTHONPATH": str(ROOT / "clients" / "python"),
+    }
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=folder,
+        env=environment,
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    ).stdout
+
+
 def test_a_wheel_holds_the_package_and_its_types(tmp_path: Path) -> None:
     folder = ROOT / "clients" / "python"
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(tmp_path)]

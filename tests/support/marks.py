@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from deploy.grafana.live_prometheus import is_available
+from tests.support.typescript import COMPILER
 
 
 def _needs(*commands: str) -> pytest.MarkDecorator:
@@ -19,6 +20,10 @@ PROMETHEUS: Final = pytest.mark.skipif(not is_available(), reason="Prometheus is
 PROMTOOL: Final = _needs("promtool")
 AMTOOL: Final = _needs("amtool")
 NODE: Final = _needs("node", "npm")
+TYPESCRIPT: Final = pytest.mark.skipif(
+    not COMPILER.exists() or shutil.which("node") is None,
+    reason="`npm ci` in clients/typescript has not run",
+)
 GO: Final = _needs("go")
 HELM: Final = _needs("helm")
 MAKE: Final = _needs("make")

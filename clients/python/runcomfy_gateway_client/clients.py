@@ -19,9 +19,10 @@ from runcomfy_gateway_client.requests import AsyncRequest, Request
 if TYPE_CHECKING:
     from typing_extensions import Self, Unpack
 
-    from runcomfy_gateway_client.options import BatchEntry, SubmitOptions
+    from runcomfy_gateway_client.options import BatchEntry, RequestFilters, SubmitOptions
     from runcomfy_gateway_client.protocol import Progress
 
+_REQUESTS = "/v1/requests"
 _USAGE = "/v1/usage"
 _MODELS = "/v1/models"
 
@@ -96,9 +97,15 @@ class Client:
         """Return the request of this id, also if another process submitted it. Calls nothing."""
         return Request(request_id, self._driver)
 
-    def dry_run(self, model_id: str, input: object) -> Document:  # noqa: A002 - RunComfy's word
+    def dry_run(
+        self,
+        model_id: str,
+        input: object,  # noqa: A002 - RunComfy's word
+        **options: Unpack[SubmitOptions],
+    ) -> Document:
         """Return what a submit would lead to and cost; nothing is stored or spent."""
-        return self._driver.run(protocol.dry_run(model_id, input, self._driver.chance))
+        driver = self._driver
+        return driver.run(protocol.dry_run(model_id, input, options, driver.chance))
 
     def batch(
         self,
@@ -132,13 +139,28 @@ class Client:
         data = content.read_bytes() if isinstance(content, Path) else content
         return self._driver.run(protocol.upload(data, self._driver.chance))
 
-    def usage(self) -> Document:
-        """Return what the tenant used today and this month, and its limits."""
-        return self._driver.run(protocol.fetch(_USAGE, {}, self._driver.chance))
+    def list_requests(self, **filters: Unpack[RequestFilters]) -> Document:
+        """Return a page of the tenant's requests, newest first; `next_cursor` if there are more."""
+        driver = self._driver
+        return driver.run(protocol.fetch(_REQUESTS, filters, driver.chance))
 
-    def models(self, search: str | None = None) -> Document:
-        """Return a page of models; `search`: words of their names."""
-        return self._driver.run(protocol.fetch(_MODELS, {"search": search}, self._driver.chance))
+    def usage(
+        self, *, first: str | None = None, last: str | None = None, by: str | None = None
+    ) -> Document:
+        """Return what the tenant used in each window of its budgets, with its limits.
+
+        With one of the options: a report over days. `first`, `last`: dates, both included.
+        by: `day`, `model`, … as the gateway documents them.
+        """
+        params = {"from": first, "to": last, "by": by}
+        return self._driver.run(protocol.fetch(_USAGE, params, self._driver.chance))
+
+    def models(
+        self, search: str | None = None, *, limit: int | None = None, offset: int | None = None
+    ) -> Document:
+        """Return a page of models; `search`: words of their names. `offset`: those to skip."""
+        params = {"search": search, "limit": limit, "offset": offset}
+        return self._driver.run(protocol.fetch(_MODELS, params, self._driver.chance))
 
     def model(self, model_id: str) -> Document:
         """Return a model with its price and the JSON Schema of its input."""
@@ -204,9 +226,15 @@ class AsyncClient:
         """Return the request of this id, also if another process submitted it. Calls nothing."""
         return AsyncRequest(request_id, self._driver)
 
-    async def dry_run(self, model_id: str, input: object) -> Document:  # noqa: A002 - as `run`
+    async def dry_run(
+        self,
+        model_id: str,
+        input: object,  # noqa: A002 - RunComfy's word
+        **options: Unpack[SubmitOptions],
+    ) -> Document:
         """Return what a submit would lead to and cost; nothing is stored or spent."""
-        return await self._driver.run(protocol.dry_run(model_id, input, self._driver.chance))
+        driver = self._driver
+        return await driver.run(protocol.dry_run(model_id, input, options, driver.chance))
 
     async def batch(
         self,
@@ -235,14 +263,24 @@ class AsyncClient:
             content = await asyncio.to_thread(content.read_bytes)
         return await self._driver.run(protocol.upload(content, self._driver.chance))
 
-    async def usage(self) -> Document:
-        """Return what the tenant used today and this month, and its limits."""
-        return await self._driver.run(protocol.fetch(_USAGE, {}, self._driver.chance))
-
-    async def models(self, search: str | None = None) -> Document:
-        """Return a page of models; `search`: words of their names."""
+    async def list_requests(self, **filters: Unpack[RequestFilters]) -> Document:
+        """Return a page of the tenant's requests, newest first; `next_cursor` if there are more."""
         driver = self._driver
-        return await driver.run(protocol.fetch(_MODELS, {"search": search}, driver.chance))
+        return await driver.run(protocol.fetch(_REQUESTS, filters, driver.chance))
+
+    async def usage(
+        self, *, first: str | None = None, last: str | None = None, by: str | None = None
+    ) -> Document:
+        """Return what the tenant used, or a report over days. As `Client.usage`."""
+        params = {"from": first, "to": last, "by": by}
+        return await self._driver.run(protocol.fetch(_USAGE, params, self._driver.chance))
+
+    async def models(
+        self, search: str | None = None, *, limit: int | None = None, offset: int | None = None
+    ) -> Document:
+        """Return a page of models. As `Client.models`."""
+        params = {"search": search, "limit": limit, "offset": offset}
+        return await self._driver.run(protocol.fetch(_MODELS, params, self._driver.chance))
 
     async def model(self, model_id: str) -> Document:
         """Return a model with its price and the JSON Schema of its input."""

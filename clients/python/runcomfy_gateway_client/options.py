@@ -40,3 +40,19 @@ class BatchEntry(EntryOptions, total=False):
 
     model_id: str
     input: object
+
+
+class RequestFilters(TypedDict, total=False):
+    """Which requests are listed, and the page. Filters are combined with *and*.
+
+    `label`: `name:value`; several are separated by commas. `cursor`: a page's `next_cursor`.
+    """
+
+    status: str
+    model_id: str
+    reference: str
+    label: str
+    created_after: str
+    created_before: str
+    limit: int
+    cursor: str

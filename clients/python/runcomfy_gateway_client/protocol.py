@@ -178,10 +178,12 @@ def submit(call: Call, chance: random.Random) -> Flow[Document]:
     return reply.document()
 
 
-def dry_run(model_id: str, body: object, chance: random.Random) -> Flow[Document]:
+def dry_run(
+    model_id: str, body: object, options: SubmitOptions, chance: random.Random
+) -> Flow[Document]:
     """Return what a submit would lead to and cost; nothing is stored or spent."""
-    call = replace(submit_call(model_id, body, {}), params={"dry_run": "true"})
-    reply = yield from exchange(call, chance)
+    call = submit_call(model_id, body, options)
+    reply = yield from exchange(replace(call, params={**call.params, "dry_run": "true"}), chance)
     return reply.document()
 
 

@@ -1,0 +1,1 @@
+"""The command `rcg`: what callers of a gateway do, over its API. It needs the extra `cli`."""
