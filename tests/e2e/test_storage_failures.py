@@ -4,6 +4,7 @@ The bucket is on a real S3 server.
 """
 
 import json
+import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +24,9 @@ from tests.support.stack import TenantClient, running_stack, tenant_client
 VIDEO: Final = media_path("output.mp4").read_bytes()
 LATE: Final = timedelta(seconds=240)
 REQUESTS: Final = 5
+QUIET: Final = {"GATEWAY_LOG_LEVEL": "WARNING"}
+FULL_AT_BYTES: Final = len(VIDEO) - 1_000
+"""Smaller than the video, and larger than all else that a quiet worker writes to one file."""
 
 
 @contextmanager
@@ -142,3 +146,26 @@ def test_a_worker_that_is_killed_while_it_writes_to_a_bucket_leaves_nothing_half
         compared = check(stack)
         assert (compared["ok"], compared["files"]) == (True, 1)
         assert tenant.paid_submits() == 1
+
+
+def test_requests_complete_while_the_disk_is_full_and_are_kept_after(tmp_path: Path) -> None:
+    """No file of the worker grows beyond a bound, as on a disk that is full."""
+    with (
+        running_stack(tmp_path, QUIET, keeps_outputs=True) as stack,
+        tenant_client(stack, "films") as tenant,
+    ):
+        pid = stack.workers[0].pid
+        assert pid is not None
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (FULL_AT_BYTES, hard))
+        requests = completed(tenant, 2)
+        assert {wait_for_error(tenant, each) for each in requests} == {"storage_unavailable"}
+        assert [each for each in (tmp_path / "objects").rglob("*") if each.is_file()] == []
+        failed = metric(
+            stack.workers[0].url, "gateway_output_failures_total", reason="storage_unavailable"
+        )
+        assert failed >= len(requests)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
+        for each in requests:
+            assert_kept(tenant, each)
+        assert check(stack)["ok"]
