@@ -1,6 +1,6 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up test check lint types imports format docs clienttypes dashboards lock clean \
+.PHONY: help install demo up test check lint types imports format docs site clienttypes dashboards lock clean \
 	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke \
 	containers manifests fuzz generators licences sbom
 
@@ -81,6 +81,9 @@ containers: install ## build the image and test docker-compose.yml (needs root a
 
 docs: install ## write the generated pages
 	$(bin)/python -m docs.generate
+
+site: install ## build the documentation as a static site, with search, in build/site
+	docs/site/build.sh
 
 clienttypes: install ## write the types of the TypeScript client (needs npm)
 	npm ci --prefix clients/typescript --ignore-scripts

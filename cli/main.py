@@ -9,6 +9,8 @@ import ast
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -195,9 +197,16 @@ app = typer.Typer(
 )
 
 
+def describe_version(folder: Traversable) -> str:
+    """Return name, version and commit. A release writes its commit to `commit.txt` in `folder`."""
+    commit = folder / "commit.txt"
+    built_of = f" ({commit.read_text(encoding='utf-8').strip()})" if commit.is_file() else ""
+    return f"{DISTRIBUTION} {version(DISTRIBUTION)}{built_of}"
+
+
 def _show_version(*, requested: bool) -> None:
     if requested:
-        print(f"{DISTRIBUTION} {version(DISTRIBUTION)}")
+        print(describe_version(files("cli")))
         raise typer.Exit
 
 

@@ -85,11 +85,14 @@ class ArchivedOutput:
     file_id: str | None = None
     media_type: str | None = None
     bytes: int | None = None
+    """Also of an output for which its tenant had no room."""
     sha256: str | None = None
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
     error: ArchiveError | None = None
+    times_gone: int = 0
+    """How often RunComfy's media host had no such output."""
 
     @property
     def is_settled(self) -> bool:

@@ -49,6 +49,10 @@ WINDOW_RETENTION: Final = timedelta(days=75)
 """How long the window of a budget is kept after it began: longer than any job of its last day can
 still settle in it. One that a top-up needs is kept longer."""
 
+USAGE_RETENTION: Final = timedelta(days=400)
+"""How long the usage of a day is kept, unless an operator chooses: a month can be compared with
+that of the year before. At least `WINDOW_RETENTION`."""
+
 MAX_JOB_AGE: Final = timedelta(days=8)
 """How old a job may be when it is submitted: the entry of an older one is not found in the journal
 after the store went back. The longest delay and the longest timeout together stay below it."""

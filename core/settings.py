@@ -34,6 +34,7 @@ from core.labels import (
     MAX_NAMED_LABELS,
     MAX_NAMED_VALUES,
 )
+from core.retention import USAGE_RETENTION, WINDOW_RETENTION
 from core.runcomfy_account import REAL, SIMULATED
 from core.setting_sources import SecretFilesSource, env_file_source
 
@@ -134,15 +135,9 @@ def _journal_retention(span: timedelta) -> timedelta:
     return span
 
 
-USAGE_RETENTION: Final = timedelta(days=400)
-"""A month can be compared with that of the year before."""
-MIN_USAGE_RETENTION: Final = timedelta(days=75)
-"""As for the windows of budgets (`core.retention`): longer than any job can still settle."""
-
-
 def _usage_retention(span: timedelta) -> timedelta:
-    if span < MIN_USAGE_RETENTION:
-        raise ValueError(f"must be at least {MIN_USAGE_RETENTION.days} days")
+    if span < WINDOW_RETENTION:
+        raise ValueError(f"must be at least {WINDOW_RETENTION.days} days")
     return span
 
 

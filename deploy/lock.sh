@@ -4,6 +4,7 @@
 #   requirements.lock          all dependencies, for development
 #   requirements.runtime.lock  dependencies of the image; the same versions
 #   requirements.build.lock    dependencies of building the wheel; the same versions
+#   requirements.site.lock     the generator of the documentation's site (docs/site/build.sh)
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -22,6 +23,8 @@ compile pyproject.toml --all-extras "$@" -o requirements.lock
 compile pyproject.toml --constraint requirements.lock -o requirements.runtime.lock
 printf 'hatchling\n' >"$scratch/build.in"
 compile "$scratch/build.in" --constraint requirements.lock -o requirements.build.lock
+printf 'furo\nmyst-parser\nsphinx\n' >"$scratch/site.in"
+compile "$scratch/site.in" -o requirements.site.lock
 if grep -n '://' requirements*.lock; then
     echo "lock: a lock file contains a URL" >&2
     exit 1

@@ -30,6 +30,7 @@ from service.console.pages import ROOT as CONSOLE_ROOT
 from service.context import AppContext
 from service.errors import RETRYABLE_WITH_KEY
 from service.http.scopes import SCOPE_OF_OPERATION
+from service.mcp.endpoint import PATH as MCP_PATH
 from service.problems import BILLED, STATUS, error_code_of
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
@@ -261,6 +262,8 @@ def _who_may_call(operation: str, path: str) -> str:
         return "operators: roles of the operations that the page calls"
     if path.startswith(CONSOLE_ROOT):
         return "anyone" if operation in OPEN_ROUTES else "who is signed in to the console"
+    if path == MCP_PATH:
+        return "tenants and operators: scopes and roles of the operations that a tool calls"
     scope = SCOPE_OF_OPERATION[operation]
     return f"tenants: scope `{scope}`" if scope else "anyone"
 

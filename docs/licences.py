@@ -20,8 +20,8 @@ _BY_TEXT: Final = {"httpx-aiohttp": "BSD-3-Clause"}
 """Packages without licence metadata; these were read from the licence's text."""
 _ELSEWHERE: Final = {"async-timeout": "Apache Software License"}
 """Packages that only some Pythons need (this one: before 3.11.3, as in Debian 12)."""
-_VENDORED: Final = {"htmx-ext-sse": "0BSD", "htmx.org": "0BSD"}
-"""Files of others that the console serves, from `service/console/static`."""
+_VENDORED: Final = {"@mermaid-js/tiny": "MIT", "htmx-ext-sse": "0BSD", "htmx.org": "0BSD"}
+"""Files of others in the repository: `service/console/static`, `docs/site/static`."""
 _CLASSIFIER: Final = "License :: OSI Approved :: "
 _HEAD: Final = """# Licences
 

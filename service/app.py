@@ -42,6 +42,7 @@ from service.errors import MethodNotAllowed
 from service.http.fast_router import FastRouter
 from service.http.middleware import GatewayMiddleware
 from service.http.strict_route import FastRoute
+from service.mcp.endpoint import McpEndpoint, mcp_route
 
 OpenAppContext = Callable[[], AbstractAsyncContextManager[AppContext]]
 
@@ -86,10 +87,14 @@ CONSOLE_ROUTERS: Final = (
 
 def create_app(open_context: OpenAppContext) -> FastAPI:
     """Return the application. Nothing is opened before its lifespan begins."""
+    mcp = McpEndpoint()
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, AppContext]]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, AppContext]]:
         async with open_context() as resources:
+            if resources.policy.mcp.enabled:
+                # Before the first request, which would otherwise hold up all others.
+                mcp.server.describe(app.routes)
             yield {"resources": resources}
 
     app = _GatewayApp(
@@ -104,6 +109,7 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
     app.state.operations = operations_of(app)
     for router in CONSOLE_ROUTERS:
         app.include_router(router)
+    app.router.routes.append(mcp_route(mcp))
     add_docs_routes(app)
     return app
 

@@ -53,6 +53,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
 from service.settings import ServiceSettings
+from service.shutdown import Shutdown
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
@@ -79,9 +80,11 @@ def build_http_policy(settings: ServiceSettings) -> HttpPolicy:
         admin_token=settings.admin_token,
         cache=settings.cache.policy(),
         docs=settings.docs,
+        guide=settings.guide,
         own_admin_listener=settings.admin_port is not None,
         account=settings.account,
         console=settings.console_policy(),
+        mcp=settings.mcp_policy(),
     )
 
 
@@ -99,6 +102,8 @@ class ProcessTools:
     confirm_models: Callable[[Iterable[str]], None] = lambda _: None
     """Called with the ids of the models that the catalogue lists."""
     read_state: ReadState = unread_state
+    is_stopping: Callable[[], bool] = lambda: False
+    """Whether the process is about to stop."""
 
 
 NO_TOOLS: Final = ProcessTools(SystemClock())
@@ -106,13 +111,14 @@ NO_TOOLS: Final = ProcessTools(SystemClock())
 
 @asynccontextmanager
 async def open_app_context(
-    settings: ServiceSettings, log: Emit, stopping: asyncio.Event | None = None
+    settings: ServiceSettings, log: Emit, shutdown: Shutdown | None = None
 ) -> AsyncIterator[AppContext]:
     """Open the connections and the background tasks of one process, and close them in reverse.
 
-    Redis may be unavailable at the start: every call connects again. `stopping` ends all waits, so
-    that a server which shuts down need not wait for long polls and event streams.
+    Redis may be unavailable at the start: every call connects again. `shutdown.stopping` ends all
+    waits, so that a server which shuts down need not wait for long polls and event streams.
     """
+    shutdown = shutdown or Shutdown()
     clock = OffsetClock(SystemClock())
     release = version(DISTRIBUTION)
     registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
@@ -131,7 +137,13 @@ async def open_app_context(
         labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
         emit = _fan_out(metrics, labels, log, trace)
         server_time = ServerTime(client, clock)
-        tools = ProcessTools(clock, span_namer, registry.confirm_models, state.read)
+        tools = ProcessTools(
+            clock,
+            span_namer,
+            registry.confirm_models,
+            state.read,
+            is_stopping=lambda: shutdown.is_announced,
+        )
         context = build_app_context(settings, stores, metrics, emit, tools)
         _set_gauges(registry, server_time, context.subscriptions)
         changes = JobChangeSubscriber(
@@ -141,7 +153,7 @@ async def open_app_context(
             *_refreshes(settings, context, registry),
             changes.run(),
             _synchronize_forever(server_time, clock),
-            _close_on_stop(stopping or asyncio.Event(), context.subscriptions),
+            _close_on_stop(shutdown.stopping, context.subscriptions),
         ):
             stack.push_async_callback(_cancel_and_wait, asyncio.create_task(background))
         yield context
@@ -199,6 +211,7 @@ def build_app_context(
         policy=build_http_policy(settings),
         emit=emit,
         read_state=tools.read_state,
+        is_stopping=tools.is_stopping,
         shared_reads=SharedReads(clock),
         span_of=tools.span_of,
         settings_table=_settings_table(settings),

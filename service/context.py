@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Final, Protocol
 
 from pydantic import SecretStr
@@ -80,6 +81,14 @@ class ConsolePolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class McpPolicy:
+    """Whether the MCP server is on, and for pages of which origins."""
+
+    enabled: bool = False
+    allowed_origins: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class HttpPolicy:
     """Limits and defaults of the handlers."""
 
@@ -95,9 +104,12 @@ class HttpPolicy:
     """The token of the first operator, who may do everything. None: there is none."""
     cache: CachePolicy = field(default_factory=CachePolicy)
     docs: bool = True
+    guide: Path | None = None
+    """The folder of the documentation's site. None: it is not served."""
     own_admin_listener: bool = False
     """Whether the admin API is served by its own listener only."""
     console: ConsolePolicy = ConsolePolicy()
+    mcp: McpPolicy = McpPolicy()
     account: str = ""
     """The account whose store this service uses; see `core.runcomfy_account`."""
 
@@ -140,6 +152,8 @@ class AppContext:
     policy: HttpPolicy
     emit: Emit
     read_state: ReadState
+    is_stopping: Callable[[], bool]
+    """Whether the process is about to stop: it is not ready, and serves what still arrives."""
     """Reads the state of the whole gateway, for operators."""
     shared_reads: SharedReads
     span_of: SpanNamer = pass_through

@@ -5,7 +5,15 @@ from datetime import timedelta
 from ipaddress import ip_address
 from typing import Annotated, Final, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    SecretStr,
+    model_validator,
+)
 
 from core.model_ids import MODEL_PATTERN, check_aliases
 from core.private_sources import PrivateSources
@@ -13,7 +21,7 @@ from core.retention import MAX_CACHE_LIFETIME, MAX_JOB_AGE, MIN_CACHE_LIFETIME
 from core.settings import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
-from service.context import ConsolePolicy, LinkPolicy
+from service.context import ConsolePolicy, LinkPolicy, McpPolicy
 from service.jobs.submit_options import MAX_DELAY, Deadlines, OptionPolicy
 from service.models import UnlistedPolicy
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
@@ -150,6 +158,19 @@ class ConsoleSettings(BaseModel):
         return IdentityPolicy(self.identity_header, self.groups_header, grants)
 
 
+class McpSettings(BaseModel):
+    """The MCP server, by which language models use the gateway."""
+
+    model_config = ConfigDict(frozen=True)
+
+    enabled: bool = Field(False, description="Serve MCP at `/mcp`.")  # noqa: FBT003 - a default
+    allowed_origins: tuple[str, ...] = Field(
+        (),
+        description="JSON list of the origins, such as `https://agent.example`, whose pages in a "
+        "browser may call `/mcp`, beside that of `GATEWAY_PUBLIC_URL`. Programs send no origin.",
+    )
+
+
 class ServiceSettings(ProcessSettings):
     """Settings of `gateway serve`."""
 
@@ -187,6 +208,11 @@ class ServiceSettings(ProcessSettings):
     )
     docs: bool = Field(
         default=True, description="Serve the API reference: `/docs` and `/openapi.json`."
+    )
+    guide: DirectoryPath | None = Field(
+        None,
+        description="The folder of the documentation's site (`make site`), to be served at "
+        "`/docs/guide`. Unset: it is not served.",
     )
     max_body_bytes: int = Field(
         MAX_BODY_BYTES,
@@ -292,6 +318,12 @@ class ServiceSettings(ProcessSettings):
     shutdown_timeout: _Positive = Field(
         timedelta(seconds=10), description="Longest wait for open requests after SIGTERM."
     )
+    shutdown_delay: Seconds = Field(
+        timedelta(0),
+        description="How long after SIGTERM the service goes on serving while `/readyz` answers "
+        "503, so that a balancer stops sending it requests: longer than its checks take. Another "
+        "SIGTERM ends it. Not needed where something else waits, such as a preStop hook.",
+    )
     keep_alive_timeout: _Positive = Field(
         timedelta(seconds=75),
         description="How long an idle connection is kept open. Keep it above the idle time-out of "
@@ -305,6 +337,7 @@ class ServiceSettings(ProcessSettings):
     )
     cache: CacheSettings = Field(CacheSettings(), description="Result cache defaults.")
     console: ConsoleSettings = Field(ConsoleSettings(), description="The web console.")
+    mcp: McpSettings = Field(McpSettings(), description="The MCP server.")
     webhooks: WebhookSettings = Field(
         WebhookSettings(), description="Allowed webhook URLs (shared with the worker)."
     )
@@ -355,6 +388,10 @@ class ServiceSettings(ProcessSettings):
         return ConsolePolicy(
             is_loopback(self.host) if enabled is None else enabled, self.console.identity_policy()
         )
+
+    def mcp_policy(self) -> McpPolicy:
+        """Return whether the MCP server is on, and for pages of which origins."""
+        return McpPolicy(self.mcp.enabled, frozenset(self.mcp.allowed_origins))
 
     def console_address(self, *, for_operators: bool) -> str:
         """Return the address whose `/console` operators or tenants use."""

@@ -20,6 +20,7 @@ import httpx
 
 from simulator.console import Console, supports_colour
 from simulator.example import load_kling_example
+from simulator.media import media_path
 from simulator.private_redis import RedisMissing, RedisNotStarted
 from simulator.signals import StopRequested, stop_on_signal
 from simulator.stack import Stack, StackFailed, StackPlan, run_stack, without_settings
@@ -59,6 +60,7 @@ class Demo:
         """
         self.show_stack()
         tenant = self.create_tenant()
+        self.upload(example, tenant)
         request_id = self.submit(example, tenant)
         self.watch_status(request_id, tenant)
         self.show_result(request_id, tenant)
@@ -96,6 +98,43 @@ class Demo:
             ]
         )
         return tenant
+
+    def upload(self, example: Example, tenant: TenantCredentials) -> None:
+        """Upload a picture, and show by a dry run how RunComfy would get it."""
+        self.console.print_step("A picture without a public address is uploaded")
+        content = media_path("output.png").read_bytes()
+        self.console.print_detail(
+            f'curl {self.stack.url}/v1/files -H "Authorization: Bearer $KEY" -T picture.png -X POST'
+        )
+        answer = self.http.post(
+            f"{self.stack.url}/v1/files", headers=tenant.auth_header, content=content
+        )
+        expect(answer.status_code == httpx.codes.CREATED, f"expected 201: {answer.text[:500]}")
+        file = answer.json()
+        same = hashlib.sha256(content).hexdigest() == file["sha256"]
+        expect(same, "the upload has another checksum")
+        planned = self.http.post(
+            f"{self.stack.url}/v1/models/{example.model_id}?dry_run=true",
+            headers=tenant.auth_header,
+            json={**example.input, "start_image_url": file["uri"]},
+        )
+        expect(planned.is_success, f"the dry run answers {planned.text[:500]}")
+        pixels = f"{file['width']} x {file['height']} pixels"
+        self.console.print_table(
+            [
+                ("uri", file["uri"], "what a media field of an input takes"),
+                (
+                    "sha256",
+                    file["sha256"],
+                    f"{file['bytes']} bytes, {file['media_type']}, {pixels}",
+                ),
+                (
+                    "delivery",
+                    planned.json()["file_delivery"],
+                    "how RunComfy would get it (dry run)",
+                ),
+            ]
+        )
 
     def submit(self, example: Example, tenant: TenantCredentials) -> str:
         """Submit the request and return its id."""
@@ -274,7 +313,7 @@ def recent_logs(stack: Stack | None) -> list[str]:
 def main() -> int:
     """Run the demo; return 0 if every step passed."""
     environment = dict(os.environ)
-    console = Console(sys.stdout, supports_colour(sys.stdout, environment), total_steps=8)
+    console = Console(sys.stdout, supports_colour(sys.stdout, environment), total_steps=9)
     console.print_title(
         "runcomfy-gateway: one request of RunComfy's API page, end to end, simulated"
     )

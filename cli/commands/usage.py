@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from cli.output import JsonOption, print_table
-from cli.run_command import run_admin
+from cli.run_command import EXIT_FAILED, run_admin
 from core.billing.usage_history import GroupBy
+from core.errors import InvalidInput
 from service.operator_context import AdminContext
 from service.parsing.request_models import parse_model
-from service.tenants import statements, tenants
+from service.tenants import bill, statements, tenants
 from service.tenants.usage_reports import (
     COUNT_FIELDS,
     MONEY_FIELDS,
@@ -71,6 +73,64 @@ def statement(
     print(statements.statement_csv(parts) if as_csv else statements.statement_html(parts), end="")
 
 
+@app.command()
+def reconcile(
+    file: Annotated[Path, typer.Argument(help="RunComfy's bill, as CSV with column names.")],
+    *,
+    month: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM", help="The month that the bill is for (UTC).")
+    ] = None,
+    id_column: Annotated[
+        str | None, typer.Option(help="Column of RunComfy's request ids, if it is not found.")
+    ] = None,
+    amount_column: Annotated[
+        str | None, typer.Option(help="Column of the amounts in USD, if it is not found.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare RunComfy's bill with what was settled; exit status 1 if anything differs.
+
+    Without `--month` the bill should have each paid request from the day of its first request to
+    that of its last.
+    """
+
+    async def run(admin: AdminContext) -> bill.Reconciliation:
+        period = month_query(month, GroupBy.DAY) if month else None
+        given = bill.parse_bill(_read_text(file), id_column, amount_column)
+        days = None if period is None else period.period(admin.clock.now().date())
+        return await bill.reconcile_bill(admin, given, days)
+
+    found = run_admin(run)
+    _print_reconciliation(bill.reconciliation_representation(found), as_json=as_json)
+    if found.differs:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _read_text(file: Path) -> str:
+    """Return a file's text. Raises `InvalidInput`."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise InvalidInput(f"{file}: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidInput(f"{file} is not UTF-8.") from error
+
+
+def _print_reconciliation(document: Mapping[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(document))
+        return
+    differences = document["differences"]
+    print(
+        f"{document['from']} to {document['to']}: {document['matched']} requests match, "
+        f"{len(differences)} differences; RunComfy {document['runcomfy_usd']:.6f} USD, "
+        f"gateway {document['gateway_usd']:.6f} USD"
+    )
+    if differences:
+        columns = ("difference", "request", "tenant", "runcomfy_usd", "gateway_usd")
+        print_table(differences, columns, as_json=False)
+
+
 def _given(fields: Mapping[str, object]) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -79,7 +139,7 @@ async def _report(admin: AdminContext, tenant: str | None, query: UsageQuery) ->
     if tenant is None:
         return await report_all(admin, query)
     found = await tenants.load_tenant_or_deleted(admin, tenant)
-    return await report_tenant(admin.stores.usage_history, found, query, admin.clock.now())
+    return await report_tenant(admin.stores, found, query, admin.clock.now())
 
 
 def _print_report(report: Report, as_csv: bool, as_json: bool) -> None:  # noqa: FBT001 - two options of the command
@@ -88,12 +148,14 @@ def _print_report(report: Report, as_csv: bool, as_json: bool) -> None:  # noqa:
     elif as_csv:
         print(report_csv(report), end="")
     else:
-        names = ("tenant", report.by.value, *_TABLE_COUNTS, *_TABLE_MONEY)
+        groups = (report.by.value, "name") if report.has_names else (report.by.value,)
+        names = ("tenant", *groups, *_TABLE_COUNTS, *_TABLE_MONEY)
         rows = [*report.rows, ("total", "", report.total)]
         cells = [
             {
                 "tenant": tenant,
                 report.by.value: group,
+                "name": report.name_of(tenant, group),
                 **{name: getattr(use, COUNT_FIELDS[name]) for name in _TABLE_COUNTS},
                 **{name: exact_usd(getattr(use, MONEY_FIELDS[name])) for name in _TABLE_MONEY},
             }

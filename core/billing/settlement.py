@@ -1,8 +1,8 @@
 """The settlement of a job's reservation. Pure; the store adds the differences to usage windows.
 
 Invariant, for every job and so for every window: reserved = settled + released + held, where held
-is the part that is not decided yet. An amount never moves between windows: it stays in the day and
-the month (UTC) in which the job was admitted.
+is the part that is not decided yet. An amount never moves between windows: it stays in those
+of the accounting day on which the job was admitted (`core.tenants.windows`).
 """
 
 from dataclasses import dataclass

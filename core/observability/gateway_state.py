@@ -36,6 +36,9 @@ class TenantState:
     slot_limit: int | None = None
     windows: tuple[WindowState, ...] = ()
     disabled_reasons: tuple[DisabledReason, ...] = ()
+    stored_bytes: int = 0
+    """What its uploads, kept outputs and large inputs take of the storage."""
+    stored_bytes_limit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

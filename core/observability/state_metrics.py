@@ -149,6 +149,16 @@ _JOB_STATE: Final = (
         "A tenant's slots; absent without a limit.",
         lambda tenant: tenant.slot_limit,
     ),
+    _per_tenant(
+        "gateway_tenant_stored_bytes",
+        "What a tenant's files take of the storage: uploads, kept outputs, large inputs.",
+        lambda tenant: tenant.stored_bytes,
+    ),
+    _per_tenant(
+        "gateway_tenant_stored_bytes_limit",
+        "What a tenant's files may take, its limit `storage_bytes`; absent without one.",
+        lambda tenant: tenant.stored_bytes_limit,
+    ),
     _state_by(
         "gateway_model_slots_in_use",
         "A model's slots in use.",
@@ -266,13 +276,13 @@ def _missing_balance(state: GatewayState) -> float:
 _COST_AND_UPSTREAM_STATE: Final = (
     _state_by(
         "gateway_tenant_cost_usd",
-        "A tenant's cost in the current day or month (UTC), in USD.",
+        "A tenant's cost in its current day, month and other budgeted windows, in USD.",
         (TENANT, _WINDOW, closed_label("type", "settled", "released", "held", "saved")),
         _tenant_cost,
     ),
     _per_window(
         "gateway_tenant_jobs",
-        "A tenant's jobs in the current day or month (UTC).",
+        "A tenant's jobs in its current day, month and other budgeted windows.",
         lambda window: window.jobs,
     ),
     _per_window(

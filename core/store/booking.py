@@ -9,8 +9,7 @@ from core.billing.usage import usage_facts
 from core.billing.usage_history import rows_of_job
 from core.clock import MILLISECOND
 from core.jobs.job import Job
-from core.retention import WINDOW_RETENTION
-from core.settings import USAGE_RETENTION
+from core.retention import USAGE_RETENTION, WINDOW_RETENTION
 from core.store import keys
 from core.store.client import Argument, ttl_seconds
 from core.tenants.windows import UsageWindow, window_names

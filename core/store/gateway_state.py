@@ -27,7 +27,6 @@ from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
 from core.store.server_check import parse_info
 from core.store.stores import Stores
-from core.store.usage_history import UsageHistoryStore
 from core.tenants.windows import Window
 from core.webhooks.endpoint import DisabledReason
 
@@ -56,7 +55,6 @@ class GatewayStateStore:
         self._client = client
         self._scripts = scripts
         self._stores = stores
-        self._history = UsageHistoryStore(client, scripts)
         self._clock = clock
         self._max_tenants = max_tenants
 
@@ -137,10 +135,11 @@ class GatewayStateStore:
         return tuple(await asyncio.gather(*(self._tenant(one, now) for one in bare)))
 
     async def _tenant(self, state: TenantState, now: datetime) -> TenantState:
-        disabled, tenant, kept = await asyncio.gather(
+        disabled, tenant, kept, files = await asyncio.gather(
             self._disabled_endpoints(state.name),
             self._stores.tenants.load(state.name),
-            self._history.read_windows(state.name),
+            self._stores.usage_history.read_windows(state.name),
+            self._stores.files.read_usage(state.name, now),
         )
         if tenant is None:  # deleted in the meantime
             return replace(state, disabled_reasons=disabled)
@@ -150,6 +149,8 @@ class GatewayStateStore:
             slot_limit=tenant.limits.running,
             windows=tuple(_window_states(budget, kept, now)),
             disabled_reasons=disabled,
+            stored_bytes=files.stored_bytes,
+            stored_bytes_limit=tenant.limits.storage_bytes,
         )
 
     async def _disabled_endpoints(self, tenant: str) -> tuple[DisabledReason, ...]:

@@ -12,6 +12,7 @@ from core.admin import Pause
 from core.audit import AuditEntry, AuditRecord
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
+from core.billing.charges import Charge
 from core.billing.thresholds import ReachedThreshold
 from core.billing.usage import Budget, Usage, UsageTotals
 from core.billing.usage_history import DayUsage, Dimension
@@ -431,3 +432,5 @@ class UsageHistoryRepository(Protocol):
     ) -> AsyncIterator[DayUsage]: ...
 
     async def list_tenants(self, since: date) -> Sequence[str]: ...
+
+    async def read_charges(self, day: date) -> Mapping[str, Charge]: ...

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from core.archive import UPSTREAM_RETENTION
+from core.billing.charges import charge_changes, charge_name
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
@@ -24,6 +25,7 @@ from core.retention import (
     RESULT_GRACE_PERIOD,
     RETENTION,
     UPSTREAM_ID_RETENTION,
+    WINDOW_RETENTION,
 )
 from core.store import keys
 from core.store.admission import (
@@ -35,6 +37,7 @@ from core.store.admission import (
 from core.store.booking import (
     DEFAULT_USAGE_RETENTION,
     UsageRetention,
+    day_text,
     facts_argument,
     usage_arguments,
     usage_keys,
@@ -489,7 +492,7 @@ def _update_arguments(
     }
     arguments |= _run_arguments(before, after) | _upstream_id_arguments(change)
     arguments |= _cache_arguments(change, now) | _waiting_arguments(before, after)
-    arguments |= _archive_arguments(before, after)
+    arguments |= _archive_arguments(before, after) | _charge_arguments(before, after)
     if change.successor is not None:
         arguments |= _successor_arguments(change.successor)
     if message is not None:
@@ -520,6 +523,16 @@ def _upstream_id_arguments(change: Change) -> dict[str, Argument]:
         "upstream_id_ttl": UPSTREAM_ID_RETENTION // MILLISECOND,
         "if_free": int(change.if_upstream_id_free),
     }
+
+
+def _charge_arguments(before: Job, after: Job) -> dict[str, Argument]:
+    """Return what records the cost that the change decides; nothing if it decides none."""
+    if not charge_changes(before, after):
+        return {}
+    name, previous = charge_name(after), charge_name(before)
+    replaced = "" if previous is None or previous == name else previous
+    kept = ttl_seconds(WINDOW_RETENTION)
+    return {"charge": f"{day_text(after.created_at.date())}\n{kept}\n{name}\n{replaced}"}
 
 
 def _waiting_arguments(before: Job, after: Job) -> dict[str, Argument]:

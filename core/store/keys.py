@@ -211,6 +211,10 @@ _TENANT_SPECS: Final = (
         "`GATEWAY_USAGE_RETENTION`: 400 days", _EXPIRY,
         "usage of a day, in total and by model, key and reference, as in `gw:usage`; number of "
         "rows of each of these"),
+    KeySpec("charges", "gw:charges:{day}", "hash", KeyOwner.TENANT,
+        "75 days after the last settlement of a job of the day (UTC)", _EXPIRY,
+        "RunComfy's request id; tenant, settlement and micro-USD. `?` and a job's id: of a submit "
+        "without one that counts as paid"),
     KeySpec("usage_tenants", "gw:usage_tenants", "sorted set", KeyOwner.TENANT,
         "as the newest day of any tenant",
         f"{_EXPIRY}; members: the first admission of a day, when all their days have expired",
@@ -408,6 +412,7 @@ key_usage: Final[_OneId] = _FORMATS["key_usage"].format
 stored_bytes: Final[_OneId] = _FORMATS["stored_bytes"].format
 usage: Final[_OneId] = _FORMATS["usage"].format
 usage_history: Final[_TwoIds] = _FORMATS["usage_history"].format
+charges: Final[_OneId] = _FORMATS["charges"].format
 file: Final[_OneId] = _FORMATS["file"].format
 file_users: Final[_OneId] = _FORMATS["file_users"].format
 tenant_files: Final[_OneId] = _FORMATS["tenant_files"].format

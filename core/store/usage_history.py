@@ -5,6 +5,7 @@ from datetime import date
 from itertools import islice
 from typing import Final
 
+from core.billing.charges import Charge
 from core.billing.usage import UsageTotals
 from core.billing.usage_history import DayUsage, Dimension, parse_rows
 from core.store import keys
@@ -15,6 +16,8 @@ from core.tenants.windows import days_from
 
 DAYS_PER_READ: Final = 7
 """Days that are read together: each may have 1,000 rows, and others wait as long."""
+
+CHARGES_PER_READ: Final = 1000
 
 
 class UsageHistoryStore:
@@ -51,11 +54,24 @@ class UsageHistoryStore:
         )
         return sorted(name.decode() for name in names)
 
+    async def read_charges(self, day: date) -> Mapping[str, Charge]:
+        """Return what RunComfy's requests of the jobs of a day (UTC) cost, by its id."""
+        found: dict[str, Charge] = {}
+        cursor: bytes | int = 0
+        while True:
+            # In parts: a day may have a hundred thousand, and others wait as long.
+            cursor, flat = await self._client.execute(
+                "HSCAN", keys.charges(day_text(day)), cursor, "COUNT", CHARGES_PER_READ
+            )
+            for name, text in zip(flat[::2], flat[1::2], strict=True):
+                found[name.decode()] = Charge.parse(text.decode())
+            if not int(cursor):
+                return found
+
     async def read_windows(self, tenant: str) -> Mapping[str, UsageTotals]:
         """Return the windows of a tenant's budgets that are kept, by name."""
-        stored = await self._read_hash(keys.usage(tenant))
-        return {name.decode(): UsageTotals.parse(text) for name, text in stored.items()}
-
-    async def _read_hash(self, key: str) -> dict[bytes, bytes]:
-        flat = await self._client.execute("HGETALL", key)
-        return dict(zip(flat[::2], flat[1::2], strict=True))
+        flat = await self._client.execute("HGETALL", keys.usage(tenant))
+        return {
+            name.decode(): UsageTotals.parse(row)
+            for name, row in zip(flat[::2], flat[1::2], strict=True)
+        }

@@ -4,11 +4,12 @@ Uses Grafana's foundation SDK. A test fails if the JSON in `dashboards/` is not 
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, table, timeseries
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
@@ -25,11 +26,13 @@ from grafana_foundation_sdk.models.common import (
 from grafana_foundation_sdk.models.dashboard import (
     DashboardCursorSync,
     DashboardLinkType,
+    DynamicConfigValue,
     GridPos,
     Threshold,
     ThresholdsMode,
     VariableRefresh,
 )
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from deploy.grafana.boards.index import DASHBOARDS
 from deploy.grafana.layout import PanelPosition, lay_out
@@ -41,7 +44,25 @@ RUNBOOKS: Final = "docs/runbooks"
 """Default base of the links to runbooks; each dashboard has a variable to change it."""
 _GREEN, _YELLOW, _RED = "green", "#EAB839", "red"
 
-AnyPanel = timeseries.Panel | stat.Panel | bargauge.Panel
+_GREY, _BLUE, _ORANGE, _PURPLE = "#808080", "blue", "orange", "purple"
+MEANINGS: Final[Mapping[str, Sequence[str]]] = {
+    _GREEN: ("succeeded", "completed", "delivered", "accepted", "spent", "stored", "hit"),
+    _RED: ("failed", "expired", "storage_failed"),
+    _GREY: ("cancelled", "free", "off"),
+    _BLUE: ("queued", "following"),
+    _ORANGE: ("in_doubt", "refused", "estimated", "held"),
+    _PURPLE: ("submitting", "cancelling"),
+}
+"""The colour of a series by the word for a state, an outcome or a settlement in its name."""
+PLACE_LABELS: Final = ("job", "namespace", "cluster")
+"""Labels that Prometheus adds to what it scrapes: each has a picker that acts on every panel."""
+_ALL_PANELS: Final = {"tenant": ("Tenant", "gateway_waiting_jobs")}
+"""Pickers of the boards on which every panel has the label."""
+_SERIES: Final = re.compile(
+    r"\b(gateway_[a-z0-9_]+|process_[a-z_]+|ALERTS|up)\b(?![\w(])(?:\{([^}]*)\})?"
+)
+
+AnyPanel = timeseries.Panel | stat.Panel | bargauge.Panel | table.Panel
 
 
 def build_dashboard(dashboard: Dashboard) -> dict[str, Any]:
@@ -58,7 +79,7 @@ def build_dashboard(dashboard: Dashboard) -> dict[str, Any]:
         .annotation(_breaker_annotation())
         .link(_dashboard_links())
     )
-    for variable in _build_variables():
+    for variable in _build_variables(dashboard):
         built = built.with_variable(variable)
     for number, place in enumerate(lay_out(dashboard.panels), start=1):
         built = built.with_panel(_build_panel(place, number))
@@ -66,11 +87,16 @@ def build_dashboard(dashboard: Dashboard) -> dict[str, Any]:
     return document
 
 
-def _build_variables() -> Sequence[Any]:
+def _build_variables(dashboard: Dashboard) -> Sequence[Any]:
+    exprs = [query.expr for panel in dashboard.panels for query in panel.queries]
     return (
         builders.DatasourceVariable("datasource").label("Prometheus").type("prometheus"),
-        _build_label_variable("tenant", "Tenant", "gateway_waiting_jobs"),
-        _build_label_variable("model", "Model", "gateway_jobs_admitted_total"),
+        *(_build_label_variable(name, name.title(), "gateway_build_info") for name in PLACE_LABELS),
+        *(
+            _build_label_variable(name, *shown)
+            for name, shown in _ALL_PANELS.items()
+            if all(f"${name}" in expr for expr in exprs)
+        ),
         builders.TextBoxVariable("runbooks").label("Runbooks at").default_value(RUNBOOKS),
     )
 
@@ -122,11 +148,22 @@ def _build_panel(panel_position: PanelPosition, number: int) -> AnyPanel:
     if panel.thresholds and isinstance(drawn, timeseries.Panel):
         style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         drawn.thresholds_style(style)
+    for pattern, color in meaning_colors() if _shows_words(panel) else ():
+        fixed = {"mode": "fixed", "fixedColor": color}
+        drawn.override_by_regexp(pattern, [DynamicConfigValue(id_val="color", value=fixed)])
+    if panel.daily:
+        drawn.time_from("30d").interval("1d")
     if panel.runbook:
         drawn.links([_runbook_link(panel.runbook)])
     for position, query in enumerate(panel.queries):
         drawn.with_target(_target(query, chr(ord("A") + position), panel.panel_type))
     return drawn
+
+
+def _shows_words(panel: Panel) -> bool:
+    """Return whether series are named by a state, an outcome or a settlement."""
+    words = ("state", "result", "outcome", "settlement")
+    return any(f"{{{{{word}}}}}" in query.legend for query in panel.queries for word in words)
 
 
 def _description(panel: Panel) -> str:
@@ -166,10 +203,27 @@ def threshold_steps(panel: Panel) -> Sequence[tuple[float | None, str]]:
     return ((None, colors[0]), *zip(rising, colors[1:], strict=True))
 
 
+def with_places(expr: str) -> str:
+    """Return an expression whose series are those of the job, namespace and cluster chosen."""
+    places = ", ".join(f'{name}=~"${name}"' for name in PLACE_LABELS)
+    return _SERIES.sub(
+        lambda found: f"{found[1]}{{{', '.join(filter(None, (found[2], places)))}}}", expr
+    )
+
+
+def meaning_colors() -> Sequence[tuple[str, str]]:
+    """Return a pattern of names of series for each word that has a colour."""
+    return [
+        (rf"/(^|[ :]){word}($|[ ,])/", color) for color, words in MEANINGS.items() for word in words
+    ]
+
+
 def _target(query: PromQuery, ref: str, panel_type: PanelType) -> prometheus.Dataquery:
-    target = prometheus.Dataquery().expr(query.expr).ref_id(ref).datasource(SOURCE)
-    if panel_type in {PanelType.NUMBER, PanelType.BARS}:
+    target = prometheus.Dataquery().expr(with_places(query.expr)).ref_id(ref).datasource(SOURCE)
+    if panel_type in {PanelType.NUMBER, PanelType.BARS, PanelType.TABLE}:
         target.instant()
+        if panel_type is PanelType.TABLE:
+            target.format(PromQueryFormat.TABLE)
     else:
         target.range()
     return target.legend_format(query.legend) if query.legend else target
@@ -205,11 +259,16 @@ def _bars() -> bargauge.Panel:
     return bargauge.Panel().orientation(VizOrientation.HORIZONTAL).reduce_options(last)
 
 
+def _table() -> table.Panel:
+    return table.Panel()
+
+
 _PANEL_BUILDERS: Final[Mapping[PanelType, Any]] = {
     PanelType.LINES: _lines,
     PanelType.STACK: _stack,
     PanelType.NUMBER: _number,
     PanelType.BARS: _bars,
+    PanelType.TABLE: _table,
 }
 
 

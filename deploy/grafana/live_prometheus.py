@@ -20,7 +20,7 @@ SCRAPE_INTERVAL: Final = "1s"
 VARIABLES: Final[Mapping[str, str]] = {
     "$__rate_interval": "15s",
     "$tenant": ".*",
-    "$model": ".*",
+    "$__range": "1h",
 }
 """Values for Grafana's variables."""
 

@@ -11,6 +11,7 @@ class PanelType(StrEnum):
     STACK = "stack"
     NUMBER = "number"
     BARS = "bars"
+    TABLE = "table"
 
 
 class PanelUnit(StrEnum):
@@ -39,7 +40,7 @@ class Panel:
 
     From the first of `thresholds` on a value is yellow, from the second on red; with
     `lower_is_worse` below them. `runbook` is a page of docs/runbooks. `empty_reason` is why the
-    panel may show nothing.
+    panel may show nothing. `daily`: one point for each of the last 30 days.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Panel:
     lower_is_worse: bool = False
     runbook: str | None = None
     empty_reason: str | None = None
+    daily: bool = False
 
     def with_thresholds(
         self, *thresholds: float, runbook: str, lower_is_worse: bool = False
@@ -106,6 +108,24 @@ def quantile(ratio: float, histogram: str, by: str = "", selector: str = "") -> 
     return (
         f"histogram_quantile({ratio}, "
         f"sum by ({labels}) (rate({histogram}_bucket{selector}[{RATE_INTERVAL}])))"
+    )
+
+
+def submission_failed(window: str) -> str:
+    """Return the share of submits that were answered with 5xx.
+
+    As the recording rule of the alerts, which has no labels by which a picker could choose.
+    """
+    counter = "gateway_submission_duration_seconds_count"
+    return f'sum(rate({counter}{{result="failed"}}[{window}])) / sum(rate({counter}[{window}]))'
+
+
+def delivery_late(window: str) -> str:
+    """Return the share of ended deliveries that failed, or took more than 30 s; as above."""
+    lag, ended = "gateway_delivery_lag_seconds", "gateway_deliveries_ended_total"
+    return (
+        f'(1 - sum(rate({lag}_bucket{{le="30.0"}}[{window}])) / (sum(rate({lag}_count[{window}])) '
+        f'+ (sum(rate({ended}{{state="failed"}}[{window}])) or vector(0))))'
     )
 
 

@@ -202,6 +202,7 @@ _PAINTERS: Final[Mapping[PanelType, Callable[[Axes, PanelData], None]]] = {
     PanelType.STACK: _paint_stack,
     PanelType.NUMBER: _paint_number,
     PanelType.BARS: _paint_bars,
+    PanelType.TABLE: _paint_bars,
 }
 
 

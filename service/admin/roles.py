@@ -23,6 +23,7 @@ ACTS: Final = (
     Act(Role.READ, "usage", "tenant usage"),
     Act(Role.READ, "report_usage", "usage report"),
     Act(Role.READ, "", "usage statement"),
+    Act(Role.READ, "", "usage reconcile"),
     Act(Role.READ, "list_keys", "key list"),
     Act(Role.READ, "list_requests", "job list"),
     Act(Role.READ, "list_all_requests"),

@@ -1,22 +1,25 @@
-"""The API reference: OpenAPI, and Swagger UI from files that ship with the gateway.
+"""The API reference: OpenAPI, and Swagger UI from files that ship with the gateway; the guide.
 
 The browser loads nothing from other hosts and runs no inline script: a content security policy
-forbids both. `GATEWAY_DOCS` switches all of it off.
+forbids both. `GATEWAY_DOCS` switches all of it off. The guide is the documentation as a static
+site, in the folder `GATEWAY_GUIDE`.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import orjson
 from fastapi import FastAPI
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Mount
 from starlette.staticfiles import StaticFiles
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import NotFound
 from service.api.openapi_3_0 import to_openapi_3_0
@@ -31,6 +34,12 @@ ASSETS: Final = "/docs/assets"
 _CONTENT_SECURITY_POLICY: Final = (
     "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; "
     "style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+GUIDE: Final = "/docs/guide"
+# The search is a form; diagrams are drawn with styles of their own.
+_GUIDE_SECURITY_POLICY: Final = (
+    "default-src 'none'; connect-src 'self'; img-src 'self' data:; script-src 'self'; "
+    "style-src 'self' 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
 # Links are relative to `/docs`, so that the page works under any path of a proxy.
 _PAGE: Final = """<!DOCTYPE html>
@@ -84,7 +93,12 @@ def add_docs_routes(app: FastAPI) -> None:
         _require_docs(request.scope)
         return Response(script, media_type="text/javascript")
 
-    pages = (("/openapi.json", openapi), ("/docs", docs), ("/docs/swagger.js", start_script))
+    pages = (
+        ("/openapi.json", openapi),
+        ("/docs", docs),
+        ("/docs/swagger.js", start_script),
+        (GUIDE, guide),
+    )
     for path, page in pages:
         app.router.add_api_route(
             path,
@@ -94,6 +108,7 @@ def add_docs_routes(app: FastAPI) -> None:
             route_class_override=FastRoute,
         )
     app.router.routes.append(Mount(ASSETS, _Assets()))
+    app.router.routes.append(Mount(GUIDE, _serve_guide))
 
 
 async def docs(request: Request) -> Response:
@@ -101,6 +116,25 @@ async def docs(request: Request) -> Response:
     _require_docs(request.scope)
     page = _PAGE.format(title=TITLE, assets=ASSETS.removeprefix("/"))
     return HTMLResponse(page, headers={"content-security-policy": _CONTENT_SECURITY_POLICY})
+
+
+async def guide(request: Request) -> Response:
+    """Redirect to the first page of the guide. The address is relative, for any path of a proxy."""
+    _require_guide(request.scope)
+    return RedirectResponse("guide/")
+
+
+async def _serve_guide(scope: Scope, receive: Receive, send: Send) -> None:
+    """Serve a file of the guide's folder."""
+
+    async def send_with_policy(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["content-security-policy"] = _GUIDE_SECURITY_POLICY
+        await send(message)
+
+    pages = StaticFiles(directory=_require_guide(scope), html=True)
+    await pages(scope, receive, send_with_policy)
 
 
 class _Assets:
@@ -156,3 +190,12 @@ def _parse_query(request: Request) -> _Query:
 def _require_docs(scope: Scope) -> None:
     if not app_context(scope).policy.docs:
         raise NotFound
+
+
+def _require_guide(scope: Scope) -> Path:
+    """Return the guide's folder. Raises `NotFound` if there is none."""
+    _require_docs(scope)
+    folder = app_context(scope).policy.guide
+    if folder is None:
+        raise NotFound
+    return folder

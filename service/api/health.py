@@ -31,6 +31,8 @@ UNKNOWN: Final = "unknown"
 """Redis is empty: it has neither an identity nor a tenant."""
 OTHER_ACCOUNT: Final = "other_account"
 """The jobs in Redis are paid by another RunComfy account, or are simulated and these are not."""
+STOPPING: Final = "stopping"
+"""The process ends soon: a balancer is to choose another."""
 UNREADY_TO_SUBMIT: Final = frozenset({NO_ANSWER, UNKNOWN, OTHER_ACCOUNT, NOT_SEEN, REFUSED})
 PATIENCE: Final = timedelta(seconds=2)
 """How long Redis may take: a load balancer gives up soon."""
@@ -83,13 +85,17 @@ async def readyz(context: Context, query: Annotated[ReadinessQuery, Query()]) ->
 
     Whether the service can answer reads, for which it needs Redis alone: an absent worker or
     RunComfy must not take results, events and usage from a load balancer. `?for=submit` also
-    requires a worker, and that RunComfy accepts the account. The document has both answers.
+    requires a worker, and that RunComfy accepts the account. The document has both answers. A
+    service that is about to stop (`GATEWAY_SHUTDOWN_DELAY`) is ready for neither.
     """
     checks = await _checks(context)
     ready = {
         "reads": checks["redis"] == OK,
         "submit": UNREADY_TO_SUBMIT.isdisjoint(checks.values()),
     }
+    if context.is_stopping():
+        checks |= {"service": STOPPING}
+        ready = dict.fromkeys(ready, False)
     is_ready = ready[query.question]
     document = {"status": "ready" if is_ready else "not_ready", "ready_for": ready}
     return json_response(document | {"checks": checks}, 200 if is_ready else 503)

@@ -137,6 +137,7 @@ class UsageRow(UsageSums):
 
     tenant: str
     group: str
+    name: str | None = Field(description="Of a key that has one, with `by=key`.")
 
 
 class UsageReport(Document):
@@ -177,7 +178,7 @@ async def usage(
         raise Unauthenticated
     now = context.clock.now()
     if not query.is_empty:
-        report = await report_tenant(context.stores.usage_history, tenant, query, now)
+        report = await report_tenant(context.stores, tenant, query, now)
         return report_representation(report)
     used, disabled = await asyncio.gather(
         context.stores.tenants.read_usage(

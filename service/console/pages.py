@@ -1,7 +1,9 @@
 """What every page has: the user, the API as this user, and rendering in the console's frame."""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from hmac import compare_digest
 from typing import Annotated, Any, Final
@@ -19,14 +21,17 @@ from core.errors import (
     MalformedRequest,
     NotFound,
     NotPermitted,
+    ObjectsUnavailable,
     StoreRefused,
     Unauthenticated,
 )
+from core.files import FILES_FOLDER
 from service.console.api_calls import ApiCaller, JsonObject
 from service.console.rendering import html_response
 from service.console.sessions import User, load_user
 from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.errors import UnsupportedMedia
+from service.http.authentication import request_links
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
@@ -41,6 +46,7 @@ _SECURE_COOKIE: Final = f"__Host-{COOKIE}"
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 2 * 2**20
 _MAX_FORM_FIELDS: Final = 500
+_PRESIGNED_LIFETIME: Final = timedelta(minutes=1)
 _FORM: Final = "gateway.console_form"
 _USER: Final = "gateway.console_user"
 _CHANGES: Final = frozenset({"POST"})
@@ -105,6 +111,16 @@ class Page:
         """Return a page in the console's frame."""
         frame = frame_values(self.request, self.user)
         return html_response(template, frame | dict(values or {}), status, media)
+
+    async def storage_addresses(self) -> list[str]:
+        """Return an address of every place that serves kept outputs, whose links lead there."""
+        objects = self.context.input_files.objects
+        if objects is None:
+            return []
+        presigned = None
+        with suppress(ObjectsUnavailable):
+            presigned = await objects.presign(FILES_FOLDER, _PRESIGNED_LIFETIME)
+        return [request_links(self.request).base, *([presigned] if presigned else [])]
 
     def redirect(self, path: str, notice: str = "") -> Response:
         """Return a redirect to another page after a change; `notice` names what was done."""

@@ -95,6 +95,15 @@ def media_in(document: object, name: str = "") -> list[Medium]:
     return list(_walk(document, name))[:_MAX_MEDIA]
 
 
+def outputs_in(detail: JsonObject) -> list[Medium]:
+    """Return the media of a request's output: those that the gateway keeps by its own links."""
+    kept = [one for one in detail.get("outputs", ()) if "url" in one]
+    ours = [Medium(one["field"], one["url"], one["media_type"].partition("/")[0]) for one in kept]
+    sources = {one["source_url"] for one in kept}
+    others = [each for each in media_in(detail.get("output")) if each.url not in sources]
+    return [*ours, *others][:_MAX_MEDIA]
+
+
 def _walk(value: object, name: str) -> Iterator[Medium]:
     if isinstance(value, Mapping):
         for key, inner in value.items():

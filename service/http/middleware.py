@@ -19,7 +19,7 @@ from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
-NO_STORE_PREFIXES: Final = ("/v1", "/admin", "/console")
+NO_STORE_PREFIXES: Final = ("/v1", "/admin", "/console", "/mcp")
 """Path prefixes of responses that intermediaries must not cache."""
 _IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _IDEMPOTENCY_KEY_HEADER: Final = IDEMPOTENCY_KEY.encode()

@@ -47,6 +47,7 @@ SCOPE_OF_OPERATION: Final[Mapping[str, Scope | None]] = {
     "healthz": None,
     "readyz": None,
     "docs": None,
+    "guide": None,
     "start_script": None,
     "openapi": None,
 }

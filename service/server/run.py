@@ -1,6 +1,5 @@
 """Runs the service as one process or several: logs, server, signals. The only user of uvicorn."""
 
-import asyncio
 import signal
 import socket
 import sys
@@ -14,7 +13,7 @@ from typing import Final
 
 import uvicorn
 
-from core.clock import SystemClock
+from core.clock import Clock, SystemClock
 from core.garbage_collection import spare_startup_objects
 from core.http_server.connections import ConnectionPolicy, Connections
 from core.http_server.file_descriptors import RESERVED, available_connections
@@ -35,6 +34,7 @@ from service.server.process_manager import (
     run_process_manager,
 )
 from service.settings import ServiceSettings
+from service.shutdown import Shutdown
 
 ADMIN_POLICY: Final = ConnectionPolicy(
     max_connections=64,
@@ -64,8 +64,9 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     admin = shared.admin if shared else _open_admin_socket(settings)
     sys.setswitchinterval(GIL_SWITCH_INTERVAL.total_seconds())
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    stopping = asyncio.Event()
-    app = create_app(partial(_open_context, settings, log, stopping, metrics))
+    shutdown = Shutdown(settings.shutdown_delay)
+    clock = SystemClock()
+    app = create_app(partial(_open_context, settings, log, shutdown, metrics))
     connections = Connections(_connection_policy(settings, log))
     config = build_config(
         app,
@@ -74,15 +75,12 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
         backlog=settings.backlog,
         timeout_graceful_shutdown=ceil(settings.shutdown_timeout.total_seconds()),
     )
-    server = _Server(stopping, config, connections, admin)
+    server = ServiceServer(shutdown, clock, config, connections, admin)
 
-    def stop(_: int, __: FrameType | None) -> None:
-        server.should_exit = True
-
-    # uvicorn installs its own handlers only later, and raises the signal again after it has
-    # stopped. A clean stop must exit with 0.
+    # uvicorn sets the same handler only later, and raises the signal again after it has stopped. A
+    # clean stop must exit with 0.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
+        signal.signal(number, server.handle_exit)
     server.run([api])
     if not server.started:
         raise SystemExit(STARTUP_FAILED)
@@ -94,7 +92,9 @@ def run_multiprocess(settings: ServiceSettings, processes: int) -> None:
     Raises `CannotListen`, and `SystemExit` if no process can start.
     """
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
-    policy = ProcessManagerPolicy(processes, settings.shutdown_timeout + DRAIN_GRACE)
+    policy = ProcessManagerPolicy(
+        processes, settings.shutdown_delay + settings.shutdown_timeout + DRAIN_GRACE
+    )
     with (
         _open_api_socket(settings) as api,
         open_listening_socket(_metrics_address(settings)) as metrics,
@@ -130,10 +130,10 @@ def _open_api_socket(settings: ServiceSettings) -> socket.socket:
 
 @asynccontextmanager
 async def _open_context(
-    settings: ServiceSettings, log: Emit, stopping: asyncio.Event, listening: socket.socket
+    settings: ServiceSettings, log: Emit, shutdown: Shutdown, listening: socket.socket
 ) -> AsyncIterator[AppContext]:
     """Open the application's context, and serve its metrics beside it."""
-    async with open_app_context(settings, log, stopping) as context:
+    async with open_app_context(settings, log, shutdown) as context:
         token = settings.metrics.token_text
         exposition = MetricsExposition(context.metrics.render, context.clock, token)
         async with serve_beside(exposition, listening):
@@ -161,21 +161,25 @@ def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolic
     )
 
 
-class _Server(LimitedServer):
-    """Sets `stopping` before it waits for open requests: the lifespan ends only after them.
+class ServiceServer(LimitedServer):
+    """Ends when `shutdown` is due.
+
+    It sets `stopping` before it waits for open requests: the lifespan ends only after them.
 
     Serves the admin API on the socket `admin` too, if there is one.
     """
 
     def __init__(
         self,
-        stopping: asyncio.Event,
+        shutdown: Shutdown,
+        clock: Clock,
         config: uvicorn.Config,
         connections: Connections,
         admin: socket.socket | None,
     ) -> None:
         super().__init__(config, connections)
-        self._stopping = stopping
+        self._shutdown = shutdown
+        self._clock = clock
         self._admin = admin
         self._beside = AsyncExitStack()
 
@@ -188,7 +192,16 @@ class _Server(LimitedServer):
             )
         spare_startup_objects()
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._shutdown.announce(self._clock.monotonic())
+        if self._shutdown.is_due(self._clock.monotonic()):
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        self.should_exit = self.should_exit or self._shutdown.is_due(self._clock.monotonic())
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._stopping.set()
+        self._shutdown.stopping.set()
         await self._beside.aclose()
         await super().shutdown(sockets)

@@ -1,6 +1,6 @@
 """A tenant's statement of a month, as CSV and as one page of HTML that prints well."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -47,8 +47,8 @@ class Statement:
 async def load_statement(admin: AdminContext, name: str, month: str) -> Statement:
     """Return a tenant's statement, a deleted one's too. Raises `InvalidInput`, `NotFound`."""
     tenant, now = await load_tenant_or_deleted(admin, name), admin.clock.now()
-    history = admin.stores.usage_history
-    parts = [await report_tenant(history, tenant, month_query(month, by), now) for by in PARTS]
+    queries = [month_query(month, by) for by in PARTS]
+    parts = [await report_tenant(admin.stores, tenant, query, now) for query in queries]
     return Statement(name, month, now, parts)
 
 
@@ -63,20 +63,27 @@ def _cells(use: UsageTotals) -> tuple[str, ...]:
     )
 
 
+def _named_rows(part: Report) -> Iterator[tuple[str, UsageTotals]]:
+    """Yield each row with its group, a key's with the key's name."""
+    for tenant, group, use in part.rows:
+        name = part.name_of(tenant, group)
+        yield group if name is None else f"{group} ({name})", use
+
+
 def statement_csv(statement: Statement) -> str:
     """Return all parts in one table (RFC 4180), each followed by its total."""
     rows: list[tuple[str, ...]] = []
     for part in statement.parts:
-        rows += [(part.by, group, *_cells(use)) for _, group, use in part.rows]
+        rows += [(part.by, name, *_cells(use)) for name, use in _named_rows(part)]
         rows.append((part.by, "total", *_cells(part.total)))
     return write_csv(("part", "group", *_COLUMNS), rows)
 
 
 _STYLE: Final = """
-body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 60em; color: #111; }
+body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 72em; color: #111; }
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em; }
 th, td { border-bottom: 1px solid #ccc; padding: .25em .5em; text-align: right; }
-th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+th:first-child, td:first-child { text-align: left; min-width: 13em; overflow-wrap: anywhere; }
 td { font-variant-numeric: tabular-nums; }
 tr.total td { border-top: 2px solid #111; font-weight: bold; }
 thead { display: table-header-group; }
@@ -101,7 +108,7 @@ def statement_html(statement: Statement) -> str:
 
 def _html_table(part: Report) -> str:
     head = "".join(f"<th>{escape(name)}</th>" for name in (part.by, *_COLUMNS))
-    rows = [_html_row((group, *_cells(use))) for _, group, use in part.rows]
+    rows = [_html_row((name, *_cells(use))) for name, use in _named_rows(part)]
     total = _html_row(("total", *_cells(part.total)), ' class="total"')
     return (
         f"<h2>By {part.by}</h2>\n<table><thead><tr>{head}</tr></thead>\n"

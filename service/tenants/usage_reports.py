@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -17,9 +17,11 @@ from core.tenants.tenant import Tenant
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField
 from service.parsing.request_models import RequestModel, invalid_input, optional
+from service.tenants.api_keys import key_id
 
 if TYPE_CHECKING:  # the command imports this to parse options, and waits for no store
     from core.store.interfaces import UsageHistoryRepository
+    from core.store.stores import Stores
 
 JsonObject = dict[str, Any]
 MAX_REPORT_DAYS: Final = 800
@@ -90,6 +92,17 @@ class Report:
     time_zone: str | None
     """None: of tenants with calendars of their own."""
     tenants: Sequence[tuple[str, UsageReport]]
+    key_names: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """Names of keys by tenant and id. A key that was revoked has none."""
+
+    @property
+    def has_names(self) -> bool:
+        """Whether groups have names beside them."""
+        return self.by is GroupBy.KEY
+
+    def name_of(self, tenant: str, group: str) -> str | None:
+        """Return the name of a group that is a key with a name."""
+        return self.key_names.get((tenant, group))
 
     @property
     def total(self) -> UsageTotals:
@@ -105,7 +118,7 @@ class Report:
 
 
 async def report_tenant(
-    history: "UsageHistoryRepository", tenant: Tenant, query: UsageQuery, now: datetime
+    stores: "Stores", tenant: Tenant, query: UsageQuery, now: datetime
 ) -> Report:
     """Return a tenant's report. Raises `InvalidInput`.
 
@@ -114,8 +127,9 @@ async def report_tenant(
     calendar, by = tenant.calendar, query.by or GroupBy.DAY
     first, last = query.period(calendar.day_of(now))
     since = max(first, calendar.day_of(tenant.created_at))
-    report = await _read(history, tenant.name, (since, last), by)
-    return Report(first, last, by, calendar.time_zone, [(tenant.name, report)])
+    report = await _read(stores.usage_history, tenant.name, (since, last), by)
+    names = await _key_names(stores, [tenant.name], by)
+    return Report(first, last, by, calendar.time_zone, [(tenant.name, report)], names)
 
 
 async def report_all(admin: AdminContext, query: UsageQuery) -> Report:
@@ -128,7 +142,21 @@ async def report_all(admin: AdminContext, query: UsageQuery) -> Report:
         for tenant in await history.list_tenants(first)
     ]
     used = [(tenant, report) for tenant, report in found if report.total.jobs]
-    return Report(first, last, by, None, used)
+    names = await _key_names(admin.stores, [tenant for tenant, _ in used], by)
+    return Report(first, last, by, None, used, names)
+
+
+async def _key_names(
+    stores: "Stores", tenants: Iterable[str], by: GroupBy
+) -> dict[tuple[str, str], str]:
+    if by is not GroupBy.KEY:
+        return {}
+    return {
+        (tenant, key_id(use.api_key)): use.api_key.name
+        for tenant in tenants
+        for use in await stores.tenants.list_keys(tenant)
+        if use.api_key.name is not None
+    }
 
 
 async def _read(
@@ -179,7 +207,12 @@ def report_representation(report: Report) -> JsonObject:
         "by": report.by,
         "time_zone": report.time_zone,
         "rows": [
-            {"tenant": tenant, "group": group, **sums_representation(use)}
+            {
+                "tenant": tenant,
+                "group": group,
+                "name": report.name_of(tenant, group),
+                **sums_representation(use),
+            }
             for tenant, group, use in report.rows
         ],
         "total": sums_representation(report.total),
@@ -188,15 +221,19 @@ def report_representation(report: Report) -> JsonObject:
 
 def report_csv(report: Report) -> str:
     """Return a report as CSV (RFC 4180), with the exact digits of money, and a line of totals."""
-    names = ("tenant", report.by.value, *COUNT_FIELDS, *MONEY_FIELDS, "video_seconds")
-    rows = (_cells(tenant, group, use) for tenant, group, use in report.rows)
-    return write_csv(names, (*rows, _cells("total", "", report.total)))
+    groups = (report.by.value, "name") if report.has_names else (report.by.value,)
+    names = ("tenant", *groups, *COUNT_FIELDS, *MONEY_FIELDS, "video_seconds")
+    rows = (
+        (tenant, group, report.name_of(tenant, group) or "", *_cells(use))
+        if report.has_names
+        else (tenant, group, *_cells(use))
+        for tenant, group, use in report.rows
+    )
+    return write_csv(names, (*rows, ("total", *("" for _ in groups), *_cells(report.total))))
 
 
-def _cells(tenant: str, group: str, use: UsageTotals) -> tuple[str, ...]:
+def _cells(use: UsageTotals) -> tuple[str, ...]:
     return (
-        tenant,
-        group,
         *(str(getattr(use, field)) for field in COUNT_FIELDS.values()),
         *(exact_usd(getattr(use, field)) for field in MONEY_FIELDS.values()),
         f"{use.video_ms / 1000:g}",

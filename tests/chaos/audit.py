@@ -160,8 +160,8 @@ class Audit:
             "ended as": dict(states),
             "paid submissions in RunComfy's ledger": len(ledger),
             "doubts declared": sum(_was_in_doubt(f) for f in findings),
-            "finished to noticed, s (p50 / p95 / max)": _spread(_lags(findings)),
-            "worker's death to doubt declared, s (p50 / p95 / max)": _spread(
+            "finished to noticed, s (p50 / p95 / p99 / max)": _spread(_lags(findings)),
+            "worker's death to doubt declared, s (p50 / p95 / p99 / max)": _spread(
                 _recovery_delays(findings)
             ),
         }
@@ -243,8 +243,8 @@ def _spread(values: list[float]) -> str:
     if not values:
         return "none"
     ranked = sorted(values)
-    middle, high = ranked[len(ranked) // 2], ranked[int(len(ranked) * 0.95)]
-    return f"{middle:.2f} / {high:.2f} / {ranked[-1]:.2f} of {len(ranked)}"
+    shares = " / ".join(f"{ranked[int(len(ranked) * share)]:.2f}" for share in (0.5, 0.95, 0.99))
+    return f"{shares} / {ranked[-1]:.2f} of {len(ranked)}"
 
 
 def _instant(text: str) -> float:

@@ -5,6 +5,9 @@ the store of one stack, each fault `--rounds N` times; `rewind` puts copies in i
 `--age` seconds old. `store` does all that can happen to store, journal and workers, each on a stack
 of its own, and prints a table with a row for each (`--only NAME` for one).
 
+`restart` replaces every service and worker, one after the other, twice, while callers submit,
+wait and read streams through HAProxy (`--pid-1`: each as process 1, as in a container).
+
 Exits 1 on any broken promise. Needs nothing but an installed environment.
 """
 
@@ -24,10 +27,16 @@ from typing import Final
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.chaos.attack import LONG, SHORT, STANDARD, Attack, AttackProfile
 from tests.chaos.audit import Audit, AuditReport
+from tests.chaos.balancer import Balancer, running_balancer
+from tests.chaos.restart import RESTART, RestartProfile, RestartRun, figures_of
 from tests.chaos.store_attack import FAILOVER, REWIND, SCENARIOS
 from tests.chaos.store_run import RUNCOMFY_OPTIONS, run_store_attack
+from tests.chaos.store_under_attack import NO_BUDGET
 
 STORE: Final = "store"
+RESTARTS: Final = "restart"
+RESTART_SETTINGS: Final = {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_SHUTDOWN_DELAY": "5"}
+RESTART_PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "4..10")
 STORE_PROFILES: Final = {"failover": FAILOVER, "rewind": REWIND}
 COLUMNS: Final = (
     "accepted (202)",
@@ -76,6 +85,36 @@ async def _attack_and_audit(
     return await Audit(stack, tenants, campaign).run(PATIENCE)
 
 
+def run_restarts(form: RestartProfile, folder: Path, environment: Mapping[str, str]) -> AuditReport:
+    """Replace all processes of a new stack in `folder` under load, then audit."""
+    plan = StackPlan(
+        folder,
+        environment={**RESTART_SETTINGS, **environment},
+        services=form.services,
+        workers=form.workers,
+        runcomfy_options=RESTART_PACE,
+        fsync="always",
+    )
+    with run_stack(plan) as stack:
+        for service in stack.services:
+            service.ready_path = "/readyz"
+        tenants = [stack.create_tenant(name, *NO_BUDGET) for name in TENANTS]
+        urls = [service.url for service in stack.services]
+        with running_balancer(folder, urls) as balancer:
+            return asyncio.run(_restart_and_audit(stack, balancer, tenants, form))
+
+
+async def _restart_and_audit(
+    stack: Stack, balancer: Balancer, tenants: list[TenantCredentials], form: RestartProfile
+) -> AuditReport:
+    record = await RestartRun(stack, balancer, tenants, form, Random(1)).run()
+    report = await Audit(stack, tenants, record.jobs).run(PATIENCE)
+    report.figures = figures_of(record) | report.figures
+    report.demand(not record.failures, f"calls failed: {dict(record.failures)}")
+    report.demand(set(record.exits) == {0}, f"exit codes: {record.exits}")
+    return report
+
+
 def table(report: AuditReport) -> str:
     """The figures and the violations as text."""
     width = max(len(name) for name in report.figures)
@@ -108,7 +147,9 @@ def _count(figure: int | Mapping[str, int]) -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--form", choices=[*PROFILES, *STORE_PROFILES, STORE], default="standard")
+    parser.add_argument(
+        "--form", choices=[*PROFILES, *STORE_PROFILES, STORE, RESTARTS], default="standard"
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--fault", action="append", help="of failover or rewind: only this one")
@@ -116,6 +157,7 @@ def _arguments() -> argparse.Namespace:
         "--only", action="append", choices=list(SCENARIOS), help="of store: only this row"
     )
     parser.add_argument("--age", type=float, default=5, metavar="SECONDS")
+    parser.add_argument("--pid-1", action="store_true", help="of restart")
     parser.add_argument("--keep", type=Path, help="keep logs and data in this folder")
     return parser.parse_args()
 
@@ -127,7 +169,9 @@ def main() -> int:
         folder, environment = given.keep or Path(scratch), without_settings(os.environ)
         if given.form == STORE:
             return 0 if run_scenarios(given.only or list(SCENARIOS), given.rounds, folder) else 1
-        if given.form in STORE_PROFILES:
+        if given.form == RESTARTS:
+            report = run_restarts(replace(RESTART, as_process_1=given.pid_1), folder, environment)
+        elif given.form in STORE_PROFILES:
             age = timedelta(seconds=given.age)
             form = STORE_PROFILES[given.form]
             faults = tuple(given.fault or form.faults)

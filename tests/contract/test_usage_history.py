@@ -1,11 +1,14 @@
 """The history of usage: exact sums by day, model, key and reference, however jobs end."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from random import Random
 from typing import Any
 
 import pytest
 
+from core.billing.charges import Charge
+from core.billing.settlement import SettlementStatus
 from core.billing.usage import NO_USAGE, UsageTotals
 from core.billing.usage_history import (
     DIMENSION_OF,
@@ -17,6 +20,7 @@ from core.billing.usage_history import (
     UsageReport,
 )
 from core.jobs.job import BillingStatus, Job, JobState
+from core.money import MicroUsd
 from core.tenants.windows import AccountingCalendar
 from tests.support.store_harness import MODEL, PRICE, StoreHarness
 
@@ -200,3 +204,45 @@ async def test_the_models_of_a_window_add_up_after_the_clock_went_back(
     usage = await harness.usage_of("ape")
     for one in usage.windows[:3]:
         assert sum(one.models.values(), NO_USAGE) == one.total
+
+
+async def test_what_a_request_of_runcomfy_cost_is_kept_by_its_id(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    paid, free, lost, later = [await harness.submit("ape") for _ in range(4)]
+    for job, upstream in ((paid, "up-paid"), (free, "up-free"), (later, "up-later")):
+        await harness.start(job.id)
+        await harness.update(job.id, JobState.RUNNING, upstream_id=upstream)
+    await harness.succeed(paid.id, 1_000_001)
+    await harness.update(free.id, JobState.FAILED, billed=BillingStatus.NO)
+    await harness.start(lost.id)
+    await harness.update(lost.id, JobState.IN_DOUBT)
+    await harness.update(lost.id, JobState.FAILED, billed=BillingStatus.UNKNOWN)
+    await harness.succeed(later.id)
+    expected = {
+        "up-paid": Charge("ape", SettlementStatus.SPENT, MicroUsd(1_000_001)),
+        "up-free": Charge("ape", SettlementStatus.FREE, MicroUsd(0)),
+        f"?{lost.id}": Charge("ape", SettlementStatus.ESTIMATED, PRICE),
+    }
+    assert await _charges(harness) == expected
+    await harness.update(
+        later.id, JobState.SUCCEEDED, cost=MicroUsd(7), follow_up=None, next_run_at=None
+    )
+    await harness.update(later.id, JobState.SUCCEEDED)
+    expected["up-later"] = Charge("ape", SettlementStatus.SPENT, MicroUsd(7))
+    assert await _charges(harness) == expected
+
+
+async def test_a_submit_that_is_found_later_has_one_charge(harness: StoreHarness) -> None:
+    await harness.tenant("ape")
+    job = await harness.submit("ape")
+    await harness.start(job.id)
+    await harness.update(job.id, JobState.IN_DOUBT)
+    await harness.update(job.id, JobState.FAILED, billed=BillingStatus.UNKNOWN)
+    await harness.update(
+        job.id, JobState.FAILED, upstream_id="up-1", cost=MicroUsd(9), billed=BillingStatus.YES
+    )
+    assert await _charges(harness) == {"up-1": Charge("ape", SettlementStatus.SPENT, MicroUsd(9))}
+
+
+async def _charges(harness: StoreHarness) -> Mapping[str, Charge]:
+    return await harness.history.read_charges(harness.clock.now().date())

@@ -17,7 +17,14 @@ from core.observability.events import WARNING_CODES
 from core.observability.metric_types import MetricDefinition, MetricKind
 from core.observability.metrics import METRICS
 from deploy.grafana.boards.index import DASHBOARDS
-from deploy.grafana.build import FOLDER, build_dashboard, dashboard_json
+from deploy.grafana.build import (
+    FOLDER,
+    PLACE_LABELS,
+    build_dashboard,
+    dashboard_json,
+    meaning_colors,
+    with_places,
+)
 from deploy.grafana.layout import COLUMNS, lay_out
 from deploy.grafana.live_prometheus import fill_variables
 from deploy.grafana.panel import Dashboard
@@ -26,7 +33,7 @@ from tests.support import marks
 ROOT: Final = Path(__file__).parents[2]
 RULES: Final = ROOT / "deploy" / "prometheus"
 RUNBOOKS: Final = ROOT / "docs" / "runbooks"
-NAME: Final = re.compile(r"\b(?:gateway[_:][a-z0-9_:]+|process_[a-z_]+|up)\b(?!\s*\()")
+NAME: Final = re.compile(r"\b(?:gateway[_:][a-z0-9_:]+|process_[a-z_]+|up|ALERTS)\b(?!\s*\()")
 BOARD_IDS: Final = [board.uid for board in DASHBOARDS]
 
 
@@ -66,7 +73,7 @@ KNOWN: Final = (
     {name for metric in METRICS for name in prometheus_names(metric)}
     | RECORDED
     | PROCESS_NAMES
-    | {"up"}
+    | {"up", "ALERTS"}
 )
 DISPLAYED: Final = [(board, panel) for board in DASHBOARDS for panel in board.panels]
 EXPRESSIONS: Final = [
@@ -113,6 +120,78 @@ def test_panels_are_told_apart_and_do_not_overlap(board: Dashboard) -> None:
         assert panel["fieldConfig"]["defaults"]["unit"]
 
 
+@pytest.mark.parametrize("board", DASHBOARDS, ids=BOARD_IDS)
+def test_a_picker_acts_on_every_panel(board: Dashboard) -> None:
+    document = build_dashboard(board)
+    pickers = {one["name"] for one in document["templating"]["list"] if one["type"] == "query"}
+    assert set(PLACE_LABELS) <= pickers
+    for panel in document["panels"]:
+        for target in panel["targets"]:
+            used = set(re.findall(r"\$([a-z]+)", target["expr"]))
+            assert used == pickers, panel["title"]
+
+
+@pytest.mark.parametrize("board", DASHBOARDS, ids=BOARD_IDS)
+def test_each_series_is_one_that_the_pickers_choose(board: Dashboard) -> None:
+    for panel in build_dashboard(board)["panels"]:
+        for target in panel["targets"]:
+            expr = target["expr"]
+            promql_parser.parse(re.sub(r"\$[a-z]+", ".*", fill_variables(expr)))
+            selectors = re.findall(
+                r"(?:gateway_[a-z_]+|process_[a-z_]+|up|ALERTS)\{([^}]*)\}", expr
+            )
+            assert len(selectors) == len(NAME.findall(expr)), expr
+            assert all(f'{label}=~"${label}"' in one for one in selectors for label in PLACE_LABELS)
+
+
+@pytest.mark.parametrize(
+    ("expr", "chosen"),
+    [
+        ("max(gateway_jobs)", "max(gateway_jobs{P})"),
+        ('rate(gateway_jobs_total{a="b"}[5m])', 'rate(gateway_jobs_total{a="b", P}[5m])'),
+        ("up / gateway_up", "up{P} / gateway_up{P}"),
+    ],
+)
+def test_places_are_added_to_each_series(expr: str, chosen: str) -> None:
+    places = ", ".join(f'{label}=~"${label}"' for label in PLACE_LABELS)
+    assert with_places(expr) == chosen.replace("P", places)
+
+
+@pytest.mark.parametrize(
+    ("word", "color"),
+    [
+        ("succeeded", "green"),
+        ("failed", "red"),
+        ("cancelled", "#808080"),
+        ("queued", "blue"),
+        ("film: failed", "red"),
+        ("failed-films", None),
+        ("unfailed", None),
+    ],
+)
+def test_a_word_has_one_colour_wherever_it_stands(word: str, color: str | None) -> None:
+    found = [one for pattern, one in meaning_colors() if re.search(pattern.strip("/"), word)]
+    assert found == ([] if color is None else [color])
+
+
+def test_panels_by_state_have_the_colours_of_the_states() -> None:
+    for board, panel in DISPLAYED:
+        if not any("{{state}}" in query.legend for query in panel.queries):
+            continue
+        drawn = {one["title"]: one for one in build_dashboard(board)["panels"]}[panel.title]
+        fixed = {
+            rule["matcher"]["options"]: rule["properties"][0]["value"]["fixedColor"]
+            for rule in drawn["fieldConfig"]["overrides"]
+        }
+        assert fixed == dict(meaning_colors()), panel.title
+
+
+def test_what_an_operator_looks_for_first_is_there() -> None:
+    boards = {board.uid: {panel.title for panel in board.panels} for board in DASHBOARDS}
+    assert "Firing alerts" in boards["gateway-overview"]
+    assert {"Spend per day", "Spend by tenant and model"} <= boards["gateway-tenants"]
+
+
 def test_there_is_enough_to_look_at() -> None:
     assert len(DISPLAYED) >= 40
 
@@ -136,6 +215,15 @@ def test_every_runbook_that_is_named_exists_and_every_one_is_named() -> None:
     pages = {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
     assert by_alerts == pages
     assert by_panels <= pages
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: str(rule["alert"]))
+def test_the_address_of_a_runbook_is_absolute_where_the_label_runbooks_is_set(
+    rule: dict[str, Any],
+) -> None:
+    page = Path(rule["annotations"]["runbook"])
+    base = "{{ with $externalLabels.runbooks }}{{ . }}{{ else }}docs/runbooks{{ end }}"
+    assert rule["annotations"]["runbook_url"] == f"{base}/{page.name}"
 
 
 def test_every_page_has_meaning_checks_and_a_fix() -> None:

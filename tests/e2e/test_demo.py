@@ -22,7 +22,8 @@ from tests.support.redis import redis_client
 
 DEMO = [sys.executable, "-m", "simulator.demo"]
 SEEN = (
-    r"^\[1/8\] ",
+    r"^\[1/9\] ",
+    r"sha256 +[0-9a-f]{64} +2921 bytes, image/png",
     r"202 Accepted",
     r"\d s  in_queue",
     r"\d s  in_progress",
@@ -101,7 +102,7 @@ def test_a_process_that_does_not_come_up_is_named_with_its_last_words(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         plan = StackPlan(tmp_path, environment=marked.environment, port=port, keeps_outputs=True)
-        code = run_demo(Console(told, colour=False, total_steps=8), plan)
+        code = run_demo(Console(told, colour=False, total_steps=9), plan)
     assert code == 1
     assert re.search(r"^FAILED: service-1 ", told.getvalue(), re.MULTILINE), told.getvalue()
     assert re.search(r"^ +\| .*\b(in use|EADDRINUSE)\b", told.getvalue(), re.MULTILINE)

@@ -304,6 +304,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         policy=policy,
         emit=emit,
         read_state=partial(_empty_state, clock),
+        is_stopping=lambda: False,
         shared_reads=SharedReads(clock),
     )
     return AppHarness(resources, stores, clock, events)

@@ -25,6 +25,7 @@ TYPESCRIPT: Final = pytest.mark.skipif(
     reason="`npm ci` in clients/typescript has not run",
 )
 GO: Final = _needs("go")
+HAPROXY: Final = _needs("haproxy")
 HELM: Final = _needs("helm")
 MAKE: Final = _needs("make")
 SYSTEMD_ANALYZE: Final = _needs("systemd-analyze")

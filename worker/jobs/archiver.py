@@ -22,14 +22,16 @@ from core.errors import (
     Unauthenticated,
     UnsupportedFile,
 )
-from core.files import StoredFile
+from core.files import FileEntry, StoredFile
 from core.ids import IdSource
 from core.jobs.job import Job, JobRecord
 from core.objects.media_type import FileKind
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import FileBounds, NewFile, keep_file
 from core.observability.events import OutputArchived, OutputNotArchived
+from core.store.interfaces import FileRepository
 from core.store.stores import Stores
+from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
 from worker.jobs.archive_start import find_source, load_tenant, share
 from worker.jobs.decisions.archive import ArchiveContext, decide_archive, decide_fault
@@ -42,9 +44,10 @@ RENEW_INTERVAL: Final = timedelta(seconds=8)
 """Three tries fit into one lease."""
 TRANSFER_MEMORY: Final = 64 * 2**20
 """What all transfers of a worker hold of contents at most, together."""
-_MIN_ATTEMPTS_IF_GONE: Final = 6
-"""So many attempts must have been made before a 404 is believed: an output may be visible late."""
+_MIN_TIMES_GONE: Final = 6
+"""So many times an output must be gone before that is believed: it may be visible late."""
 _MAX_WRITES: Final = 5
+_NO_ROOM: Final = "There is no room for its bytes yet."
 _ANY_TYPE: Final = frozenset({"", "application/octet-stream", "binary/octet-stream"})
 
 _REASONS: Final[tuple[tuple[type[GatewayError], ArchiveError], ...]] = (
@@ -112,23 +115,29 @@ class Archiver:
         if source is not None and await share(self._stores, record.job, source):
             outputs = source.outputs
         else:
-            outputs = tuple(await self._keep_all(record))
+            outputs = tuple(await self._keep_all(record, tenant))
         decide = partial(decide_archive, outputs=outputs, tenant=tenant, context=self._context)
         await self._store(record, decide)
 
-    async def _keep_all(self, record: JobRecord) -> Sequence[ArchivedOutput]:
-        known = {each.source_url: each for each in record.job.outputs if each.is_settled}
+    async def _keep_all(self, record: JobRecord, tenant: Tenant | None) -> Sequence[ArchivedOutput]:
+        known = {each.source_url: each for each in record.job.outputs}
+        outputs = [known.get(each.source_url, each) for each in find_outputs(record.output or b"")]
         return [
-            known.get(output.source_url) or await self._keep_one(record.job, output)
-            for output in find_outputs(record.output or b"")
+            each if each.is_settled else await self._keep_one(record.job, each, tenant)
+            for each in outputs
         ]
 
-    async def _keep_one(self, job: Job, output: ArchivedOutput) -> ArchivedOutput:
+    async def _keep_one(
+        self, job: Job, output: ArchivedOutput, tenant: Tenant | None
+    ) -> ArchivedOutput:
+        if not await self._may_fit(output, tenant):
+            return self._not_kept(job, output, ArchiveError.LIMIT, _NO_ROOM)
+        adding = _Adding(self._stores.files)
         try:
             async with self._transfers:
                 began = self._clock.monotonic()
                 async with self._source.fetch(output.source_url) as media:
-                    file = await self._write(job, media)
+                    file = await self._write(job, media, adding)
         except MediaUnavailable as error:
             return self._not_kept(job, output, error.reason, str(error))
         except StoreUnavailable:
@@ -138,29 +147,39 @@ class Archiver:
             if reason is None:
                 raise
             detail = getattr(error, "operator_detail", error.detail)
-            return self._not_kept(job, output, reason, detail)
+            size = adding.bytes if reason is ArchiveError.LIMIT else None
+            return self._not_kept(job, replace(output, bytes=size), reason, detail)
         duration = self._clock.monotonic() - began
         self._emit(OutputArchived(job.id, job.tenant, job.model_id, file.bytes, duration))
         return _kept(output, file)
 
-    async def _write(self, job: Job, media: Media) -> StoredFile:
+    async def _write(self, job: Job, media: Media, adding: "_Adding") -> StoredFile:
         now = self._clock.now()
         bounds = FileBounds(self._context.policy.max_bytes, lambda kind: _check_kind(media, kind))
         if media.declared_type.startswith("text/"):
             # The page of something in front of the host: the output itself may come later.
             raise MediaUnavailable(ArchiveError.MISMATCH, f"is {media.declared_type}")
         new = NewFile(self._ids.file_id(now), job.tenant, now, self._ids.secret().hex())
-        files = self._stores.files
-        entry = await keep_file(self._objects, files.add, new, media.chunks, bounds)
-        if not await files.use(job.tenant, job.id, {entry.file.id}):
+        entry = await keep_file(self._objects, adding.add, new, media.chunks, bounds)
+        if not await self._stores.files.use(job.tenant, job.id, {entry.file.id}):
             raise ObjectsUnavailable(operator_detail="the file was deleted meanwhile")
         return entry.file
+
+    async def _may_fit(self, output: ArchivedOutput, tenant: Tenant | None) -> bool:
+        """Return whether an output for which there was no room may fit by now."""
+        if output.error is not ArchiveError.LIMIT or output.bytes is None or tenant is None:
+            return True
+        limit = tenant.limits.storage_bytes
+        used = await self._stores.files.read_usage(tenant.name, self._clock.now())
+        return limit is None or used.stored_bytes + output.bytes <= limit
 
     def _not_kept(
         self, job: Job, output: ArchivedOutput, reason: ArchiveError, detail: str
     ) -> ArchivedOutput:
-        if reason is ArchiveError.GONE and job.archive_attempts + 1 < _MIN_ATTEMPTS_IF_GONE:
-            reason = ArchiveError.UNREACHABLE
+        if reason is ArchiveError.GONE:
+            output = replace(output, times_gone=output.times_gone + 1)
+            if output.times_gone < _MIN_TIMES_GONE:
+                reason = ArchiveError.UNREACHABLE
         self._emit(OutputNotArchived(job.id, job.tenant, job.model_id, reason, detail))
         return replace(output, error=reason)
 
@@ -195,6 +214,21 @@ class Archiver:
             with suppress(StoreUnavailable):
                 until = self._clock.now() + ARCHIVE_LEASE
                 await self._stores.jobs.postpone_archive(job_id, until)
+
+
+class _Adding:
+    """Adds the record of one output, and remembers its size if there is no room for it.
+
+    It is then not fetched again before there is.
+    """
+
+    def __init__(self, files: FileRepository) -> None:
+        self._files = files
+        self.bytes: int | None = None
+
+    async def add(self, file: StoredFile) -> FileEntry:
+        self.bytes = file.bytes
+        return await self._files.add(file)
 
 
 def _check_kind(media: Media, kind: FileKind) -> None:

@@ -107,6 +107,10 @@ class SourceFetcher:
         ended = submit.end_before_submit(job, self._clock.now())
         if ended is not None:
             return await self._writer.apply(ended)
+        held = submit.hold(job, self._clock.now())
+        if held is not None:
+            await self._writer.apply(held)
+            return None
         if not self._has_slot(job.tenant):
             await self._jobs.reschedule(job, self._clock.now() + FETCH_SLOT_DELAY)
             return None

@@ -25,7 +25,7 @@ from worker.jobs.answer_writer import AnswerWriter, accepted_id_of, is_same_subm
 from worker.jobs.decisions import submit
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.input_assembly import InputAssembler
-from worker.jobs.job_lease import JobLease
+from worker.jobs.job_lease import STORE_RETRY_DELAY, JobLease
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import JOURNAL_CHECK_DELAY, PaidSubmitter
 from worker.jobs.source_fetching import STORAGE_RETRY_DELAY, SourceFetcher
@@ -38,7 +38,6 @@ from worker.ports import (
     UpstreamFault,
 )
 
-STORE_RETRY_DELAY: Final = timedelta(milliseconds=500)
 SUBMIT_QUEUE_FULL_DELAY: Final = timedelta(seconds=1)
 """When a job runs again that found too many submits queued in this worker."""
 _FILE_LOST: Final = UpstreamFault(

@@ -61,8 +61,12 @@ class BudgetThresholdNotifier:
     async def _notify_tenant(self, tenant: Tenant) -> None:
         budget, now = Budget.of_tenant(tenant), self._clock.now()
         kept = await self._history.read_windows(tenant.name)
+        notified: dict[str, int] = {}
         for reached in reached_thresholds(budget, kept, now, self._policy.percents):
-            if reached.percent > await self._thresholds.load_notified(tenant.name, reached.window):
+            window = reached.window
+            if window.name not in notified:
+                notified[window.name] = await self._thresholds.load_notified(tenant.name, window)
+            if reached.percent > notified[window.name]:
                 await self._notify(tenant, reached)
 
     async def _notify(self, tenant: Tenant, reached: ReachedThreshold) -> None:

@@ -252,16 +252,13 @@ def kept_outputs(
         RequestEndedWithoutOutput: it ended as `failed` or `cancelled`.
         WaitTimeout: they are not kept in time; the gateway goes on.
     """
-    began, pause = now(), FIRST_PAUSE_SECONDS
-    while True:
+
+    def read() -> Flow[Sequence[Document] | None]:
         document = (yield from result(request_id, chance)).document
-        if document.get("archive") != "pending":
-            return _all_kept(request_id, index, document)
-        left = MAX_PAUSE_SECONDS if wait is None else began + wait - now()
-        if left <= 0:
-            raise WaitTimeout(request_id, wait or 0)
-        yield Pause(min(pause, left))
-        pause = min(2 * pause, MAX_PAUSE_SECONDS)
+        is_pending = document.get("archive") == "pending"
+        return None if is_pending else _all_kept(request_id, index, document)
+
+    return (yield from _poll(request_id, read, now, wait))
 
 
 def _all_kept(request_id: str, index: int | None, document: Document) -> Sequence[Document]:
@@ -365,14 +362,26 @@ def wait_for_batch(
     batch_id: str, chance: random.Random, now: Now, wait: float | None
 ) -> Flow[Batch]:
     """Return a batch after its last request has ended. Raises `WaitTimeout`."""
+
+    def read() -> Flow[Batch | None]:
+        batch = yield from show_batch(batch_id, chance)
+        return batch if batch.is_final else None
+
+    return (yield from _poll(batch_id, read, now, wait))
+
+
+def _poll(
+    subject: str, read: Callable[[], Flow[T | None]], now: Now, wait: float | None
+) -> Flow[T]:
+    """Return the first value that `read` finds, at growing intervals. Raises `WaitTimeout`."""
     began, pause = now(), FIRST_PAUSE_SECONDS
     while True:
-        batch = yield from show_batch(batch_id, chance)
-        if batch.is_final:
-            return batch
+        found = yield from read()
+        if found is not None:
+            return found
         left = MAX_PAUSE_SECONDS if wait is None else began + wait - now()
         if left <= 0:
-            raise WaitTimeout(batch_id, wait or 0)
+            raise WaitTimeout(subject, wait or 0)
         yield Pause(min(pause, left))
         pause = min(2 * pause, MAX_PAUSE_SECONDS)
 

@@ -14,28 +14,48 @@ from deploy.grafana.panel import (
     rate,
 )
 
-_TENANT_AND_MODEL = '{tenant=~"$tenant", model=~"$model"}'
-_UNSUCCESSFUL = 'gateway_jobs_ended_total{tenant=~"$tenant", model=~"$model", state!="succeeded"}'
-_MODEL = '{model=~"$model"}'
+_UNSUCCESSFUL = 'gateway_jobs_ended_total{state!="succeeded"}'
+_CACHE_LOOKUPS = (
+    'sum(rate(gateway_cache_requests_total{result=~"hit|joined|miss"}[$__rate_interval]))'
+)
+_CACHE_HIT_RATIO = (
+    'sum(rate(gateway_cache_requests_total{result=~"hit|joined"}[$__rate_interval])) / '
+    + _CACHE_LOOKUPS
+)
+_REPLAY_RATIO = (
+    'sum(rate(gateway_cache_requests_total{result="replayed"}[$__rate_interval])) / '
+    "sum(rate(gateway_cache_requests_total[$__rate_interval]))"
+)
 
 _OUTPUTS = (
     Panel(
         "Outputs kept",
         "Per second, by tenant.",
-        (PromQuery(rate('gateway_outputs_kept_total{tenant=~"$tenant"}', "tenant"), "{{tenant}}"),),
+        (PromQuery(rate("gateway_outputs_kept_total", "tenant"), "{{tenant}}"),),
         PanelUnit.PER_SECOND,
         PanelType.STACK,
     ),
     Panel(
         "Bytes of outputs kept",
         "Per second, by tenant.",
+        (PromQuery(rate("gateway_outputs_kept_bytes_total", "tenant"), "{{tenant}}"),),
+        PanelUnit.BYTES,
+        PanelType.STACK,
+    ),
+    Panel(
+        "Bytes stored",
+        "Uploads, kept outputs and large inputs, by tenant, with the limits that are set.",
         (
             PromQuery(
-                rate('gateway_outputs_kept_bytes_total{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
+                max_gauge('gateway_tenant_stored_bytes{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
+            ),
+            PromQuery(
+                max_gauge('gateway_tenant_stored_bytes_limit{tenant=~"$tenant"}', "tenant"),
+                "{{tenant}}: limit",
             ),
         ),
         PanelUnit.BYTES,
-        PanelType.STACK,
+        runbook="archive-late",
     ),
     Panel(
         "Duration of transfers of outputs",
@@ -77,22 +97,14 @@ JOBS = Dashboard(
         Panel(
             "Admitted",
             "Jobs admitted per second, by model.",
-            (
-                PromQuery(
-                    rate(f"gateway_jobs_admitted_total{_TENANT_AND_MODEL}", "model"), "{{model}}"
-                ),
-            ),
+            (PromQuery(rate("gateway_jobs_admitted_total", "model"), "{{model}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
             "Ended",
             "Jobs ended per second, by final state.",
-            (
-                PromQuery(
-                    rate(f"gateway_jobs_ended_total{_TENANT_AND_MODEL}", "state"), "{{state}}"
-                ),
-            ),
+            (PromQuery(rate("gateway_jobs_ended_total", "state"), "{{state}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
             runbook="nothing-finishing",
@@ -103,7 +115,7 @@ JOBS = Dashboard(
             (
                 PromQuery(
                     f"{rate(_UNSUCCESSFUL, 'state')} / on () group_left () "
-                    f"sum(rate(gateway_jobs_ended_total{_TENANT_AND_MODEL}[{RATE_INTERVAL}]))",
+                    f"sum(rate(gateway_jobs_ended_total[{RATE_INTERVAL}]))",
                     "{{state}}",
                 ),
             ),
@@ -145,17 +157,13 @@ JOBS = Dashboard(
         Panel(
             "Run duration (median)",
             "From RunComfy's acceptance to success.",
-            (
-                PromQuery(
-                    quantile(0.5, "gateway_job_run_duration_seconds", "model", _MODEL), "{{model}}"
-                ),
-            ),
+            (PromQuery(quantile(0.5, "gateway_job_run_duration_seconds", "model"), "{{model}}"),),
             PanelUnit.SECONDS,
         ),
         Panel(
             "Detection lag",
             "From RunComfy's `finished_at` to the end recorded by the gateway.",
-            quantiles("gateway_detection_lag_seconds", _MODEL),
+            quantiles("gateway_detection_lag_seconds"),
             PanelUnit.SECONDS,
             thresholds=(5, 15),
             runbook="nothing-finishing",
@@ -182,11 +190,7 @@ JOBS = Dashboard(
         Panel(
             "Waiting for a slot",
             "By tenant. A growing queue means too small a limit or a slow RunComfy.",
-            (
-                PromQuery(
-                    max_gauge('gateway_waiting_jobs{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
-                ),
-            ),
+            (PromQuery(max_gauge("gateway_waiting_jobs", "tenant"), "{{tenant}}"),),
             panel_type=PanelType.STACK,
             runbook="oldest-job",
         ),
@@ -196,7 +200,7 @@ JOBS = Dashboard(
             (
                 PromQuery(max_gauge("gateway_slots_in_use"), "all"),
                 PromQuery(max_gauge("gateway_slots_limit"), "limit"),
-                PromQuery(max_gauge(f"gateway_model_slots_in_use{_MODEL}", "model"), "{{model}}"),
+                PromQuery(max_gauge("gateway_model_slots_in_use", "model"), "{{model}}"),
             ),
         ),
         Panel(
@@ -237,6 +241,31 @@ JOBS = Dashboard(
             ),
             PanelUnit.SECONDS,
             runbook="private-source-away",
+        ),
+        Panel(
+            "Cache results",
+            "Submits per second: hit (stored result), joined (running job), miss, off, replayed.",
+            (PromQuery(rate("gateway_cache_requests_total", "result"), "{{result}}"),),
+            PanelUnit.PER_SECOND,
+            PanelType.STACK,
+        ),
+        Panel(
+            "Cache hit ratio",
+            "Hits and joins among submits that may use the cache; replays among all submits.",
+            (PromQuery(_CACHE_HIT_RATIO, "hit or joined"), PromQuery(_REPLAY_RATIO, "replayed")),
+            PanelUnit.RATIO,
+        ),
+        Panel(
+            "Refused submits",
+            "By problem code, per step.",
+            (
+                PromQuery(
+                    increase('gateway_submissions_total{outcome!="accepted"}', "outcome"),
+                    "{{outcome}}",
+                ),
+            ),
+            panel_type=PanelType.STACK,
+            runbook="budget-nearly-spent",
         ),
         *_OUTPUTS,
     ),

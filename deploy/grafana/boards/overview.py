@@ -6,11 +6,13 @@ from deploy.grafana.panel import (
     PanelType,
     PanelUnit,
     PromQuery,
+    delivery_late,
     max_gauge,
     number_panel,
     quantile,
     quantiles,
     rate,
+    submission_failed,
 )
 
 OVERVIEW = Dashboard(
@@ -21,13 +23,13 @@ OVERVIEW = Dashboard(
         number_panel(
             "Submit availability",
             "Share of submits in the last hour without a server error (5xx). Target: 99.9 %.",
-            "1 - gateway:submission_failed:ratio_rate1h",
+            f"1 - ({submission_failed('1h')})",
             PanelUnit.RATIO,
         ).with_thresholds(0.999, 0.99, runbook="submissions-failing", lower_is_worse=True),
         number_panel(
             "Webhooks on time",
             "Share of deliveries in the last hour that arrived within 30 s. Target: 99 %.",
-            "1 - gateway:delivery_late:ratio_rate1h",
+            f"1 - {delivery_late('1h')}",
             PanelUnit.RATIO,
         ).with_thresholds(0.99, 0.95, runbook="deliveries-late", lower_is_worse=True),
         number_panel(
@@ -63,6 +65,20 @@ OVERVIEW = Dashboard(
             max_gauge("gateway_account_balance_usd"),
             PanelUnit.USD,
         ).with_thresholds(50, 10, runbook="account-balance-low", lower_is_worse=True),
+        Panel(
+            "Firing alerts",
+            "Alerts of the gateway that fire now, with their severity.",
+            (
+                PromQuery(
+                    "count by (alertname, severity) "
+                    '(ALERTS{alertstate="firing", alertname=~"Gateway.*"})',
+                    "{{alertname}} ({{severity}})",
+                ),
+            ),
+            panel_type=PanelType.TABLE,
+            width=24,
+            empty_reason="No alert fires.",
+        ),
         Panel(
             "Submits",
             "Submits per second by result. Refused: the caller's error. Failed: a server error.",
@@ -121,10 +137,10 @@ OVERVIEW = Dashboard(
             "Error budget burn rate",
             "1 uses up the error budget in exactly 30 days.",
             (
-                PromQuery("gateway:submission_failed:ratio_rate5m / 0.001", "submit, 5 min"),
-                PromQuery("gateway:submission_failed:ratio_rate1h / 0.001", "submit, 1 h"),
-                PromQuery("gateway:delivery_late:ratio_rate5m / 0.01", "delivery, 5 min"),
-                PromQuery("gateway:delivery_late:ratio_rate1h / 0.01", "delivery, 1 h"),
+                PromQuery(f"({submission_failed('5m')}) / 0.001", "submit, 5 min"),
+                PromQuery(f"({submission_failed('1h')}) / 0.001", "submit, 1 h"),
+                PromQuery(f"{delivery_late('5m')} / 0.01", "delivery, 5 min"),
+                PromQuery(f"{delivery_late('1h')} / 0.01", "delivery, 1 h"),
             ),
             thresholds=(6, 14.4),
             runbook="submissions-failing",

@@ -12,18 +12,6 @@ from deploy.grafana.panel import (
 )
 
 _TENANT = '{tenant=~"$tenant"}'
-_TENANT_AND_MODEL = '{tenant=~"$tenant", model=~"$model"}'
-_CACHE_LOOKUPS = (
-    'sum(rate(gateway_cache_requests_total{result=~"hit|joined|miss"}[$__rate_interval]))'
-)
-_CACHE_HIT_RATIO = (
-    'sum(rate(gateway_cache_requests_total{result=~"hit|joined"}[$__rate_interval])) / '
-    + _CACHE_LOOKUPS
-)
-_REPLAY_RATIO = (
-    'sum(rate(gateway_cache_requests_total{result="replayed"}[$__rate_interval])) / '
-    "sum(rate(gateway_cache_requests_total[$__rate_interval]))"
-)
 
 
 def _window(window: str, booking: str) -> str:
@@ -64,6 +52,36 @@ TENANTS = Dashboard(
             PanelType.BARS,
         ),
         Panel(
+            "Spend per day",
+            "Settled in the day before each point, by tenant; the last 30 days.",
+            (
+                PromQuery(
+                    "sum by (tenant) (increase(gateway_cost_settled_usd_total"
+                    '{tenant=~"$tenant", settlement!="free"}[1d]))',
+                    "{{tenant}}",
+                ),
+            ),
+            PanelUnit.USD,
+            PanelType.STACK,
+            width=12,
+            daily=True,
+        ),
+        Panel(
+            "Spend by tenant and model",
+            "Settled in the range of the dashboard.",
+            (
+                PromQuery(
+                    "sort_desc(sum by (tenant, model) (increase(gateway_cost_settled_usd_total"
+                    '{tenant=~"$tenant", settlement!="free"}[$__range])) > 0)',
+                    "{{tenant}}, {{model}}",
+                ),
+            ),
+            PanelUnit.USD,
+            PanelType.TABLE,
+            width=12,
+            empty_reason="Nothing was settled in this time.",
+        ),
+        Panel(
             "Remaining budget",
             "Share of a tenant's daily and monthly budget.",
             (
@@ -84,7 +102,7 @@ TENANTS = Dashboard(
             (
                 PromQuery(
                     "3600 * sum by (model) (rate(gateway_cost_settled_usd_total"
-                    '{tenant=~"$tenant", model=~"$model", settlement!="free"}[15m]))',
+                    '{tenant=~"$tenant", settlement!="free"}[15m]))',
                     "{{model}}",
                 ),
             ),
@@ -97,7 +115,7 @@ TENANTS = Dashboard(
             (
                 PromQuery(
                     "3600 * sum by (settlement) "
-                    f"(rate(gateway_cost_settled_usd_total{_TENANT_AND_MODEL}[15m]))",
+                    f"(rate(gateway_cost_settled_usd_total{_TENANT}[15m]))",
                     "{{settlement}}",
                 ),
             ),
@@ -105,40 +123,11 @@ TENANTS = Dashboard(
             PanelType.STACK,
         ),
         Panel(
-            "Cache results",
-            "Submits per second: hit (stored result), joined (running job), miss, off, replayed.",
-            (PromQuery(rate("gateway_cache_requests_total", "result"), "{{result}}"),),
-            PanelUnit.PER_SECOND,
-            PanelType.STACK,
-        ),
-        Panel(
-            "Cache hit ratio",
-            "Hits and joins among submits that may use the cache; replays among all submits.",
-            (PromQuery(_CACHE_HIT_RATIO, "hit or joined"), PromQuery(_REPLAY_RATIO, "replayed")),
-            PanelUnit.RATIO,
-        ),
-        Panel(
             "Admitted by tenant",
             "Jobs per second.",
-            (
-                PromQuery(
-                    rate(f"gateway_jobs_admitted_total{_TENANT_AND_MODEL}", "tenant"), "{{tenant}}"
-                ),
-            ),
+            (PromQuery(rate(f"gateway_jobs_admitted_total{_TENANT}", "tenant"), "{{tenant}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
-        ),
-        Panel(
-            "Refused submits",
-            "By problem code, per step.",
-            (
-                PromQuery(
-                    increase('gateway_submissions_total{outcome!="accepted"}', "outcome"),
-                    "{{outcome}}",
-                ),
-            ),
-            panel_type=PanelType.STACK,
-            runbook="budget-nearly-spent",
         ),
         Panel(
             "Unsuccessful jobs",
@@ -146,8 +135,7 @@ TENANTS = Dashboard(
             (
                 PromQuery(
                     increase(
-                        'gateway_jobs_ended_total{tenant=~"$tenant", model=~"$model", '
-                        'state!="succeeded"}',
+                        'gateway_jobs_ended_total{tenant=~"$tenant", state!="succeeded"}',
                         "tenant, state",
                     ),
                     "{{tenant}}: {{state}}",

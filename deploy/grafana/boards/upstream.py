@@ -12,7 +12,6 @@ from deploy.grafana.panel import (
     rate,
 )
 
-_MODEL = '{model=~"$model"}'
 _CALLS = "gateway_upstream_call_duration_seconds"
 
 UPSTREAM = Dashboard(
@@ -59,14 +58,14 @@ UPSTREAM = Dashboard(
         Panel(
             "Polls by outcome",
             "Status calls per second.",
-            (PromQuery(rate(f"gateway_polls_total{_MODEL}", "outcome"), "{{outcome}}"),),
+            (PromQuery(rate("gateway_polls_total", "outcome"), "{{outcome}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
         Panel(
             "Polls by model",
             "Status calls per second.",
-            (PromQuery(rate(f"gateway_polls_total{_MODEL}", "model"), "{{model}}"),),
+            (PromQuery(rate("gateway_polls_total", "model"), "{{model}}"),),
             PanelUnit.PER_SECOND,
             PanelType.STACK,
         ),
@@ -75,8 +74,8 @@ UPSTREAM = Dashboard(
             "More polls detect the end of a job earlier.",
             (
                 PromQuery(
-                    f"sum by (model) (rate(gateway_polls_total{_MODEL}[$__rate_interval])) / "
-                    f"sum by (model) (rate(gateway_jobs_ended_total{_MODEL}[$__rate_interval]))",
+                    "sum by (model) (rate(gateway_polls_total[$__rate_interval])) / "
+                    "sum by (model) (rate(gateway_jobs_ended_total[$__rate_interval]))",
                     "{{model}}",
                 ),
             ),
@@ -84,7 +83,7 @@ UPSTREAM = Dashboard(
         Panel(
             "Detection lag",
             "From RunComfy's `finished_at` to the end recorded by the gateway.",
-            quantiles("gateway_detection_lag_seconds", _MODEL),
+            quantiles("gateway_detection_lag_seconds"),
             PanelUnit.SECONDS,
             thresholds=(5, 15),
             runbook="nothing-finishing",

@@ -6,6 +6,7 @@ from deploy.grafana.panel import (
     PanelType,
     PanelUnit,
     PromQuery,
+    delivery_late,
     increase,
     max_gauge,
     number_panel,
@@ -15,7 +16,6 @@ from deploy.grafana.panel import (
 )
 
 _ATTEMPTS = "gateway_delivery_attempt_duration_seconds"
-_TENANT = '{tenant=~"$tenant"}'
 
 WEBHOOKS = Dashboard(
     "gateway-webhooks",
@@ -25,7 +25,7 @@ WEBHOOKS = Dashboard(
         number_panel(
             "On time",
             "Share of deliveries in the last hour that arrived within 30 s. Target: 99 %.",
-            "1 - gateway:delivery_late:ratio_rate1h",
+            f"1 - {delivery_late('1h')}",
             PanelUnit.RATIO,
             width=6,
         ).with_thresholds(0.99, 0.95, runbook="deliveries-late", lower_is_worse=True),
@@ -107,7 +107,7 @@ WEBHOOKS = Dashboard(
             "Deliveries per second: delivered, or failed after the last attempt.",
             (
                 PromQuery(
-                    rate(f"gateway_deliveries_ended_total{_TENANT}", "tenant, state"),
+                    rate("gateway_deliveries_ended_total", "tenant, state"),
                     "{{tenant}}: {{state}}",
                 ),
             ),
@@ -131,7 +131,7 @@ WEBHOOKS = Dashboard(
             "Their deliveries are held until they are enabled, by tenant and reason.",
             (
                 PromQuery(
-                    max_gauge(f"gateway_disabled_endpoints{_TENANT}", "tenant, reason"),
+                    max_gauge("gateway_disabled_endpoints", "tenant, reason"),
                     "{{tenant}}: {{reason}}",
                 ),
             ),

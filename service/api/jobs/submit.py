@@ -211,7 +211,8 @@ async def _admit(
         ) from error
     current.release_body()
     record = admitted.record or JobRecord(admission.job)
-    if admitted.cache_status is CacheStatus.HIT and record.output is not None:
+    is_hit = admitted.cache_status is CacheStatus.HIT and record.output is not None
+    if is_hit and context.input_files.objects is not None:  # else nothing is kept
         record = await with_kept_outputs(context.stores.jobs, record)
     if not admission.dry_run:
         current.job_id = record.job.id

@@ -17,7 +17,7 @@ from service.admin.representations import key_representation
 from service.console.api_calls import JsonObject
 from service.console.charts import bars_of
 from service.console.pages import Form, Page, SentForm, TenantPage, console_router
-from service.console.request_view import Medium, media_in, phases
+from service.console.request_view import Medium, media_in, outputs_in, phases
 from service.console.schema_form import as_number
 from service.jobs.read_input import read_input
 from service.tenants.api_keys import list_keys
@@ -122,11 +122,12 @@ async def show_request(page: TenantPage, request_id: str) -> Response:
     values = {
         **state,
         **sent,
-        "outputs": media_in(detail.get("output")),
+        "outputs": outputs_in(detail),
         "output_text": orjson.dumps(detail.get("output"), option=orjson.OPT_INDENT_2).decode(),
     }
     media = [*values["outputs"], *values["inputs"]]
-    return page.render("request.html", values, media=urls_of([media]))
+    addresses = [*urls_of([media]), *await page.storage_addresses()]
+    return page.render("request.html", values, media=addresses)
 
 
 async def request_state(page: Page, request_id: str) -> dict[str, Any]:

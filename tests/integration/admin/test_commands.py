@@ -157,6 +157,20 @@ def test_a_tenant_takes_the_limits_of_new_tenants_unless_it_is_to_have_none(
     assert shown == {"running": 5}
 
 
+def test_a_bill_that_differs_is_an_exit_status(operator: CommandRunner, tmp_path: Path) -> None:
+    bill = tmp_path / "bill.csv"
+    bill.write_text("Run,Net\n")
+    same = operator("usage", "reconcile", str(bill), "--id-column", "Run", "--amount-column", "Net")
+    assert (same["matched"], same["differences"]) == (0, [])
+    bill.write_text("request_id,cost\nup-1,1.000001\n")
+    ran = operator.run("usage", "reconcile", str(bill))
+    assert ran.exit_code == 1
+    assert "not_ours" in ran.stdout
+    assert "1.000001" in ran.stdout
+    assert "no column" in operator.error_of("usage", "reconcile", str(bill), "--id-column", "Run")
+    assert "absent.csv" in operator.error_of("usage", "reconcile", str(tmp_path / "absent.csv"))
+
+
 def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     first = operator("tenant", "create", "ads")["webhook_secret"]
     assert operator("tenant", "webhook-secret", "ads")["webhook_secret"] != first

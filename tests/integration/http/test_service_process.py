@@ -4,6 +4,7 @@ import json
 import signal
 import socket
 import subprocess
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,28 @@ def test_a_signal_ends_it_cleanly(
 ) -> None:
     with running_service(redis_flushed, tmp_path / "log") as (process, _):
         process.send_signal(number)
+        assert process.wait(timeout=60) == 0
+
+
+def test_after_sigterm_it_serves_on_for_the_delay_and_is_not_ready(
+    redis_flushed: str, tenant: dict[str, Any], tmp_path: Path
+) -> None:
+    more = {"GATEWAY_SHUTDOWN_DELAY": "600", "GATEWAY_WORKER_TIMEOUT": "900"}
+    with running_service(redis_flushed, tmp_path / "log", **more) as (process, port):
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"authorization": f"Bearer {tenant['key']}"},
+            trust_env=False,
+            timeout=60,
+        ) as caller:
+            assert caller.get("/readyz").status_code == 200
+            process.send_signal(signal.SIGTERM)
+            until = time.monotonic() + 60
+            while (ready := caller.get("/readyz")).status_code == 200:
+                assert time.monotonic() < until
+            assert ready.json()["checks"]["service"] == "stopping"
+            assert caller.get("/v1/requests").status_code == 200
+        process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
 
 

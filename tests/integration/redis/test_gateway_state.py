@@ -2,7 +2,7 @@
 
 import struct
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -10,6 +10,7 @@ import pytest
 
 from core.billing.balance import AccountBalance
 from core.clock import to_ms
+from core.files import StoredFile
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import Event
@@ -134,6 +135,20 @@ async def test_tenants_slots_queue_and_money(harness: StateHarness) -> None:
     assert (day.window, day.jobs, day.budget) == (Window.DAY, 6, MicroUsd(5_000_000))
     assert (day.cost_saved, month.cost_saved) == (700_000, 0)
     assert (month.window, month.jobs, month.budget) == (Window.MONTH, 6, None)
+
+
+async def test_the_bytes_that_tenants_store(harness: StateHarness) -> None:
+    subject = harness.subject
+    file = StoredFile("file_1", "ada", subject.clock.now(), "video/mp4", 10, "ab", "00")
+    await subject.files.add(file)
+    before = await subject.tenants.load("ada")
+    assert before is not None
+    limits = replace(before.limits, storage_bytes=100)
+    after = replace(before, version=before.version + 1, limits=limits)
+    assert await subject.tenants.change(before, after)
+    ada, bob = (await harness.gateway_state.read()).tenants
+    assert (ada.stored_bytes, ada.stored_bytes_limit) == (10, 100)
+    assert (bob.stored_bytes, bob.stored_bytes_limit) == (0, None)
 
 
 async def test_deliveries_of_a_paused_endpoint_are_not_due(harness: StateHarness) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from core.billing.charges import Charge, charge_changes, charge_name
 from core.billing.settlement import ReservationTotals, settlement_of
 from core.clock import to_ms
 from core.errors import NotFound, RecordUnreadable
@@ -201,6 +202,7 @@ class MemoryJobStore:
         if after.is_final:
             self._end(row, after)
         memory.recount(after)
+        self._record_charge(before, after)
         self._remember(before, after)
         record_end(memory, after)
         memory.on_job_change(after.id, after.version, ended=after.is_final)
@@ -289,6 +291,15 @@ class MemoryJobStore:
         reserved = memory.accounts[job.id].booking.reserved
         memory.recount(job, totals_of(reserved, settlement_of(job)))
         self._free_slot(job)
+
+    def _record_charge(self, before: Job, after: Job) -> None:
+        if not charge_changes(before, after):
+            return
+        charges = self._memory.charges.setdefault(after.created_at.date(), {})
+        charges.pop(charge_name(before) or "", None)
+        amount = self._memory.accounts[after.id].booking.settled
+        status = settlement_of(after).status
+        charges[charge_name(after) or ""] = Charge(after.tenant, status, MicroUsd(amount))
 
     def _free_slot(self, job: Job) -> None:
         if self._memory.fair_queue.remove(job.id):

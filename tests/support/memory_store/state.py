@@ -13,6 +13,7 @@ from core.archive import ArchiveMode, ModelArchive
 from core.audit import AuditRecord
 from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
+from core.billing.charges import Charge
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import NO_USAGE, Budget, UsageTotals, usage_of_job
 from core.billing.usage_history import MAX_ROWS, rows_of_job
@@ -170,6 +171,7 @@ class MemoryState:
     accounts: dict[str, JobCharges] = field(default_factory=dict)
     windows: dict[tuple[str, str], UsageTotals] = field(default_factory=dict)
     """By tenant and name."""
+    charges: dict[date, dict[str, Charge]] = field(default_factory=dict)
     usage_rows: dict[tuple[str, date], dict[str, str]] = field(default_factory=dict)
     """The rows of each tenant's days, with their dimension."""
     rates: dict[str, float] = field(default_factory=dict)

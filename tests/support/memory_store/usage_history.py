@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 
+from core.billing.charges import Charge
 from core.billing.usage import NO_USAGE, UsageTotals
 from core.billing.usage_history import (
     OTHER,
@@ -37,6 +38,10 @@ class MemoryUsageHistoryStore:
     async def list_tenants(self, since: date) -> Sequence[str]:
         """See `UsageHistoryStore.list_tenants`."""
         return sorted({tenant for tenant, day in self._memory.usage_rows if day >= since})
+
+    async def read_charges(self, day: date) -> Mapping[str, Charge]:
+        """See `UsageHistoryStore.read_charges`."""
+        return self._memory.charges.get(day, {})
 
 
 async def read_days(

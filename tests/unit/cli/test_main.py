@@ -1,6 +1,7 @@
 """The output of `gateway` without arguments, of `--help` and of `--version`."""
 
 from importlib import import_module
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -8,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.main import COMMANDS, app, read_commands
+from cli.main import COMMANDS, app, describe_version, read_commands
 
 GROUPS: Final = sorted(
     target.removesuffix(":app") for target, _ in COMMANDS.values() if target.endswith(":app")
@@ -73,3 +74,9 @@ def test_the_version_is_shown() -> None:
 @pytest.mark.parametrize("arguments", [["nonsense"], ["tenant", "create"], ["serve", "--port=1"]])
 def test_a_wrong_call_is_exit_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 2
+
+
+def test_a_release_shows_its_commit(tmp_path: Path) -> None:
+    plain = describe_version(tmp_path)
+    (tmp_path / "commit.txt").write_text("0123abc\n")
+    assert describe_version(tmp_path) == f"{plain} (0123abc)"

@@ -15,7 +15,7 @@
 -- leaves no slot and no reservation behind.
 -- USES: wake_worker enqueue_delivery usage ledger zadd_batch concurrency fair_queue publish_change record_run_time
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
--- USES: webhook_config_version rewritten count_claim waiting_for upstream_ids
+-- USES: webhook_config_version rewritten count_claim waiting_for upstream_ids charges
 -- FLAGS: allow-oom
 -- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue usage usage_day webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
@@ -25,7 +25,7 @@
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_usage? successor_usage_day? successor_windows? successor_rows? successor_status_before? successor_status?
 -- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged?
--- ARGV: upstream_id? if_free? upstream_id_ttl? archive_at? archive_since? kept_until? ...
+-- ARGV: upstream_id? if_free? upstream_id_ttl? archive_at? archive_since? kept_until? charge? ...
 
 local FIELDS = {
   'version', 'slot', 'dedup_key', 'leader', 'idempotency', 'cache_ms', 'reserved', 'batch', 'batch_status', 'stamp',
@@ -155,6 +155,7 @@ if usage_before ~= usage_after or is_final == '1' then
     rows = split_lines(rows),
   }, subtract_numbers(usage_of_job(usage_after, settled_amounts), usage_of_job(usage_before, amounts)))
 end
+if charge ~= '' then record_charge(charge, tenant_name, settlement_status, settled_amounts[2]) end
 
 if is_final == '1' then
   release_place()

@@ -133,12 +133,13 @@ local function check_stored_bytes(policy, stored, bytes, rows)
 end
 
 -- A paid request that is to wait for its outputs to be kept needs room for them: how much, RunComfy alone knows later.
--- The mode is that of core.archive.ModelArchive.
+-- The mode is that of core.archive.ModelArchive. What the tenant has stored is read once: no item of a batch changes it.
 local function check_storage_bytes(policy, item, tenant_name, rows)
   local mode = item.archive_rule ~= '' and item.archive_rule or policy.archive or item.archive_default
   if mode ~= 'before' or not item.paid or not policy.storage_bytes then return nil end
-  local used = redis.call('HGET', NAMES.tenant .. tenant_name .. ':file_usage', 'bytes')
-  local left = policy.storage_bytes - (tonumber(used) or 0)
+  policy.storage_used = policy.storage_used
+    or tonumber(redis.call('HGET', NAMES.tenant .. tenant_name .. ':file_usage', 'bytes') or 0)
+  local left = policy.storage_bytes - policy.storage_used
   add_row(rows, 'storage-bytes', policy.storage_bytes, math.max(left, 0), 0)
   return left <= 0 and reject('storage-bytes') or nil
 end

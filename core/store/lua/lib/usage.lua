@@ -3,7 +3,7 @@
 -- to all of them. They are sums over jobs: what is added is what a job counts as now, less what it counted as before,
 -- so that a repeated step adds nothing. Sums are exact: all amounts are integers below 2^53.
 
-local JOBS, RESERVED, SETTLED, RELEASED, REUSED, SAVED, USAGE_NUMBERS = 1, 2, 3, 4, 8, 9, 16
+local JOBS, RESERVED, RELEASED, USAGE_NUMBERS = 1, 2, 4, 16
 local MAX_ROWS = 200
 local MAX_FIELDS = 1000
 
@@ -11,17 +11,19 @@ local MAX_FIELDS = 1000
 local NUMBER, BYTES, FORMATS = 'i8', 8, {}
 for count = 1, USAGE_NUMBERS do FORMATS[count] = '>' .. string.rep(NUMBER, count) end
 
--- `row` nil, false or '': no numbers.
+-- `row` nil, false or '': no numbers. Those that a later release added stay as they are.
 local function parse_usage(row)
   local count = math.min(#(row or '') / BYTES, USAGE_NUMBERS)
   local numbers = count > 0 and { struct.unpack(FORMATS[count], row) } or {}
   for at = count + 1, USAGE_NUMBERS do numbers[at] = 0 end
   numbers[USAGE_NUMBERS + 1] = nil
+  numbers.later = row and #row > USAGE_NUMBERS * BYTES and string.sub(row, USAGE_NUMBERS * BYTES + 1) or nil
   return numbers
 end
 
 local function format_usage(numbers)
   local last = USAGE_NUMBERS
+  if numbers.later then return struct.pack(FORMATS[last], unpack(numbers, 1, last)) .. numbers.later end
   while last > 1 and numbers[last] == 0 do last = last - 1 end
   return struct.pack(FORMATS[last], unpack(numbers, 1, last))
 end

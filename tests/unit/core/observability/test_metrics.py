@@ -244,6 +244,8 @@ FULL_STATE = GatewayState(
                 ),
             ),
             disabled_reasons=(DisabledReason.GONE, DisabledReason.GONE, DisabledReason.FAILING),
+            stored_bytes=10,
+            stored_bytes_limit=100,
         ),
     ),
     DeliveryBacklog(7, 2, 1, 3, 1, NOW - 4 * SECOND),

@@ -68,6 +68,7 @@ BUILT_KEYS = {
     keys.SUBMIT_RATE: "string",
     keys.usage("ID"): "hash",
     keys.usage_history("ID", "ID"): "hash",
+    keys.charges("ID"): "hash",
     keys.USAGE_TENANTS: "sorted set",
     keys.stored_bytes("ID"): "hash",
     keys.key_usage("ID"): "hash",

@@ -1,7 +1,10 @@
 """The routes of the API reference."""
 
 import asyncio
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import orjson
 import pytest
@@ -9,7 +12,7 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from service.api import docs
-from tests.support.app import open_app
+from tests.support.app import AppHarness, open_app
 
 
 async def test_the_description_is_made_once_and_with_the_first_request(
@@ -49,3 +52,48 @@ async def _get_description(app: FastAPI) -> bytes:
     }
     await app(scope, receive, send)
     return b"".join(parts)
+
+
+def _open_with_guide(folder: Path | None, *, docs: bool = True) -> AppHarness:
+    app = open_app()
+    policy = replace(app.resources.policy, guide=folder, docs=docs)
+    app.resources = replace(app.resources, policy=policy)
+    return app
+
+
+async def test_the_guide_is_served_from_its_folder_and_loads_nothing_from_elsewhere(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "index.html").write_text("the first page")
+    (tmp_path / "page.html").write_text("another page")
+    async with _open_with_guide(tmp_path).client() as browser:
+        moved = await browser.get("/docs/guide")
+        first = await browser.get(urljoin("/docs/guide", moved.headers["location"]))
+        other = await browser.get("/docs/guide/page.html")
+    assert (moved.status_code, first.text, other.text) == (307, "the first page", "another page")
+    policy = other.headers.get_list("content-security-policy")
+    assert len(policy) == 1
+    assert "default-src 'none'" in policy[0]
+    assert "script-src 'self';" in policy[0]
+
+
+async def test_nothing_outside_the_folder_of_the_guide_is_served(tmp_path: Path) -> None:
+    folder = tmp_path / "site"
+    folder.mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    async with _open_with_guide(folder).client() as browser:
+        for path in ("../secret", "%2e%2e/secret", "..%2fsecret", "link", "nothing", ""):
+            answer = await browser.get(f"/docs/guide/{path}")
+            assert (path, answer.status_code) == (path, 404)
+
+
+@pytest.mark.parametrize("path", ["/docs/guide", "/docs/guide/", "/docs/guide/index.html"])
+async def test_no_guide_without_its_setting_or_without_the_reference(
+    path: str, tmp_path: Path
+) -> None:
+    (tmp_path / "index.html").write_text("the first page")
+    for app in (_open_with_guide(None), _open_with_guide(tmp_path, docs=False)):
+        async with app.client() as browser:
+            answer = await browser.get(path)
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")

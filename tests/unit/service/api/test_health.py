@@ -114,3 +114,12 @@ async def test_the_store_of_another_account_is_not_ready(app: AppHarness, key: s
     await app.stores.identity.replace_account("", "real 1111111111111111")
     unchecked = {"worker": "unchecked", "upstream": "unchecked"}
     assert await readiness(app) == (503, {"redis": "other_account", **unchecked})
+
+
+async def test_a_service_that_is_about_to_stop_is_ready_for_nothing(app: AppHarness) -> None:
+    await app.stores.heartbeats.record("w1")
+    app.replace_resources(is_stopping=lambda: True)
+    for path in ("/readyz", "/readyz?for=submit"):
+        assert await readiness(app, path) == (503, CHECKS | {"service": "stopping"})
+    async with app.client() as probe:
+        assert (await probe.get("/healthz")).status_code == 200

@@ -2,22 +2,30 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import httpx
 from starlette.types import Message
 
+from core.jobs.job import Job
+from core.jobs.query import Cursor, JobQuery
+from core.page import Page
+from core.store.interfaces import JobIndexRepository, JobRepository
+from core.tenants.api_keys import Credential
 from core.tenants.limits import Limits
 from service.console.routes.live import INTERVAL
 from service.streaming.shared_reads import LONGEST_AGE, MAX_ENTRIES, SharedReads
+from service.streaming.subscriptions import Subscriptions
+from service.tenants.known_keys import KnownKeys
 from tests.support.app import KLING_INPUT, KLING_PATH, MAX_SUBSCRIPTIONS, AppHarness
 from tests.support.clock import FakeClock, run_ready_tasks
 from tests.support.console import Browser, signed_in_tenant
 
-MANY_STEPS = 40
+MANY_STEPS = 15
+MANY_CONSOLES = 30
 
 
 @dataclass
@@ -106,6 +114,53 @@ async def test_an_open_page_uses_up_no_calls(app: AppHarness) -> None:
             assert left.status_code == httpx.codes.OK
         assert "event: fragment" in home.text
         assert "event: fragment" in request.text
+
+
+@dataclass
+class CountingIndex:
+    """An index of jobs that counts the lists that are read."""
+
+    index: JobIndexRepository
+    reads: int = 0
+
+    async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
+        self.reads += 1
+        return await self.index.list_page(credential, query)
+
+
+@dataclass
+class CountingKeys:
+    """Keys in a store that takes a moment, which counts the checks."""
+
+    jobs: JobRepository
+    checks: int = 0
+
+    async def authenticate(self, *call: Any) -> None:  # noqa: ANN401 - as the store's
+        self.checks += 1
+        await run_ready_tasks(3)
+        await self.jobs.authenticate(*call)
+
+
+async def test_many_open_consoles_cost_one_read_a_second(app: AppHarness, key: str) -> None:
+    counting = CountingIndex(app.stores.job_index)
+    app.replace_stores(job_index=counting)
+    subscriptions = Subscriptions(app.clock, MANY_CONSOLES, MANY_CONSOLES)
+    keys = CountingKeys(app.stores.jobs)
+    known_keys = KnownKeys(cast("Any", keys), app.clock)
+    app.replace_resources(subscriptions=subscriptions, known_keys=known_keys)
+    browser = await signed_in_tenant(app, key)
+    async with AsyncExitStack() as stack:
+        for _ in range(MANY_CONSOLES):
+            await stack.enter_async_context(opened(app, browser, "/live/requests"))
+            app.clock.move(INTERVAL / MANY_CONSOLES)  # they are opened at any time
+        assert len(subscriptions) == MANY_CONSOLES
+        counting.reads = keys.checks = 0
+        seconds = 10
+        for _ in range(seconds * 10):
+            app.clock.move(timedelta(seconds=0.1))
+            await run_ready_tasks()
+        assert 0 < counting.reads <= seconds
+        assert 0 < keys.checks <= seconds
 
 
 async def test_streams_have_the_limit_of_waiting_callers(app: AppHarness, key: str) -> None:

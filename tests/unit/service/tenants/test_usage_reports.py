@@ -10,7 +10,9 @@ import pytest
 from core.billing.usage import UsageTotals
 from core.billing.usage_history import DayUsage, GroupBy, UsageReport
 from core.errors import InvalidInput
+from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
+from service.tenants.api_keys import key_id
 from service.tenants.statements import Statement, statement_csv, statement_html
 from service.tenants.usage_reports import (
     Report,
@@ -97,7 +99,7 @@ def test_a_statement_is_a_page_that_loads_nothing() -> None:
 
 
 async def test_a_new_tenant_does_not_see_the_history_of_a_deleted_one_of_its_name() -> None:
-    harness, _ = memory_harness()
+    harness, stores = memory_harness()
     await harness.tenant("ape")
     await harness.submit("ape", reference="secret")
     now = harness.clock.now()
@@ -105,6 +107,33 @@ async def test_a_new_tenant_does_not_see_the_history_of_a_deleted_one_of_its_nam
     groups = []
     for created_at in (now, now + timedelta(days=1)):
         namesake = Tenant("ape", created_at)
-        report = await report_tenant(harness.history, namesake, query, now + timedelta(days=2))
+        report = await report_tenant(stores, namesake, query, now + timedelta(days=2))
         groups.append([group for _, group, _ in report.rows])
     assert groups == [["secret"], []]
+
+
+async def test_reports_by_key_name_the_keys_that_have_a_name() -> None:
+    harness, stores = memory_harness()
+    await harness.tenant("ape")
+    now = harness.clock.now()
+    named = ApiKey("ab" * 32, "ape", now, name="render <farm>")
+    await stores.tenants.add_key(named)
+    await harness.submit("ape", key_id=key_id(named))
+    await harness.submit("ape", key_id="gone")
+    owner = await stores.tenants.load("ape")
+    assert owner is not None
+    report = await report_tenant(stores, owner, UsageQuery.model_validate({"by": "key"}), now)
+    shown = report_representation(report)
+    assert {row["group"]: row["name"] for row in shown["rows"]} == {
+        key_id(named): "render <farm>",
+        "gone": None,
+    }
+    cells = [row[1:4] for row in csv.reader(io.StringIO(report_csv(report)))]
+    assert cells == [
+        ["key", "name", "jobs"],
+        [key_id(named), "render <farm>", "1"],
+        ["gone", "", "1"],
+        ["", "", "2"],
+    ]
+    page = statement_html(Statement("ape", f"{now:%Y-%m}", now, [report]))
+    assert f"{key_id(named)} (render &lt;farm&gt;)" in page

@@ -298,6 +298,33 @@ async def test_a_tenant_s_full_storage_is_tried_again() -> None:
     await archive.work()
     assert archive.failures == [ArchiveError.LIMIT]
     assert (await archive.job()).archive_due_at is not None
+    # It is not fetched in vain: its size is known by now.
+    archive.clock.move(timedelta(minutes=1))
+    await archive.work()
+    assert archive.failures == [ArchiveError.LIMIT] * 2
+    assert (await archive.job()).outputs[0].bytes == len(mp4())
+    assert archive.host.calls == [VIDEO]
+    roomy = replace(after, version=after.version + 1, limits=Limits(storage_bytes=len(mp4())))
+    assert await archive.stores.tenants.change(after, roomy)
+    archive.clock.move(timedelta(minutes=1))
+    await archive.work()
+    assert archive.host.calls == [VIDEO] * 2
+    assert (await archive.job()).archived_at is not None
+
+
+async def test_an_output_is_gone_only_after_it_was_absent_several_times() -> None:
+    """Other failures before do not count: it may become visible late."""
+    archive = Archive()
+    await archive.finish(output=orjson.dumps({"video": VIDEO}))
+    away = MediaUnavailable(ArchiveError.UNREACHABLE, "x")
+    absent = MediaUnavailable(ArchiveError.GONE, "x")
+    for answer in (*[away] * 6, *[absent] * 6):
+        assert (await archive.job()).archive_due_at is not None
+        archive.host.answers[VIDEO] = answer
+        archive.clock.move(timedelta(minutes=20))
+        assert await archive.work() == 1
+    assert archive.failures == [ArchiveError.UNREACHABLE] * 11 + [ArchiveError.GONE]
+    assert (await archive.job()).archive_due_at is None
 
 
 async def test_equal_contents_are_one_object_with_its_users() -> None:

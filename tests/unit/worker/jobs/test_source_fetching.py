@@ -74,6 +74,15 @@ async def test_a_source_is_kept_as_a_file_and_handed_on(worker: WorkerHarness) -
     assert received(worker) == [(FileOutcome.STORED, "")]
 
 
+async def test_a_source_is_not_fetched_before_its_request_may_begin(worker: WorkerHarness) -> None:
+    """Admission holds such a job itself, unless it followed another one and was promoted."""
+    worker.source.contents[URL] = png()
+    after = await worker.advance(with_sources(worker, URL, not_before=NOW + MINUTE))
+    assert after is not None
+    assert (after.waiting_for, after.next_run_at) == (WaitingFor.NOT_BEFORE, NOW + MINUTE)
+    assert worker.source.opened == []
+
+
 async def test_a_source_that_is_named_twice_is_fetched_once(worker: WorkerHarness) -> None:
     worker.source.contents |= {URL: png(), OTHER: png(40)}
     after = await worker.advance(with_sources(worker, URL, OTHER, URL))
