@@ -74,7 +74,7 @@ export interface paths {
         };
         /**
          * Readiness check
-         * @description Whether the service can answer reads, for which it needs Redis alone: an absent worker or RunComfy must not take results, events and usage from a load balancer. `?for=submit` also requires a worker, and that RunComfy accepts the account. The document has both answers. Needs no key.
+         * @description Whether the service can answer reads, for which it needs Redis alone: an absent worker or RunComfy must not take results, events and usage from a load balancer. `?for=submit` also requires a worker, and that RunComfy accepts the account. The document has both answers. A service that is about to stop (`GATEWAY_SHUTDOWN_DELAY`) is ready for neither. Needs no key.
          */
         get: operations["readyz"];
         put?: never;
@@ -1844,6 +1844,11 @@ export interface components {
             in_doubt_usd: number;
             /** Jobs */
             jobs: number;
+            /**
+             * Name
+             * @description Of a key that has one, with `by=key`.
+             */
+            name: string | null;
             /**
              * Open
              * @description Not ended yet.
