@@ -51,7 +51,7 @@ def set_limits(
 ) -> None:
     """Set limits; `none` removes one. Running jobs continue.
 
-    Those of new tenants (`--default-…`) apply where a tenant is created without that limit, and
+    Those of new tenants (`--default-*`) apply where a tenant is created without that limit, and
     change no tenant that there is.
     """
     options = {

@@ -74,13 +74,13 @@ def create(
     fields: Mapping[str, object],
     no_default_limits: Annotated[
         bool,
-        typer.Option("--no-default-limits", help="Take none of `gateway limits set --default-…`."),
+        typer.Option("--no-default-limits", help="Take none of `gateway limits set --default-*`."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Create a tenant with its first API key. The key is shown only once.
 
-    Limits that are not given are those of `gateway limits set --default-…`; without these there is
+    Limits that are not given are those of `gateway limits set --default-*`; without these there is
     no limit.
     """
     unlimited = dict.fromkeys(LimitSettings.model_fields) if no_default_limits else {}

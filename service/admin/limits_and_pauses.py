@@ -71,19 +71,17 @@ class LimitChanges(RequestModel):
         None, description="Below this account balance submits are refused."
     )
 
-    default_limits: LimitSettings = Field(
-        _NO_DEFAULTS,
-        description="Limits of a tenant that is created without these. Omitted ones keep their "
-        "default; null: no limit.",
+    default_limits: LimitSettings | None = optional(
+        "Limits of a tenant that is created without these. Omitted ones keep their default; null: "
+        "no limit."
     )
 
     def applied_to(self, base: GatewayLimits) -> GatewayLimits:
         """Return `base` with the fields that were given."""
         given = {name: getattr(self, name) for name in self.model_fields_set}
         given["models"] = _merge_limits(base.limits.models, given.pop("models", {}))
-        given["tenant_defaults"] = _merge_limits(
-            base.limits.tenant_defaults, tenant_defaults(given.pop("default_limits", _NO_DEFAULTS))
-        )
+        defaults = tenant_defaults(given.pop("default_limits", None) or _NO_DEFAULTS)
+        given["tenant_defaults"] = _merge_limits(base.limits.tenant_defaults, defaults)
         balance = base.account_balance
         if MINIMUM_BALANCE_FIELD in given:
             balance = replace(balance, minimum=from_usd(given.pop(MINIMUM_BALANCE_FIELD)))

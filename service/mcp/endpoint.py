@@ -57,7 +57,7 @@ class _NamedRoute(Route):
 
 def mcp_route(endpoint: McpEndpoint) -> Route:
     """Return the route. Without sessions there is nothing to listen to by GET, nor to DELETE."""
-    return _NamedRoute(PATH, endpoint, methods=["POST"], name="mcp")
+    return _NamedRoute(PATH, endpoint, methods=["POST"], name="mcp", include_in_schema=False)
 
 
 def check_origin(request: Request) -> None:

@@ -167,6 +167,7 @@ class _AccountBalance(Document):
 class Gateway(LimitChanges):
     """Limits of the whole gateway, RunComfy's account balance, and what is paused."""
 
+    default_limits: dict[str, float]  # type: ignore[assignment]  # an answer has only those that are set
     account_balance: _AccountBalance
     paused: list[str]
 
