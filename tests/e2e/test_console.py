@@ -103,7 +103,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         "GATEWAY_WEBHOOKS__ALLOWED_TARGETS": '["127.0.0.1"]',
     }
     with running_stack(tmp_path_factory.mktemp("console"), environment) as stack:
-        world = World(stack, stack.create_tenant("video-team", "--usd-per-day", "500"))
+        world = World(
+            stack,
+            stack.create_tenant(
+                "video-team", "--usd-per-day", "500", "--unknown-price-counts", "1"
+            ),
+        )
         done = world.submit("A lighthouse in the fog.")
         world.call(
             "POST",
@@ -301,7 +306,7 @@ def test_an_operator_does_everything(world: World, browser: Browser, *, java_scr
         console.page.wait_for_url(re.compile("/console/operator"))
         _tenants(console, "scripted" if java_script else "plain")
         _pauses(console)
-        _doubts(console)
+        _doubts(console, "scripted" if java_script else "plain")
 
 
 def _tenants(console: Console, name: str) -> None:
@@ -349,10 +354,10 @@ def _pauses(console: Console) -> None:
     assert world.admin("/limits")["running"] == 70
 
 
-def _doubts(console: Console) -> None:
+def _doubts(console: Console, name: str) -> None:
     """A submit without an answer, which the operator declares lost."""
     world = console.world
-    request_id = world.submit("Lost. [sim:lost_after*1]")
+    request_id = world.submit(f"Lost, {name}. [sim:lost_after*1]")
 
     def is_in_doubt() -> bool | None:
         return (

@@ -21,7 +21,7 @@ from tests.support.stack import (
 
 RUNNING: Final = {"east": 3, "west": 2}
 """How many jobs each may have at RunComfy: together, what the account allows."""
-USD_PER_DAY: Final = {"east": 3.0, "west": 2.0}
+USD_PER_DAY: Final = {"east": 8.0, "west": 6.0}
 SUBMITS: Final = 12
 LONG: Final = timedelta(seconds=240)
 

@@ -46,11 +46,9 @@ _OUTPUTS = (
         "Bytes stored",
         "Uploads, kept outputs and large inputs, by tenant, with the limits that are set.",
         (
+            PromQuery(max_gauge("gateway_tenant_stored_bytes", "tenant"), "{{tenant}}"),
             PromQuery(
-                max_gauge('gateway_tenant_stored_bytes{tenant=~"$tenant"}', "tenant"), "{{tenant}}"
-            ),
-            PromQuery(
-                max_gauge('gateway_tenant_stored_bytes_limit{tenant=~"$tenant"}', "tenant"),
+                max_gauge("gateway_tenant_stored_bytes_limit", "tenant"),
                 "{{tenant}}: limit",
             ),
         ),
