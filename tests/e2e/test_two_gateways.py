@@ -80,13 +80,13 @@ def use_up(tenant: TenantClient, name: str) -> tuple[int, int]:
     def all_ended() -> bool | None:
         nonlocal peak
         listed = tenant.http.get("/v1/requests?limit=50").json()["requests"]
-        states = [one["gateway_status"] for one in listed]
-        peak = max(peak, sum(one not in {"queued", *FINAL_STATUSES} for one in states))
+        states = [one["status"] for one in listed]
+        peak = max(peak, states.count("in_progress"))
         return all(one in FINAL_STATUSES for one in states) or None
 
     wait_for(all_ended, LONG, f"the end of every request of {name}")
     listed = tenant.http.get("/v1/requests?limit=50").json()["requests"]
-    assert {one["gateway_status"] for one in listed} == {"completed"}
+    assert {one["status"] for one in listed} == {"completed"}
     return len(accepted), peak
 
 
