@@ -29,7 +29,7 @@ _COLUMNS: Final = (
 
 
 @app.command("list")
-def list_all(
+def list_jobs_of_tenant(
     tenant: Annotated[str, typer.Argument(help="Tenant name.")],
     *,
     status: Annotated[str | None, typer.Option(help="`failed`, `in_queue`, …")] = None,

@@ -22,7 +22,7 @@ from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.observability.job_events import change_events
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
 from service.operator_context import AdminContext
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis

@@ -19,7 +19,7 @@ from core.store.interfaces import JobRepository, WebhookConfigRepository
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
 from service.errors import JobContended
 
 CANCEL_REQUESTED: Final = "cancel_requested"

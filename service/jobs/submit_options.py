@@ -1,9 +1,8 @@
 """The options of a submit: one row for each, with its parser and its description. Pure; no HTTP.
 
 The parsers of a submit's query and of a batch item and the reference of the query are made from
-these rows. To add an option, add a row to `SUBMIT_OPTIONS`, a field of the same name to
-`SubmitOptions`, and a field to `BatchSubmitItem` in `service.api.batches.schemas`; tests compare
-them.
+these rows. To add an option, add a row to `SUBMIT_OPTIONS` and a field of the same name to
+`SubmitOptions`; batch items and the API reference follow (`for_items=False` keeps it out of them).
 
 Unknown names are rejected: a typo in `max_cost` must not cost money.
 """
@@ -37,9 +36,6 @@ from service.parsing.fields import (
     raise_query_errors,
 )
 from service.parsing.labels import LABEL_SCHEMA, parse_label_option
-
-"""The largest offset of a page; far beyond any list."""
-
 
 MAX_DELAY: Final = timedelta(days=7)
 """How far ahead the submit of a job may be put off, unless a setting differs."""

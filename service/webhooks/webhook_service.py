@@ -18,8 +18,8 @@ from core.ids import IdSource, is_valid_id
 from core.page import Page
 from core.retention import RETENTION
 from core.tenants.tenant import is_tenant_name
-from core.transactions.notifications import system_delivery
 from core.transactions.webhook_config_update import WebhookConfigUpdate
+from core.transactions.webhook_deliveries import system_delivery
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (

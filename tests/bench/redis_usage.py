@@ -20,7 +20,7 @@ from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, CacheRequest
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.notifications import job_deliveries
+from core.transactions.webhook_deliveries import job_deliveries
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
     CircuitUpdate,

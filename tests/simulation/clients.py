@@ -18,7 +18,7 @@ from core.tenants.limits import GlobalLimits, Limits
 from core.tenants.tenant import DoubtPolicy, Tenant
 from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change
-from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
 from core.webhooks.config import initial_config
 from core.webhooks.secrets import encode_webhook_secret
 from service.jobs.cancel import JobCanceller

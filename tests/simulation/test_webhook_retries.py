@@ -18,8 +18,8 @@ from core.retention import RETENTION
 from core.tenants.api_keys import ApiKey, Credential
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change
-from core.transactions.notifications import job_deliveries
 from core.transactions.webhook_config_update import WebhookConfigUpdate
+from core.transactions.webhook_deliveries import job_deliveries
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import DEFAULT_ENDPOINT_ID, DisabledReason
 from core.webhooks.secrets import SecretKind, encode_webhook_secret

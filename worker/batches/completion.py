@@ -7,7 +7,7 @@ from core.batches import Batch, BatchSnapshot
 from core.clock import Clock
 from core.observability.events import BatchCompleted, Emit, OperationalWarning
 from core.store.stores import Stores
-from core.transactions.notifications import batch_deliveries
+from core.transactions.webhook_deliveries import batch_deliveries
 from worker.scheduling.step_failures import StepFailures, is_own_fault
 
 LEASE: Final = timedelta(seconds=30)

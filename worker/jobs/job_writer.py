@@ -9,7 +9,7 @@ from core.observability.job_events import change_events
 from core.store.interfaces import WebhookConfigRepository
 from core.store.stores import Stores
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.notifications import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
 from core.webhooks.config import VersionedConfig
 from worker.jobs.decisions.transition import Reschedule
 

@@ -13,7 +13,7 @@ from core.errors import RecordUnreadable
 from core.observability.events import BudgetThresholdReached, Emit
 from core.store.stores import Stores
 from core.tenants.tenant import Tenant
-from core.transactions.notifications import threshold_deliveries
+from core.transactions.webhook_deliveries import threshold_deliveries
 
 THRESHOLD_INTERVAL: Final = timedelta(seconds=10)
 """How often each worker tries to compare usage with budgets; one of them does."""

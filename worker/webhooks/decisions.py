@@ -12,8 +12,8 @@ from core.observability.events import DeliveryAttempted
 from core.observability.outcomes import FailureKind
 from core.representations.jobs import OutputLinks
 from core.representations.webhooks import cloud_event, webhook_body, webhook_data
-from core.transactions.notifications import ENDPOINT_DISABLED, endpoint_disabled_deliveries
 from core.transactions.webhook_config_update import WebhookConfigUpdate
+from core.transactions.webhook_deliveries import ENDPOINT_DISABLED, endpoint_disabled_deliveries
 from core.webhooks.circuit_breaker import EndpointCircuit, EndpointCircuitPolicy
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (

@@ -26,8 +26,8 @@ from core.store.tenants import TenantStore
 from core.store.webhook_endpoints import WebhookConfigStore
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
-from core.transactions.notifications import system_delivery
 from core.transactions.webhook_config_update import WebhookConfigUpdate
+from core.transactions.webhook_deliveries import system_delivery
 from core.webhooks.circuit_breaker import EndpointCircuitPolicy
 from core.webhooks.delivery import Delivery, DeliveryState, WebhookEventType
 from core.webhooks.endpoint import Endpoint, EndpointKind, queue_of_endpoint

@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from core.jobs.job import Job, JobState
-from core.transactions.notifications import (
+from core.transactions.webhook_deliveries import (
     endpoint_disabled_deliveries,
     job_deliveries,
     needs_endpoints,
