@@ -20,6 +20,7 @@ MAX_PICTURE_BYTES: Final = 2**20
 """Of all pictures in one answer: they take space in a model's context."""
 MAX_RESOURCE_BYTES: Final = 4 * 2**20
 _OK: Final = 200
+_KEY: Final = "idempotency_key"
 _FINAL: Final = frozenset({"completed", "failed", "cancelled"})
 
 
@@ -90,7 +91,7 @@ class ToolCall:
     async def _submit(self, *, dry_run: bool) -> JsonObject:
         arguments = self.arguments
         query = {name: _text(arguments[name]) for name in self.tool.queries if name in arguments}
-        key = arguments.get("idempotency_key")
+        key = arguments.get(_KEY)
         headers = [] if key is None else [(b"idempotency-key", _quoted(key))]
         answer = await self.api.send(
             "submit",
@@ -170,11 +171,24 @@ def _check_arguments(tool: DescribedTool, arguments: Arguments) -> None:
     """Raise `InvalidInput` for unknown and missing arguments; operations check the values."""
     known, required = tool.schema["properties"], tool.schema["required"]
     unknown = [FieldError(f"/{name[:64]}", "is no argument") for name in arguments.keys() - known]
-    missing = [FieldError(f"/{name}", "is required") for name in required if name not in arguments]
+    missing = [
+        FieldError(f"/{name}", "is required") for name in required if _is_missing(name, arguments)
+    ]
     if unknown or missing:
         raise InvalidInput("The arguments do not fit the tool.", fields=(*unknown[:8], *missing))
     if "seconds" in arguments:
         _check_seconds(arguments["seconds"])
+
+
+def _is_missing(name: str, arguments: Arguments) -> bool:
+    """Return whether a required argument is missing or null.
+
+    An idempotency key must be text: without one, a repeated call is paid for twice.
+    """
+    value = arguments.get(name)
+    if name == _KEY:
+        return not isinstance(value, str) or not value
+    return value is None
 
 
 def _check_seconds(value: object) -> None:
@@ -191,12 +205,11 @@ def _text(value: object) -> str:
     return value if isinstance(value, str) else _json(value).decode()
 
 
-def _quoted(key: object) -> bytes:
+def _quoted(key: str) -> bytes:
     """Return the structured field of an idempotency key. The operation checks its characters."""
-    text = _text(key)
-    if not text.isascii() or not text.isprintable():
+    if not key.isascii() or not key.isprintable():
         raise MalformedRequest("idempotency_key: must be printable ASCII.")
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'.encode()
 
 

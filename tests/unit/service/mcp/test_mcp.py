@@ -110,6 +110,16 @@ async def test_a_repeated_submit_is_the_same_request(app: AppHarness) -> None:
     assert len(set(ids)) == 3
 
 
+@pytest.mark.parametrize("key", [None, "", 7, True, ["a"], {}])
+async def test_what_is_no_text_is_no_idempotency_key(app: AppHarness, key: object) -> None:
+    """The call could not be repeated without a second payment."""
+    async with connect(app, await app.tenant()) as client:
+        result = await client.call_tool("submit", {**SUBMIT, "idempotency_key": key})
+    assert (result.is_error, document(result)["code"]) == (True, "invalid_input")
+    assert [error["path"] for error in document(result)["errors"]] == ["/idempotency_key"]
+    assert not app.stores.memory.jobs
+
+
 @pytest.mark.parametrize("mode", Modes)
 async def test_every_tool_is_described(app: AppHarness, mode: str) -> None:
     async with connect(app, await app.tenant(), mode) as client:
@@ -134,6 +144,8 @@ async def test_every_tool_is_described(app: AppHarness, mode: str) -> None:
         ("submit", {**SUBMIT, "max_cost": 0.01}, "cost_above_limit"),
         ("submit", {"model_id": KLING, "input": KLING_INPUT}, "invalid_input"),
         ("submit", {**SUBMIT, "dry_run": True}, "invalid_input"),
+        ("submit", {**SUBMIT, "input": None}, "invalid_input"),
+        ("submit", {**SUBMIT, "max_cost": None}, "malformed_request"),
         ("submit", {**SUBMIT, "idempotency_key": "a\nb"}, "malformed_request"),
         ("submit", {**SUBMIT, "input": {"prompt": 10**30}}, "malformed_request"),
         ("submit", {**SUBMIT, "input": []}, "malformed_request"),
