@@ -277,7 +277,7 @@ def _kept_output(
         {
             "field": output.field,
             "media_type": output.media_type,
-            "bytes": output.bytes,
+            "bytes": output.bytes if is_kept else None,
             "sha256": output.sha256,
             "width": output.width,
             "height": output.height,

@@ -127,7 +127,9 @@ class ToolCall:
         """Yield the first kept outputs, as long as they are pictures for which there is room."""
         room = MAX_PICTURE_BYTES
         for output in document.get("outputs", ()):
-            room -= output.get("bytes", MAX_PICTURE_BYTES + 1)
+            if "file_id" not in output:
+                return
+            room -= output["bytes"]
             if room < 0 or not str(output.get("media_type")).startswith("image/"):
                 return
             yield output

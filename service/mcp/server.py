@@ -281,7 +281,7 @@ async def _output_contents(
     """Return a kept output; the link to it, if it is large or a bucket serves it."""
     document = await api.read("result", request_id=request_id)
     for output in document.get("outputs", ()):
-        if str(output["index"]) != index or "bytes" not in output:
+        if str(output["index"]) != index or "file_id" not in output:
             continue
         if output["bytes"] <= MAX_RESOURCE_BYTES:
             answer = await api.call("get_output", {"request_id": request_id, "index": index})

@@ -265,6 +265,24 @@ async def test_a_result_has_small_pictures_and_links_to_the_others(app: AppHarne
     assert "/outputs/1?" in large.text
 
 
+NO_ROOM: Final = replace(SMALL, source_url=LINKS[1], file_id=None, error=ArchiveError.LIMIT)
+
+
+async def test_an_output_for_which_there_was_no_room_is_linked(app: AppHarness) -> None:
+    """Its size is known, but it is not kept."""
+    async with connect(app, await app.tenant()) as client:
+        request_id = document(await client.call_tool("submit", SUBMIT))["request_id"]
+        await completed(app, request_id, NO_ROOM, SMALL)
+        result = await client.call_tool("show_result", {"request_id": request_id})
+        with pytest.raises(MCPError, match="no such resource"):
+            await client.read_resource(f"gateway://requests/{request_id}/outputs/0")
+    assert not result.is_error
+    assert [type(one) for one in result.content[1:]] == [ResourceLink, ResourceLink]
+    assert getattr(result.content[1], "uri", "") == LINKS[1]
+    lost, kept = document(result)["outputs"]
+    assert ("bytes" in lost, kept["bytes"]) == (False, len(PICTURE))
+
+
 async def test_a_defect_is_reported_and_has_no_details(app: AppHarness) -> None:
     class Broken:
         def __getattr__(self, name: str) -> None:
