@@ -3,6 +3,10 @@
 import asyncio
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Final
+
+SAME_STOP: Final = timedelta(seconds=1)
+"""Signals within it are one: Ctrl-C and systemd signal a process that its parent signals too."""
 
 
 @dataclass(slots=True)
@@ -14,18 +18,26 @@ class Shutdown:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process closes: waits and streams end."""
     _due: timedelta | None = None
+    _announced_at: timedelta = timedelta.min
 
     @property
     def is_announced(self) -> bool:
         """Whether the process is about to stop."""
         return self._due is not None
 
-    def announce(self, now: timedelta) -> None:
-        """Stop after the delay; immediately if it was announced before.
+    def announce(self, now: timedelta) -> bool:
+        """Stop after the delay; immediately if it was announced a second ago or earlier.
 
-        May be called from a signal handler.
+        Returns False for a repeat within that second, which changes nothing. May be called from a
+        signal handler.
         """
-        self._due = now if self.is_announced else now + self.delay
+        if self._due is None:
+            self._announced_at, self._due = now, now + self.delay
+            return True
+        if now - self._announced_at < SAME_STOP:
+            return False
+        self._due = min(self._due, now)
+        return True
 
     def is_due(self, now: timedelta) -> bool:
         """Whether the process is to close its listeners now."""

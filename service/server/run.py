@@ -193,8 +193,9 @@ class ServiceServer(LimitedServer):
         spare_startup_objects()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self._shutdown.announce(self._clock.monotonic())
-        if self._shutdown.is_due(self._clock.monotonic()):
+        now = self._clock.monotonic()
+        # A repeat must not reach the server: it ends open requests at a second SIGINT.
+        if self._shutdown.announce(now) and self._shutdown.is_due(now):
             super().handle_exit(sig, frame)
 
     async def on_tick(self, counter: int) -> bool:

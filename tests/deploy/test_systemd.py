@@ -46,10 +46,22 @@ def test_a_unit_sets_only_settings_that_exist(unit: Path) -> None:
 
 @by_unit
 def test_a_unit_waits_longer_than_its_process_drains(unit: Path) -> None:
-    drain = ServiceSettings.model_fields["shutdown_timeout"].default
+    settings = ServiceSettings.model_fields
+    drain = settings["shutdown_delay"].default + settings["shutdown_timeout"].default
     if "worker" in unit.name:
         drain = WorkerSettings.model_fields["drain_timeout"].default
     assert int(values(unit, "TimeoutStopSec")[0]) >= drain.total_seconds() + MARGIN_SECONDS
+
+
+@by_unit
+def test_the_first_process_alone_gets_the_signal(unit: Path) -> None:
+    """It stops its children, which would otherwise be told twice."""
+    assert values(unit, "KillMode") == ["mixed"]
+
+
+def test_the_delay_is_named_beside_the_time_to_stop() -> None:
+    text = UNITS[0].read_text(encoding="utf-8")
+    assert re.search(r"# .*GATEWAY_SHUTDOWN_DELAY.*\n(#.*\n)*TimeoutStopSec=", text)
 
 
 def test_only_the_worker_has_runcomfy_s_token() -> None:

@@ -34,7 +34,20 @@ def test_with_a_delay_it_serves_on() -> None:
 
 
 def test_a_second_signal_ends_the_delay() -> None:
-    one = server(timedelta(seconds=5), FakeClock())
+    clock = FakeClock()
+    one = server(timedelta(seconds=5), clock)
     one.handle_exit(signal.SIGTERM, None)
+    clock.move(timedelta(seconds=1))
     one.handle_exit(signal.SIGTERM, None)
     assert one.should_exit
+
+
+def test_the_same_stop_signalled_twice_is_one() -> None:
+    """By the terminal or systemd, and by the parent of several processes."""
+    patient, immediate = (server(timedelta(seconds=delay), FakeClock()) for delay in (5, 0))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        patient.handle_exit(number, None)
+        immediate.handle_exit(number, None)
+    assert not patient.should_exit
+    assert immediate.should_exit
+    assert not immediate.force_exit
