@@ -152,9 +152,9 @@ class AppContext:
     policy: HttpPolicy
     emit: Emit
     read_state: ReadState
+    """Reads the state of the whole gateway, for operators."""
     is_stopping: Callable[[], bool]
     """Whether the process is about to stop: it is not ready, and serves what still arrives."""
-    """Reads the state of the whole gateway, for operators."""
     shared_reads: SharedReads
     span_of: SpanNamer = pass_through
     settings_table: tuple[Mapping[str, str], ...] = ()
