@@ -7,6 +7,7 @@ which is looked up with each page: a revoked key ends its sessions.
 import hashlib
 import hmac
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -16,7 +17,7 @@ import orjson
 
 from core.errors import NotFound, Unauthenticated
 from core.operators import operator_named_by, operator_token_digest, permits
-from core.tenants.api_keys import ApiKey, Credential, Scope, parse_api_key
+from core.tenants.api_keys import KEY_ID_LENGTH, ApiKey, Credential, Scope, parse_api_key
 from service.admin.operators import Login, log_in_by_digest
 from service.admin.roles import ROLE_OF_OPERATION
 from service.context import AppContext
@@ -122,18 +123,19 @@ async def find_key(admin: AdminContext, tenant: str, chosen: str | None) -> ApiK
     return max(found, key=lambda key: key.created_at)
 
 
-async def person_document(context: AppContext, identity: Identity, tenant: str) -> bytes:
-    """Return the document of the session of a person, who may act as `tenant`; "": an operator.
+async def person_document(context: AppContext, identity: Identity, choice: str) -> bytes:
+    """Return the document of the session of a person, by one of its grants; "": an operator.
 
     Raises `Unauthenticated`: the tenant has no valid key.
     """
-    if not tenant:
+    if not choice:
         return orjson.dumps({"person": identity.person})
+    grant = identity.tenants[choice]
     try:
-        key = await find_key(context.admin, tenant, identity.tenants[tenant])
+        key = await find_key(context.admin, grant.tenant, grant.key_id)
     except NotFound as error:
-        raise Unauthenticated(f"{tenant}: {error.detail}") from error
-    return key_document(tenant, key.digest, key.scopes, identity.person)
+        raise Unauthenticated(f"{choice}: {error.detail}") from error
+    return key_document(grant.tenant, key.digest, key.scopes, identity.person)
 
 
 def operator_document(name: str | None, digest: str) -> bytes:
@@ -179,7 +181,7 @@ async def load_user(
         raise Unauthenticated
     fields = orjson.loads(document)
     csrf, person = _csrf_token(token), fields.get("person", "")
-    if person and not _is_allowed(identity, person, fields.get("tenant", "")):
+    if person and not await _is_allowed(context, identity, fields):
         raise Unauthenticated
     if "tenant" in fields:
         credential = Credential(fields["tenant"], fields["digest"], address, person=person)
@@ -193,11 +195,29 @@ async def load_user(
     return User(login, csrf=csrf, operator=fields["operator"], token_digest=fields["digest"])
 
 
-def _is_allowed(identity: Identity | None, person: str, tenant: str) -> bool:
-    """Return whether `identity` is this person, who may act as `tenant`, "" as an operator."""
-    if identity is None or identity.person != person:
+async def _is_allowed(
+    context: AppContext, identity: Identity | None, session: Mapping[str, str]
+) -> bool:
+    """Return whether `identity` is the session's person, who may use its key or be an operator."""
+    if identity is None or identity.person != session["person"]:
         return False
-    return tenant in identity.tenants if tenant else bool(identity.roles)
+    if "tenant" not in session:
+        return bool(identity.roles)
+    return await _grants_key(context, identity, session["tenant"], session["digest"])
+
+
+async def _grants_key(context: AppContext, identity: Identity, tenant: str, digest: str) -> bool:
+    """Return whether a grant of the tenant is for this key: by its id, or as the newest one."""
+    granted = {grant.key_id for grant in identity.tenants.values() if grant.tenant == tenant}
+    if digest[:KEY_ID_LENGTH] in granted:
+        return True
+    if None not in granted:
+        return False
+    try:
+        newest = await find_key(context.admin, tenant, None)
+    except NotFound:
+        return False
+    return newest.digest == digest
 
 
 async def check_identity(context: AppContext, user: User) -> None:

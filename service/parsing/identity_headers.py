@@ -45,14 +45,19 @@ class Grant:
         role = found["role"]
         return cls(Role(role) if role else None, found["tenant"] or "", found["key_id"])
 
+    @property
+    def choice(self) -> str:
+        """What a person chooses at the sign-in: the tenant, with the key's id if it has one."""
+        return self.tenant if self.key_id is None else f"{self.tenant}/{self.key_id}"
+
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person, and what their groups may do: `tenants` with the id of the key, None the newest."""
+    """A person, and what their groups may do: `tenants` has the grants by `Grant.choice`."""
 
     person: str
     roles: frozenset[Role] = frozenset()
-    tenants: Mapping[str, str | None] = field(default_factory=dict)
+    tenants: Mapping[str, Grant] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +83,5 @@ class IdentityPolicy:
         return Identity(
             persons[0],
             frozenset(grant.role for grant in grants if grant.role is not None),
-            {grant.tenant: grant.key_id for grant in grants if grant.tenant},
+            {grant.choice: grant for grant in grants if grant.tenant},
         )

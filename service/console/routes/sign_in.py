@@ -101,12 +101,12 @@ async def sign_out(request: Request, page: AnyPage) -> Response:
     return response
 
 
-async def _person_document(request: Request, tenant: str) -> bytes:
+async def _person_document(request: Request, choice: str) -> bytes:
     identity = proxied_identity(request)
     choices = _choices(identity, with_operators=serves_operators(request))
-    if identity is None or tenant not in choices:
+    if identity is None or choice not in choices:
         raise Unauthenticated("None of your groups may do that.")
-    return await person_document(app_context(request.scope), identity, tenant)
+    return await person_document(app_context(request.scope), identity, choice)
 
 
 async def _begin(request: Request, document: bytes, path: str) -> Response:
@@ -147,7 +147,7 @@ def _form(request: Request, following: str, reason: str = "", status: int = 200)
 
 
 def _choices(identity: Identity | None, *, with_operators: bool) -> list[str]:
-    """Return as what a person may sign in: "" as an operator, and tenants."""
+    """Return as what a person may sign in: "" as an operator, and tenants, some with a key."""
     if identity is None:
         return []
     return [*([""] if identity.roles and with_operators else []), *sorted(identity.tenants)]

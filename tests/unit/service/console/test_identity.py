@@ -6,10 +6,11 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from core.tenants.api_keys import KEY_ID_LENGTH, Scope, api_key_digest
 from service.context import ConsolePolicy, LinkPolicy
 from service.parsing.forwarded import TrustedProxies
 from service.parsing.identity_headers import Grant, IdentityPolicy
-from service.tenants.api_keys import revoke_key
+from service.tenants.api_keys import create_key, key_id, revoke_key
 from tests.support.app import BASE_URL, AppHarness
 from tests.support.console import Browser
 
@@ -151,6 +152,61 @@ async def test_a_session_is_of_the_person_whom_the_proxy_names(
     thief = browser_of(app, person, groups, peer)
     thief.http.cookies.update(ada.http.cookies)
     assert (await thief.http.get("/console/operator")).status_code == SEE_OTHER
+
+
+def grant(app: AppHarness, **groups: str) -> None:
+    """Change what the groups may do, as a restart with other settings does."""
+    policy = app.resources.policy
+    grants = {name: Grant.parse(text) for name, text in groups.items()}
+    console = ConsolePolicy(enabled=True, identity=replace(IDENTITY, grants=grants))
+    app.replace_resources(policy=replace(policy, console=console))
+
+
+async def reading_key(app: AppHarness) -> str:
+    """Create a newer key of the tenant, which only reads; return its id."""
+    app.clock.move(timedelta(seconds=1))
+    created = await create_key(app.resources.admin, "video-team", frozenset({Scope.READ}), None)
+    return key_id(created[1])
+
+
+async def test_a_session_has_the_key_that_the_group_grants(app: AppHarness, key: str) -> None:
+    """Another group of the same tenant does not keep a session with more scopes."""
+    first = api_key_digest(key)[:KEY_ID_LENGTH]
+    second = await reading_key(app)
+    grant(app, makers=f"tenant:video-team/{first}", readers=f"tenant:video-team/{second}")
+    browser = browser_of(app, "ada", "makers")
+    await continued(browser, f"video-team/{first}")
+    assert (await browser.http.get("/console/home")).status_code == httpx.codes.OK
+    browser.http.headers["x-forwarded-groups"] = "readers"
+    assert (await browser.http.get("/console/home")).status_code == SEE_OTHER
+    refused = await continued(browser, f"video-team/{first}")
+    assert refused.status_code == httpx.codes.UNAUTHORIZED
+    await continued(browser, f"video-team/{second}")
+    assert (await browser.http.get("/console/home")).status_code == httpx.codes.OK
+
+
+async def test_a_newer_key_ends_the_sessions_of_the_newest(app: AppHarness, key: str) -> None:
+    assert key
+    browser = browser_of(app, "ada", "video")
+    await continued(browser, "video-team")
+    newer = await reading_key(app)
+    assert (await browser.http.get("/console/home")).status_code == SEE_OTHER
+    await continued(browser, "video-team")
+    assert (await browser.http.get("/console/home")).status_code == httpx.codes.OK
+    grant(app, video=f"tenant:video-team/{newer}")
+    assert (await browser.http.get("/console/home")).status_code == httpx.codes.OK
+
+
+async def test_of_several_keys_of_a_tenant_the_person_chooses(app: AppHarness, key: str) -> None:
+    first = api_key_digest(key)[:KEY_ID_LENGTH]
+    await reading_key(app)
+    grant(app, makers=f"tenant:video-team/{first}", readers="tenant:video-team")
+    browser = browser_of(app, "ada", "makers,readers")
+    page = (await browser.get("/sign-in")).text
+    for choice in ("video-team", f"video-team/{first}"):
+        assert f"Continue as {choice}</button>" in page
+        await continued(browser, choice)
+        assert (await browser.http.get("/console/home")).status_code == httpx.codes.OK
 
 
 async def test_a_key_that_a_person_typed_is_used_with_its_own_scopes(

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 from starlette.datastructures import Headers
 
@@ -28,8 +30,20 @@ def identity_of(*headers: tuple[str, str], peer: str | None = "10.0.0.1") -> Ide
 def test_a_person_may_do_what_the_groups_may() -> None:
     found = identity_of(ADA, ("x-forwarded-groups", "platform, video,finance ,ads,others,"))
     roles = frozenset({Role.OPERATE, Role.MONEY})
-    tenants = {"video-team": None, "ads": KEY_ID}
+    tenants = {
+        "video-team": Grant(tenant="video-team"),
+        f"ads/{KEY_ID}": Grant(tenant="ads", key_id=KEY_ID),
+    }
     assert found == Identity("ada@example.com", roles, tenants)
+
+
+def test_two_keys_of_one_tenant_are_two_choices() -> None:
+    others = {"more": Grant.parse("tenant:ads"), "again": Grant.parse("tenant:ads")}
+    policy = replace(POLICY, grants={**POLICY.grants, **others})
+    headers = Headers({ADA[0]: ADA[1], "x-forwarded-groups": "ads,more,again"})
+    found = policy.identity_of(headers, "10.0.0.1", PROXIES)
+    assert found is not None
+    assert set(found.tenants) == {"ads", f"ads/{KEY_ID}"}
 
 
 @pytest.mark.parametrize("groups", ["", "Platform", "platform video", "*", "role:all"])
