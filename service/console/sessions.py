@@ -217,7 +217,7 @@ async def _grants_key(context: AppContext, identity: Identity, tenant: str, dige
         newest = await find_key(context.admin, tenant, None)
     except NotFound:
         return False
-    return newest.digest == digest
+    return is_same_token(newest.digest, digest)
 
 
 async def check_identity(context: AppContext, user: User) -> None:
