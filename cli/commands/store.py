@@ -129,4 +129,6 @@ def _document(position: StorePosition | None) -> dict[str, object]:
         "claims": position.claims,
         "claimed_at": iso(position.claimed_at),
         "compare_since": iso(position.compare_since),
+        "journal_id": position.journal_id,
+        "journal_since": iso(position.journal_since),
     }

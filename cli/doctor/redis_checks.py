@@ -112,7 +112,9 @@ def check_durability(durability: Durability) -> Iterator[Check]:
         yield ok(name, "appendonly yes, appendfsync always, maxmemory-policy noeviction")
 
 
-def check_position(here: StorePosition | None, journal: StorePosition | None) -> Check:
+def check_position(
+    here: StorePosition | None, journal: StorePosition | None, journal_id: str = ""
+) -> Check:
     """Return whether this store is the one that the journal belongs to, and has all of it."""
     name = "store"
     if here is None:
@@ -123,6 +125,9 @@ def check_position(here: StorePosition | None, journal: StorePosition | None) ->
     if journal is not None and journal.store_id != here.store_id:
         fix = "correct GATEWAY_REDIS_URL or GATEWAY_JOURNAL__URL: they belong to different gateways"
         return fail(name, f"{here.store_id}, but the journal is of {journal.store_id}", fix)
+    if here.journal_id and here.journal_id != journal_id:
+        fix = "correct GATEWAY_JOURNAL__URL, mount its folder, or see docs/operations.md"
+        return fail(name, "this is not the journal that its submits are in: none leaves", fix)
     if here.compare_since is not None or (journal is not None and here.is_behind(journal)):
         fix = "run `gateway store reconcile`; workers do so too"
         return fail(name, "it went back: submits wait until it was compared", fix)

@@ -103,12 +103,15 @@ async def _check_journal(
     except ValueError as error:
         return [fail("journal", str(error), fix)]
     if journal is None:
-        return [check_absent_journal(settings.url)]
+        return [
+            check_absent_journal(settings.url),
+            *([check_position(position, None)] if is_up else []),
+        ]
     try:
         creates_once = await journal.creates_once(ids.secret().hex())
-        known = await journal.load_position()
+        known, journal_id = await journal.load_position(), await journal.load_id()
         # Without Redis nothing is known of its position.
-        checks = [check_position(position, known)] if is_up else []
+        checks = [check_position(position, known, journal_id)] if is_up else []
     except JournalUnavailable as error:
         return [fail("journal", str(error), fix)]
     finally:

@@ -27,7 +27,7 @@ class StoreStatus(StrEnum):
     """It is another store than the one that the journal belongs to."""
     WENT_BACK = "went_back"
     """It has forgotten something that was known of it."""
-    JOURNAL_LOST = "journal_lost"
+    OTHER_JOURNAL = "other_journal"
     """The journal is not the one that this store's submits are written to: it may be empty."""
     OTHER_ACCOUNT = "other_account"
     """Its jobs are paid by another RunComfy account, or are simulated and this process is not."""
@@ -38,12 +38,12 @@ def status_of(
     known: StorePosition | None,
     account: str = "",
     *,
-    journal_lost: bool = False,
+    is_other_journal: bool = False,
 ) -> StoreStatus:
     """Return the status of a store at `position`, of which `known` is the furthest one seen.
 
     `account` is this process's (`core.runcomfy_account`); empty for a process that has none.
-    `journal_lost`: its journal is not the one of this store.
+    `is_other_journal`: its journal is not the one of this store.
     """
     if position is None:
         return StoreStatus.NEW if known is None else StoreStatus.UNKNOWN
@@ -51,8 +51,8 @@ def status_of(
         return StoreStatus.OTHER_ACCOUNT
     if known is not None and known.store_id != position.store_id:
         return StoreStatus.OTHER
-    if journal_lost:
-        return StoreStatus.JOURNAL_LOST
+    if is_other_journal:
+        return StoreStatus.OTHER_JOURNAL
     if position.compare_since is not None or (known is not None and position.is_behind(known)):
         return StoreStatus.WENT_BACK
     return StoreStatus.CURRENT

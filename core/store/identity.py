@@ -66,7 +66,7 @@ class StoreIdentityRepository(Protocol):
 
     async def list_claims(self) -> Sequence[str]: ...
 
-    async def record_journal(self, journal_id: str, since: datetime | None) -> None: ...
+    async def replace_journal(self, held: str, journal_id: str, since: datetime | None) -> bool: ...
 
     async def create(self, position: StorePosition) -> bool: ...
 
@@ -128,12 +128,16 @@ class StoreIdentity:
         found = await self._client.execute("LRANGE", keys.STORE_CLAIMS, 0, -1)
         return [claim.decode() for claim in found]
 
-    async def record_journal(self, journal_id: str, since: datetime | None) -> None:
-        """Note which journal this store's submits are written to, and `journal_since`."""
+    async def replace_journal(self, held: str, journal_id: str, since: datetime | None) -> bool:
+        """Note which journal this store's submits are written to from now on; "": none.
+
+        Returns False, and changes nothing, if the store's journal is not `held`.
+        """
         begun = "" if since is None else to_ms(since)
-        await self._client.execute(
-            "HSET", keys.STORE, "journal_id", journal_id, "journal_since", begun
+        replaced = await self._scripts.call(
+            "replace_journal", [keys.STORE], [held, journal_id, begun]
         )
+        return bool(replaced)
 
     async def create(self, position: StorePosition) -> bool:
         """Give the store an identity; return False if it has one."""

@@ -45,9 +45,10 @@ async def test_a_store_gets_one_identity(backend: StoreBackend) -> None:
 async def test_the_store_knows_its_journal(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     since = backend.clock.now().replace(microsecond=0)
-    await backend.identity.record_journal("journal-1", None)
+    assert await backend.identity.replace_journal("", "journal-1", None)
     assert await backend.identity.load() == replace(STORE, journal_id="journal-1")
-    await backend.identity.record_journal("journal-2", since)
+    assert not await backend.identity.replace_journal("", "journal-2", None)
+    assert await backend.identity.replace_journal("journal-1", "journal-2", since)
     known = replace(STORE, journal_id="journal-2", journal_since=since)
     assert await backend.identity.load() == known
     assert await backend.identity.settle(STORE, replace(STORE, epoch=2)), "no claim was made"

@@ -407,10 +407,10 @@ class ProcessIdentity:
         """See `StoreIdentity.create`."""
         return await self.connection.call(lambda: self.stores.identity.create(position))
 
-    async def record_journal(self, journal_id: str, since: datetime | None) -> None:
-        """See `StoreIdentity.record_journal`."""
+    async def replace_journal(self, held: str, journal_id: str, since: datetime | None) -> bool:
+        """See `StoreIdentity.replace_journal`."""
         identity = self.stores.identity
-        await self.connection.call(lambda: identity.record_journal(journal_id, since))
+        return await self.connection.call(lambda: identity.replace_journal(held, journal_id, since))
 
     async def list_claims(self) -> Sequence[str]:
         """See `StoreIdentity.list_claims`."""

@@ -81,6 +81,9 @@ class StubGuard:
     async def allows_submit(self) -> bool:
         return self.is_open
 
+    async def is_in_own_journal(self) -> bool:
+        return True
+
     async def check_journal(self) -> datetime | None:
         """Find nothing."""
         return None

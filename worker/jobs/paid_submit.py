@@ -53,6 +53,9 @@ _STORE_WENT_BACK: Final = Fault(
 _INPUT_LOST: Final = Fault(
     "input_lost", "Redis lost the job, and the journal may not keep its input; nothing was sent."
 )
+_OTHER_JOURNAL: Final = Fault(
+    "other_journal", "The journal was replaced or unmounted; nothing was sent."
+)
 _TOO_LATE: Final = Fault(
     "claim_expired", "The claim of the submit ran out before it was sent; nothing was sent."
 )
@@ -79,6 +82,8 @@ class SubmitGuard(Protocol):
     async def report_missing(self, claimed_at: datetime) -> None: ...
 
     async def check_journal(self) -> datetime | None: ...
+
+    async def is_in_own_journal(self) -> bool: ...
 
 
 class PaidSubmitter:
@@ -127,19 +132,19 @@ class PaidSubmitter:
             return SentSubmit(await self._upstream.submit(claimed.model_id, body))
         step = await self._open(self._journal, claimed, submission)
         if isinstance(step, Send):
-            is_late = self._clock.monotonic() - started >= self._lease
-            return await self._send(claimed, body, step.number, is_late=is_late)
+            return await self._send(claimed, body, step.number, await self._obstacle(started))
         answer: SubmitAnswer = Indeterminate(UNANSWERED)
         if isinstance(step, Replay):
             answer = await self._replay(self._journal, claimed, step.number, step.outcome)
         return SentSubmit(answer, is_replayed=True)
 
-    async def _send(self, claimed: Job, body: bytes, number: int, *, is_late: bool) -> SentSubmit:
+    async def _send(
+        self, claimed: Job, body: bytes, number: int, obstacle: Fault | None
+    ) -> SentSubmit:
         if not body:
             return SentSubmit(Rejected(_INPUT_LOST), is_replayed=True)
-        # A process that was frozen must not spend money on a job that has moved on.
-        if is_late:
-            return await self._free(claimed, number, NotSent(_TOO_LATE))
+        if obstacle is not None:
+            return await self._free(claimed, number, NotSent(obstacle))
         answer = await self._upstream.submit(claimed.model_id, body)
         if may_be_sent_again(answer):
             return await self._free(claimed, number, answer)
@@ -166,6 +171,8 @@ class PaidSubmitter:
         """
         if self._journal is None:
             return Indeterminate(_WORKER_LOST)
+        # Before and after: mounted in between, it would be empty first and then the right one.
+        await self._guard.check_journal()
         step = next_submit_step(await self._journal.list_attempts(job), job.resends_approved)
         match step:
             case Replay(number, outcome):
@@ -174,7 +181,6 @@ class PaidSubmitter:
             case InDoubt():
                 return Indeterminate(_WORKER_LOST)
             case Send():
-                # The entry may have been lost with its journal, or made before there was one.
                 since = await self._guard.check_journal()
                 is_covered = since is None or (job.sent_at is not None and job.sent_at >= since)
                 return NotSent(_WORKER_LOST_BEFORE) if is_covered else Indeterminate(_WORKER_LOST)
@@ -188,6 +194,21 @@ class PaidSubmitter:
                 await self._journal.answer(job, key[1], answer)
                 del self._unwritten[key]
             await self._journal.probe()
+
+    async def _obstacle(self, started: timedelta) -> Fault | None:
+        """Return why a submit whose entry was just created must not leave."""
+        if not await self._is_in_own_journal():
+            return _OTHER_JOURNAL
+        # A process that was frozen must not spend money on a job that has moved on.
+        is_late = self._clock.monotonic() - started >= self._lease
+        return _TOO_LATE if is_late else None
+
+    async def _is_in_own_journal(self) -> bool:
+        while True:
+            try:
+                return await self._guard.is_in_own_journal()
+            except JournalUnavailable:
+                await self._clock.sleep(JOURNAL_RETRY_DELAY)
 
     async def _guard_allows(self) -> bool:
         try:

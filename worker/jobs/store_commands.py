@@ -107,22 +107,34 @@ class StoreCommands:
         return found
 
     async def replace_journal(self, *, dry_run: bool) -> Sequence[Job]:
-        """Begin a new journal in place of a lost one.
+        """Begin a new journal in place of a lost one, or go on without any.
 
         Returns the jobs whose submit is in flight: those whose worker has died go in doubt when
         their lease ends. Raises `Conflict` if the store has no other journal.
         """
         position = await self.identity.load()
-        held = "" if self.journal is None else await self.journal.load_id()
-        if self.journal is None or position is None or held == position.journal_id:
+        if position is None:
+            raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
+        held, known = "", None
+        if self.journal is not None:
+            held, known = await self.journal.load_id(), await self.journal.load_position()
+        if held == position.journal_id:
             raise Conflict("This is the journal of the store; nothing was changed.")
+        if known is not None and known.store_id != position.store_id:
+            raise Conflict(f"This is the journal of store {known.store_id}; nothing was changed.")
         listed = await self.jobs.list_unsubmitted()
         found = [job for job in listed if job.state is JobState.SUBMITTING]
         if not dry_run:
-            await self.journal.save_position(position)
-            new = held or await self.journal.create_id(self.ids.secret().hex()[:32])
-            await self.identity.record_journal(new, self.clock.now() + CLOCK_MARGIN)
+            new = await self._begin_journal(position)
+            since = self.clock.now() + CLOCK_MARGIN
+            await self.identity.replace_journal(position.journal_id, new, since)
         return found
+
+    async def _begin_journal(self, position: StorePosition) -> str:
+        if self.journal is None:
+            return ""
+        await self.journal.save_position(position)
+        return await self.journal.create_id(self.ids.secret().hex()[:32])
 
     async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Sequence[Finding]:
         """Compare the journal with the store; return what the store lacked, or lacks.

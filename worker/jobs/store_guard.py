@@ -6,6 +6,7 @@ At a worker's start, and when the store went back, the journal is compared with 
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from core.clock import Clock
 from core.ids import IdSource
@@ -21,6 +22,10 @@ from core.journal.position import (
 from core.observability.events import Emit, JobReconciled, SubmitsResumed, SubmitsStopped
 from core.store.identity import StoreIdentityRepository, StorePosition, bind_account
 from worker.jobs.reconciliation import Reconciler
+
+_OWN_STORE: Final = frozenset(
+    {StoreStatus.NEW, StoreStatus.CURRENT, StoreStatus.WENT_BACK, StoreStatus.OTHER_JOURNAL}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,8 @@ class StoreGuard:
         self._saved: StorePosition | None = None
         self._status: StoreStatus | None = None
         self._went_back_at: timedelta | None = None
-        self._is_journal_lost = False
+        self._journal_id = ""
+        self._has_own_journal: bool | None = None
         self.is_open = False
         """Whether submits may leave, as far as this process knows."""
 
@@ -84,27 +90,25 @@ class StoreGuard:
         await self._identity.mark_went_back(claimed_at - CLOCK_MARGIN)
 
     async def check_journal(self) -> datetime | None:
-        """Find out whether this worker's journal is the one of the store.
+        """Return since when each claim has its entry in this worker's journal; None: always.
 
-        Returns since when each claim has its entry there; None: always. Raises
-        `JournalUnavailable`, also if it is another journal, and `StoreUnavailable`.
+        Raises `JournalUnavailable`, also if the journal is not known to be the one of the store:
+        then a missing entry proves nothing. Raises `StoreUnavailable`.
         """
-        if self._journal is None:
-            return None
         position = await self._identity.load(self._known)
-        if position is None or not position.journal_id:
-            self._is_journal_lost = False
-            return None
-        self._is_journal_lost = await self._journal.load_id() != position.journal_id
-        if self._is_journal_lost:
-            self.is_open = False
-            raise JournalUnavailable("This is not the journal that the store's jobs are in.")
+        if position is None or not position.journal_id or not await self._is_journal(position):
+            raise JournalUnavailable("It is not known to be the journal of this store.")
         return position.journal_since
+
+    async def is_in_own_journal(self) -> bool:
+        """Return whether what was just written to the journal is in the one of the store.
+
+        Its folder may have been unmounted meanwhile. Raises `JournalUnavailable`.
+        """
+        return self._journal is None or await self._journal.load_id() == self._journal_id
 
     async def run_once(self, reconciler: Reconciler | None) -> None:
         """Read the position, and do what its status needs. Raises `StoreUnavailable`."""
-        with suppress(JournalUnavailable):
-            await self.check_journal()
         with suppress(JournalUnavailable):
             if self._known is None and self._journal is not None:
                 self._known = await self._journal.load_position()
@@ -113,12 +117,34 @@ class StoreGuard:
             status = await self._check()
             if status is StoreStatus.NEW:
                 await self._identity.create(StorePosition(self._ids.secret().hex()[:32]))
+            if status in _OWN_STORE:
+                await self._identify_journal()
                 status = await self._check()
             if status is StoreStatus.WENT_BACK or (
                 status is StoreStatus.CURRENT and not self.is_open
             ):
                 await self._reconcile(reconciler)
             await self._save()
+
+    async def _identify_journal(self) -> None:
+        """Find out whether this worker's journal is the store's; make it that if none is.
+
+        A worker without a journal must not submit beside others that have one.
+        """
+        position = await self._identity.load(self._known)
+        if position is None:
+            return
+        if self._journal is not None and not position.journal_id:
+            journal_id = await self._journal.create_id(self._ids.secret().hex()[:32])
+            since = self._clock.now() + CLOCK_MARGIN if position.claims else None
+            await self._identity.replace_journal("", journal_id, since)
+            position = await self._identity.load(self._known) or position
+        self._journal_id = position.journal_id
+        self._has_own_journal = await self._is_journal(position)
+
+    async def _is_journal(self, position: StorePosition) -> bool:
+        own = "" if self._journal is None else await self._journal.load_id()
+        return own == position.journal_id
 
     async def _check(self) -> StoreStatus:
         position = await self._identity.load(self._known)
@@ -144,8 +170,8 @@ class StoreGuard:
         return status
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
-        account, lost = self._policy.account, self._is_journal_lost
-        return status_of(position, self._known, account, journal_lost=lost)
+        is_other = self._has_own_journal is False
+        return status_of(position, self._known, self._policy.account, is_other_journal=is_other)
 
     async def _learn_identity(self) -> bool:
         """Read the identity from the journal again: it counts, not what this process remembers.
@@ -210,7 +236,3 @@ class StoreGuard:
         if known != self._saved:
             await self._journal.save_position(known)
             self._saved = known
-        if not known.journal_id:
-            journal_id = await self._journal.create_id(self._ids.secret().hex()[:32])
-            since = self._clock.now() + CLOCK_MARGIN if known.claims else None
-            await self._identity.record_journal(journal_id, since)

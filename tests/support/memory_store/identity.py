@@ -36,11 +36,13 @@ class MemoryStoreIdentity:
         """See `StoreIdentity.list_claims`."""
         return tuple(self._memory.claim_log)
 
-    async def record_journal(self, journal_id: str, since: datetime | None) -> None:
-        """See `StoreIdentity.record_journal`."""
-        held = self._memory.position
-        if held is not None:
-            self._memory.position = replace(held, journal_id=journal_id, journal_since=since)
+    async def replace_journal(self, held: str, journal_id: str, since: datetime | None) -> bool:
+        """See `StoreIdentity.replace_journal`."""
+        now = self._memory.position
+        if now is None or now.journal_id != held:
+            return False
+        self._memory.position = replace(now, journal_id=journal_id, journal_since=since)
+        return True
 
     async def create(self, position: StorePosition) -> bool:
         """See `StoreIdentity.create`."""

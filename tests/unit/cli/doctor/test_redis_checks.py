@@ -112,6 +112,12 @@ def test_the_store_must_be_the_journal_s_and_complete(
     assert check_position(here, journal).status is status
 
 
+def test_a_journal_that_is_not_the_stores_fails_the_check() -> None:
+    here = replace(STORE, journal_id="journal-1")
+    assert check_position(here, STORE, "journal-1").status is Status.OK
+    assert check_position(here, STORE, "").status is Status.FAIL
+
+
 @pytest.mark.parametrize(
     ("held", "status"),
     [("", Status.OK), ("real", Status.OK), ("simulated", Status.FAIL)],

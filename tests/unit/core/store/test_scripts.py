@@ -230,6 +230,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "mark_went_back": True,
     "record_schema": True,  # a process may start while it is full
     "replace_account": True,
+    "replace_journal": True,
     "revoke_key": True,
     "revoke_operator": True,
     "requeue_delivery": True,

@@ -55,7 +55,9 @@ class GuardHarness:
     def __post_init__(self) -> None:
         self.stores: MemoryStores = memory_stores(self.clock)
         self.objects = MemoryObjects(self.clock)
-        self.journal = Journal(self.objects, self.clock, lambda _: None, JOURNAL_TIMEOUT)
+        self.rest = (self.clock, lambda _: None, JOURNAL_TIMEOUT)
+        self.journal = Journal(self.objects, *self.rest)
+        self.has_commands_journal = True
         self.ids = SeededIds(Random(1))
         self.context = DecisionContext("worker-a", POLICY, MidpointRandom())
         writer = JobWriter(self.stores, self.clock, lambda _: None)
@@ -64,10 +66,15 @@ class GuardHarness:
             self.stores, self.journal, self.answers, self.clock, POLICY.doubt_hold
         )
 
-    def guard(self, settle_delay: timedelta = timedelta(0), account: str = "") -> StoreGuard:
+    def guard(
+        self,
+        settle_delay: timedelta = timedelta(0),
+        account: str = "",
+        *journals: Journal | None,
+    ) -> StoreGuard:
         return StoreGuard(
             self.stores.identity,
-            self.journal,
+            journals[0] if journals else self.journal,
             self.clock,
             self.ids,
             self.events.append,
@@ -87,7 +94,7 @@ class GuardHarness:
             self.ids,
             self.stores.jobs,
             self.answers,
-            self.journal,
+            self.journal if self.has_commands_journal else None,
             self.reconciler,
         )
 
@@ -188,7 +195,7 @@ async def test_a_lost_journal_stops_submits(gateway: GuardHarness) -> None:
     gateway.lose_journal()
     await guard.run_once(gateway.reconciler)
     assert not await guard.allows_submit()
-    assert gateway.stops == ["journal_lost"]
+    assert gateway.stops == ["other_journal"]
     restarted = gateway.guard()
     await restarted.run_once(gateway.reconciler)
     assert not restarted.is_open
@@ -210,7 +217,6 @@ async def test_an_entry_that_a_lost_journal_lacks_proves_nothing(gateway: GuardH
     gateway.lose_journal()
     with pytest.raises(JournalUnavailable):
         await gateway.paid(guard).find_answer(claimed)
-    assert not guard.is_open
 
 
 async def test_a_new_journal_decides_nothing_about_older_claims(gateway: GuardHarness) -> None:
@@ -233,8 +239,62 @@ async def test_a_first_journal_decides_nothing_about_older_claims(gateway: Guard
     """Until now the gateway had none."""
     await gateway.stores.identity.create(StorePosition("here"))
     claimed = await gateway.claim_without_entry(await gateway.admit())
+    with pytest.raises(JournalUnavailable):
+        await gateway.paid(gateway.guard()).find_answer(claimed)
     guard = await gateway.started()
     assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+
+
+async def test_a_worker_without_a_journal_submits_nothing_beside_one(gateway: GuardHarness) -> None:
+    """Its submit had no entry, which to the others meant that nothing was sent."""
+    await gateway.started()
+    other = gateway.guard(timedelta(0), "", None)
+    await other.run_once(None)
+    assert not other.is_open
+    assert gateway.stops == ["other_journal"]
+    gateway.has_commands_journal = False
+    await gateway.commands().replace_journal(dry_run=False)
+    await other.run_once(None)
+    assert other.is_open
+
+
+async def test_a_journal_that_is_away_at_the_start_counts_as_no_journal(
+    gateway: GuardHarness,
+) -> None:
+    """The failed check counted as passed, and submits left with entries in an empty folder."""
+    await gateway.started()
+    objects = MemoryObjects(gateway.clock)
+    guard = gateway.guard(timedelta(0), "", Journal(objects, *gateway.rest))
+    for failures in (1, 2, 3):
+        objects.failures = failures
+        await guard.run_once(gateway.reconciler)
+        assert not guard.is_open
+
+
+async def test_an_entry_in_another_folder_than_the_journals_lets_nothing_leave(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    assert await guard.is_in_own_journal()
+    gateway.lose_journal()
+    assert not await guard.is_in_own_journal()
+
+
+async def test_another_gateways_journal_is_not_taken_over(gateway: GuardHarness) -> None:
+    await gateway.started()
+    gateway.lose_journal()
+    await gateway.journal.save_position(StorePosition("elsewhere"))
+    with pytest.raises(Conflict, match="elsewhere"):
+        await gateway.commands().replace_journal(dry_run=False)
+
+
+async def test_of_two_first_journals_one_counts(gateway: GuardHarness) -> None:
+    await gateway.started()
+    objects = MemoryObjects(gateway.clock)
+    second = gateway.guard(timedelta(0), "", Journal(objects, *gateway.rest))
+    await second.run_once(gateway.reconciler)
+    assert not second.is_open
+    assert gateway.stops == ["other_journal"]
 
 
 async def test_a_journal_that_is_the_stores_is_not_replaced(gateway: GuardHarness) -> None:
