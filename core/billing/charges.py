@@ -39,7 +39,16 @@ def charge_name(job: Job) -> str | None:
         return None
     if job.upstream_id is not None:
         return job.upstream_id
-    return f"{_WITHOUT_ID}{job.id}" if status is SettlementStatus.ESTIMATED else None
+    return name_without_id(job) if status is SettlementStatus.ESTIMATED else None
+
+
+def name_without_id(job: Job) -> str:
+    """Return under what a job's charge is kept while RunComfy's id is unknown.
+
+    It goes when a charge by RunComfy's id comes. No single change shows both: the id may have come
+    earlier, with a cost that was still to be read.
+    """
+    return f"{_WITHOUT_ID}{job.id}"
 
 
 def is_without_id(name: str) -> bool:
