@@ -32,12 +32,13 @@ def charge_name(job: Job) -> str | None:
     """Return under what a job's charge is kept: RunComfy's id of its request.
 
     A submit that RunComfy may not have has none, and counts as paid: its own id with a mark before
-    it. None: nothing is decided, or nothing was sent.
+    it. So has one before a run that was handed over, whose id is the successor's. None: nothing is
+    decided, or nothing was sent.
     """
     status = settlement_of(job).status
     if status is SettlementStatus.HELD:
         return None
-    if job.upstream_id is not None:
+    if job.upstream_id is not None and not job.is_handed_over:
         return job.upstream_id
     return name_without_id(job) if status is SettlementStatus.ESTIMATED else None
 
