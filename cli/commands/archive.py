@@ -48,10 +48,22 @@ def check(*, tenant: _TenantOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command("repair")
-def repair(*, tenant: _TenantOption = None, as_json: JsonOption = False) -> None:
-    """Compare, delete contents without a record, and count requests as users of their files."""
+def repair(
+    *,
+    tenant: _TenantOption = None,
+    delete: Annotated[
+        bool,
+        typer.Option("--delete", help="Delete contents without a record that no request names."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare, and count requests as users of their files; delete nothing without `--delete`."""
     _print_result(
-        run_command(lambda context: repair_archive(context.admin, _storage_of(context), tenant)),
+        run_command(
+            lambda context: repair_archive(
+                context.admin, _storage_of(context), tenant, delete_objects=delete
+            )
+        ),
         as_json=as_json,
     )
 

@@ -32,14 +32,24 @@ def charge_name(job: Job) -> str | None:
     """Return under what a job's charge is kept: RunComfy's id of its request.
 
     A submit that RunComfy may not have has none, and counts as paid: its own id with a mark before
-    it. None: nothing is decided, or nothing was sent.
+    it. So has one before a run that was handed over, whose id is the successor's. None: nothing is
+    decided, or nothing was sent.
     """
     status = settlement_of(job).status
     if status is SettlementStatus.HELD:
         return None
-    if job.upstream_id is not None:
+    if job.upstream_id is not None and not job.is_handed_over:
         return job.upstream_id
-    return f"{_WITHOUT_ID}{job.id}" if status is SettlementStatus.ESTIMATED else None
+    return name_without_id(job) if status is SettlementStatus.ESTIMATED else None
+
+
+def name_without_id(job: Job) -> str:
+    """Return under what a job's charge is kept while RunComfy's id is unknown.
+
+    It goes when a charge by RunComfy's id comes. No single change shows both: the id may have come
+    earlier, with a cost that was still to be read.
+    """
+    return f"{_WITHOUT_ID}{job.id}"
 
 
 def is_without_id(name: str) -> bool:

@@ -55,10 +55,7 @@ class Comparison:
 
 
 def sum_charges(days: Iterable[Mapping[str, Charge]]) -> dict[str, Charge]:
-    """Return the charges of several days by name.
-
-    A paid run that was handed over to another job is in the days of both; one of them is 0.
-    """
+    """Return the charges of several days by name; those of one name add up."""
     found: dict[str, Charge] = {}
     for day in days:
         for name, charge in day.items():

@@ -83,6 +83,7 @@ def cancel_for_successor(leader: Job, now: datetime) -> Job:
         cancel_requested_at=leader.cancel_requested_at or now,
         cancel_outcome=CancelOutcome.CANCELLED,
         billed=_billed_without_last_submit(leader),
+        is_handed_over=True,
     )
 
 
@@ -95,6 +96,7 @@ def expire_for_successor(leader: Job, now: datetime) -> Job:
         finished_at=now,
         error=TIMEOUT_ERROR,
         billed=_billed_without_last_submit(leader),
+        is_handed_over=True,
     )
 
 

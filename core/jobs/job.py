@@ -289,6 +289,8 @@ class Job:
     """RunComfy's id that an operator named: the job continues with it once RunComfy knows it."""
     is_attached: bool = False
     """Whether `upstream_id` was named by an operator."""
+    is_handed_over: bool = False
+    """Whether the run of `upstream_id` is now that of the follower that took it over."""
     upstream_status: str | None = None
     """RunComfy's last word on its status call."""
     upstream_result_status: str | None = None

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from core.archive import UPSTREAM_RETENTION
-from core.billing.charges import charge_changes, charge_name
+from core.billing.charges import charge_changes, charge_name, name_without_id
 from core.billing.settlement import settlement_of
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
@@ -529,8 +529,7 @@ def _charge_arguments(before: Job, after: Job) -> dict[str, Argument]:
     """Return what records the cost that the change decides; nothing if it decides none."""
     if not charge_changes(before, after):
         return {}
-    name, previous = charge_name(after), charge_name(before)
-    replaced = "" if previous is None or previous == name else previous
+    name, replaced = charge_name(after), name_without_id(after)
     kept = ttl_seconds(WINDOW_RETENTION)
     return {"charge": f"{day_text(after.created_at.date())}\n{kept}\n{name}\n{replaced}"}
 

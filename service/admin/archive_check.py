@@ -21,7 +21,7 @@ from core.archive_audit import (
     must_count,
 )
 from core.errors import ObjectMissing
-from core.files import FILES_FOLDER, CountedFile, file_object_name
+from core.files import FILES_FOLDER, CountedFile
 from core.jobs.job import Job
 from core.jobs.query import MAX_JOBS_PER_PAGE, JobQuery
 from core.objects.object_store import ObjectStore, StoredObject
@@ -104,18 +104,24 @@ async def check_archive(
     admin: AdminContext, objects: ObjectStore, tenant: str | None = None
 ) -> CheckResult:
     """Compare, and change nothing. Raises `NotFound` for an unknown tenant."""
-    return (await _compare(admin, objects, tenant, repair=False)).result()
+    return (await _compare(admin, objects, tenant, None)).result()
 
 
 async def repair_archive(
-    admin: AdminContext, objects: ObjectStore, tenant: str | None = None
+    admin: AdminContext,
+    objects: ObjectStore,
+    tenant: str | None = None,
+    *,
+    delete_objects: bool = False,
 ) -> CheckResult:
     """Do the same, and repair what can be without a loss; it is in the audit log.
 
-    A request that names a file becomes its user; a content of a known tenant without a record is
-    deleted, as workers do later.
+    A request that names a file becomes its user. With `delete_objects`, a content without a record
+    is deleted that no request of its tenant names. Only a person knows whether the records are
+    complete, and those of the gateway that writes to this storage.
     """
-    counts = await _compare(admin, objects, tenant, repair=True)
+    repair = _Repair(admin, objects, delete_objects=delete_objects)
+    counts = await _compare(admin, objects, tenant, repair)
     repaired = counts.differences.total() - counts.unrepaired
     change = f"{repaired} of {counts.differences.total()} differences"
     await admin.record_action("archive.repair", tenant or EVERYBODY, change)
@@ -123,18 +129,19 @@ async def repair_archive(
 
 
 async def _compare(
-    admin: AdminContext, objects: ObjectStore, tenant: str | None, *, repair: bool
+    admin: AdminContext, objects: ObjectStore, tenant: str | None, repair: "_Repair | None"
 ) -> _Counts:
     if tenant is None:
         names, folder = sorted(await admin.stores.tenants.list_names()), FILES_FOLDER
     else:
         names = [(await load_tenant_or_deleted(admin, tenant)).name]
         folder = f"{FILES_FOLDER}{names[0]}/"
-    comparison = _Comparison(admin, objects, _Repair(admin, objects) if repair else None)
+    comparison = _Comparison(admin, objects, repair)
     await comparison.read_objects(folder)
     for name in names:
         await comparison.read_files(name)
         await comparison.read_requests(name)
+    await comparison.report_orphans(names)
     return comparison.counts
 
 
@@ -144,25 +151,27 @@ class _Repair:
 
     admin: AdminContext
     objects: ObjectStore
+    delete_objects: bool
 
     async def __call__(self, finding: Finding) -> bool:
         """Return whether it is repaired."""
+        if finding.difference is not Difference.USER_MISSING:
+            return False
         file_id, job_id = finding.file_id or "", finding.request_id or ""
-        match finding.difference:
-            case Difference.USER_MISSING:
-                return await self.admin.stores.files.use(finding.tenant, job_id, [file_id])
-            case Difference.RECORD_MISSING:
-                # Of a tenant that this store does not know it may be another gateway's content.
-                if await self.admin.stores.tenants.load(finding.tenant) is None:
-                    return False
-                await self.objects.delete([file_object_name(finding.tenant, file_id)])
-                return True
-            case _:
-                return False
+        return await self.admin.stores.files.use(finding.tenant, job_id, [file_id])
+
+    async def delete_orphan(self, name: str) -> bool:
+        """Return whether the object, which no request names, is deleted."""
+        if self.delete_objects:
+            await self.objects.delete([name])
+        return self.delete_objects
 
 
 class _Comparison:
-    """One check: objects first, then what the store has of them."""
+    """One check: objects first, then what the store has of them.
+
+    An object without a record is handled last: a request may name it, whose output it would be.
+    """
 
     def __init__(self, admin: AdminContext, objects: ObjectStore, repair: _Repair | None) -> None:
         self.counts = _Counts()
@@ -172,6 +181,10 @@ class _Comparison:
         self._files = admin.stores.files
         self._now = admin.clock.now()
         self._seen: set[str] = set()
+        self._orphans: dict[str, Finding] = {}
+        """Objects without a record, by name."""
+        self._named_by: dict[str, str | None] = {}
+        """Their ids, each with a request that names it."""
 
     async def read_objects(self, folder: str) -> None:
         """Compare each object with its record."""
@@ -185,8 +198,12 @@ class _Comparison:
         self._seen.add(file_id)
         entry = await self._files.load(file_id)
         finding = compare_object(found, tenant, file_id, entry, self._now)
-        # A worker may have deleted it since it was listed.
-        if finding is not None and await self._exists(found.name):
+        if finding is None:
+            return
+        if finding.difference is Difference.RECORD_MISSING:
+            self._orphans[found.name] = finding
+            self._named_by[file_id] = None
+        elif await self._exists(found.name):  # a worker may have deleted it since it was listed
             await self._report(finding)
 
     async def read_files(self, tenant: str) -> None:
@@ -239,6 +256,7 @@ class _Comparison:
     async def _check_job(self, job: Job) -> None:
         named = sorted(files_named_by(job))
         self.counts.requests += bool(named)
+        self._named_by |= {file_id: job.id for file_id in named if file_id in self._named_by}
         for finding in await self._compare_users(job, named):
             # It may have been deleted, or have changed, since it was listed.
             record = await self._admin.stores.jobs.load(job.id)
@@ -261,6 +279,25 @@ class _Comparison:
         if entry is None:
             return Difference.FILE_MISSING if file_id in files_needed_by(job) else None
         return Difference.USER_MISSING if must_count(job, entry) else None
+
+    async def report_orphans(self, tenants: Collection[str]) -> None:
+        """Report the objects without a record, after the requests of these tenants were read.
+
+        Of other tenants nothing is deleted: a deleted one, whose requests were not read, or one of
+        another gateway.
+        """
+        for name, found in self._orphans.items():
+            file_id = found.file_id or ""
+            entry = await self._files.load(file_id)
+            has_record = entry is not None and entry.file.object_name == name
+            if has_record or not await self._exists(name):
+                continue
+            finding = replace(found, request_id=self._named_by[file_id])
+            is_unneeded = finding.request_id is None and finding.tenant in tenants
+            repaired = (
+                self._repair is not None and is_unneeded and await self._repair.delete_orphan(name)
+            )
+            self.counts.add(finding, repaired=repaired)
 
     async def _exists(self, name: str) -> bool:
         try:

@@ -71,8 +71,8 @@ class Archive:
     async def check(self, tenant: str | None = None) -> CheckResult:
         return await check_archive(self.admin, self.objects, tenant)
 
-    async def repair(self) -> CheckResult:
-        return await repair_archive(self.admin, self.objects)
+    async def repair(self, *, delete_objects: bool = False) -> CheckResult:
+        return await repair_archive(self.admin, self.objects, delete_objects=delete_objects)
 
     async def found(self) -> list[tuple[Difference, str | None, str | None]]:
         listed = (await self.check()).findings
@@ -126,7 +126,10 @@ async def test_a_content_without_a_record_is_deleted_once_it_is_no_upload_any_mo
         (Difference.RECORD_MISSING, "file_1", None),
         (Difference.RECORD_MISSING, "file_2", None),
     ]
-    repaired = await archive.repair()
+    kept = await archive.repair()
+    assert (kept.ok, {each.repaired for each in kept.findings}) == (False, {False})
+    assert len(archive.objects.contents) == 2
+    repaired = await archive.repair(delete_objects=True)
     assert not repaired.ok
     # A tenant that this store does not know may be another gateway's.
     assert set(archive.objects.contents) == {"files/stranger/file_2"}
@@ -134,6 +137,46 @@ async def test_a_content_without_a_record_is_deleted_once_it_is_no_upload_any_mo
         "ada": True,
         "stranger": False,
     }
+
+
+async def test_a_content_without_a_record_stays_while_a_request_names_it(archive: Archive) -> None:
+    parts = (InputPart(0, 1, "file_2"),)
+    job = replace(new_job(archive.backend.clock.now(), "req_2"), input_parts=parts)
+    await archive.backend.jobs.admit(admission_of(job))
+    await apply_triggers(archive.backend, job, Trigger.CANCEL_REQUESTED)
+    await archive.add_request("req_1", "file_1")
+    for number in (1, 2, 3):
+        archive.objects.put(f"files/ada/file_{number}", CONTENT)
+    archive.backend.clock.move(ORPHAN_AGE)
+    repaired = await archive.repair(delete_objects=True)
+    assert set(archive.objects.contents) == {"files/ada/file_1", "files/ada/file_2"}
+    found = [
+        (each.difference, each.file_id, each.request_id, each.repaired)
+        for each in repaired.findings
+    ]
+    assert sorted(found, key=str) == [
+        (Difference.FILE_MISSING, "file_1", "req_1", False),
+        (Difference.RECORD_MISSING, "file_1", "req_1", False),
+        (Difference.RECORD_MISSING, "file_2", "req_2", False),
+        (Difference.RECORD_MISSING, "file_3", None, True),
+    ]
+
+
+async def test_nothing_of_a_tenant_is_deleted_whose_requests_were_not_read(
+    archive: Archive,
+) -> None:
+    await archive.add_request("req_1", "file_1", tenant="bob")
+    archive.objects.put("files/bob/file_1", CONTENT)
+    archive.objects.put("files/bob/file_2", CONTENT)
+    before = await archive.backend.tenants.load("bob")
+    assert before is not None
+    now = archive.backend.clock.now()
+    after = replace(before, disabled=True, deleted_at=now, version=before.version + 1)
+    assert await archive.backend.tenants.delete(before, after)
+    archive.backend.clock.move(ORPHAN_AGE)
+    repaired = await archive.repair(delete_objects=True)
+    assert {each.repaired for each in repaired.findings} == {False}
+    assert len(archive.objects.contents) == 2
 
 
 async def test_a_request_that_its_output_does_not_count_would_lose_it(archive: Archive) -> None:

@@ -1,13 +1,15 @@
 """Identical requests in flight: one is paid for, the others follow; take-over and its cost."""
 
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Final
 
 import pytest
 
-from core.billing.settlement import ReservationTotals
+from core.billing.charges import Charge
+from core.billing.settlement import ReservationTotals, SettlementStatus
 from core.deduplication.coalescing import FOLLOWER_POLL_INTERVAL
-from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, JobState, Trigger
+from core.jobs.job import BillingStatus, CancelOutcome, FollowUp, Job, JobState, Trigger
 from core.store.jobs import JobView, Projection
 from core.tenants.api_keys import Credential, api_key_digest
 from core.tenants.cache_policy import CacheOption, CacheStatus
@@ -17,6 +19,8 @@ from core.transactions.job_update import Change, WriteResult
 from tests.contract.shared_tenants import due_jobs, leader_with_followers, totals_for
 from tests.support.coalescing import COST, EXPIRE_LEADER, OUTPUT, SECOND, CoalescingHarness
 from tests.support.store_harness import PRICE
+from worker.jobs.decisions.after_end import record_unanswered_submit
+from worker.ports import UpstreamFault
 
 OFF: Final = CacheRequest(requested=CacheOption.OFF)
 
@@ -340,3 +344,43 @@ async def test_a_request_that_handed_its_work_to_another_tenant_does_not_name_it
         credential = Credential(name, api_key_digest(name))
         view = await coalescing.stores.jobs.read(credential, job.id, Projection.ALL)
         assert other.id not in _texts(view)
+
+
+@pytest.mark.parametrize("how", [(), (EXPIRE_LEADER,)], ids=["cancelled", "expired"])
+async def test_the_id_of_a_run_that_was_handed_over_is_charged_to_the_successor_only(
+    coalescing: CoalescingHarness, how: tuple[Callable[[Job, datetime], Job], ...]
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    successor = await coalescing.submit_job("cow")
+    await coalescing.apply_triggers(leader, Trigger.CLAIMED, Trigger.NO_ANSWER)
+    await coalescing.apply_triggers(leader, Trigger.RESEND_APPROVED, resends_approved=1)
+    upstream_id = (await coalescing.run(leader)).upstream_id
+    await coalescing.hand_over(leader, *how)
+    charges = {f"?{leader.id}": Charge("bee", SettlementStatus.ESTIMATED, PRICE)}
+    assert await _charges(coalescing) == charges
+    await coalescing.succeed(successor)
+    charges[f"{upstream_id}"] = Charge("cow", SettlementStatus.SPENT, COST)
+    assert await _charges(coalescing) == charges
+
+
+async def test_a_leader_that_is_found_to_have_been_charged_later_keeps_off_the_successors_charge(
+    coalescing: CoalescingHarness,
+) -> None:
+    leader = await coalescing.submit_job("bee")
+    successor = await coalescing.submit_job("cow")
+    upstream_id = (await coalescing.run(leader)).upstream_id
+    await coalescing.hand_over(leader)
+    assert await _charges(coalescing) == {}
+    await coalescing.succeed(successor)
+    fault = UpstreamFault("no_answer", "No answer came.")
+    ended, now = await coalescing.current(leader), coalescing.stores.clock.now()
+    unanswered = record_unanswered_submit(ended, fault, now)
+    assert await coalescing.stores.jobs.store(unanswered) is WriteResult.STORED
+    found = await _charges(coalescing)
+    assert found[f"{upstream_id}"] == Charge("cow", SettlementStatus.SPENT, COST)
+    assert found[f"?{leader.id}"].status is SettlementStatus.ESTIMATED
+
+
+async def _charges(coalescing: CoalescingHarness) -> Mapping[str, Charge]:
+    stores = coalescing.stores
+    return await stores.history.read_charges(stores.clock.now().date())

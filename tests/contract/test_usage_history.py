@@ -22,7 +22,11 @@ from core.billing.usage_history import (
 from core.jobs.job import BillingStatus, Job, JobState
 from core.money import MicroUsd
 from core.tenants.windows import AccountingCalendar
+from core.transactions.job_update import Change, WriteResult
+from tests.support.records import rules
 from tests.support.store_harness import MODEL, PRICE, StoreHarness
+from worker.jobs.decisions.after_end import decide_late_result, record_second_acceptance
+from worker.ports import RunCompleted, UpstreamTimes
 
 DAY = timedelta(days=1)
 
@@ -241,6 +245,29 @@ async def test_a_submit_that_is_found_later_has_one_charge(harness: StoreHarness
     await harness.update(
         job.id, JobState.FAILED, upstream_id="up-1", cost=MicroUsd(9), billed=BillingStatus.YES
     )
+    assert await _charges(harness) == {"up-1": Charge("ape", SettlementStatus.SPENT, MicroUsd(9))}
+
+
+async def test_a_submit_that_is_accepted_after_its_doubt_was_given_up_has_one_charge(
+    harness: StoreHarness,
+) -> None:
+    await harness.tenant("ape")
+    job = await harness.submit("ape")
+    await harness.start(job.id)
+    await harness.update(job.id, JobState.IN_DOUBT)
+    await harness.update(job.id, JobState.FAILED, billed=BillingStatus.UNKNOWN)
+    given_up = await harness.jobs.load(job.id)
+    assert given_up is not None
+    estimated = {f"?{job.id}": Charge("ape", SettlementStatus.ESTIMATED, PRICE)}
+    assert await _charges(harness) == estimated
+    now = harness.clock.now()
+    accepted = record_second_acceptance(given_up.job, "up-1", now)
+    assert await harness.jobs.store(accepted) is WriteResult.STORED
+    assert await _charges(harness) == estimated  # the tenant's usage counts the estimate until then
+    answer = RunCompleted(b"{}", MicroUsd(9), UpstreamTimes(now))
+    late = decide_late_result(accepted.after, answer, now, rules())
+    assert isinstance(late, Change)
+    assert await harness.jobs.store(late) is WriteResult.STORED
     assert await _charges(harness) == {"up-1": Charge("ape", SettlementStatus.SPENT, MicroUsd(9))}
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.billing.charges import Charge, charge_changes, charge_name
+from core.billing.charges import Charge, charge_changes, charge_name, name_without_id
 from core.billing.settlement import ReservationTotals, settlement_of
 from core.clock import to_ms
 from core.errors import NotFound, RecordUnreadable
@@ -296,7 +296,7 @@ class MemoryJobStore:
         if not charge_changes(before, after):
             return
         charges = self._memory.charges.setdefault(after.created_at.date(), {})
-        charges.pop(charge_name(before) or "", None)
+        charges.pop(name_without_id(after), None)
         amount = self._memory.accounts[after.id].booking.settled
         status = settlement_of(after).status
         charges[charge_name(after) or ""] = Charge(after.tenant, status, MicroUsd(amount))
