@@ -54,6 +54,7 @@ _OUTPUTS = (
         ),
         PanelUnit.BYTES,
         runbook="archive-late",
+        empty_reason="No tenant stores anything, or none has a limit.",
     ),
     Panel(
         "Duration of transfers of outputs",

@@ -101,8 +101,11 @@ def test_a_panel_has_something_to_show(panel: Panel, monitored: MonitoredStack) 
 def test_few_panels_may_be_empty() -> None:
     assert {panel.title for _, panel in PANELS if panel.empty_reason} == {
         "Balance lasts",
+        "Bytes stored",
         "Failed attempts to keep an output",
+        "Firing alerts",
         "Models that are stopped",
+        "Spend by tenant and model",
         "Warnings",
     }
 

@@ -13,7 +13,7 @@ from core.admin import Pause
 from core.audit import AuditEntry
 from core.billing.thresholds import ReachedThreshold
 from core.files import StoredFile
-from core.jobs.job import FINAL_STATES, FollowUp, Job, Trigger
+from core.jobs.job import FINAL_STATES, BillingStatus, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
 from core.money import MicroUsd
 from core.quotas import CallRate
@@ -282,7 +282,8 @@ async def paid_job(harness: RetentionHarness, output: bytes) -> Job:
         )
     )
     running = await apply_triggers(subject, await harness.newest(1), *RUNNING, Trigger.FINISHED)
-    ended = running.transition(Trigger.COLLECTED, now, next_run_at=None, finished_at=now)
+    cost = {"upstream_id": "up-1", "cost": MicroUsd(1), "billed": BillingStatus.YES}
+    ended = running.transition(Trigger.COLLECTED, now, next_run_at=None, finished_at=now, **cost)
     event = replace(delivery_for(job, harness.ids.delivery_id(now)), queue="ada/default")
     change = Change(running, ended, output=output, deliveries=(event,))
     assert await subject.jobs.store(change) is WriteResult.STORED
@@ -304,8 +305,8 @@ async def test_a_deleted_request_leaves_its_idempotency_key_only(
             continue
         held = name + await contents_of(harness.wire, name)
         # The log of claims holds ids and times of the last 1,000, without which a store that went
-        # back could not be recognized.
-        assert job.id not in held or name == keys.STORE_CLAIMS, name
+        # back could not be recognized; RunComfy's id must not be given to another job.
+        assert job.id not in held or name in {keys.STORE_CLAIMS, keys.upstream_id("up-1")}, name
         assert "deleted.mp4" not in held, name
     again = await harness.set_cache_policy("ada", "other")
     assert again.cache_status is CacheStatus.MISS
