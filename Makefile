@@ -22,7 +22,7 @@ up: install ## run the whole stack until Ctrl-C (RUNCOMFY_API_TOKEN set: real Ru
 	@$(bin)/python -m simulator.dev_stack
 
 test: install ## run every test, in a process for each core
-	$(bin)/pytest -n 4 --dist worksteal
+	$(bin)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: lint types imports ## lint, types and import contracts
 
