@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from service.shutdown import SAME_STOP
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import (
     GATEWAY,
@@ -110,6 +111,7 @@ def test_after_sigterm_it_serves_on_for_the_delay_and_is_not_ready(
                 assert time.monotonic() < until
             assert ready.json()["checks"]["service"] == "stopping"
             assert caller.get("/v1/requests").status_code == 200
+        time.sleep(SAME_STOP.total_seconds())
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=60) == 0
 
