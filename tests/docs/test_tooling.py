@@ -77,6 +77,12 @@ def test_pytest_lists_the_failures_that_ci_looks_for() -> None:
     assert [set("sfE") <= set(letters) for letters in reported] == [True]
 
 
+def test_no_lock_file_holds_an_address() -> None:
+    """Names, versions and hashes only: each machine installs from its own registry."""
+    for lock in (*LOCKS, ROOT / "clients" / "typescript" / "package-lock.json"):
+        assert "://" not in lock.read_text(encoding="utf-8"), lock.name
+
+
 by_lock = pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 
 
