@@ -11,7 +11,9 @@ from tests.support.releases import Release, check_out, last_tag
 from tests.support.stack import TenantClient, running_stack, tenant_client
 
 TAG: Final = last_tag()
-pytestmark = pytest.mark.skipif(TAG is None, reason="there is no tag vX.Y.Z yet")
+pytestmark = pytest.mark.skipif(
+    TAG is None, reason="there is no tag vX.Y.Z yet"
+)  # nothing is released
 
 
 @pytest.fixture(scope="module")

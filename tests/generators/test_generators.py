@@ -14,7 +14,7 @@ CASES = [
     pytest.param(
         one,
         id=one.name,
-        marks=pytest.mark.skipif(
+        marks=pytest.mark.skipif(  # Java, Go and npm are not on a bare Debian
             one.missing(TOOLS) is not None, reason=f"{one.name}: {one.missing(TOOLS)}"
         ),
     )

@@ -13,14 +13,17 @@ from tests.support.typescript import COMPILER
 def _needs(*commands: str) -> pytest.MarkDecorator:
     """Skip a test where a command is missing, and name it: `make test` needs only Python."""
     missing = [command for command in commands if shutil.which(command) is None]
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)}: not installed")
+    reason = f"{', '.join(missing)}: not installed"
+    return pytest.mark.skipif(bool(missing), reason=reason)  # `make test` needs only Python
 
 
-PROMETHEUS: Final = pytest.mark.skipif(not is_available(), reason="Prometheus is not installed")
+PROMETHEUS: Final = pytest.mark.skipif(  # a bare Debian lacks it; `.ci/run` installs it
+    not is_available(), reason="Prometheus is not installed"
+)
 PROMTOOL: Final = _needs("promtool")
 AMTOOL: Final = _needs("amtool")
 NODE: Final = _needs("node", "npm")
-TYPESCRIPT: Final = pytest.mark.skipif(
+TYPESCRIPT: Final = pytest.mark.skipif(  # npm installs the compiler, which a bare Debian lacks
     not COMPILER.exists() or shutil.which("node") is None,
     reason="`npm ci` in clients/typescript has not run",
 )
@@ -29,4 +32,6 @@ HAPROXY: Final = _needs("haproxy")
 HELM: Final = _needs("helm")
 MAKE: Final = _needs("make")
 SYSTEMD_ANALYZE: Final = _needs("systemd-analyze")
-LINUX: Final = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+LINUX: Final = pytest.mark.skipif(  # the signal on a parent's death has no like elsewhere
+    sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's"
+)
