@@ -11,9 +11,9 @@ from tests.support.releases import Release, check_out, last_tag
 from tests.support.stack import TenantClient, running_stack, tenant_client
 
 TAG: Final = last_tag()
-pytestmark = pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(  # until the first release there is nothing to compare with
     TAG is None, reason="there is no tag vX.Y.Z yet"
-)  # nothing is released
+)
 
 
 @pytest.fixture(scope="module")
