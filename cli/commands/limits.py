@@ -20,6 +20,16 @@ PauseAction = Callable[[AdminContext, Pause], Coroutine[Any, Any, Sequence[Pause
 AllOption = Annotated[bool, typer.Option("--all", help="Every job.")]
 TenantOption = Annotated[str | None, typer.Option("--tenant", help="Jobs of this tenant.")]
 ModelOption = Annotated[str | None, typer.Option("--model", help="Jobs of this model id.")]
+RunningOption = Annotated[str | None, typer.Option(help="Maximum of running jobs.")]
+SubmitRateOption = Annotated[str | None, typer.Option(help="Maximum of submits per second.")]
+PollRateOption = Annotated[str | None, typer.Option(help="Maximum of polls per second.")]
+BalanceOption = Annotated[
+    str | None, typer.Option(help="USD; submits are refused while the balance is below it.")
+]
+ModelLimitOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ID=N", help="Maximum of running jobs of a model; may be repeated."),
+]
 
 
 @app.command("show")
@@ -33,20 +43,11 @@ def show_limits(*, as_json: JsonOption = False) -> None:
 def set_limits(
     *,
     fields: Mapping[str, object],
-    running: Annotated[str | None, typer.Option(help="Maximum of running jobs.")] = None,
-    submits_per_second: Annotated[
-        str | None, typer.Option(help="Maximum of submits per second.")
-    ] = None,
-    polls_per_second: Annotated[
-        str | None, typer.Option(help="Maximum of polls per second.")
-    ] = None,
-    minimum_balance: Annotated[
-        str | None, typer.Option(help="USD; submits are refused while the balance is below it.")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ID=N", help="Maximum of running jobs of a model; may be repeated."),
-    ] = None,
+    running: RunningOption = None,
+    submits_per_second: SubmitRateOption = None,
+    polls_per_second: PollRateOption = None,
+    minimum_balance: BalanceOption = None,
+    model: ModelLimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Set limits; `none` removes one. Running jobs continue.
@@ -66,11 +67,13 @@ def set_limits(
     if model:
         changes["models"] = dict(map(_parse_model_limit, model))
     if fields:
-        changes["default_limits"] = {
-            name: _parse_default_limit(name, str(text))
-            for name, text in default_limit_fields(fields).items()
-        }
+        changes["default_limits"] = _parse_default_limits(fields)
     _change_limits(changes, as_json=as_json)
+
+
+def _parse_default_limits(fields: Mapping[str, object]) -> dict[str, float | str | None]:
+    given = default_limit_fields(fields)
+    return {name: _parse_default_limit(name, str(text)) for name, text in given.items()}
 
 
 def _parse_default_limit(name: str, text: str) -> float | str | None:

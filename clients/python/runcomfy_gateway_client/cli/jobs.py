@@ -1,7 +1,6 @@
 """`rcg job …`: requests of this key's tenant."""
 
 import sys
-import uuid
 from typing import Annotated, Any, Optional, cast
 
 import typer
@@ -16,6 +15,7 @@ from runcomfy_gateway_client.cli.output import (
     print_table,
 )
 from runcomfy_gateway_client.cli.session import gateway
+from runcomfy_gateway_client.cli.submit_options import with_submit_options
 from runcomfy_gateway_client.clients import Client
 from runcomfy_gateway_client.documents import Result
 from runcomfy_gateway_client.errors import ConnectionFailed, GatewayUnavailable
@@ -31,79 +31,48 @@ OutputOption = Annotated[
 WaitLimitOption = Annotated[
     Optional[float], typer.Option(help="Seconds to wait at most; the request continues.")
 ]
+InputOption = Annotated[
+    str, typer.Option("--input", "-i", help="The input: JSON, @FILE, or - for stdin.")
+]
+FieldsOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", "-s", help="A field: NAME=VALUE. The value is JSON, or else text."),
+]
+FilesOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--file", "-f", help="A field: NAME=PATH of a file, which is uploaded."),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what it would cost; nothing is spent.")
+]
 _COLUMNS = ("request_id", "status", "model_id", "reference", "created_at", "cost", "billed")
 _RESULT_FIELDS = ("request_id", "status", "model_id", "cost", "billed", "output")
 
 
 @app.command()
+@with_submit_options
 def submit(
     context: typer.Context,
     model: Annotated[str, typer.Argument(help="The model's id, or an alias of it.")],
     *,
-    input_text: Annotated[
-        str, typer.Option("--input", "-i", help="The input: JSON, @FILE, or - for stdin.")
-    ] = "{}",
-    fields: Annotated[
-        Optional[list[str]],
-        typer.Option("--set", "-s", help="A field: NAME=VALUE. The value is JSON, or else text."),
-    ] = None,
-    files: Annotated[
-        Optional[list[str]],
-        typer.Option("--file", "-f", help="A field: NAME=PATH of a file, which is uploaded."),
-    ] = None,
+    options: SubmitOptions,
+    input_text: InputOption = "{}",
+    fields: FieldsOption = None,
+    files: FilesOption = None,
     wait: Annotated[bool, typer.Option("--wait", "-w", help="Wait for the end.")] = False,
     wait_limit: WaitLimitOption = None,
     output: OutputOption = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would cost; nothing is spent.")
-    ] = False,
-    max_cost: Annotated[
-        Optional[str], typer.Option(help="Refuse above this estimate, in USD.")
-    ] = None,
-    reference: Annotated[Optional[str], typer.Option(help="A reference of yours.")] = None,
-    label: Annotated[Optional[list[str]], typer.Option(help="NAME:VALUE; repeatable.")] = None,
-    priority: Annotated[Optional[str], typer.Option(help="low, normal or high.")] = None,
-    cache: Annotated[
-        Optional[str], typer.Option(help="How an equal result may be reused, as in the API.")
-    ] = None,
-    timeout: Annotated[Optional[int], typer.Option(help="Seconds until it is given up.")] = None,
-    start_timeout: Annotated[
-        Optional[int], typer.Option(help="Seconds until it is given up if it has not begun.")
-    ] = None,
-    not_before: Annotated[
-        Optional[str], typer.Option(help="Submit at this time (ISO 8601 with zone) or later.")
-    ] = None,
-    webhook: Annotated[Optional[str], typer.Option(help="URL that gets the end.")] = None,
-    webhook_intermediate_status: Annotated[
-        Optional[bool], typer.Option(help="Whether the URL gets other statuses too.")
-    ] = None,
-    idempotency_key: Annotated[
-        Optional[str], typer.Option(help="Repeated with the same key it is paid for once.")
-    ] = None,
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Submit a request. Its id is printed, or with --wait or --output its result."""
-    key = idempotency_key or str(uuid.uuid4())
-    given: dict[str, Any] = {
-        "max_cost": max_cost,
-        "reference": reference,
-        "labels": parse_pairs(label or [], ":") or None,
-        "priority": priority,
-        "cache": cache,
-        "timeout": timeout,
-        "start_timeout": start_timeout,
-        "not_before": not_before,
-        "webhook": webhook,
-        "webhook_intermediate_status": webhook_intermediate_status,
-    }
-    options = cast("SubmitOptions", {name: one for name, one in given.items() if one is not None})
     base = read_input(input_text)
     with gateway(context, as_json=as_json) as client:
         body = build_input(client, base, parse_pairs(fields or []), parse_pairs(files or []))
         if dry_run:
             _print(client.dry_run(model, body, **options), as_json=as_json)
             return
-        request_id = _submit(client, model, body, {**options, "idempotency_key": key})
+        request_id = _submit(client, model, body, options)
         if not wait and output is None:
             print_json({"request_id": request_id}) if as_json else print(request_id)
             return
