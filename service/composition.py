@@ -138,25 +138,25 @@ async def open_app_context(
         emit = _fan_out(metrics, labels, log, trace)
         server_time = ServerTime(client, clock)
         tools = ProcessTools(
-            clock,
-            span_namer,
-            registry.confirm_models,
-            state.read,
-            is_stopping=lambda: shutdown.is_announced,
+            clock, span_namer, registry.confirm_models, state.read, lambda: shutdown.is_announced
         )
         context = build_app_context(settings, stores, metrics, emit, tools)
         _set_gauges(registry, server_time, context.subscriptions)
-        changes = JobChangeSubscriber(
-            build_connection_pool(settings.own_redis, "feed"), context.subscriptions, clock, emit
-        )
         for background in (
             *_refreshes(settings, context, registry),
-            changes.run(),
+            _job_changes(settings, context, clock, emit).run(),
             _synchronize_forever(server_time, clock),
             _close_on_stop(shutdown.stopping, context.subscriptions),
         ):
             stack.push_async_callback(_cancel_and_wait, asyncio.create_task(background))
         yield context
+
+
+def _job_changes(
+    settings: ServiceSettings, context: AppContext, clock: Clock, emit: Emit
+) -> JobChangeSubscriber:
+    pool = build_connection_pool(settings.own_redis, "feed")
+    return JobChangeSubscriber(pool, context.subscriptions, clock, emit)
 
 
 def _set_gauges(
