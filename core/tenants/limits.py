@@ -19,31 +19,7 @@ MIN_WEIGHT: Final = 0.001
 MAX_WEIGHT: Final = 1000.0
 MIN_RATE: Final = 0.001
 MAX_RATE: Final = 100_000.0
-_NON_NEGATIVE_FIELDS: Final = (
-    "requests_per_minute",
-    "calls_per_minute",
-    "webhook_actions_per_minute",
-    "stored_bytes",
-    "storage_bytes",
-    "upload_bytes_per_day",
-    "running",
-    "waiting",
-    "jobs_per_day",
-    "jobs_per_month",
-    "usd_per_request",
-    "usd_per_day",
-    "usd_per_week",
-    "usd_per_month",
-    "usd_total",
-    "unknown_price_counts",
-)
-
-
-BUDGET_LIMITS: Final = ("usd_per_day", "usd_per_week", "usd_per_month", "usd_total")
-"""The limits of a window."""
-MONEY_LIMITS: Final = ("usd_per_request", *BUDGET_LIMITS)
-"""The limits on what may be spent."""
-DEFAULTABLE_LIMITS: Final = (
+COUNT_LIMITS: Final = (
     "requests_per_minute",
     "burst",
     "calls_per_minute",
@@ -54,8 +30,19 @@ DEFAULTABLE_LIMITS: Final = (
     "waiting",
     "jobs_per_day",
     "jobs_per_month",
-    *MONEY_LIMITS,
 )
+"""The limits on counts and bytes that are otherwise none."""
+BUDGET_LIMITS: Final = ("usd_per_day", "usd_per_week", "usd_per_month", "usd_total")
+"""The limits of a window."""
+MONEY_LIMITS: Final = ("usd_per_request", *BUDGET_LIMITS)
+"""The limits on what may be spent."""
+_NON_NEGATIVE_FIELDS: Final = (
+    *COUNT_LIMITS,
+    "webhook_actions_per_minute",
+    *MONEY_LIMITS,
+    "unknown_price_counts",
+)
+DEFAULTABLE_LIMITS: Final = (*COUNT_LIMITS, *MONEY_LIMITS)
 """The limits that an operator may set for new tenants: those that are otherwise none."""
 
 

@@ -13,6 +13,7 @@ from core.money import MicroUsd, from_usd, to_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.limits import (
+    COUNT_LIMITS,
     DEFAULT_WEBHOOK_ACTIONS,
     MAX_WEIGHT,
     MIN_WEIGHT,
@@ -41,17 +42,8 @@ MAX_STORAGE_BYTES: Final = 10**15
 MAX_MODEL_ALIASES: Final = 100
 MIN_RESULT_TTL: Final = timedelta(minutes=1)
 _PLAIN_LIMITS: Final = (
-    "requests_per_minute",
-    "burst",
-    "calls_per_minute",
+    *COUNT_LIMITS,
     "webhook_actions_per_minute",
-    "stored_bytes",
-    "storage_bytes",
-    "upload_bytes_per_day",
-    "running",
-    "waiting",
-    "jobs_per_day",
-    "jobs_per_month",
     "weight",
     "models",
     "unknown_price",
