@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import orjson
 
+from core.archive import find_outputs
 from core.clock import Clock
 from core.errors import FieldError, InvalidInput, MalformedRequest
 from service.console.api_calls import Answer, ApiCaller, JsonObject
@@ -151,22 +152,13 @@ def _links(document: JsonObject, skipped: int) -> Iterator[Link]:
     if kept:
         yield from map(_link, kept[skipped:])
     else:
-        for number, url in enumerate(links_in(document.get("output"))):
-            yield Link(url, f"output {number}")
+        for output in find_outputs(_json(document.get("output"))):
+            yield Link(output.source_url, output.field)
 
 
 def _link(output: JsonObject) -> Link:
     url = output.get("url") or output["source_url"]
     return Link(url, output["field"], output.get("media_type"), output.get("bytes"))
-
-
-def links_in(value: object) -> Iterator[str]:
-    """Yield each link in an output, at whatever depth."""
-    if isinstance(value, str) and value.startswith(("https://", "http://")):
-        yield value
-    elif isinstance(value, dict | list):
-        for part in value.values() if isinstance(value, dict) else value:
-            yield from links_in(part)
 
 
 def _check_arguments(tool: DescribedTool, arguments: Arguments) -> None:
