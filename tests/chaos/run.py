@@ -31,12 +31,12 @@ from tests.chaos.balancer import Balancer, running_balancer
 from tests.chaos.restart import RESTART, RestartProfile, RestartRun, figures_of
 from tests.chaos.store_attack import FAILOVER, REWIND, SCENARIOS
 from tests.chaos.store_run import RUNCOMFY_OPTIONS, run_store_attack
-from tests.chaos.store_under_attack import NO_BUDGET
+from tests.chaos.store_under_attack import AMPLE_BALANCE, NO_BUDGET
 
 STORE: Final = "store"
 RESTARTS: Final = "restart"
 RESTART_SETTINGS: Final = {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_SHUTDOWN_DELAY": "5"}
-RESTART_PACE: Final = ("--queue-seconds", "0..1", "--run-seconds", "4..10")
+RESTART_OPTIONS: Final = ("--queue-seconds", "0..1", "--run-seconds", "4..10", *AMPLE_BALANCE)
 STORE_PROFILES: Final = {"failover": FAILOVER, "rewind": REWIND}
 COLUMNS: Final = (
     "accepted (202)",
@@ -92,7 +92,7 @@ def run_restarts(form: RestartProfile, folder: Path, environment: Mapping[str, s
         environment={**RESTART_SETTINGS, **environment},
         services=form.services,
         workers=form.workers,
-        runcomfy_options=RESTART_PACE,
+        runcomfy_options=RESTART_OPTIONS,
         fsync="always",
     )
     with run_stack(plan) as stack:
