@@ -135,7 +135,12 @@ async def open_app_context(
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
         labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
-        emit = _fan_out(metrics, labels, log, trace)
+        emit = _fan_out(
+            metrics,
+            log,
+            *([labels] if settings.metrics.named_labels else []),
+            *([trace] if settings.traces else []),
+        )
         server_time = ServerTime(client, clock)
         tools = ProcessTools(
             clock, span_namer, registry.confirm_models, state.read, lambda: shutdown.is_announced

@@ -35,7 +35,7 @@ from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
 from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Scope
-from core.tenants.cache_policy import CacheMode, CacheStatus
+from core.tenants.cache_policy import CacheStatus
 from core.tenants.windows import UTC_CALENDAR, AccountingCalendar
 from core.transactions.admission import (
     Admission,
@@ -99,6 +99,8 @@ class AdmissionScriptCall:
 
     def in_calendar(self, calendar: AccountingCalendar) -> "AdmissionScriptCall":
         """Return the call with its jobs in the days of their tenant's calendar."""
+        if calendar is UTC_CALENDAR:  # nearly every tenant's
+            return self
         created_at = self.admissions[0].job.created_at
         day = calendar.day_of(created_at)
         if day == UTC_CALENDAR.day_of(created_at):
@@ -193,8 +195,8 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         check.isoformat(),
         job.fingerprint,
         cache.requested or "",
-        cache.default.mode or CacheMode.OFF,
-        cache.default.lifetime // MILLISECOND,
+        cache.mode,
+        cache.lifetime // MILLISECOND,
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
         row_lines(job),

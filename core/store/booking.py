@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from core.billing.usage import usage_facts
@@ -17,8 +18,10 @@ from core.tenants.windows import UsageWindow, window_names
 _NEVER: Final = -1
 
 
+@lru_cache(maxsize=64)
 def day_text(day: date) -> str:
     """Return a day as the store names it."""
+    # Cached: every admission and settlement needs the same few days, and strftime is slow.
     return f"{day:%Y%m%d}"
 
 
