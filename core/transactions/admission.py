@@ -8,7 +8,6 @@ from core.archive import ModelArchive
 from core.batches import Batch
 from core.errors import CallerError
 from core.jobs.job import Job, JobRecord
-from core.jobs.timeline import TimelineEntry
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import MAX_CACHE_LIFETIME
@@ -57,7 +56,6 @@ class Admission:
     credential: Credential
     job: Job
     input: bytes
-    entry: TimelineEntry
     cache: CacheRequest = CACHE_BYPASS
     idempotency: IdempotencyClaim | None = None
     dry_run: bool = False

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,8 +16,7 @@ from core.deduplication.fingerprint import (
 from core.errors import CallerError, FieldError, MalformedRequest
 from core.file_delivery import FileDelivery
 from core.jobs.input_parts import InputPart
-from core.jobs.job import Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.job import Job
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
 from core.representations.jobs import Links
@@ -39,8 +38,6 @@ from service.models import (
     validate_input,
 )
 from service.parsing.json_body import parse_object, reject_duplicate_keys
-
-ADMITTED: Final = "admitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +77,6 @@ def build_admission(
         credential=submit.credential,
         job=_build_job(submit, checked, options.deadlines_of(checked.model_id), job_id, now),
         input=submit.body,
-        entry=TimelineEntry(now, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED),
         cache=CacheRequest(
             submit.options.cache, rule.mode_for(pins_seed=checked.pins_seed), rule.lifetime
         ),

@@ -86,8 +86,7 @@ class StoreUsageHarness:
             estimate=MicroUsd(630_000),
             deadline=now.replace(year=now.year + 1),
         )
-        entry = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", job.state)
-        wish = Admission(Credential(TENANT, "digest"), job, INPUT, entry)
+        wish = Admission(Credential(TENANT, "digest"), job, INPUT)
         if cache:
             wish = replace(wish, cache=CacheRequest())
         await self.backend.jobs.admit(wish)

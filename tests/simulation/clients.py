@@ -9,8 +9,7 @@ from core.clock import Clock
 from core.errors import Defect, GatewayError
 from core.ids import IdSource
 from core.jobs.in_doubt import Attach, Resolution, resolve
-from core.jobs.job import Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.job import Job
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.cache_policy import CacheOption, TenantCachePolicy
@@ -98,12 +97,11 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
     tenant = rng.choice(TENANTS)
     cache = _cache_request(service, rng)
     job = _job(service, tenant, rng)
-    entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
     body = (
         job.id.encode()
     )  # identifies the payer in the ledger: identical requests share a fingerprint
     try:
-        await service.jobs.admit(Admission(credential(tenant), job, body, entry, cache))
+        await service.jobs.admit(Admission(credential(tenant), job, body, cache))
     except GatewayError:
         return
     while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
