@@ -57,6 +57,8 @@ class InputFiles:
 
     async def load(self, tenant: str, body: bytes) -> NamedFiles:
         """Return the tenant's files that a body names, and what else its media may be."""
+        if not find_references(body):
+            return self._unnamed
         (found,) = await self.load_all(tenant, [body])
         return found
 

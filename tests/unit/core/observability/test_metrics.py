@@ -94,9 +94,10 @@ def metric_samples(event: Event) -> Iterator[MetricSample]:
     for metric in METRICS:
         for handler in metric.handlers:
             if isinstance(event, handler.event_type):
-                value = handler.value(event)
+                value = 1.0 if handler.value is None else handler.value(event)
                 if value is not None:
-                    yield MetricSample(metric.name, handler.labels(event), value)
+                    labels = () if handler.labels is None else handler.labels(event)
+                    yield MetricSample(metric.name, labels, value)
 
 
 def gauges(state: GatewayState) -> Iterator[MetricSample]:
