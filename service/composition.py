@@ -38,7 +38,6 @@ from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
     PROBE_ROUTES,
-    SUBMIT_ROUTE,
     AppContext,
     HttpPolicy,
     MetricsRenderer,
@@ -133,10 +132,10 @@ async def open_app_context(
         retention = UsageRetention(settings.usage_retention)
         stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys), retention)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
-        metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
+        metrics = ServiceMetrics(registry, state.read, clock)
         labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
         emit = _fan_out(
-            metrics,
+            registry,
             log,
             *([labels] if settings.metrics.named_labels else []),
             *([trace] if settings.traces else []),

@@ -28,7 +28,7 @@ from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import RETENTION
 from core.store import keys
-from core.store.booking import UsageRetention, row_lines, usage_keys, window_arguments
+from core.store.booking import UsageRetention, day_text, row_lines, window_arguments
 from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
@@ -117,13 +117,12 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
     """Return the script's keys."""
     first, claim = call.admissions[0], call.idempotency
     tenant, digest = first.job.tenant, first.credential.digest
-    usage, usage_day = usage_keys(first.job).values()
     return [
         keys.api_key(digest),
         keys.tenant(first.credential.tenant),
         keys.rate(tenant),
-        usage,
-        usage_day,
+        keys.usage(tenant),
+        keys.usage_history(tenant, day_text(first.job.usage_day)),
         keys.key_usage(digest),
         keys.idempotency(tenant, claim.digest if claim else ""),
     ]
@@ -134,7 +133,7 @@ def admission_arguments(
 ) -> list[Argument]:
     """Return the script's arguments."""
     first, claim = call.admissions[0], call.idempotency
-    windows = calendar.windows_of(first.job.usage_day)
+    day = first.job.usage_day
     return [
         to_ms(now),
         first.credential.tenant,
@@ -147,8 +146,8 @@ def admission_arguments(
         call.idempotency_target,
         *dispatch_arguments(now),
         str(calendar),
-        *window_arguments(windows, now),
-        *call.retention.arguments(first.job.usage_day).values(),
+        *window_arguments(calendar.windows_of(day), now),
+        *call.retention.arguments(day).values(),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),

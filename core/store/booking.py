@@ -53,11 +53,11 @@ def window_arguments(windows: Sequence[UsageWindow], now: datetime) -> tuple[Arg
 
     A job that was created just before the end of a window is admitted just after it: 0 are left.
     """
-    ends = (
+    ends = [
         _NEVER if window.resets_at is None else max((window.resets_at - now) // MILLISECOND, 0)
         for window in windows
-    )
-    return " ".join(window.name for window in windows), " ".join(map(str, ends))
+    ]
+    return " ".join([window.name for window in windows]), " ".join(map(str, ends))
 
 
 @dataclass(frozen=True, slots=True)

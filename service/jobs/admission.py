@@ -28,8 +28,6 @@ from service.jobs.submit_options import Deadlines, OptionPolicy, SubmitOptions
 from service.models import (
     NO_NAMED_FILES,
     InputEstimate,
-    MediaField,
-    ModelCard,
     ModelRegistry,
     NamedFiles,
     estimate_input,
@@ -106,26 +104,19 @@ def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> 
     validate_input(card, value, conflict, submit.files)
     reject_duplicate_keys(submit.body, value)
     digest = submit.idempotency_digest
+    checks = card.checks if card else None
     return _CheckedInput(
         model_id,
         alias,
-        _content_fingerprint(submit.files, model_id, value, card),
+        # Files count by their content.
+        fingerprint(
+            model_id, submit.files.by_content(value), checks.defaults if checks else NO_DEFAULTS
+        ),
         estimate_input(card, value),
         pins_seed(card, value),
         IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
-        find_source_parts(submit.body, _media_fields(card), value, submit.files),
+        find_source_parts(submit.body, checks.media if checks else None, value, submit.files),
     )
-
-
-def _media_fields(card: ModelCard | None) -> tuple[MediaField, ...] | None:
-    return card.checks.media if card and card.checks else None
-
-
-def _content_fingerprint(
-    files: NamedFiles, model_id: str, value: dict[str, Any], card: ModelCard | None
-) -> str:
-    """Return the fingerprint of an input; files count by their content."""
-    return fingerprint(model_id, files.by_content(value), card.defaults if card else NO_DEFAULTS)
 
 
 def claim_idempotency(submit: ParsedSubmit) -> IdempotencyClaim | None:
