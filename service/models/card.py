@@ -141,7 +141,7 @@ def validate_input(
 
 
 def estimate_input(card: ModelCard | None, value: Mapping[str, object]) -> InputEstimate:
-    """Return the cost and the length of what a valid input requests, as far as the card has prices."""
+    """Return the cost and the length of what a valid input requests, as far as they are known."""
     if card is None:
         return NO_ESTIMATE
     quantities = card.checks.quantities if card.checks else quantities_of_input(value)
