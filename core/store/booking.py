@@ -41,7 +41,7 @@ def booking_arguments(job: Job) -> dict[str, Argument]:
 
 
 def usage_change_arguments(before: Job, after: Job) -> dict[str, Argument]:
-    """Return what counts a job anew; nothing if it counts as before, with the same amounts."""
+    """Return what counts a job after a change; nothing if it counts as it did before."""
     was, now = usage_facts(before), usage_facts(after)
     if was == now and not after.is_final:
         return {}
