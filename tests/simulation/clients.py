@@ -17,7 +17,7 @@ from core.tenants.limits import GlobalLimits, Limits
 from core.tenants.tenant import DoubtPolicy, Tenant
 from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change
-from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import event_of_change, with_deliveries
 from core.webhooks.config import initial_config
 from core.webhooks.secrets import encode_webhook_secret
 from service.jobs.cancel import JobCanceller
@@ -174,8 +174,9 @@ async def _resolve(service: SimulatedService, job: Job, resolution: Resolution) 
     now = service.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
     change = Change(job, resolved.after, resolved.entry, resolved.trigger)
-    if needs_endpoints(job, resolved.after):
+    event = event_of_change(job, resolved.after)
+    if event is not None:
         known = await ProcessWebhooks(service.connection, service.stores).load_versioned(job.tenant)
-        change = with_deliveries(change, known, now)
+        change = with_deliveries(change, event, known, now)
     outcome = await service.jobs.store(change)
     service.log.note("operator", f"{resolution!r}: {outcome}", job.id)

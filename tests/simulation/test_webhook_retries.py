@@ -95,7 +95,7 @@ class DeliverySimulation:
         await self.stores.jobs.admit(Admission(credential, before, b"{}"))
         after = before.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
         setup = await self.mailroom.load_config(before.tenant)
-        told = job_deliveries(before, after, setup, now)
+        told = job_deliveries(after, WebhookEventType.CANCELLED, setup, now)
         await self.stores.jobs.store(Change(before, after, deliveries=told))
         return after
 
