@@ -12,7 +12,8 @@ from core.billing.usage_history import GroupBy
 from core.errors import NotPermitted
 from core.jobs.job import PublicStatus
 from core.tenants.api_keys import Credential, Scope
-from core.webhooks.delivery import DeliveryState, WebhookEventType
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import SUBSCRIBABLE_EVENTS
 from service.admin.representations import key_representation
 from service.console.api_calls import JsonObject
 from service.console.charts import bars_of
@@ -206,7 +207,7 @@ async def webhook_values(page: Page) -> dict[str, Any]:
         "filters": filters,
         "endpoints": endpoints["endpoints"],
         "pending": pending,
-        "events": [event for event in WebhookEventType if event is not WebhookEventType.TEST],
+        "events": SUBSCRIBABLE_EVENTS,
         "statuses": list(DeliveryState),
         **found,
     }
