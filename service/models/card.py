@@ -26,7 +26,7 @@ from service.models.media import (
 )
 from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.pins import PinConflict
-from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price, units_of
+from service.models.pricing import Price, PriceUnit, Surcharge, cost_at_price, units_of
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
 from service.models.rules import SumEquals, parse_rule
 from service.models.validation import MAX_ERRORS, InputValidator, compile_schema
@@ -139,7 +139,7 @@ def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroU
     if card is None:
         return None
     quantities = card.checks.quantities if card.checks else quantities_of_input(value)
-    return estimate_price(card.price, value, card.defaults, quantities)
+    return cost_at_price(card.price, value, card.defaults, quantities)
 
 
 def video_ms_of(card: ModelCard | None, value: Mapping[str, object]) -> int | None:

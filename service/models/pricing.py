@@ -57,13 +57,13 @@ class Price:
         )
 
 
-def estimate_price(
+def cost_at_price(
     price: Price | None,
     value: Mapping[str, object],
     defaults: Defaults,
     quantities: tuple[Quantity, ...],
 ) -> MicroUsd | None:
-    """Return the estimate, rounded up; None if the price or a quantity is not known."""
+    """Return the cost of an input at a price, rounded up; None if a quantity is not known."""
     if price is None:
         return None
     units = units_of(price.unit, value, defaults, quantities)

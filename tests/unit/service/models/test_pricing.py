@@ -6,7 +6,7 @@ import pytest
 
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.money import MicroUsd
-from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
+from service.models.pricing import Price, PriceUnit, Surcharge, cost_at_price
 from service.models.quantities import Quantity, quantities_of_schema
 from tests.support.models import BY_OUTPUT, BY_SECOND
 
@@ -24,7 +24,7 @@ def estimate(
     defaults: Defaults = NO_DEFAULTS,
     quantities: tuple[Quantity, ...] = FIELDS,
 ) -> int | None:
-    return estimate_price(price, value, defaults, quantities)
+    return cost_at_price(price, value, defaults, quantities)
 
 
 @pytest.mark.parametrize(
