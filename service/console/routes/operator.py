@@ -20,6 +20,7 @@ from core.tenants.api_keys import Scope
 from service.console.api_calls import JsonObject
 from service.console.pages import Form, OperatorPage, Page, SentForm, console_router
 from service.console.request_view import media_in, phases
+from service.console.routes.operator_usage import chart_values
 from service.console.routes.tenant import (
     FINAL_STATUSES,
     PAGE_SIZE,
@@ -39,7 +40,9 @@ _STATE: Final = "gateway_state"
 @router.get("/operator")
 async def overview(page: OperatorPage) -> Response:
     """Show how the gateway is, and what needs a person."""
-    return page.render("overview.html", await overview_values(page))
+    values = await overview_values(page)
+    charts = await chart_values(page, values["state"])
+    return page.render("overview.html", {**values, **charts})
 
 
 async def overview_values(page: Page) -> dict[str, Any]:
