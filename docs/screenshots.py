@@ -39,9 +39,9 @@ VIDEO: Final = "kling/kling-3.0/pro/text-to-video"
 PICTURE: Final = "lumen/lumen-2/text-to-image"
 SHORT: Final = "fable/fable-1.5/text-to-video"
 TENANTS: Final[Mapping[str, tuple[str, ...]]] = {
-    "video-team": ("--usd-per-day", "120", "--usd-per-month", "2000", "--running", "8"),
-    "shop": ("--usd-per-day", "40", "--usd-per-month", "600"),
-    "research": ("--usd-per-month", "300", "--jobs-per-day", "500"),
+    "video-team": ("--usd-per-day", "250", "--usd-per-month", "4000", "--running", "12"),
+    "shop": ("--usd-per-day", "150", "--usd-per-month", "2500"),
+    "research": ("--usd-per-month", "3000", "--jobs-per-day", "500"),
 }
 PROMPTS: Final = (
     "A lighthouse in the fog, waves against the rocks, slow push in.",
@@ -52,6 +52,8 @@ PROMPTS: Final = (
     "Snow falls on an old observatory.",
 )
 CAMPAIGNS: Final = ("spring", "launch", "social")
+INPUTS: Final[Mapping[str, Mapping[str, object]]] = {VIDEO: {"duration": 5}}
+"""What makes the price known."""
 PAST_DAYS: Final = 24
 DESKTOP: Final = (1280, 800)
 PHONE: Final = (390, 844)
@@ -147,14 +149,15 @@ class World:
             trust_env=False,
             timeout=TIMEOUT.total_seconds(),
         )
-        answer.raise_for_status()
+        if answer.is_error:
+            raise RuntimeError(f"{answer.status_code} {answer.text}")
         return answer.json()
 
     def submit(self, tenant: str, model: str = VIDEO, mark: str = "") -> str:
         """Submit a request; return its id."""
         prompt = f"{self.random.choice(PROMPTS)} {mark}".strip()
         label = f"campaign:{self.random.choice(CAMPAIGNS)}"
-        body = {"prompt": f"{prompt} #{self.random.randrange(10_000)}"}
+        body = {"prompt": f"{prompt} #{self.random.randrange(10_000)}", **INPUTS.get(model, {})}
         answer = self.call(tenant, "POST", f"/v1/models/{model}", body, label=label)
         request_id: str = answer["request_id"]
         return request_id
@@ -304,7 +307,10 @@ def main(arguments: Sequence[str]) -> None:
             Path(place), environment=environment, runcomfy_options=options, keeps_outputs=True
         )
         with run_stack(plan) as stack:
-            tenants = {name: stack.create_tenant(name, *flags) for name, flags in TENANTS.items()}
+            tenants = {
+                name: stack.create_tenant(name, *flags, "--unknown-price-counts", "0.4")
+                for name, flags in TENANTS.items()
+            }
             world = World(stack, tenants)
             ids = send_traffic(world)
             asyncio.run(write_past(stack.redis_url, list(tenants), world.random))

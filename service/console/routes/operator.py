@@ -12,12 +12,13 @@ from starlette.responses import Response
 
 from core.clock import iso
 from core.errors import InvalidInput
-from core.jobs.job import PublicStatus
+from core.jobs.job import JobState, PublicStatus
 from core.money import usd_or_none
 from core.observability.gateway_state import GatewayState
 from core.operators import Role
 from core.tenants.api_keys import Scope
 from service.console.api_calls import JsonObject
+from service.console.charts import scaled
 from service.console.pages import Form, OperatorPage, Page, SentForm, console_router
 from service.console.request_view import media_in, phases
 from service.console.routes.operator_usage import chart_values
@@ -58,6 +59,7 @@ async def overview_values(page: Page) -> dict[str, Any]:
         "circuits": circuits["circuits"],
         "needs": needs_of(state, circuits["circuits"], limits),
         "tenants": [_tenant_row(tenant) for tenant in state.tenants],
+        "states": scaled([(name, n) for name in JobState if (n := state.jobs.by_state.get(name))]),
     }
 
 
