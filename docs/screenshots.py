@@ -31,11 +31,12 @@ from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from simulator.demo import wait_for
+from simulator.media import media_path
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 
 IMAGES: Final = Path(__file__).parent / "images"
 ADMIN_TOKEN: Final = "an-admin-token-of-at-least-32-characters"  # noqa: S105 - of a stack of our own
-VIDEO: Final = "kling/kling-3.0/pro/text-to-video"
+VIDEO: Final = "kling/kling-3.0/standard/image-to-video"
 PICTURE: Final = "lumen/lumen-2/text-to-image"
 SHORT: Final = "fable/fable-1.5/text-to-video"
 TENANTS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -52,8 +53,6 @@ PROMPTS: Final = (
     "Snow falls on an old observatory.",
 )
 CAMPAIGNS: Final = ("spring", "launch", "social")
-INPUTS: Final[Mapping[str, Mapping[str, object]]] = {VIDEO: {"duration": 5}}
-"""What makes the price known."""
 PAST_DAYS: Final = 24
 DESKTOP: Final = (1280, 800)
 PHONE: Final = (390, 844)
@@ -136,6 +135,8 @@ class World:
 
     stack: Stack
     tenants: dict[str, TenantCredentials]
+    files: dict[str, str] = field(default_factory=dict)
+    """An uploaded picture of each tenant."""
     random: Random = field(default_factory=lambda: Random(SEED))  # noqa: S311 - chooses prompts
 
     def call(self, tenant: str, method: str, path: str, body: object = None, **query: str) -> Any:  # noqa: ANN401 - JSON
@@ -157,7 +158,9 @@ class World:
         """Submit a request; return its id."""
         prompt = f"{self.random.choice(PROMPTS)} {mark}".strip()
         label = f"campaign:{self.random.choice(CAMPAIGNS)}"
-        body = {"prompt": f"{prompt} #{self.random.randrange(10_000)}", **INPUTS.get(model, {})}
+        body: dict[str, object] = {"prompt": f"{prompt} #{self.random.randrange(10_000)}"}
+        if model == VIDEO:
+            body |= {"start_image_url": f"gateway-file:{self.files[tenant]}", "duration": 5}
         answer = self.call(tenant, "POST", f"/v1/models/{model}", body, label=label)
         request_id: str = answer["request_id"]
         return request_id
@@ -170,6 +173,19 @@ class World:
             return answer["gateway_status"] in statuses or None
 
         wait_for(has_status, TRAFFIC_TIME, f"{request_id} with status {statuses}")
+
+
+def upload(stack: Stack, tenant: TenantCredentials) -> str:
+    """Upload a picture; return its id."""
+    answer = httpx.post(
+        f"{stack.url}/v1/files",
+        content=media_path("output.png").read_bytes(),
+        headers={**tenant.auth_header, "content-type": "image/png"},
+        trust_env=False,
+    )
+    answer.raise_for_status()
+    file_id: str = answer.json()["file_id"]
+    return file_id
 
 
 def send_traffic(world: World) -> dict[str, str]:
@@ -311,7 +327,8 @@ def main(arguments: Sequence[str]) -> None:
                 name: stack.create_tenant(name, *flags, "--unknown-price-counts", "0.4")
                 for name, flags in TENANTS.items()
             }
-            world = World(stack, tenants)
+            files = {name: upload(stack, tenant) for name, tenant in tenants.items()}
+            world = World(stack, tenants, files)
             ids = send_traffic(world)
             asyncio.run(write_past(stack.redis_url, list(tenants), world.random))
             draw(world, ids, all_views() if arguments else DOCUMENTED, folder)
