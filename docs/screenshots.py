@@ -2,7 +2,7 @@
 
 Starts a stack with a simulated RunComfy, sends traffic, gives it a past of two weeks, and opens
 pages in a chromium of the machine. With a folder, every page of `PAGES` is drawn there in light,
-dark and phone width, to be looked at; without one, only the images that the documentation has.
+dark and phone width; without one, only the images that the documentation has.
 """
 
 import asyncio
