@@ -194,7 +194,7 @@ class LuaScripts:
         return await self.call("write_always", [key], [command, *arguments])
 
     async def acquire_lock(self, key: str, owner: str, lease: timedelta) -> bool:
-        """Return whether `owner` acquired the lock `key`, which no other process has until `lease` ends.
+        """Return whether `owner` acquired the lock `key`: no other process has it during `lease`.
 
         Nothing releases it: a task under a lock runs at most once in each `lease`.
         """
