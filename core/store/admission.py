@@ -147,7 +147,7 @@ def admission_arguments(
         *dispatch_arguments(now),
         str(calendar),
         *window_arguments(calendar.windows_of(day), now),
-        *call.retention.arguments(day).values(),
+        *call.retention.arguments(day),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),

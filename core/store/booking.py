@@ -83,12 +83,9 @@ class UsageRetention:
 
     history: timedelta = USAGE_RETENTION
 
-    def arguments(self, day: date) -> Mapping[str, Argument]:
-        """Return what a script needs to begin a new day and a new window."""
-        return {
-            "oldest_window": day_text(day - WINDOW_RETENTION),
-            **self.history_arguments(day),
-        }
+    def arguments(self, day: date) -> tuple[Argument, ...]:
+        """Return what the admission script needs to begin a new day and a new window, in order."""
+        return day_text(day - WINDOW_RETENTION), *self.history_arguments(day).values()
 
     def history_arguments(self, day: date) -> Mapping[str, Argument]:
         """Return what a script needs to begin a new day."""

@@ -25,7 +25,7 @@ _READS_AT_A_TIME: Final = 100
 _PIECE_BYTES: Final = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InputFiles:
     """The use cases. `objects` None: no input names a file or a source, and all stays in Redis."""
 
@@ -49,11 +49,10 @@ class InputFiles:
     def __post_init__(self) -> None:
         """Prepare what nearly every body gets."""
         is_inline = self.chosen_delivery is FileDelivery.DATA_URI
-        unnamed = NamedFiles(
+        self._unnamed = NamedFiles(
             max_bytes=self.delivery.max_data_uri_bytes if is_inline else None,
             sources=NO_PRIVATE_SOURCES if self.objects is None else self.sources,
         )
-        object.__setattr__(self, "_unnamed", unnamed)
 
     async def load(self, tenant: str, body: bytes) -> NamedFiles:
         """Return the tenant's files that a body names, and what else its media may be."""
