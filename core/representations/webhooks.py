@@ -28,15 +28,13 @@ def webhook_data(
 
     An intermediate event may be delivered after later ones; it has no fields that were set later.
     """
-    job, is_intermediate = record.job, event in INTERMEDIATE_EVENTS
+    is_thin, job = payload is PayloadStyle.THIN, record.job
+    if not is_thin and event not in INTERMEDIATE_EVENTS:
+        return orjson.dumps(result_fields(record, outputs, include_cost=True))
     head = {"request_id": job.id, "status": STATUS_OF_EVENT.get(event, job.status)}
+    more = {} if is_thin else {"model_id": job.model_id, "created_at": iso(job.created_at)}
     names = {"reference": job.reference, "labels": shown_labels(job)}
-    if payload is PayloadStyle.THIN:
-        return orjson.dumps(without_none(head | names))
-    if is_intermediate:
-        more = {"model_id": job.model_id, "created_at": iso(job.created_at)}
-        return orjson.dumps(without_none(head | more | names))
-    return orjson.dumps(result_fields(record, outputs, include_cost=True))
+    return orjson.dumps(without_none(head | more | names))
 
 
 def webhook_body(event: WebhookEventType, timestamp: datetime, data: bytes) -> bytes:
