@@ -68,6 +68,7 @@ class Scale:
     starts: int
     members: tuple[int, ...]
     """Numbers of services and workers."""
+    booked_jobs: int
     timed: bool = True
     """Whether figures are compared with their targets."""
 
@@ -83,6 +84,7 @@ FULL: Final = Scale(
     waiting=100_000,
     starts=3,
     members=(1, 2, 4),
+    booked_jobs=20_000,
 )
 SMOKE: Final = Scale(
     rounds=1,
@@ -95,6 +97,7 @@ SMOKE: Final = Scale(
     waiting=200,
     starts=1,
     members=(2,),
+    booked_jobs=300,
     timed=False,
 )
 
