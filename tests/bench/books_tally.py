@@ -7,7 +7,7 @@ Names of columns are those of the CSV of `gateway usage`. Money is in micro-doll
 import csv
 import io
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
@@ -83,49 +83,45 @@ class Tally:
 
     def __init__(self) -> None:
         """Begin with nothing."""
-        self.sums: dict[tuple[str, str, str], dict[str, int]] = defaultdict(
-            lambda: defaultdict(int)
-        )
+        self._sums: dict[tuple[str, str, str, str], dict[str, int]] = {}
+        """By tenant, kind, month and group."""
         self._apart: dict[tuple[str, date, str], set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        """Return how many sums are kept."""
+        return sum(map(len, self._sums.values()))
 
     def add(self, job: PlannedJob, amounts: Amounts) -> None:
         """Add a job, in the order of admissions: the first values of a day are kept apart."""
-        for kind, group in self._groups(job, day_of(job)):
-            sums = self.sums[job.tenant, kind, group]
-            for name, amount in amounts.items():
-                sums[name] += amount
+        day = day_of(job)
+        month, known = f"{day.year}-{day.month:02}", self._sums
+        for kind, group in self._groups(job, day):
+            add_amounts(known.setdefault((job.tenant, kind, month, group), {}), amounts)
 
-    def rows(self, kind: str, tenant: str | None = None) -> dict[tuple[str, str], dict[str, int]]:
+    def rows(
+        self, kind: str, tenant: str | None = None, month: str | None = None
+    ) -> dict[tuple[str, str], dict[str, int]]:
         """Return the sums of a kind by tenant and group, without zeros."""
-        return {
-            (owner, group): without_zeros(sums)
-            for (owner, of, group), sums in self.sums.items()
-            if of == kind and tenant in {None, owner}
-        }
+        stored, names = _GROUPS_OF.get(kind, (kind, _same))
+        found: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+        for (owner, of, when, group), sums in self._sums.items():
+            if of == stored and tenant in {None, owner} and month in {None, when}:
+                for name in names(group):
+                    add_amounts(found[owner, name], sums)
+        return {row: without_zeros(sums) for row, sums in found.items()}
 
-    def total(self, tenant: str | None = None) -> dict[str, int]:
-        """Return the sums over all jobs, of one tenant or of all."""
-        found: dict[str, int] = defaultdict(int)
-        for sums in self.rows("all", tenant).values():
-            for name, amount in sums.items():
-                found[name] += amount
-        return dict(found)
+    def total(self, tenant: str | None = None, month: str | None = None) -> dict[str, int]:
+        """Return the sums over all jobs, or over those of a tenant or a month."""
+        found: dict[str, int] = {}
+        for sums in self.rows("day", tenant, month).values():
+            add_amounts(found, sums)
+        return found
 
     def _groups(self, job: PlannedJob, day: date) -> Iterator[tuple[str, str]]:
-        yield "all", "all"
-        yield "day", f"{day}"
-        yield "month", f"{day:%Y-%m}"
-        yield "window", f"D{day:%Y%m%d}"
-        yield "window", f"W{day - timedelta(days=day.isoweekday() - 1):%Y%m%d}"
-        yield "window", f"M{day:%Y%m}01"
-        yield "window", "T"
-        month = f"{day:%Y-%m}"
-        for kind, value in (("model", job.model), ("key", job.key)):
-            yield kind, value
-            yield f"{kind} {month}", value
-        yield f"day {month}", f"{day}"
-        reference = self._place(job, day, "reference", job.reference)
-        yield "reference", reference or "(none)"
+        yield "day", day.isoformat()
+        yield "model", job.model
+        yield "key", job.key
+        yield "reference", self._place(job, day, "reference", job.reference) or "(none)"
         for label in sorted({self._place(job, day, "label", one) or "" for one in job.labels}):
             yield "label", label
 
@@ -138,6 +134,33 @@ class Tally:
             return "(other)"
         apart.add(value)
         return value
+
+
+def add_amounts(sums: dict[str, int], amounts: Amounts) -> None:
+    """Add amounts to sums."""
+    for name, amount in amounts.items():
+        sums[name] = sums.get(name, 0) + amount
+
+
+def _same(group: str) -> tuple[str, ...]:
+    return (group,)
+
+
+def _month_of(day: str) -> tuple[str, ...]:
+    return (day[:7],)
+
+
+def _windows_of(day: str) -> tuple[str, ...]:
+    """Return the names of the day's, week's and month's windows and of the total, as stored."""
+    monday = date.fromisoformat(day) - timedelta(days=date.fromisoformat(day).isoweekday() - 1)
+    return (f"D{day.replace('-', '')}", f"W{monday:%Y%m%d}", f"M{day[:4]}{day[5:7]}01", "T")
+
+
+_GROUPS_OF: Final[Mapping[str, tuple[str, Callable[[str], tuple[str, ...]]]]] = {
+    "month": ("day", _month_of),
+    "window": ("day", _windows_of),
+}
+"""Kinds that are sums of others: of which, and into which groups each goes."""
 
 
 def without_zeros(sums: Amounts) -> dict[str, int]:

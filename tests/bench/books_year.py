@@ -6,7 +6,7 @@ Admissions and settlements are those of services and workers; the `Tally` counts
 import asyncio
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -25,13 +25,15 @@ from core.tenants.tenant import Tenant
 from core.tenants.windows import AccountingCalendar
 from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change, WriteResult
-from tests.bench.books_plan import HOUR, TENANTS, YEAR_BEGINS, Ending, PlannedJob, plan_year
+from tests.bench.books_plan import HOUR, TENANTS, YEAR_BEGINS, Ending, PlannedJob
 from tests.bench.books_tally import Tally, amounts_of, amounts_of_reuse
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.redis import take_messages
 
-EVENTS_AT_A_TIME: Final = 100
+EVENTS_AT_A_TIME: Final = 200
+MAX_SPAN: Final = HOUR
+"""Events that happen together are not further apart: budgets forget a window after 75 days."""
 EVENTS_PER_CLEANUP: Final = 10_000
 BILLED_MONTH: Final = "2028-11"
 ENOUGH: Final = MicroUsd(10**14)
@@ -43,30 +45,39 @@ SHORT_TTL: Final = timedelta(minutes=1)
 
 Step = tuple[JobState, dict[str, Any]]
 _YES, _NO, _UNKNOWN = BillingStatus.YES, BillingStatus.NO, BillingStatus.UNKNOWN
+_DOUBT: Final[Step] = (JobState.IN_DOUBT, {"billed": _UNKNOWN})
+_KNOWN: Final = {"billed": _YES, "follow_up": None}
+_STEPS: Final[Mapping[Ending, Sequence[Step]]] = {
+    Ending.COMPLETED: [(JobState.SUCCEEDED, _KNOWN)],
+    Ending.COST_LATER: [
+        (JobState.SUCCEEDED, {"billed": _YES, "follow_up": FollowUp.READ_COST}),
+        (JobState.SUCCEEDED, _KNOWN),
+    ],
+    Ending.FAILED: [(JobState.FAILED, {"billed": _NO})],
+    Ending.FAILED_CHARGED: [(JobState.FAILED, _KNOWN)],
+    Ending.FAILED_UNKNOWN: [(JobState.FAILED, {"billed": _UNKNOWN})],
+    Ending.CANCELLED: [(JobState.CANCELLED, {"billed": _NO})],
+    Ending.CANCELLED_CHARGED: [(JobState.CANCELLED, _KNOWN)],
+    Ending.DOUBT_LOST: [_DOUBT, (JobState.FAILED, {"billed": _UNKNOWN})],
+    Ending.DOUBT_ATTACHED: [_DOUBT, (JobState.SUCCEEDED, _KNOWN)],
+    Ending.IN_DOUBT: [_DOUBT],
+    Ending.OPEN: [],
+}
+"""What happens to a job after its admission, as a worker stores it, but for its id and cost."""
+HAS_UPSTREAM_ID: Final = frozenset(Ending) - {
+    *(Ending.FAILED, Ending.CANCELLED, Ending.DOUBT_LOST, Ending.IN_DOUBT, Ending.OPEN)
+}
 
 
-def steps_of(job: PlannedJob) -> Sequence[Step]:
-    """Return what happens to a job after its admission, as the worker stores it."""
-    paid = {"upstream_id": f"rc-{job.number}", "billed": _YES}
-    known = paid | {"cost": MicroUsd(job.cost), "follow_up": None}
-    doubt = (JobState.IN_DOUBT, {"billed": _UNKNOWN})
-    steps: Mapping[Ending, Sequence[Step]] = {
-        Ending.COMPLETED: [(JobState.SUCCEEDED, known)],
-        Ending.COST_LATER: [
-            (JobState.SUCCEEDED, paid | {"follow_up": FollowUp.READ_COST}),
-            (JobState.SUCCEEDED, known),
-        ],
-        Ending.FAILED: [(JobState.FAILED, {"billed": _NO})],
-        Ending.FAILED_CHARGED: [(JobState.FAILED, known)],
-        Ending.FAILED_UNKNOWN: [(JobState.FAILED, paid | {"billed": _UNKNOWN})],
-        Ending.CANCELLED: [(JobState.CANCELLED, {"billed": _NO})],
-        Ending.CANCELLED_CHARGED: [(JobState.CANCELLED, known)],
-        Ending.DOUBT_LOST: [doubt, (JobState.FAILED, {"billed": _UNKNOWN})],
-        Ending.DOUBT_ATTACHED: [doubt, (JobState.SUCCEEDED, known)],
-        Ending.IN_DOUBT: [doubt],
-        Ending.OPEN: [],
-    }
-    return steps[job.ending]
+def apply_step(job: Job, event: "Event") -> Job:
+    """Return the record of a job after the event's step."""
+    planned = event.job
+    state, changes = _STEPS[planned.ending][event.step]
+    if state is not JobState.IN_DOUBT and planned.ending in HAS_UPSTREAM_ID:
+        changes = changes | {"upstream_id": f"rc-{planned.number}"}
+    if "follow_up" in changes and changes["follow_up"] is None:
+        changes = changes | {"cost": MicroUsd(planned.cost)}
+    return job.evolve(event.at, state=state, **changes)
 
 
 @dataclass(order=True, slots=True)
@@ -99,13 +110,21 @@ class EventQueue:
     def take(self, limit: int) -> list[Event]:
         """Take the next events, of different jobs; none: all is done."""
         chunk: list[Event] = []
-        while len(chunk) < limit and (self._waiting or self._coming is not None):
-            if self._coming is None or (self._waiting and self._waiting[0] < self._coming):
-                chunk.append(heapq.heappop(self._waiting))
-            else:
-                chunk.append(self._coming)
-                self._coming = next(self._admissions, None)
+        while len(chunk) < limit and (event := self._take_one(chunk)) is not None:
+            chunk.append(event)
         return chunk
+
+    def _take_one(self, chunk: Sequence[Event]) -> Event | None:
+        """Take the next event, unless it is so late that what follows from others comes first."""
+        coming = self._coming
+        is_waiting = bool(self._waiting) and (coming is None or self._waiting[0] < coming)
+        event = self._waiting[0] if is_waiting else coming
+        if event is None or (chunk and event.at > chunk[0].at + MAX_SPAN):
+            return None
+        if is_waiting:
+            return heapq.heappop(self._waiting)
+        self._coming = next(self._admissions, None)
+        return event
 
 
 class Books:
@@ -120,6 +139,8 @@ class Books:
         """What RunComfy's bill of `BILLED_MONTH` says, by its id."""
         self.unbilled: Counter[Ending] = Counter()
         """Jobs of that month that RunComfy may have charged without the gateway knowing its id."""
+        self.paid = 0
+        """Jobs that were admitted and got no other one's result."""
         self.reused = 0
         self._ids = SeededIds(Random(1))
         self._wire = wire
@@ -138,33 +159,39 @@ class Books:
             if not await self.stores.tenants.create(tenant, key):
                 raise RuntimeError(f"the tenant {name} was not created")
 
-    async def run(self, count: int) -> int:
+    async def run(self, jobs: Iterable[PlannedJob]) -> int:
         """Let everything happen that is planned; return how many events that were."""
-        queue = EventQueue(Event(job.at, job.number, job=job) for job in plan_year(count))
+        queue = EventQueue(Event(job.at, job.number, job=job) for job in jobs)
         done = 0
         while chunk := queue.take(EVENTS_AT_A_TIME):
-            for following in await asyncio.gather(*map(self._happen, chunk)):
+            for following in await self.happen(chunk):
                 if following is not None:
                     queue.add(following)
             if done // EVENTS_PER_CLEANUP != (done + len(chunk)) // EVENTS_PER_CLEANUP:
                 await take_messages(self._wire)
             done += len(chunk)
+        await self.finish()
         return done
 
+    async def finish(self) -> None:
+        """Wait until all that was done is stored; here it is already."""
+
+    async def happen(self, events: Sequence[Event]) -> Sequence[Event | None]:
+        """Do what is due; return what happens to each job next."""
+        return await asyncio.gather(*map(self._happen, events))
+
     async def _happen(self, event: Event) -> Event | None:
-        """Do what is due; return what happens to the job next."""
         if event.step < 0:
             return await self._admit(event)
-        job, (state, changes) = event.job, steps_of(event.job)[event.step]
         record = await self.stores.jobs.load(event.job_id)
         if record is None:
             raise RuntimeError(f"{event.job_id} is not stored")
         self.clock.set(event.at)
-        after = record.job.evolve(event.at, state=state, **changes)
-        output = b"{}" if state is JobState.SUCCEEDED else None
+        after = apply_step(record.job, event)
+        output = b"{}" if after.state is JobState.SUCCEEDED else None
         stored = await self.stores.jobs.store(Change(record.job, after, output=output))
         if stored is not WriteResult.STORED:
-            raise RuntimeError(f"{job.number}: {stored}")
+            raise RuntimeError(f"{event.job_id}: {stored}")
         return self._after_step(event)
 
     async def _admit(self, event: Event) -> Event | None:
@@ -200,16 +227,17 @@ class Books:
     def _count(self, planned: PlannedJob) -> None:
         """Add a job that is paid for to the own account, and to RunComfy's bill."""
         amounts = amounts_of(planned)
+        self.paid += 1
         self.tally.add(planned, amounts)
         if f"{planned.at:%Y-%m}" != BILLED_MONTH:
             return
         if planned.ending in {Ending.DOUBT_LOST, Ending.IN_DOUBT}:
             self.unbilled[planned.ending] += 1
-        elif any("upstream_id" in changes for _, changes in steps_of(planned)):
+        elif planned.ending in HAS_UPSTREAM_ID:
             self.charged[f"rc-{planned.number}"] = amounts.get("settled_usd", 0)
 
     def _next_step(self, event: Event) -> Event | None:
-        if event.step + 1 == len(steps_of(event.job)):
+        if event.step + 1 == len(_STEPS[event.job.ending]):
             return None
         return replace(event, at=event.at + event.job.ends_after, step=event.step + 1)
 
