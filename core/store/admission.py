@@ -83,7 +83,6 @@ class AdmissionScriptCall:
     """
 
     admissions: Sequence[Admission]
-    retention: UsageRetention
     all_or_nothing: bool = True
     batch: BatchAdmission | None = None
 
@@ -128,7 +127,10 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
 
 
 def admission_arguments(
-    call: AdmissionScriptCall, calendar: AccountingCalendar, now: datetime
+    call: AdmissionScriptCall,
+    calendar: AccountingCalendar,
+    retention: UsageRetention,
+    now: datetime,
 ) -> list[Argument]:
     """Return the script's arguments."""
     first, claim = call.admissions[0], call.idempotency
@@ -146,7 +148,7 @@ def admission_arguments(
         *dispatch_arguments(now),
         str(calendar),
         *window_arguments(windows, now),
-        *call.retention.arguments(first.job.usage_day).values(),
+        *retention.arguments(first.job.usage_day).values(),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),

@@ -21,7 +21,7 @@ from core.clock import SystemClock
 from core.money import MicroUsd
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
+from core.store.stores import open_stores
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
@@ -256,6 +256,6 @@ async def _create_tenant(wire: RedisClient, limits: Limits, webhook: str | None)
     clock = SystemClock()
     now = clock.now()
     config = initial_config(TENANT, webhook, encode_webhook_secret(b"s" * 32), now)
-    store = TenantStore(wire, LuaScripts(wire, load_scripts()), clock)
+    store = open_stores(wire, LuaScripts(wire, load_scripts()), clock).tenants
     key = ApiKey(api_key_digest(KEY), TENANT, now)
     await store.create(Tenant(TENANT, now, limits=limits), key, config)
