@@ -11,9 +11,10 @@ from importlib.resources import files
 from typing import Any, Final
 
 from core.billing.settlement import settlement_of
+from core.billing.usage import usage_facts
 from core.jobs.job import Job, JobState
 from core.money import MicroUsd
-from core.store.booking import day_text, facts_argument, usage_arguments, usage_keys
+from core.store.booking import day_text, facts_text, usage_arguments, usage_keys
 from core.store.client import Argument, RedisClient
 from core.store.scripts import LuaScript, compile_script
 from core.tenants.windows import AccountingCalendar
@@ -124,8 +125,8 @@ def _item(
         day_text(after.usage_day),
         *usage_arguments(after).values(),
         f"bench:job:{number}",
-        facts_argument(before),
-        facts_argument(after),
+        facts_text(usage_facts(before)),
+        facts_text(usage_facts(after)),
         settlement_of(after).status,
         int(cost),
     )
