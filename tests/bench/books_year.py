@@ -13,7 +13,6 @@ from random import Random
 from typing import Any, Final
 
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
@@ -198,13 +197,10 @@ class Books:
         planned, original = event.job, event.repeats
         shared = original or planned
         job = self._build_job(planned, f"1:{shared.number:064x}")
-        entry = TimelineEntry(planned.at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
         credential = Credential(planned.tenant, api_key_digest(planned.tenant))
         cache = CacheRequest() if shared.is_repeated else CACHE_BYPASS
         self.clock.set(planned.at)
-        admitted = await self.stores.jobs.admit(
-            Admission(credential, job, b"{}", entry, cache=cache)
-        )
+        admitted = await self.stores.jobs.admit(Admission(credential, job, b"{}", cache=cache))
         if original is not None and admitted.cache_status is CacheStatus.HIT:
             self.reused += 1
             self.tally.add(planned, amounts_of_reuse(original))
