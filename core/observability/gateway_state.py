@@ -127,3 +127,5 @@ class GatewayState:
     deliveries: DeliveryBacklog = field(default_factory=DeliveryBacklog)
     dependencies: Dependencies = field(default_factory=Dependencies)
     redis: RedisHealth = field(default_factory=RedisHealth)
+    unlabelled_tenants: int = 0
+    """Tenants beyond the limit on labels, which are not in `tenants`."""

@@ -141,6 +141,11 @@ _JOB_STATE: Final = (
         "Slots in total; absent without a limit.",
         lambda state: state.concurrency.limits.running,
     ),
+    _state(
+        "gateway_unlabelled_tenants",
+        "Tenants beyond `GATEWAY_METRICS__MAX_TENANTS`, of which nothing is shown here.",
+        lambda state: state.unlabelled_tenants,
+    ),
     _per_tenant(
         "gateway_tenant_slots_in_use", "A tenant's slots in use.", lambda tenant: tenant.running
     ),

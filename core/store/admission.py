@@ -83,7 +83,6 @@ class AdmissionScriptCall:
     """
 
     admissions: Sequence[Admission]
-    retention: UsageRetention
     all_or_nothing: bool = True
     batch: BatchAdmission | None = None
 
@@ -129,7 +128,10 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
 
 
 def admission_arguments(
-    call: AdmissionScriptCall, calendar: AccountingCalendar, now: datetime
+    call: AdmissionScriptCall,
+    calendar: AccountingCalendar,
+    retention: UsageRetention,
+    now: datetime,
 ) -> list[Argument]:
     """Return the script's arguments."""
     first, claim = call.admissions[0], call.idempotency
@@ -147,7 +149,7 @@ def admission_arguments(
         *dispatch_arguments(now),
         str(calendar),
         *window_arguments(calendar.windows_of(day), now),
-        *call.retention.arguments(day),
+        *retention.arguments(day),
         *_batch_arguments(call.batch),
         _unpaid_templates(),
         now.isoformat(),

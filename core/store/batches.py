@@ -14,7 +14,6 @@ from core.store.admission import (
     parse_item_answers,
     raise_if_rejected,
 )
-from core.store.booking import DEFAULT_USAGE_RETENTION, UsageRetention
 from core.store.calendars import TenantCalendars
 from core.store.client import Argument, RedisClient
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, decode_readable
@@ -47,14 +46,12 @@ class BatchStore:
         scripts: LuaScripts,
         clock: Clock,
         calendars: TenantCalendars | None = None,
-        retention: UsageRetention = DEFAULT_USAGE_RETENTION,
     ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
         self._client = client
         self._scripts = scripts
         self._clock = clock
         self._calendars = calendars or TenantCalendars(scripts)
-        self._retention = retention
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
         """Admit all jobs of a batch, or in partial mode those that fit, in one decision.
@@ -62,7 +59,7 @@ class BatchStore:
         Raises `Unauthenticated`, `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`.
         """
         all_or_nothing = admission.batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
-        call = AdmissionScriptCall(admission.admissions, self._retention, all_or_nothing, admission)
+        call = AdmissionScriptCall(admission.admissions, all_or_nothing, admission)
         answers = await self._calendars.admit(call, self._clock.now(), replicated=True)
         status = answers[0][0]
         raise_if_rejected(status)

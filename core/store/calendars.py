@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from core.errors import Unavailable
 from core.store.admission import AdmissionScriptCall, admission_arguments, admission_keys
+from core.store.booking import DEFAULT_USAGE_RETENTION, UsageRetention
 from core.store.scripts import LuaScripts
 from core.tenants.windows import UTC_CALENDAR, AccountingCalendar
 
@@ -22,9 +23,15 @@ class TenantCalendars:
     remembered may be old, and no window is wrong.
     """
 
-    def __init__(self, scripts: LuaScripts) -> None:
-        """Remember nothing: a tenant's days are UTC days until a script returns another."""
+    def __init__(
+        self, scripts: LuaScripts, retention: UsageRetention = DEFAULT_USAGE_RETENTION
+    ) -> None:
+        """Remember nothing: a tenant's days are UTC days until a script returns another.
+
+        `retention` is how long the days and windows are kept that admissions begin.
+        """
         self._scripts = scripts
+        self.retention = retention
         self._known: dict[str, AccountingCalendar] = {}
 
     async def admit(self, call: AdmissionScriptCall, now: datetime, *, replicated: bool) -> Any:  # noqa: ANN401 - answers of a script
@@ -34,10 +41,12 @@ class TenantCalendars:
             calendar = self._known.get(tenant, UTC_CALENDAR)
             placed = call.in_calendar(calendar)
             if call.batch is None:
-                arguments = admission_arguments(placed, calendar, now)
+                arguments = admission_arguments(placed, calendar, self.retention, now)
             else:
                 # A thousand records take 50 ms to write: other callers would wait as long.
-                arguments = await asyncio.to_thread(admission_arguments, placed, calendar, now)
+                arguments = await asyncio.to_thread(
+                    admission_arguments, placed, calendar, self.retention, now
+                )
             answers = await self._scripts.call(
                 "admit_jobs", admission_keys(placed), arguments, replicated=replicated
             )

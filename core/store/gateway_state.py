@@ -61,7 +61,14 @@ class GatewayStateStore:
     async def read(self) -> GatewayState:
         """Return the current state. Raises `StoreUnavailable`."""
         began, now = self._clock.monotonic(), self._clock.now()
-        jobs, concurrency, tenants, deliveries, dependencies, health = await asyncio.gather(
+        (
+            jobs,
+            concurrency,
+            (tenants, unlabelled),
+            deliveries,
+            dependencies,
+            health,
+        ) = await asyncio.gather(
             self._jobs(now),
             self._concurrency(),
             self._tenants(now),
@@ -75,6 +82,7 @@ class GatewayStateStore:
             jobs=jobs,
             concurrency=concurrency,
             tenants=tenants,
+            unlabelled_tenants=unlabelled,
             deliveries=deliveries,
             dependencies=dependencies,
             redis=health,
@@ -121,7 +129,8 @@ class GatewayStateStore:
         }
         return ConcurrencyState(running.get("all", 0), by_model, limits, int(pauses))
 
-    async def _tenants(self, now: datetime) -> tuple[TenantState, ...]:
+    async def _tenants(self, now: datetime) -> tuple[tuple[TenantState, ...], int]:
+        """Return the tenants that are read, and how many are not."""
         members, running, waiting = await asyncio.gather(
             self._client.execute("SMEMBERS", keys.TENANTS),
             self._load_counts(keys.RUNNING),
@@ -132,7 +141,8 @@ class GatewayStateStore:
             TenantState(name, running.get(_TENANT_COUNTER_PREFIX + name, 0), waiting.get(name, 0))
             for name in names
         ]
-        return tuple(await asyncio.gather(*(self._tenant(one, now) for one in bare)))
+        read = await asyncio.gather(*(self._tenant(one, now) for one in bare))
+        return tuple(read), len(members) - len(names)
 
     async def _tenant(self, state: TenantState, now: datetime) -> TenantState:
         disabled, tenant, kept, files = await asyncio.gather(

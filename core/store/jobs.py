@@ -36,8 +36,6 @@ from core.store.admission import (
     raise_if_rejected,
 )
 from core.store.booking import (
-    DEFAULT_USAGE_RETENTION,
-    UsageRetention,
     booking_arguments,
     day_text,
     facts_text,
@@ -111,14 +109,12 @@ class JobStore:
         scripts: LuaScripts,
         clock: Clock,
         calendars: TenantCalendars | None = None,
-        retention: UsageRetention = DEFAULT_USAGE_RETENTION,
     ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
         self._client = client
         self._scripts = scripts
         self._clock = clock
         self._calendars = calendars or TenantCalendars(scripts)
-        self._retention = retention
 
     async def authenticate(
         self,
@@ -145,7 +141,7 @@ class JobStore:
         `IdempotencyKeyMissing`, `IdempotencyMismatch`, `RequestDeleted`, or the error of a reached
         limit (`core.store.refusals`).
         """
-        call = AdmissionScriptCall((admission,), self._retention)
+        call = AdmissionScriptCall((admission,))
         (admitted,) = parse_admission_answer(
             await self._calendars.admit(call, self._clock.now(), replicated=not admission.dry_run)
         )
@@ -286,7 +282,7 @@ class JobStore:
             _restoration_keys(restoration),
             {
                 **_restoration_arguments(restoration, self._clock.now()),
-                **self._retention.history_arguments(restoration.job.usage_day),
+                **self._calendars.retention.history_arguments(restoration.job.usage_day),
             },
         )
         return WriteResult(result.decode()) is WriteResult.STORED

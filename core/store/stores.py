@@ -88,16 +88,17 @@ def open_stores(
 
     Without `cipher` webhook secrets are stored as they are.
     """
-    calendars = TenantCalendars(scripts)
+    calendars = TenantCalendars(scripts, usage_retention)
+    usage_history = UsageHistoryStore(client, scripts)
     return Stores(
-        jobs=JobStore(client, scripts, clock, calendars, usage_retention),
+        jobs=JobStore(client, scripts, clock, calendars),
         job_index=JobIndex(client, scripts, clock),
-        batches=BatchStore(client, scripts, clock, calendars, usage_retention),
+        batches=BatchStore(client, scripts, clock, calendars),
         budget_thresholds=BudgetThresholdStore(client, scripts, clock),
         deliveries=DeliveryStore(client, scripts, clock),
         webhook_configs=WebhookConfigStore(client, scripts, clock, cipher),
         replays=ReplayStore(client, scripts, clock),
-        tenants=TenantStore(client, scripts, clock, cipher),
+        tenants=TenantStore(client, scripts, clock, usage_history, cipher),
         admin=AdminStore(client, scripts, clock),
         audit=AuditLogStore(client, scripts, clock),
         operators=OperatorStore(client, scripts, clock),
@@ -109,5 +110,5 @@ def open_stores(
         heartbeats=WorkerHeartbeats(client, scripts, clock),
         identity=StoreIdentity(client, scripts),
         files=FileStore(client, scripts, clock),
-        usage_history=UsageHistoryStore(client, scripts),
+        usage_history=usage_history,
     )

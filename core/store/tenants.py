@@ -20,8 +20,8 @@ from core.store.client import Argument, RedisClient, ttl_seconds
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC
 from core.store.encryption import SecretCipher
 from core.store.files import load_file_usage
+from core.store.interfaces import UsageHistoryRepository
 from core.store.scripts import LuaScripts
-from core.store.usage_history import UsageHistoryStore
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.addresses import network_bits
 from core.tenants.api_keys import ApiKey, ApiKeyUsage, KeyLimits
@@ -45,10 +45,12 @@ class TenantStore:
         client: RedisClient,
         scripts: LuaScripts,
         clock: Clock,
+        usage_history: UsageHistoryRepository,
         cipher: SecretCipher | None = None,
     ) -> None:
         """Send commands through `client`; `clock` gives every instant that a script compares."""
         self._cipher = cipher or SecretCipher()
+        self._usage_history = usage_history
         self._client = client
         self._scripts = scripts
         self._clock = clock
@@ -180,7 +182,7 @@ class TenantStore:
 
         `by_model` also reads each day of the windows, for the sums of each model.
         """
-        history = UsageHistoryStore(self._client, self._scripts)
+        history = self._usage_history
         windows = budget.calendar.windows_at(now)
         today, week, month, _ = windows
         first = min(day for day in (week.first_day, month.first_day) if day is not None)

@@ -236,7 +236,7 @@ def _cells(use: UsageTotals) -> tuple[str, ...]:
     return (
         *(str(getattr(use, field)) for field in COUNT_FIELDS.values()),
         *(exact_usd(getattr(use, field)) for field in MONEY_FIELDS.values()),
-        f"{use.video_ms / 1000:g}",
+        f"{use.video_ms / 1000:.15g}",  # the default of six digits rounds a week of video
     )
 
 

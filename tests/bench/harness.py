@@ -21,7 +21,7 @@ from core.clock import SystemClock
 from core.money import MicroUsd
 from core.store.client import RedisClient
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
+from core.store.stores import open_stores
 from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
@@ -68,6 +68,7 @@ class Scale:
     starts: int
     members: tuple[int, ...]
     """Numbers of services and workers."""
+    booked_jobs: int
     timed: bool = True
     """Whether figures are compared with their targets."""
 
@@ -83,6 +84,7 @@ FULL: Final = Scale(
     waiting=100_000,
     starts=3,
     members=(1, 2, 4),
+    booked_jobs=20_000,
 )
 SMOKE: Final = Scale(
     rounds=1,
@@ -95,6 +97,7 @@ SMOKE: Final = Scale(
     waiting=200,
     starts=1,
     members=(2,),
+    booked_jobs=300,
     timed=False,
 )
 
@@ -253,6 +256,6 @@ async def _create_tenant(wire: RedisClient, limits: Limits, webhook: str | None)
     clock = SystemClock()
     now = clock.now()
     config = initial_config(TENANT, webhook, encode_webhook_secret(b"s" * 32), now)
-    store = TenantStore(wire, LuaScripts(wire, load_scripts()), clock)
+    store = open_stores(wire, LuaScripts(wire, load_scripts()), clock).tenants
     key = ApiKey(api_key_digest(KEY), TENANT, now)
     await store.create(Tenant(TENANT, now, limits=limits), key, config)

@@ -20,7 +20,7 @@ from simulator.stack import ROOT
 from tests.bench.harness import FULL, SMOKE, Bench, Scale, leave_first_core_to_server
 from tests.bench.load import OwnLoader, open_loader
 from tests.bench.results import BenchReport
-from tests.bench.scenarios import jobs, polling, promises, scale, service, submit
+from tests.bench.scenarios import books, jobs, polling, promises, scale, service, submit
 
 RESULTS: Final = ROOT / ".bench"
 SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
@@ -38,6 +38,7 @@ SCENARIOS: Final[Mapping[str, Callable[[Bench, BenchReport], None]]] = {
     "redis": jobs.redis_death,
     "backlog": service.backlog,
     "scale": scale.run,
+    "books": books.run,
     "start": service.start,
 }
 

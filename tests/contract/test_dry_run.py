@@ -6,11 +6,13 @@ import pytest
 
 from core.errors import (
     BudgetReached,
+    LimitReached,
 )
 from core.money import MicroUsd
 from core.store import keys
 from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Limits
+from core.tenants.windows import AccountingCalendar
 from core.transactions.admission import AdmissionResult, CacheRequest
 from tests.support.coalescing import CoalescingHarness
 from tests.support.redis import redis_client
@@ -87,3 +89,12 @@ async def test_a_dry_run_writes_nothing_to_the_memory_store() -> None:
     for case in CASES.values():
         await flight.submit(**case, dry_run=True)
     assert (list(stores.memory.jobs), stores.memory.coalescing.entries) == (jobs, held)
+
+
+async def test_a_dry_run_is_one_call_whatever_the_calendar(coalescing: CoalescingHarness) -> None:
+    calendar = AccountingCalendar("Europe/Rome", 6)
+    await coalescing.stores.tenant("cat", Limits(calls_per_minute=1), calendar=calendar)
+    _, dry = await coalescing.submit("cat", dry_run=True)
+    assert dry.cache_status == "miss"
+    with pytest.raises(LimitReached):
+        await coalescing.submit("cat", dry_run=True)

@@ -15,7 +15,6 @@ from core.observability.events import DeliveryAttempted, Event, OperationalWarni
 from core.store.interfaces import DeliveryRepository, EventStreamWriter
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
-from core.store.tenants import TenantStore
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from core.webhooks.config import initial_config
@@ -138,7 +137,7 @@ async def delivery_worker(
         now = clock.now()
         for name in (TENANT, OTHER_TENANT):
             config = initial_config(name, None, encode_webhook_secret(b"s" * 32), now)
-            await TenantStore(wire, scripts, clock).create(
+            await open_stores(wire, scripts, clock).tenants.create(
                 Tenant(name, now), ApiKey(f"digest-{name}", name, now), config
             )
         stores = open_stores(wire, scripts, clock)

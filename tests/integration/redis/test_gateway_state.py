@@ -75,6 +75,15 @@ async def test_an_empty_gateway(harness: StateHarness) -> None:
     assert overview.redis.keys
 
 
+async def test_tenants_beyond_the_limit_on_labels_are_counted(harness: StateHarness) -> None:
+    subject = harness.subject
+    scripts = LuaScripts(harness.wire, load_scripts())
+    narrow = GatewayStateStore(harness.wire, scripts, subject, subject.clock, 1)
+    state = await narrow.read()
+    assert ([tenant.name for tenant in state.tenants], state.unlabelled_tenants) == (["ada"], 1)
+    assert (await harness.gateway_state.read()).unlabelled_tenants == 0
+
+
 async def test_jobs_by_state_and_the_oldest_that_runcomfy_has_not_got(
     harness: StateHarness,
 ) -> None:

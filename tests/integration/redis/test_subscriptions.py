@@ -18,7 +18,7 @@ from core.store.jobs import JobStore, Projection
 from core.store.pubsub import JobChangeSubscriber
 from core.store.run_times import RunTimeStore
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
+from core.store.stores import open_stores
 from core.tenants.api_keys import ApiKey, Credential, api_key_digest, build_api_key, parse_api_key
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission
@@ -87,7 +87,7 @@ async def open_harness(url: str) -> AsyncIterator[SubscriptionHarness]:
         key = build_api_key("video-team", b"k" * 32)
         now = clock.now()
         record = ApiKey(api_key_digest(key), "video-team", now)
-        await TenantStore(wire, scripts, clock).create(Tenant("video-team", now), record)
+        await open_stores(wire, scripts, clock).tenants.create(Tenant("video-team", now), record)
         built = SubscriptionHarness(
             wire,
             JobStore(wire, scripts, clock),

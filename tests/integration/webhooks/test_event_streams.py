@@ -22,7 +22,7 @@ from core.store.client import RedisClient
 from core.store.deliveries import DeliveryStore
 from core.store.event_streams import EVENT_FIELD, EventStreams
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
+from core.store.stores import open_stores
 from core.store.webhook_endpoints import WebhookConfigStore
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
@@ -128,7 +128,7 @@ async def tenant_with_stream(url: str, *, new: bool = True) -> AsyncIterator[Str
         setups = WebhookConfigStore(wire, scripts, clock)
         if new:
             key = ApiKey("digest", TENANT, clock.now())
-            await TenantStore(wire, scripts, clock).create(Tenant(TENANT, clock.now()), key)
+            await open_stores(wire, scripts, clock).tenants.create(Tenant(TENANT, clock.now()), key)
         before = await setups.load(TENANT)
         assert before is not None
         stream = Endpoint("ep_1", "stream:jobs@analytics", clock.now(), EndpointKind.STREAM)

@@ -36,6 +36,9 @@
 
 local policy = read_policy(tenant)
 local auth_error, scopes, key = authenticate(api_key, policy.disabled, tenant_name, scope, now, address)
+local is_other_calendar = (policy.calendar or '') ~= calendar
+-- Before it is counted: the caller sends it again with the right calendar.
+if dry_run == '1' and is_other_calendar and not auth_error then return { { 'other_calendar', policy.calendar or '' } } end
 auth_error = auth_error
   or dry_run == '1' and take_call(tenant_name, 'calls-per-minute', policy.calls_per_minute, now)
 if auth_error then return { { auth_error } } end
@@ -55,7 +58,7 @@ elseif policy.idempotency_required then
   return { { 'key_missing' } }
 end
 
-if (policy.calendar or '') ~= calendar then return { { 'other_calendar', policy.calendar or '' } } end
+if is_other_calendar then return { { 'other_calendar', policy.calendar or '' } } end
 
 -- State shared by all items, updated with each admissible one.
 local items = read_items()

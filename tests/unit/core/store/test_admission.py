@@ -18,6 +18,7 @@ from tests.support.store_steps import admission_of, new_job
 def test_the_first_timeline_entry_is_as_its_codec_writes_it(microseconds: int) -> None:
     at = NOW + timedelta(microseconds=microseconds)
     job = replace(new_job(at), created_at=at)
-    call = AdmissionScriptCall((admission_of(job),), DEFAULT_USAGE_RETENTION)
+    call = AdmissionScriptCall((admission_of(job),))
     written = TIMELINE_ENTRY_CODEC.encode(admitted_entry(at))
-    assert written in admission_arguments(call, UTC_CALENDAR, at + timedelta(seconds=1))
+    now = at + timedelta(seconds=1)
+    assert written in admission_arguments(call, UTC_CALENDAR, DEFAULT_USAGE_RETENTION, now)

@@ -4,7 +4,7 @@ from typing import Any
 
 from core.store.client import Argument, RedisClient
 from core.store.scripts import LuaScripts, load_scripts
-from core.store.tenants import TenantStore
+from core.store.stores import open_stores
 from tests.support.clock import FakeClock
 
 
@@ -23,6 +23,6 @@ class RecordingRedisClient(RedisClient):
 
 async def test_revoking_is_one_command() -> None:
     wire = RecordingRedisClient()
-    store = TenantStore(wire, LuaScripts(wire, load_scripts()), FakeClock())
+    store = open_stores(wire, LuaScripts(wire, load_scripts()), FakeClock()).tenants
     assert await store.revoke_key("ads", "digest")
     assert wire.sent == ["EVALSHA"]

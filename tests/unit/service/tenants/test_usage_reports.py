@@ -87,6 +87,14 @@ def test_csv_executes_nothing_and_adds_up() -> None:
     assert sum(parts) == total == 10**15 + 100_002
 
 
+def test_csv_has_every_millisecond_of_video() -> None:
+    sums = UsageReport(GroupBy.DAY)
+    sums.add(DayUsage(date(2026, 10, 1), UsageTotals(jobs=1, video_ms=2_030_244_501), {}))
+    report = Report(date(2026, 10, 1), date(2026, 10, 1), GroupBy.DAY, "UTC", [("ape", sums)])
+    rows = csv.DictReader(io.StringIO(report_csv(report)))
+    assert {row["video_seconds"] for row in rows} == {"2030244.501"}
+
+
 def test_a_statement_is_a_page_that_loads_nothing() -> None:
     parts = [report_of(by) for by in (GroupBy.MODEL, GroupBy.KEY, GroupBy.DAY)]
     page = statement_html(Statement("ape", "2026-10", NOW, parts))
