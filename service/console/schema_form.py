@@ -105,7 +105,7 @@ def widgets(schema: JsonObject, values: JsonObject, prefix: str = PREFIX) -> lis
     ]
 
 
-def filled(schema: JsonObject, values: JsonObject) -> JsonObject:
+def filled(schema: JsonObject, values: JsonObject) -> dict[str, Any]:
     """Return the input that the widgets show: `values`, and the defaults of what they lack."""
     properties = schema.get("properties", {}).items()
     defaults = {name: part["default"] for name, part in properties if part.get("default")}
