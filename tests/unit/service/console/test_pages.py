@@ -26,6 +26,8 @@ OPERATOR_PAGES = (
     "/operator/tenants",
     "/operator/tenants/video-team",
     "/operator/requests",
+    "/operator/usage",
+    "/operator/usage?by=tenant",
     "/operator/requests?tenant=video-team",
     "/operator/catalogue",
     "/operator/audit",
