@@ -105,6 +105,13 @@ def widgets(schema: JsonObject, values: JsonObject, prefix: str = PREFIX) -> lis
     ]
 
 
+def filled(schema: JsonObject, values: JsonObject) -> dict[str, Any]:
+    """Return the input that the widgets show: `values`, and the defaults of what they lack."""
+    properties = schema.get("properties", {}).items()
+    defaults = {name: part["default"] for name, part in properties if part.get("default")}
+    return {**defaults, **values}
+
+
 def _widget(path: str, name: str, part: JsonObject, value: Any) -> Widget:  # noqa: ANN401 - any JSON
     label = part.get("title") or name.replace("_", " ").capitalize()
     kind = _kind(name, part)

@@ -49,6 +49,7 @@ OPERATOR_PAGES: Final = (
     "/operator/tenants",
     "/operator/tenants/video-team",
     "/operator/requests",
+    "/operator/usage",
     "/operator/catalogue",
     "/operator/audit?verify=1",
     "/operator/operators",

@@ -21,7 +21,7 @@ from service.console.pages import (
 )
 from service.console.rendering import html_response
 from service.console.routes.tenant import chosen
-from service.console.schema_form import WrongField, parse_object, widgets
+from service.console.schema_form import WrongField, filled, parse_object, widgets
 from service.console.sessions import new_token
 from service.jobs.read_input import read_input
 
@@ -50,6 +50,7 @@ async def show_model(page: TenantPage, model_id: str) -> Response:
     given = await _given_input(page, page.query.get("again", ""))
     files = await page.try_read("list_files", {"limit": 20})
     schema = model.get("input_schema") or {}
+    given = filled(schema, given)
     values = {
         "model": model,
         "widgets": widgets(schema, given),

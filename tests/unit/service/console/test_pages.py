@@ -26,6 +26,8 @@ OPERATOR_PAGES = (
     "/operator/tenants",
     "/operator/tenants/video-team",
     "/operator/requests",
+    "/operator/usage",
+    "/operator/usage?by=tenant",
     "/operator/requests?tenant=video-team",
     "/operator/catalogue",
     "/operator/audit",
@@ -66,3 +68,18 @@ async def test_a_request_is_shown_with_its_input(
     assert KLING_INPUT["prompt"] in page
     assert "in queue" in page
     assert request_id in await tenant.page("/home")
+
+
+async def test_the_playground_begins_with_the_price_of_what_its_form_shows(
+    tenant: Browser,
+) -> None:
+    page = await tenant.page(f"/playground/{KLING}")
+    assert "$1.26" in page
+    assert "The price is known once" not in page
+
+
+async def test_the_price_lists_what_is_missing(tenant: Browser) -> None:
+    fields = {"mode": "json", "raw": "{}"}
+    page = (await tenant.send(f"/playground-price/{KLING}", fields)).text
+    assert "The price is known once the input fits the model:" in page
+    assert "<code>/prompt</code>" in page

@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from service.console.schema_form import MAX_ROWS, PREFIX, WidgetKind, parse_object, widgets
+from service.console.schema_form import (
+    MAX_ROWS,
+    PREFIX,
+    WidgetKind,
+    filled,
+    parse_object,
+    widgets,
+)
 
 
 @pytest.mark.parametrize(
@@ -33,3 +40,9 @@ def test_no_row_of_an_input_is_lost_when_it_is_sent_again(number: int) -> None:
     fields |= {one.name: [one.value] for row in widget.rows for one in row if one.value}
     assert parse_object(schema, fields) == given
     assert widget.name == f"{PREFIX}shots"
+
+
+def test_the_input_of_a_form_has_the_defaults_that_it_shows() -> None:
+    parts = {"a": {"default": 3}, "b": {"default": None}, "c": {}, "d": {"default": 1}}
+    assert filled({"properties": parts}, {"d": 2}) == {"a": 3, "d": 2}
+    assert filled({}, {"x": 1}) == {"x": 1}
