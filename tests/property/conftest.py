@@ -2,7 +2,7 @@
 
 from hypothesis import HealthCheck, settings
 
-# A property holds on a busy machine too: how long an example takes is not what these tests are about.
+# A property holds on a busy machine too: these tests are not about how long an example takes.
 settings.register_profile(
     "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
