@@ -80,11 +80,20 @@ def _journal_of(position: StorePosition) -> tuple[str, datetime | None]:
     return position.journal_id, position.journal_since
 
 
-def after_reconciliation(position: StorePosition, known: StorePosition | None) -> StorePosition:
+def after_reconciliation(
+    position: StorePosition, known: StorePosition | None, now: datetime
+) -> StorePosition:
     """Return the position of a reconciled store: behind none that was seen, in a new epoch."""
     epoch = max(position.epoch, known.epoch if known else 0) + 1
     claims = max(position.claims, known.claims if known else 0)
-    return replace(position, epoch=epoch, claims=claims, compare_since=None, has_known=True)
+    return replace(
+        position,
+        epoch=epoch,
+        claims=claims,
+        compare_since=None,
+        has_known=True,
+        complete_since=now,
+    )
 
 
 def compare_since(claims: Sequence[str], known: StorePosition | None, now: datetime) -> datetime:

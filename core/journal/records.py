@@ -30,8 +30,11 @@ IDENTITY: Final = "identity"
 """Names the journal. It is created once: an empty journal is another one."""
 _ENTRY: Final = "entry"
 _FORMAT: Final = 1
-_OF_THE_STORE: Final = {"journal_id", "journal_since", "newest_entry", "lost_entry"}
-"""The store's knowledge of its journal."""
+_OF_THE_STORE: Final = {
+    *("journal_id", "journal_since", "newest_entry", "lost_entry"),
+    "complete_since",
+}
+"""The store's knowledge of its journal, and of itself."""
 
 
 class Outcome(StrEnum):

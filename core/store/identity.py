@@ -47,6 +47,8 @@ class StorePosition:
     """The name of the journal's entry that was noted last: a journal without it went back."""
     lost_entry: str = ""
     """The name of an entry that a worker did not find in the journal."""
+    complete_since: datetime | None = None
+    """What was stored before then may lack its record: the store was empty, or went back."""
 
     @property
     def claimed_at(self) -> datetime | None:
@@ -133,6 +135,7 @@ class StoreIdentity:
             from_ms(int(journal[1])) if journal[1] else None,
             journal[2].decode(),
             journal[3].decode(),
+            from_ms(int(journal[4])) if journal[4] else None,
         )
 
     async def list_claims(self) -> Sequence[str]:
@@ -177,9 +180,9 @@ class StoreIdentity:
         """Give the store an identity; return False if it has one."""
         created = await self._client.execute("HSETNX", keys.STORE, "id", position.store_id)
         if created:
-            await self._client.execute(
-                "HSET", keys.STORE, "epoch", position.epoch, "claims", position.claims
-            )
+            since = "" if position.complete_since is None else to_ms(position.complete_since)
+            fields = ("epoch", position.epoch, "claims", position.claims, "complete_since", since)
+            await self._client.execute("HSET", keys.STORE, *fields)
             if position.account:
                 await self._client.execute("HSETNX", keys.STORE, "account", position.account)
         return bool(created)
@@ -194,10 +197,12 @@ class StoreIdentity:
         Returns False, and changes nothing, if the position is no longer `before`.
         """
         since = "" if before.compare_since is None else to_ms(before.compare_since)
+        complete = "" if after.complete_since is None else to_ms(after.complete_since)
+        held = (before.epoch, before.claims, before.last_claim, since)
         settled = await self._scripts.call(
             "settle_position",
             [keys.STORE, keys.STORE_CLAIMS],
-            [before.epoch, before.claims, before.last_claim, since, after.epoch, after.claims],
+            [*held, after.epoch, after.claims, complete],
         )
         return bool(settled)
 

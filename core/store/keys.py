@@ -308,7 +308,8 @@ _OPERATIONS_SPECS: Final = (
         _FOREVER, _FIXED_SIZE,
         "identity and epoch of this store, the schema of its data, the RunComfy account that pays, "
         "number of claims of submits, since when it must be compared with the journal, if it went "
-        "back (ms), the journal, the entry that was noted last, and one that the journal lacks"),
+        "back (ms), the journal, the entry that was noted last, one that the journal lacks, and "
+        "since when no record is missing (ms)"),
     KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
         "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("threshold_lock", "gw:threshold_lock", "string", KeyOwner.GATEWAY,

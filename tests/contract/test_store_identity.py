@@ -42,6 +42,12 @@ async def test_a_store_gets_one_identity(backend: StoreBackend) -> None:
     assert await backend.identity.load() == STORE
 
 
+async def test_a_new_store_lacks_what_was_stored_before(backend: StoreBackend) -> None:
+    new = replace(STORE, complete_since=backend.clock.now().replace(microsecond=0))
+    await backend.identity.create(new)
+    assert await backend.identity.load() == new
+
+
 async def test_the_store_knows_its_journal(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     since = backend.clock.now().replace(microsecond=0)
@@ -139,10 +145,12 @@ async def test_a_settled_store_is_in_a_new_epoch(backend: StoreBackend) -> None:
     marked = await backend.identity.load()
     assert marked is not None
     assert marked.compare_since == at - SECOND
-    assert await backend.identity.settle(marked, replace(marked, epoch=2, claims=9))
+    after = replace(marked, epoch=2, claims=9, complete_since=at.replace(microsecond=0))
+    assert await backend.identity.settle(marked, after)
     settled = await backend.identity.load(marked)
     assert settled is not None
     assert (settled.epoch, settled.claims, settled.compare_since) == (2, 9, None)
+    assert settled.complete_since == after.complete_since
     assert settled.has_known
     await claim(backend, "req_2")
     later = await backend.identity.load(settled)

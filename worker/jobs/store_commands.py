@@ -64,7 +64,8 @@ class StoreCommands:
         if position is not None:
             raise Conflict(f"This is store {position.store_id}, of another journal.")
         name = self.ids.secret().hex()[:32] if known is None else known.store_id
-        fresh = StorePosition(name, account="" if known is None else known.account)
+        account = "" if known is None else known.account
+        fresh = StorePosition(name, account=account, complete_since=self.clock.now())
         await self.identity.create(fresh)
         if self.journal is not None and known is None:
             await self.journal.save_position(fresh)
@@ -152,5 +153,6 @@ class StoreCommands:
         found = await self.reconciler.run(start, dry_run=dry_run)
         if status is StoreStatus.WENT_BACK and not dry_run:
             position = await self.identity.load(known) or position
-            await self.identity.settle(position, after_reconciliation(position, known))
+            after = after_reconciliation(position, known, self.clock.now())
+            await self.identity.settle(position, after)
         return found

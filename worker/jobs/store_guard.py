@@ -158,7 +158,7 @@ class StoreGuard:
                 await bind_account(self._identity, self._policy.account)
             status = await self._check()
             if status is StoreStatus.NEW:
-                await self._identity.create(StorePosition(self._ids.secret().hex()[:32]))
+                await self._identity.create(self._first_position())
                 status = await self._check()
             if status in _OWN_STORE and await self._has_journal_changed():
                 status = await self._check()
@@ -167,6 +167,10 @@ class StoreGuard:
             ):
                 await self._reconcile(reconciler)
             await self._save()
+
+    def _first_position(self) -> StorePosition:
+        name, now = self._ids.secret().hex()[:32], self._clock.now()
+        return StorePosition(name, complete_since=now)
 
     async def _has_journal_changed(self) -> bool:
         """Find out whether the journal can be used; return whether that is another answer."""
@@ -273,7 +277,7 @@ class StoreGuard:
         if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
             if self._may_submits_arrive(started):
                 return
-            after = after_reconciliation(before, self._known)
+            after = after_reconciliation(before, self._known, self._clock.now())
             if not await self._identity.settle(before, after):
                 return
             self._known = after

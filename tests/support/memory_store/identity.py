@@ -92,7 +92,11 @@ class MemoryStoreIdentity:
         if _compared(now) != _compared(before):
             return False
         self._memory.position = replace(
-            now, epoch=after.epoch, claims=after.claims, compare_since=None
+            now,
+            epoch=after.epoch,
+            claims=after.claims,
+            compare_since=None,
+            complete_since=after.complete_since,
         )
         return True
 

@@ -54,7 +54,7 @@ def test_the_store_of_another_account_comes_before_all_else(known: StorePosition
 @pytest.mark.parametrize("known", [None, HERE, replace(HERE, claims=99, epoch=7)])
 def test_a_reconciled_store_is_behind_nothing(known: StorePosition | None) -> None:
     went_back = replace(HERE, claims=1, compare_since=NOW, has_known=False)
-    after = after_reconciliation(went_back, known)
+    after = after_reconciliation(went_back, known, NOW)
     assert status_of(after, known) is StoreStatus.CURRENT
     assert status_of(after, went_back) is StoreStatus.CURRENT
     assert after.epoch > went_back.epoch
