@@ -24,7 +24,24 @@ def estimate(
     defaults: Defaults = NO_DEFAULTS,
     quantities: tuple[Quantity, ...] = FIELDS,
 ) -> int | None:
-    return estimate_price(price, value, defaults, quantities)
+    return estimate_price(price, value, defaults, quantities).cost
+
+
+@pytest.mark.parametrize(
+    ("price", "value", "video_ms"),
+    [
+        (None, {"duration": 5}, None),
+        (BY_SECOND, {"duration": 5}, 5_000),
+        (BY_SECOND, {"duration": 2.5}, 3_000),
+        (BY_SECOND, {"duration": 5, "num_outputs": 4}, 20_000),
+        (BY_SECOND, {"duration": "auto"}, None),
+        (BY_OUTPUT, {"duration": 5, "num_outputs": 3}, None),
+    ],
+)
+def test_the_length_is_that_of_all_outputs_of_a_model_priced_by_the_second(
+    price: Price | None, value: dict[str, Any], video_ms: int | None
+) -> None:
+    assert estimate_price(price, value, NO_DEFAULTS, FIELDS).video_ms == video_ms
 
 
 @pytest.mark.parametrize(
