@@ -32,7 +32,7 @@ from service.models.pricing import (
     Price,
     PriceUnit,
     Surcharge,
-    estimate_price,
+    estimate_at_price,
 )
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
 from service.models.rules import SumEquals, parse_rule
@@ -145,7 +145,7 @@ def estimate_input(card: ModelCard | None, value: Mapping[str, object]) -> Input
     if card is None:
         return NO_ESTIMATE
     quantities = card.checks.quantities if card.checks else quantities_of_input(value)
-    return estimate_price(card.price, value, card.defaults, quantities)
+    return estimate_at_price(card.price, value, card.defaults, quantities)
 
 
 def pins_seed(card: ModelCard | None, value: Mapping[str, object]) -> bool:

@@ -71,7 +71,7 @@ class InputEstimate(NamedTuple):
 NO_ESTIMATE: Final = InputEstimate(None, None)
 
 
-def estimate_price(
+def estimate_at_price(
     price: Price | None,
     value: Mapping[str, object],
     defaults: Defaults,

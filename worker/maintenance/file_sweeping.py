@@ -59,7 +59,7 @@ class FileSweeper:
         """
         if not self._is_store_known():
             return
-        if not await self._files.acquire_orphan_check(self._worker_id, ORPHAN_CHECK_INTERVAL):
+        if not await self._files.acquire_orphan_check_lock(self._worker_id, ORPHAN_CHECK_INTERVAL):
             return
         await self._objects.delete_incomplete(self._clock.now() - ORPHAN_AGE)
         position = await self._identity.load()
