@@ -18,6 +18,21 @@ takes: a file is registered for a request before the request is admitted."""
 ORPHAN_AGE: Final = timedelta(days=2)
 """How old an object without a record is when it is deleted. Longer than any upload takes, and than
 a fail-over of Redis that forgot the record takes to be noticed."""
+LOST_RECORD_AGE: Final = timedelta(days=30)
+"""How long after the store was empty, or went back, an object from before then is kept without a
+record: jobs that are restored may need it, and a newer copy of the store may be restored."""
+
+
+def may_be_orphan(modified_at: datetime, complete_since: datetime | None, now: datetime) -> bool:
+    """Return whether an object without a record may be deleted.
+
+    `complete_since`: what was stored before then may have lost its record.
+    """
+    if modified_at >= now - ORPHAN_AGE:
+        return False
+    if complete_since is None or modified_at >= complete_since:
+        return True
+    return complete_since < now - LOST_RECORD_AGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -239,7 +239,7 @@ class _Builder:
             catalogue_sync=self._catalogue_sync(http, limits),
             run_times=run_times,
             index_pruner=self._index_pruner(context.worker_id),
-            file_sweeper=self._file_sweeper(context.worker_id),
+            file_sweeper=self._file_sweeper(context.worker_id, guard),
             balance_sync=self._balance_sync(http, limits, gate),
             journal=self.journal,
             journal_sweeper=self._journal_sweeper(),
@@ -337,11 +337,10 @@ class _Builder:
             return None
         return JournalSweeper(self.journal, self.clock, self.settings.journal.retention)
 
-    def _file_sweeper(self, worker_id: str) -> FileSweeper | None:
+    def _file_sweeper(self, worker_id: str, guard: StoreGuard) -> FileSweeper | None:
         if self.objects is None:
             return None
-        stores = self.stores
-        return FileSweeper(worker_id, self.objects, stores.files, stores.tenants, self.clock)
+        return FileSweeper(worker_id, self.objects, self.stores, self.clock, lambda: guard.is_open)
 
     def _reconciler(self, writer: JobWriter, context: DecisionContext) -> Reconciler | None:
         if self.journal is None:

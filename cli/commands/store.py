@@ -131,4 +131,5 @@ def _document(position: StorePosition | None) -> dict[str, object]:
         "compare_since": iso(position.compare_since),
         "journal_id": position.journal_id,
         "journal_since": iso(position.journal_since),
+        "lost_entry": position.lost_entry,
     }

@@ -125,13 +125,20 @@ def check_position(
     if journal is not None and journal.store_id != here.store_id:
         fix = "correct GATEWAY_REDIS_URL or GATEWAY_JOURNAL__URL: they belong to different gateways"
         return fail(name, f"{here.store_id}, but the journal is of {journal.store_id}", fix)
-    if here.journal_id and here.journal_id != journal_id:
-        fix = "correct GATEWAY_JOURNAL__URL, mount its folder, or see docs/operations.md"
-        return fail(name, "this is not the journal that its submits are in: none leaves", fix)
+    if here.journal_id and (here.journal_id != journal_id or here.lost_entry):
+        return _unusable_journal(name, here)
     if here.compare_since is not None or (journal is not None and here.is_behind(journal)):
         fix = "run `gateway store reconcile`; workers do so too"
         return fail(name, "it went back: submits wait until it was compared", fix)
     return ok(name, f"{here.store_id}, {here.claims} submits claimed")
+
+
+def _unusable_journal(name: str, here: StorePosition) -> Check:
+    if here.lost_entry:
+        fix = "put the newer copy back, or see docs/runbooks/store-went-back.md"
+        return fail(name, f"the journal went back, it lacks {here.lost_entry}: none leaves", fix)
+    fix = "correct GATEWAY_JOURNAL__URL, mount its folder, or see docs/operations.md"
+    return fail(name, "this is not the journal that its submits are in: none leaves", fix)
 
 
 def check_account(held: str, own: str) -> Check:

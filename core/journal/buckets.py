@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
@@ -25,6 +25,8 @@ def open_bucket(url: str, timeout: timedelta) -> "BucketStorage":
 class BucketStorage:
     """`ObjectStorage` in a bucket."""
 
+    is_mounted: Final = False
+
     def __init__(self, store: ObjectStore) -> None:
         """Nothing is sent yet."""
         self._store = store
@@ -42,6 +44,16 @@ class BucketStorage:
     async def replace(self, name: str, content: bytes) -> None:
         """See `ObjectStorage.replace`."""
         await _answer(obstore.put_async(self._store, name, content))
+
+    async def exists(self, name: str) -> bool:
+        """See `ObjectStorage.exists`."""
+        try:
+            await obstore.head_async(self._store, name)
+        except (BaseError, OSError) as error:
+            if is_absent(error):
+                return False
+            raise _unavailable(error) from error
+        return True
 
     async def read(self, name: str) -> bytes | None:
         """See `ObjectStorage.read`."""

@@ -5,6 +5,7 @@ Writes run in threads: the file system commits those that are synced at the same
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +29,8 @@ _THREADS: Final = 16
 class FileStorage:
     """`ObjectStorage` in a folder of a local or shared disk."""
 
+    is_mounted: Final = True
+
     def __init__(self, root: Path) -> None:
         """Touch nothing: `root` is created with the first write."""
         self._root = root
@@ -42,6 +45,10 @@ class FileStorage:
         """See `ObjectStorage.replace`."""
         mark = f"{_TEMPORARY}{os.getpid()}-{next(self._numbers)}"
         await self._run(lambda: _replace(self._root / name, content, mark))
+
+    async def exists(self, name: str) -> bool:
+        """See `ObjectStorage.exists`."""
+        return await self._run(lambda: _exists(self._root / name))
 
     async def read(self, name: str) -> bytes | None:
         """See `ObjectStorage.read`."""
@@ -115,6 +122,14 @@ def _sync_folders(folders: Sequence[Path]) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _exists(path: Path) -> bool:
+    """As `Path.is_file`, which hides some errors of a disk."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _read(path: Path) -> bytes | None:

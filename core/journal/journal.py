@@ -58,6 +58,11 @@ class Journal:
         self._away_since: timedelta | None = None
         self._failed_at: timedelta | None = None
 
+    @property
+    def is_mounted(self) -> bool:
+        """Whether its place may be another's at any moment, as when a folder is unmounted."""
+        return self._objects.is_mounted
+
     def failed_within(self, span: timedelta) -> bool:
         """Return whether the last call failed, not longer than `span` ago."""
         failed_at = self._failed_at
@@ -130,6 +135,10 @@ class Journal:
         """Return the journal's identity, which is `new` if it had none."""
         await self._call("identity", lambda: self._objects.create(IDENTITY, new.encode()))
         return await self.load_id()
+
+    async def has_entry(self, name: str) -> bool:
+        """Return whether the journal has an entry. `name`: `entry_name`."""
+        return await self._call("read", lambda: self._objects.exists(name))
 
     async def answer(self, job: Job, number: int, answer: JournalAnswer) -> None:
         """Write the answer beside an entry. Repeating it changes nothing."""

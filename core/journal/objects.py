@@ -24,12 +24,21 @@ class ObjectStorage(Protocol):
     Every method may raise `JournalUnavailable`; a write that raised it may have been done.
     """
 
+    @property
+    def is_mounted(self) -> bool:
+        """Whether it may be replaced by another one under the same name at any moment."""
+        ...
+
     async def create(self, name: str, content: bytes) -> bool:
         """Write an object, durably; return False, and change nothing, if the name exists."""
         ...
 
     async def replace(self, name: str, content: bytes) -> None:
         """Write an object, durably, over any that exists."""
+        ...
+
+    async def exists(self, name: str) -> bool:
+        """Return whether there is an object of this name."""
         ...
 
     async def read(self, name: str) -> bytes | None:

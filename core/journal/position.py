@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
+from core.journal.records import created_on
 from core.runcomfy_account import account_issue
 from core.store.identity import StorePosition, claim_time
 
@@ -29,6 +30,8 @@ class StoreStatus(StrEnum):
     """It has forgotten something that was known of it."""
     OTHER_JOURNAL = "other_journal"
     """The journal is not the one that this store's submits are written to: it may be empty."""
+    JOURNAL_WENT_BACK = "journal_went_back"
+    """The journal is an older copy of itself: it lacks entries of which the store knows."""
     OTHER_ACCOUNT = "other_account"
     """Its jobs are paid by another RunComfy account, or are simulated and this process is not."""
 
@@ -37,13 +40,12 @@ def status_of(
     position: StorePosition | None,
     known: StorePosition | None,
     account: str = "",
-    *,
-    is_other_journal: bool = False,
+    journal_issue: StoreStatus | None = None,
 ) -> StoreStatus:
     """Return the status of a store at `position`, of which `known` is the furthest one seen.
 
     `account` is this process's (`core.runcomfy_account`); empty for a process that has none.
-    `is_other_journal`: its journal is not the one of this store.
+    `journal_issue`: why its journal cannot be used.
     """
     if position is None:
         return StoreStatus.NEW if known is None else StoreStatus.UNKNOWN
@@ -51,18 +53,47 @@ def status_of(
         return StoreStatus.OTHER_ACCOUNT
     if known is not None and known.store_id != position.store_id:
         return StoreStatus.OTHER
-    if is_other_journal:
-        return StoreStatus.OTHER_JOURNAL
+    if journal_issue is not None:
+        return journal_issue
     if position.compare_since is not None or (known is not None and position.is_behind(known)):
         return StoreStatus.WENT_BACK
     return StoreStatus.CURRENT
 
 
-def after_reconciliation(position: StorePosition, known: StorePosition | None) -> StorePosition:
+def entries_to_find(
+    position: StorePosition, confirmed: StorePosition | None, today: date
+) -> Sequence[str]:
+    """Return the entries that the journal must have, or it went back.
+
+    `confirmed` is the last position of which it had them. Its newest entry may be lost although
+    the one noted last was written afterwards. Old entries are left out: they may be deleted.
+    """
+    names = [position.lost_entry, position.newest_entry]
+    if confirmed is not None and _journal_of(confirmed) == _journal_of(position):
+        names.append(confirmed.newest_entry)
+    return [
+        name for name in dict.fromkeys(names) if name and today - created_on(name) < MAX_LOOKBACK
+    ]
+
+
+def _journal_of(position: StorePosition) -> tuple[str, datetime | None]:
+    return position.journal_id, position.journal_since
+
+
+def after_reconciliation(
+    position: StorePosition, known: StorePosition | None, now: datetime
+) -> StorePosition:
     """Return the position of a reconciled store: behind none that was seen, in a new epoch."""
     epoch = max(position.epoch, known.epoch if known else 0) + 1
     claims = max(position.claims, known.claims if known else 0)
-    return replace(position, epoch=epoch, claims=claims, compare_since=None, has_known=True)
+    return replace(
+        position,
+        epoch=epoch,
+        claims=claims,
+        compare_since=None,
+        has_known=True,
+        complete_since=now,
+    )
 
 
 def compare_since(claims: Sequence[str], known: StorePosition | None, now: datetime) -> datetime:

@@ -30,8 +30,11 @@ IDENTITY: Final = "identity"
 """Names the journal. It is created once: an empty journal is another one."""
 _ENTRY: Final = "entry"
 _FORMAT: Final = 1
-_OF_THE_STORE: Final = {"journal_id", "journal_since"}
-"""The store's knowledge of its journal."""
+_OF_THE_STORE: Final = {
+    *("journal_id", "journal_since", "newest_entry", "lost_entry"),
+    "complete_since",
+}
+"""The store's knowledge of its journal, and of itself."""
 
 
 class Outcome(StrEnum):
@@ -106,6 +109,11 @@ def entry_name(prefix: str, number: int) -> str:
 def answer_name(prefix: str, number: int, outcome: Outcome) -> str:
     """Return the name of the answer beside an entry."""
     return f"{prefix}{number}.{outcome}"
+
+
+def created_on(name: str) -> date:
+    """Return the day on which the job of an entry was created."""
+    return date.fromisoformat(name.removeprefix(ENTRIES).partition("/")[0])
 
 
 def prefix_of(name: str) -> str:

@@ -43,6 +43,12 @@ class StorePosition:
     """The journal that the submits of this store's jobs are written to; "": none is known."""
     journal_since: datetime | None = None
     """Claims before then may lack their entry: there was no journal, or it was lost. None: none."""
+    newest_entry: str = ""
+    """The name of the journal's entry that was noted last: a journal without it went back."""
+    lost_entry: str = ""
+    """The name of an entry that a worker did not find in the journal."""
+    complete_since: datetime | None = None
+    """What was stored before then may lack its record: the store was empty, or went back."""
 
     @property
     def claimed_at(self) -> datetime | None:
@@ -67,6 +73,12 @@ class StoreIdentityRepository(Protocol):
     async def list_claims(self) -> Sequence[str]: ...
 
     async def replace_journal(self, held: str, journal_id: str, since: datetime | None) -> bool: ...
+
+    async def note_entry(self, job_id: str, number: int, name: str, journal_id: str) -> bool: ...
+
+    async def load_noted_entry(self, job_id: str) -> int | None: ...
+
+    async def replace_lost_entry(self, held: str, lost: str) -> bool: ...
 
     async def create(self, position: StorePosition) -> bool: ...
 
@@ -121,6 +133,9 @@ class StoreIdentity:
             from_ms(int(compare_since)) if compare_since else None,
             journal[0].decode(),
             from_ms(int(journal[1])) if journal[1] else None,
+            journal[2].decode(),
+            journal[3].decode(),
+            from_ms(int(journal[4])) if journal[4] else None,
         )
 
     async def list_claims(self) -> Sequence[str]:
@@ -139,13 +154,35 @@ class StoreIdentity:
         )
         return bool(replaced)
 
+    async def note_entry(self, job_id: str, number: int, name: str, journal_id: str) -> bool:
+        """Note that a claimed submit has its entry, which a journal that went back lacks.
+
+        Returns False, and changes nothing, if the store has no such job, or another journal.
+        """
+        noted = await self._scripts.call(
+            "note_entry", [keys.STORE, keys.job(job_id)], [journal_id, name, number]
+        )
+        return bool(noted)
+
+    async def load_noted_entry(self, job_id: str) -> int | None:
+        """Return the number of the entry of a job's last claim; None: it has noted none."""
+        held = await self._client.execute("HGET", keys.job(job_id), "journal_entry")
+        return None if held is None else int(held)
+
+    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+        """Note an entry that the journal lacks; "": it lacks none.
+
+        Returns False, and changes nothing, if the one that is noted is not `held`.
+        """
+        return bool(await self._scripts.call("replace_lost_entry", [keys.STORE], [held, lost]))
+
     async def create(self, position: StorePosition) -> bool:
         """Give the store an identity; return False if it has one."""
         created = await self._client.execute("HSETNX", keys.STORE, "id", position.store_id)
         if created:
-            await self._client.execute(
-                "HSET", keys.STORE, "epoch", position.epoch, "claims", position.claims
-            )
+            since = "" if position.complete_since is None else to_ms(position.complete_since)
+            fields = ("epoch", position.epoch, "claims", position.claims, "complete_since", since)
+            await self._client.execute("HSET", keys.STORE, *fields)
             if position.account:
                 await self._client.execute("HSETNX", keys.STORE, "account", position.account)
         return bool(created)
@@ -160,10 +197,12 @@ class StoreIdentity:
         Returns False, and changes nothing, if the position is no longer `before`.
         """
         since = "" if before.compare_since is None else to_ms(before.compare_since)
+        complete = "" if after.complete_since is None else to_ms(after.complete_since)
+        held = (before.epoch, before.claims, before.last_claim, since)
         settled = await self._scripts.call(
             "settle_position",
             [keys.STORE, keys.STORE_CLAIMS],
-            [before.epoch, before.claims, before.last_claim, since, after.epoch, after.claims],
+            [*held, after.epoch, after.claims, complete],
         )
         return bool(settled)
 

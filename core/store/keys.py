@@ -65,7 +65,7 @@ _JOB_SPECS: Final = (
     KeySpec("job", "gw:job:{id}", "hash", KeyOwner.JOB,
         "7 days after the end", f"{_EXPIRY}; `delete_job`",
         "version, stamp, doc, input, output, polls, slot, reserved, settled, released, dedup_key, "
-        "cache_ms, leader, idempotency, batch, batch_status"),
+        "cache_ms, leader, idempotency, batch, batch_status, journal_entry"),
     KeySpec("timeline", "gw:job:{id}:timeline", "list", KeyOwner.JOB,
         "as the job", f"{_EXPIRY}; `delete_job`", "timeline entries, oldest first, as JSON"),
     KeySpec("job_deliveries", "gw:job:{id}:deliveries", "list", KeyOwner.JOB,
@@ -307,8 +307,9 @@ _OPERATIONS_SPECS: Final = (
     KeySpec("store", "gw:store", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE,
         "identity and epoch of this store, the schema of its data, the RunComfy account that pays, "
-        "number of claims of submits, and since when it must be compared with the journal, if it "
-        "went back (ms)"),
+        "number of claims of submits, since when it must be compared with the journal, if it went "
+        "back (ms), the journal, the entry that was noted last, one that the journal lacks, and "
+        "since when no record is missing (ms)"),
     KeySpec("store_claims", "gw:store:claims", "list", KeyOwner.GATEWAY,
         "the last 1,000 claims", "`update_job` trims it", "job and time (us) of each claim"),
     KeySpec("threshold_lock", "gw:threshold_lock", "string", KeyOwner.GATEWAY,

@@ -1,9 +1,11 @@
 """What can happen to the journal and to workers: one fault at a time, on a running stack."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 import httpx
@@ -37,12 +39,35 @@ async def _journal_failing(store: StoreUnderAttack) -> None:
 
 async def _journal_lost(store: StoreUnderAttack) -> None:
     """Its folder is gone while submits are in flight, with the workers that sent them."""
-    folder = store.stack.plan.folder / "journal"
+    empty = _journal_folder(store).with_name("empty-journal")
+    empty.mkdir()
+    await _lose_workers_and_journal(store, empty)
+
+
+async def _journal_went_back(store: StoreUnderAttack) -> None:
+    """As `_journal_lost`, and an older copy of it is there: it has the right identity."""
+    folder = _journal_folder(store)
+    copy = folder.with_name("older-journal")
+    shutil.copytree(folder, copy)
+    await sleep(store.copy_age)
+    await _lose_workers_and_journal(store, copy)
+
+
+def _journal_folder(store: StoreUnderAttack) -> Path:
+    return store.stack.plan.folder / "journal"
+
+
+def _put_in_place(new: Path, folder: Path) -> None:
+    folder.rename(folder.with_name(f"before-{new.name}"))
+    new.rename(folder)
+
+
+async def _lose_workers_and_journal(store: StoreUnderAttack, left: Path) -> None:
+    """Workers die with submits in flight; they start with the journal `left`, which is accepted."""
     async with _slow_submits(store):
         for worker in store.stack.workers:
             worker.kill()
-    folder.rename(folder.with_name("lost-journal"))
-    folder.mkdir()
+    _put_in_place(left, _journal_folder(store))
     for worker in store.stack.workers:
         worker.start()
         await asyncio.to_thread(worker.wait_until_ready)
@@ -114,6 +139,7 @@ JOURNAL_FAULTS: Final[Mapping[str, StoreFault]] = {
 WORKER_FAULTS: Final[Mapping[str, StoreFault]] = {
     "worker frozen past its lease": _worker_frozen,
     "journal lost, all workers killed": _journal_lost,
+    "journal went back, all workers killed": _journal_went_back,
     "second gateway on a copy": _second_gateway_on_a_copy,
     "second gateway on an empty store": _second_gateway_on_an_empty_store,
 }

@@ -56,6 +56,16 @@ async def test_a_replaced_object_has_its_last_content(storage: ObjectStorage) ->
     assert [info.name for info in await storage.list("")] == ["store.json"]
 
 
+async def test_an_object_exists_once_it_was_written(storage: ObjectStorage) -> None:
+    assert not await storage.exists("a/b.entry")
+    await storage.create("a/b.entry", b"1")
+    assert await storage.exists("a/b.entry")
+    assert not await storage.exists("a/b.entry/c")
+    assert not await storage.exists("a/b")
+    await storage.delete(["a/b.entry"])
+    assert not await storage.exists("a/b.entry")
+
+
 async def test_an_absent_object_is_none(storage: ObjectStorage) -> None:
     assert await storage.read("a/b") is None
     assert list(await storage.list("a/")) == []

@@ -42,6 +42,12 @@ async def test_a_store_gets_one_identity(backend: StoreBackend) -> None:
     assert await backend.identity.load() == STORE
 
 
+async def test_a_new_store_lacks_what_was_stored_before(backend: StoreBackend) -> None:
+    new = replace(STORE, complete_since=backend.clock.now().replace(microsecond=0))
+    await backend.identity.create(new)
+    assert await backend.identity.load() == new
+
+
 async def test_the_store_knows_its_journal(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     since = backend.clock.now().replace(microsecond=0)
@@ -52,6 +58,47 @@ async def test_the_store_knows_its_journal(backend: StoreBackend) -> None:
     known = replace(STORE, journal_id="journal-2", journal_since=since)
     assert await backend.identity.load() == known
     assert await backend.identity.settle(STORE, replace(STORE, epoch=2)), "no claim was made"
+
+
+async def test_the_store_notes_the_entry_of_a_claim(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await backend.identity.replace_journal("", "journal-1", None)
+    assert await backend.identity.load_noted_entry("req_1") is None
+    assert not await backend.identity.note_entry("req_1", 1, "e/1", "journal-1"), "no such job"
+    job = await claim(backend, "req_1")
+    assert await backend.identity.load_noted_entry("req_1") is None
+    assert not await backend.identity.note_entry("req_1", 1, "e/1", "journal-2")
+    assert await backend.identity.note_entry("req_1", 1, "e/1", "journal-1")
+    assert await backend.identity.load_noted_entry("req_1") == 1
+    position = await backend.identity.load()
+    assert position is not None
+    assert position.newest_entry == "e/1"
+    await apply_triggers(backend, job, Trigger.NOT_SENT, Trigger.CLAIMED)
+    assert await backend.identity.load_noted_entry("req_1") is None, "of the last claim"
+
+
+async def test_a_lost_entry_stays_noted_until_it_is_found(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await backend.identity.replace_journal("", "journal-1", None)
+    assert await backend.identity.replace_lost_entry("", "e/1")
+    assert not await backend.identity.replace_lost_entry("", "e/2")
+    known = replace(STORE, journal_id="journal-1", lost_entry="e/1")
+    assert await backend.identity.load() == known
+    assert await backend.identity.replace_lost_entry("e/1", "")
+    assert await backend.identity.load() == replace(known, lost_entry="")
+
+
+async def test_a_new_journal_lacks_nothing_of_the_former_one(backend: StoreBackend) -> None:
+    await backend.identity.create(STORE)
+    await backend.identity.replace_journal("", "journal-1", None)
+    await claim(backend, "req_1")
+    await backend.identity.note_entry("req_1", 1, "e/1", "journal-1")
+    await backend.identity.replace_lost_entry("", "e/1")
+    since = backend.clock.now().replace(microsecond=0)
+    assert await backend.identity.replace_journal("journal-1", "journal-1", since)
+    position = await backend.identity.load()
+    assert position is not None
+    assert (position.newest_entry, position.lost_entry) == ("", "")
 
 
 async def test_each_claim_moves_the_position(backend: StoreBackend) -> None:
@@ -98,10 +145,12 @@ async def test_a_settled_store_is_in_a_new_epoch(backend: StoreBackend) -> None:
     marked = await backend.identity.load()
     assert marked is not None
     assert marked.compare_since == at - SECOND
-    assert await backend.identity.settle(marked, replace(marked, epoch=2, claims=9))
+    after = replace(marked, epoch=2, claims=9, complete_since=at.replace(microsecond=0))
+    assert await backend.identity.settle(marked, after)
     settled = await backend.identity.load(marked)
     assert settled is not None
     assert (settled.epoch, settled.claims, settled.compare_since) == (2, 9, None)
+    assert settled.complete_since == after.complete_since
     assert settled.has_known
     await claim(backend, "req_2")
     later = await backend.identity.load(settled)

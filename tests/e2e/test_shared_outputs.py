@@ -68,7 +68,7 @@ async def _sweep(stack: Stack, clock: FakeClock) -> None:
     async with redis_client(stack.redis_url) as client:
         cipher = SecretCipher([SecretStr(new_encryption_key())])
         stores = open_stores(client, LuaScripts(client, load_scripts()), clock, cipher)
-        await FileSweeper("test", objects, stores.files, stores.tenants, clock).expire_files()
+        await FileSweeper("test", objects, stores, clock, lambda: True).expire_files()
 
 
 def test_requests_with_one_result_share_an_object_that_goes_with_the_last_of_them(

@@ -74,12 +74,12 @@ class CheckedJobStore(MemoryJobStore):
     """Checks that each stored change is a legal transition from the record it replaces."""
 
     def __init__(
-        self, memory: MemoryState, log: SimulationLog, *, keeps_history: bool = False
+        self, memory: MemoryState, log: SimulationLog, can_go_back: Callable[[], bool]
     ) -> None:
-        """Violations are added to `log`. `keeps_history`: the store can go back."""
+        """Violations are added to `log`. `can_go_back`: whether the store can do so from now on."""
         super().__init__(memory)
         self._log = log
-        self._keeps_history = keeps_history
+        self._can_go_back = can_go_back
         self._history: list[Snapshot] = []
         self._given_up: set[str] = set()
 
@@ -94,7 +94,7 @@ class CheckedJobStore(MemoryJobStore):
         self._log.note("store", f"goes back by {steps} changes")
 
     def _remember_state(self) -> None:
-        if self._keeps_history:
+        if self._can_go_back():
             self._history.append(take_snapshot(self._memory))
             del self._history[:-HISTORY]
 

@@ -134,6 +134,10 @@ class SeededRandomness:
         """Return whether the plan enables the fault."""
         return fault in self._plan.faults
 
+    def may_still_occur(self, fault: Fault) -> bool:
+        """Return whether the plan enables the fault, and it may occur from now on."""
+        return not self.faults_ended and fault in self._plan.faults
+
     def occurs(self, fault: Fault, rng: Random, *, factor: float = 1.0) -> bool:
         """Draw whether the fault occurs at this point."""
         if self.faults_ended or fault not in self._plan.faults:

@@ -412,6 +412,22 @@ class ProcessIdentity:
         identity = self.stores.identity
         return await self.connection.call(lambda: identity.replace_journal(held, journal_id, since))
 
+    async def note_entry(self, job_id: str, number: int, name: str, journal_id: str) -> bool:
+        """See `StoreIdentity.note_entry`."""
+        identity = self.stores.identity
+        return await self.connection.call(
+            lambda: identity.note_entry(job_id, number, name, journal_id)
+        )
+
+    async def load_noted_entry(self, job_id: str) -> int | None:
+        """See `StoreIdentity.load_noted_entry`."""
+        return await self.connection.call(lambda: self.stores.identity.load_noted_entry(job_id))
+
+    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+        """See `StoreIdentity.replace_lost_entry`."""
+        identity = self.stores.identity
+        return await self.connection.call(lambda: identity.replace_lost_entry(held, lost))
+
     async def list_claims(self) -> Sequence[str]:
         """See `StoreIdentity.list_claims`."""
         return await self.connection.call(self.stores.identity.list_claims)
@@ -455,6 +471,15 @@ class ProcessObjects:
     async def replace(self, name: str, content: bytes) -> None:
         """See `ObjectStorage.replace`."""
         await self._call(lambda: self.objects.replace(name, content))
+
+    @property
+    def is_mounted(self) -> bool:
+        """See `ObjectStorage.is_mounted`."""
+        return self.objects.is_mounted
+
+    async def exists(self, name: str) -> bool:
+        """See `ObjectStorage.exists`."""
+        return await self._call(lambda: self.objects.exists(name))
 
     async def read(self, name: str) -> bytes | None:
         """See `ObjectStorage.read`."""

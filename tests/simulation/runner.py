@@ -126,8 +126,9 @@ class SimulationRun:
         clock, chance = self._clock, self.randomness
         stores = memory_stores(clock)
         stores.memory.on_wake = self._on_wake
-        can_go_back = Fault.STORE_REWINDS in self._plan.faults
-        jobs = CheckedJobStore(stores.memory, self.log, keeps_history=can_go_back)
+        jobs = CheckedJobStore(
+            stores.memory, self.log, lambda: chance.may_still_occur(Fault.STORE_REWINDS)
+        )
         availability = StoreAvailability(clock, chance, self._active)
         availability.go_back = jobs.go_back
         return SimulationContext(

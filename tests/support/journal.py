@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
+from core.jobs.job import Job
 from core.journal.objects import JournalUnavailable, ObjectInfo
 from tests.support.clock import FakeClock
 
@@ -25,6 +26,7 @@ class MemoryObjects:
     written: dict[str, ObjectInfo] = field(default_factory=dict)
     failures: int = 0
     lost_answers: int = 0
+    is_mounted: bool = True
 
     async def create(self, name: str, content: bytes) -> bool:
         self._fail()
@@ -38,6 +40,10 @@ class MemoryObjects:
         self._fail()
         self.put(name, content)
         self._lose_answer()
+
+    async def exists(self, name: str) -> bool:
+        self._fail()
+        return name in self.contents
 
     async def read(self, name: str) -> bytes | None:
         self._fail()
@@ -77,12 +83,28 @@ class StubGuard:
     """A guard that lets submits leave, or none."""
 
     is_open: bool = True
+    noted: dict[str, int] = field(default_factory=dict)
+    lost: list[tuple[str, int]] = field(default_factory=list)
+    knows_jobs: bool = True
+    failure: Exception | None = None
 
     async def allows_submit(self) -> bool:
         return self.is_open
 
     async def is_in_own_journal(self) -> bool:
         return True
+
+    async def note_entry(self, claimed: Job, number: int) -> bool:
+        if self.failure is not None:
+            raise self.failure
+        self.noted[claimed.id] = number
+        return self.knows_jobs
+
+    async def load_noted_entry(self, claimed: Job) -> int | None:
+        return self.noted.get(claimed.id)
+
+    async def report_lost_entry(self, claimed: Job, number: int) -> None:
+        self.lost.append((claimed.id, number))
 
     async def check_journal(self) -> datetime | None:
         """Find nothing."""

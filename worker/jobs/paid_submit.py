@@ -3,6 +3,7 @@
 What the journal's entries mean is decided in `core.journal.decisions`.
 """
 
+import asyncio
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -56,6 +57,9 @@ _INPUT_LOST: Final = Fault(
 _OTHER_JOURNAL: Final = Fault(
     "other_journal", "The journal was replaced or unmounted; nothing was sent."
 )
+_ENTRY_NOT_NOTED: Final = Fault(
+    "store_silent", "Redis did not note the journal's entry of the submit; nothing was sent."
+)
 _TOO_LATE: Final = Fault(
     "claim_expired", "The claim of the submit ran out before it was sent; nothing was sent."
 )
@@ -84,6 +88,12 @@ class SubmitGuard(Protocol):
     async def check_journal(self) -> datetime | None: ...
 
     async def is_in_own_journal(self) -> bool: ...
+
+    async def note_entry(self, claimed: Job, number: int) -> bool: ...
+
+    async def load_noted_entry(self, claimed: Job) -> int | None: ...
+
+    async def report_lost_entry(self, claimed: Job, number: int) -> None: ...
 
 
 class PaidSubmitter:
@@ -132,7 +142,8 @@ class PaidSubmitter:
             return SentSubmit(await self._upstream.submit(claimed.model_id, body))
         step = await self._open(self._journal, claimed, submission)
         if isinstance(step, Send):
-            return await self._send(claimed, body, step.number, await self._obstacle(started))
+            obstacle = await self._obstacle(claimed, step.number, started)
+            return await self._send(claimed, body, step.number, obstacle)
         answer: SubmitAnswer = Indeterminate(UNANSWERED)
         if isinstance(step, Replay):
             answer = await self._replay(self._journal, claimed, step.number, step.outcome)
@@ -173,8 +184,9 @@ class PaidSubmitter:
             return Indeterminate(_WORKER_LOST)
         # Before and after: mounted in between, it would be empty first and then the right one.
         await self._guard.check_journal()
-        step = next_submit_step(await self._journal.list_attempts(job), job.resends_approved)
-        match step:
+        noted = await self._guard.load_noted_entry(job)
+        attempts = await self._journal.list_attempts(job)
+        match next_submit_step(attempts, job.resends_approved):
             case Replay(number, outcome):
                 answer = await self._journal.read_answer(attempts_prefix(job), number, outcome)
                 return Indeterminate(_WORKER_LOST) if answer is None else replayed(answer)
@@ -182,8 +194,12 @@ class PaidSubmitter:
                 return Indeterminate(_WORKER_LOST)
             case Send():
                 since = await self._guard.check_journal()
-                is_covered = since is None or (job.sent_at is not None and job.sent_at >= since)
-                return NotSent(_WORKER_LOST_BEFORE) if is_covered else Indeterminate(_WORKER_LOST)
+                if since is not None and (job.sent_at is None or job.sent_at < since):
+                    return Indeterminate(_WORKER_LOST)
+                if noted is not None and noted not in {each.number for each in attempts}:
+                    await self._guard.report_lost_entry(job, noted)
+                    raise JournalUnavailable("It lacks the entry of this submit: it went back.")
+                return NotSent(_WORKER_LOST_BEFORE)
 
     async def write_answers(self) -> None:
         """Write the answers that the journal did not take; find out whether it answers."""
@@ -195,13 +211,24 @@ class PaidSubmitter:
                 del self._unwritten[key]
             await self._journal.probe()
 
-    async def _obstacle(self, started: timedelta) -> Fault | None:
+    async def _obstacle(self, claimed: Job, number: int, started: timedelta) -> Fault | None:
         """Return why a submit whose entry was just created must not leave."""
-        if not await self._is_in_own_journal():
+        # At the same time: the store's answer costs a submit no further wait.
+        is_own, obstacle = await asyncio.gather(
+            self._is_in_own_journal(), self._note_entry(claimed, number)
+        )
+        if not is_own:
             return _OTHER_JOURNAL
         # A process that was frozen must not spend money on a job that has moved on.
         is_late = self._clock.monotonic() - started >= self._lease
-        return _TOO_LATE if is_late else None
+        return _TOO_LATE if is_late else obstacle
+
+    async def _note_entry(self, claimed: Job, number: int) -> Fault | None:
+        try:
+            is_noted = await self._guard.note_entry(claimed, number)
+        except Unavailable:
+            return _ENTRY_NOT_NOTED
+        return None if is_noted else _STORE_WENT_BACK
 
     async def _is_in_own_journal(self) -> bool:
         while True:

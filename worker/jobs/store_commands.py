@@ -64,7 +64,8 @@ class StoreCommands:
         if position is not None:
             raise Conflict(f"This is store {position.store_id}, of another journal.")
         name = self.ids.secret().hex()[:32] if known is None else known.store_id
-        fresh = StorePosition(name, account="" if known is None else known.account)
+        account = "" if known is None else known.account
+        fresh = StorePosition(name, account=account, complete_since=self.clock.now())
         await self.identity.create(fresh)
         if self.journal is not None and known is None:
             await self.journal.save_position(fresh)
@@ -107,10 +108,10 @@ class StoreCommands:
         return found
 
     async def replace_journal(self, *, dry_run: bool) -> Sequence[Job]:
-        """Begin a new journal in place of a lost one, or go on without any.
+        """Begin a new journal in place of a lost one, or go on with one that went back, or none.
 
         Returns the jobs whose submit is in flight: those whose worker has died go in doubt when
-        their lease ends. Raises `Conflict` if the store has no other journal.
+        their lease ends. Raises `Conflict` if the store has no other journal, and all of it.
         """
         position = await self.identity.load()
         if position is None:
@@ -118,7 +119,7 @@ class StoreCommands:
         held, known = "", None
         if self.journal is not None:
             held, known = await self.journal.load_id(), await self.journal.load_position()
-        if held == position.journal_id:
+        if held == position.journal_id and not position.lost_entry:
             raise Conflict("This is the journal of the store; nothing was changed.")
         if known is not None and known.store_id != position.store_id:
             raise Conflict(f"This is the journal of store {known.store_id}; nothing was changed.")
@@ -152,5 +153,6 @@ class StoreCommands:
         found = await self.reconciler.run(start, dry_run=dry_run)
         if status is StoreStatus.WENT_BACK and not dry_run:
             position = await self.identity.load(known) or position
-            await self.identity.settle(position, after_reconciliation(position, known))
+            after = after_reconciliation(position, known, self.clock.now())
+            await self.identity.settle(position, after)
         return found

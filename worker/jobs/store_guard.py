@@ -10,6 +10,7 @@ from typing import Final
 
 from core.clock import Clock
 from core.ids import IdSource
+from core.jobs.job import Job
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 from core.journal.position import (
@@ -17,15 +18,24 @@ from core.journal.position import (
     StoreStatus,
     after_reconciliation,
     compare_since,
+    entries_to_find,
     status_of,
 )
+from core.journal.records import attempts_prefix, entry_name
 from core.observability.events import Emit, JobReconciled, SubmitsResumed, SubmitsStopped
 from core.store.identity import StoreIdentityRepository, StorePosition, bind_account
 from worker.jobs.reconciliation import Reconciler
 
 _OWN_STORE: Final = frozenset(
-    {StoreStatus.NEW, StoreStatus.CURRENT, StoreStatus.WENT_BACK, StoreStatus.OTHER_JOURNAL}
+    {
+        StoreStatus.CURRENT,
+        StoreStatus.WENT_BACK,
+        StoreStatus.OTHER_JOURNAL,
+        StoreStatus.JOURNAL_WENT_BACK,
+    }
 )
+MAX_IDENTITY_AGE: Final = timedelta(seconds=2)
+"""For so long after `run_once`, which runs each second, a bucket is known to be the journal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +78,11 @@ class StoreGuard:
         self._saved: StorePosition | None = None
         self._status: StoreStatus | None = None
         self._went_back_at: timedelta | None = None
+        self._position: StorePosition | None = None
+        self._confirmed: StorePosition | None = None
         self._journal_id = ""
-        self._has_own_journal: bool | None = None
+        self._journal_issue: StoreStatus | None = None
+        self._identified_at: timedelta | None = None
         self.is_open = False
         """Whether submits may leave, as far as this process knows."""
 
@@ -92,20 +105,49 @@ class StoreGuard:
     async def check_journal(self) -> datetime | None:
         """Return since when each claim has its entry in this worker's journal; None: always.
 
-        Raises `JournalUnavailable`, also if the journal is not known to be the one of the store:
-        then a missing entry proves nothing. Raises `StoreUnavailable`.
+        Raises `JournalUnavailable`, also if the journal is not known to be the one of the store, or
+        went back: then a missing entry proves nothing. Raises `StoreUnavailable`.
         """
         position = await self._identity.load(self._known)
         if position is None or not position.journal_id or not await self._is_journal(position):
             raise JournalUnavailable("It is not known to be the journal of this store.")
+        if position.lost_entry:
+            raise JournalUnavailable(f"It lacks {position.lost_entry}.")
         return position.journal_since
 
     async def is_in_own_journal(self) -> bool:
         """Return whether what was just written to the journal is in the one of the store.
 
-        Its folder may have been unmounted meanwhile. Raises `JournalUnavailable`.
+        Its folder may have been unmounted meanwhile. A bucket is read by `run_once` only. Raises
+        `JournalUnavailable`.
         """
-        return self._journal is None or await self._journal.load_id() == self._journal_id
+        if self._journal is None:
+            return True
+        if not self._journal.is_mounted and self._was_identified():
+            return True
+        return await self._journal.load_id() == self._journal_id
+
+    async def note_entry(self, claimed: Job, number: int) -> bool:
+        """Have the store note the entry that a claimed submit has; return whether it may leave.
+
+        A journal without it went back. The store may have lost the job, or have got another
+        journal. Raises `StoreUnavailable`.
+        """
+        name = entry_name(attempts_prefix(claimed), number)
+        return await self._identity.note_entry(claimed.id, number, name, self._journal_id)
+
+    async def load_noted_entry(self, claimed: Job) -> int | None:
+        """Return the number of the entry that a claim had; None: it has sent nothing.
+
+        Raises `StoreUnavailable`.
+        """
+        return await self._identity.load_noted_entry(claimed.id)
+
+    async def report_lost_entry(self, claimed: Job, number: int) -> None:
+        """Stop all submits: the journal lacks an entry. Raises `StoreUnavailable`."""
+        self.is_open = False
+        lost = entry_name(attempts_prefix(claimed), number)
+        await self._identity.replace_lost_entry("", lost)
 
     async def run_once(self, reconciler: Reconciler | None) -> None:
         """Read the position, and do what its status needs. Raises `StoreUnavailable`."""
@@ -116,9 +158,9 @@ class StoreGuard:
                 await bind_account(self._identity, self._policy.account)
             status = await self._check()
             if status is StoreStatus.NEW:
-                await self._identity.create(StorePosition(self._ids.secret().hex()[:32]))
-            if status in _OWN_STORE:
-                await self._identify_journal()
+                await self._identity.create(self._first_position())
+                status = await self._check()
+            if status in _OWN_STORE and await self._has_journal_changed():
                 status = await self._check()
             if status is StoreStatus.WENT_BACK or (
                 status is StoreStatus.CURRENT and not self.is_open
@@ -126,28 +168,63 @@ class StoreGuard:
                 await self._reconcile(reconciler)
             await self._save()
 
-    async def _identify_journal(self) -> None:
-        """Find out whether this worker's journal is the store's; make it that if none is.
+    def _first_position(self) -> StorePosition:
+        name, now = self._ids.secret().hex()[:32], self._clock.now()
+        return StorePosition(name, complete_since=now)
+
+    async def _has_journal_changed(self) -> bool:
+        """Find out whether the journal can be used; return whether that is another answer."""
+        before, position = self._journal_issue, self._position
+        if position is not None:
+            self._journal_issue = await self._find_journal_issue(position)
+        return self._journal_issue is not before
+
+    async def _find_journal_issue(self, position: StorePosition) -> StoreStatus | None:
+        """Return why the journal is not the store's, or not all of it; None: it can be used.
 
         A worker without a journal must not submit beside others that have one.
         """
-        position = await self._identity.load(self._known)
-        if position is None:
-            return
+        self._identified_at, started = None, self._clock.monotonic()
         if self._journal is not None and not position.journal_id:
-            journal_id = await self._journal.create_id(self._ids.secret().hex()[:32])
-            since = self._clock.now() + CLOCK_MARGIN if position.claims else None
-            await self._identity.replace_journal("", journal_id, since)
-            position = await self._identity.load(self._known) or position
+            position = await self._adopt(self._journal, position)
         self._journal_id = position.journal_id
-        self._has_own_journal = await self._is_journal(position)
+        if not await self._is_journal(position):
+            return StoreStatus.OTHER_JOURNAL
+        if self._journal is not None and await self._went_back(self._journal, position):
+            return StoreStatus.JOURNAL_WENT_BACK
+        self._identified_at = started
+        return None
+
+    async def _adopt(self, journal: Journal, position: StorePosition) -> StorePosition:
+        """Make this worker's journal that of a store that has none. Returns the position then."""
+        journal_id = await journal.create_id(self._ids.secret().hex()[:32])
+        since = self._clock.now() + CLOCK_MARGIN if position.claims else None
+        await self._identity.replace_journal("", journal_id, since)
+        return await self._identity.load(self._known) or position
+
+    async def _went_back(self, journal: Journal, position: StorePosition) -> bool:
+        """Return whether the journal lacks an entry, and let all workers know."""
+        held = position.lost_entry
+        for name in entries_to_find(position, self._confirmed, self._clock.now().date()):
+            if not await journal.has_entry(name):
+                if not held:
+                    await self._identity.replace_lost_entry("", name)
+                return True
+        if held:
+            await self._identity.replace_lost_entry(held, "")
+        self._confirmed = position
+        return False
 
     async def _is_journal(self, position: StorePosition) -> bool:
         own = "" if self._journal is None else await self._journal.load_id()
         return own == position.journal_id
 
+    def _was_identified(self) -> bool:
+        at = self._identified_at
+        return at is not None and self._clock.monotonic() - at < MAX_IDENTITY_AGE
+
     async def _check(self) -> StoreStatus:
-        position = await self._identity.load(self._known)
+        position = self._position = await self._identity.load(self._known)
         status = self._status_of(position)
         if status in {StoreStatus.UNKNOWN, StoreStatus.OTHER} and await self._learn_identity():
             status = self._status_of(position)
@@ -170,8 +247,7 @@ class StoreGuard:
         return status
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
-        is_other = self._has_own_journal is False
-        return status_of(position, self._known, self._policy.account, is_other_journal=is_other)
+        return status_of(position, self._known, self._policy.account, self._journal_issue)
 
     async def _learn_identity(self) -> bool:
         """Read the identity from the journal again: it counts, not what this process remembers.
@@ -201,7 +277,7 @@ class StoreGuard:
         if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
             if self._may_submits_arrive(started):
                 return
-            after = after_reconciliation(before, self._known)
+            after = after_reconciliation(before, self._known, self._clock.now())
             if not await self._identity.settle(before, after):
                 return
             self._known = after

@@ -41,7 +41,32 @@ class MemoryStoreIdentity:
         now = self._memory.position
         if now is None or now.journal_id != held:
             return False
-        self._memory.position = replace(now, journal_id=journal_id, journal_since=since)
+        self._memory.position = replace(
+            now, journal_id=journal_id, journal_since=since, newest_entry="", lost_entry=""
+        )
+        return True
+
+    async def note_entry(self, job_id: str, number: int, name: str, journal_id: str) -> bool:
+        """See `StoreIdentity.note_entry`."""
+        now, row = self._memory.position, self._memory.job(job_id)
+        if row is None or journal_id != ("" if now is None else now.journal_id):
+            return False
+        row.journal_entry = number
+        if now is not None:
+            self._memory.position = replace(now, newest_entry=name)
+        return True
+
+    async def load_noted_entry(self, job_id: str) -> int | None:
+        """See `StoreIdentity.load_noted_entry`."""
+        row = self._memory.job(job_id)
+        return None if row is None else row.journal_entry
+
+    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+        """See `StoreIdentity.replace_lost_entry`."""
+        now = self._memory.position
+        if now is None or now.lost_entry != held:
+            return False
+        self._memory.position = replace(now, lost_entry=lost)
         return True
 
     async def create(self, position: StorePosition) -> bool:
@@ -64,11 +89,14 @@ class MemoryStoreIdentity:
         now = await self.load()
         if now is None:
             return False
-        journal_id, since = now.journal_id, now.journal_since
-        if now != replace(before, has_known=True, journal_id=journal_id, journal_since=since):
+        if _compared(now) != _compared(before):
             return False
         self._memory.position = replace(
-            now, epoch=after.epoch, claims=after.claims, compare_since=None
+            now,
+            epoch=after.epoch,
+            claims=after.claims,
+            compare_since=None,
+            complete_since=after.complete_since,
         )
         return True
 
@@ -86,3 +114,9 @@ class MemoryStoreIdentity:
     async def disconnect(self) -> None:
         """See `StoreIdentity.disconnect`; there is no connection."""
         self._memory.disconnects += 1
+
+
+def _compared(position: StorePosition) -> tuple[object, ...]:
+    """Return what `settle` compares."""
+    at = position
+    return at.store_id, at.epoch, at.claims, at.last_claim, at.compare_since

@@ -48,6 +48,8 @@ class StoredRecord:
     expires_at: int | None = None
     retained_until: int | None = None
     """End of the tenant's own retention, once no delivery or follower needs the job."""
+    journal_entry: int | None = None
+    """The number of the journal's entry of the last claim."""
 
 
 @dataclass(slots=True)
@@ -222,6 +224,7 @@ class MemoryState:
     def count_claim(self, job: Job) -> None:
         """Move the store's position, as each claim of a submit and each restored job does."""
         at = job.sent_at or job.created_at
+        self.jobs[job.id].journal_entry = None
         self.claim_log.append(f"{job.id} {at.timestamp() * 1_000_000:.0f}")
         held = self.position
         if held is not None:

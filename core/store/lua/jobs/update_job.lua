@@ -57,7 +57,10 @@ if before ~= state then
   redis.call('HINCRBY', states, before, -1)
   redis.call('HINCRBY', states, state, 1)
   update_unsubmitted(id, before, state, now)
-  if state == 'submitting' then count_claim(id .. ' ' .. stamp) end
+  if state == 'submitting' then
+    count_claim(id .. ' ' .. stamp)
+    redis.call('HDEL', job, 'journal_entry')
+  end
   if state == 'in_doubt' then redis.call('ZADD', in_doubt, now, id) end
   if before == 'in_doubt' then redis.call('ZREM', in_doubt, id) end
   delete_input(tenant_name, job, state)

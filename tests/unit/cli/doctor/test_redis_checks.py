@@ -118,6 +118,13 @@ def test_a_journal_that_is_not_the_stores_fails_the_check() -> None:
     assert check_position(here, STORE, "").status is Status.FAIL
 
 
+def test_a_journal_that_went_back_fails_the_check() -> None:
+    here = replace(STORE, journal_id="journal-1", lost_entry="entries/2026-11-28/a4/req_1.1.entry")
+    check = check_position(here, STORE, "journal-1")
+    assert check.status is Status.FAIL
+    assert "req_1.1.entry" in check.detail
+
+
 @pytest.mark.parametrize(
     ("held", "status"),
     [("", Status.OK), ("real", Status.OK), ("simulated", Status.FAIL)],

@@ -10,6 +10,7 @@ from core.journal.position import (
     StoreStatus,
     after_reconciliation,
     compare_since,
+    entries_to_find,
     status_of,
 )
 from core.store.identity import StorePosition, claim_time
@@ -53,7 +54,7 @@ def test_the_store_of_another_account_comes_before_all_else(known: StorePosition
 @pytest.mark.parametrize("known", [None, HERE, replace(HERE, claims=99, epoch=7)])
 def test_a_reconciled_store_is_behind_nothing(known: StorePosition | None) -> None:
     went_back = replace(HERE, claims=1, compare_since=NOW, has_known=False)
-    after = after_reconciliation(went_back, known)
+    after = after_reconciliation(went_back, known, NOW)
     assert status_of(after, known) is StoreStatus.CURRENT
     assert status_of(after, went_back) is StoreStatus.CURRENT
     assert after.epoch > went_back.epoch
@@ -92,3 +93,37 @@ def test_without_a_claim_in_common_all_entries_are_compared(
     claims: tuple[str, ...], known: StorePosition | None
 ) -> None:
     assert compare_since(claims, known, NOW) == NOW - MAX_LOOKBACK
+
+
+FIRST, SECOND, OLD = (
+    f"entries/{day}/a4/req_{number}.1.entry"
+    for day, number in ((NOW.date(), 1), (NOW.date(), 2), (NOW.date() - MAX_LOOKBACK, 3))
+)
+HAS_FIRST = replace(HERE, newest_entry=FIRST)
+
+
+@pytest.mark.parametrize(
+    ("position", "confirmed", "names"),
+    [
+        (HERE, None, []),
+        (HAS_FIRST, None, [FIRST]),
+        (HAS_FIRST, HAS_FIRST, [FIRST]),
+        (replace(HERE, newest_entry=SECOND), HAS_FIRST, [SECOND, FIRST]),
+        (replace(HERE, newest_entry=SECOND, lost_entry=FIRST), None, [FIRST, SECOND]),
+        (replace(HERE, newest_entry=SECOND, journal_since=NOW), HAS_FIRST, [SECOND]),
+        (replace(HERE, newest_entry=SECOND, journal_id="b"), HAS_FIRST, [SECOND]),
+        (replace(HERE, newest_entry=OLD, lost_entry=OLD), HAS_FIRST, [FIRST]),
+    ],
+)
+def test_what_a_journal_must_have(
+    position: StorePosition, confirmed: StorePosition | None, names: list[str]
+) -> None:
+    assert entries_to_find(position, confirmed, NOW.date()) == names
+
+
+@pytest.mark.parametrize("issue", [S.OTHER_JOURNAL, S.JOURNAL_WENT_BACK])
+def test_a_journal_that_cannot_be_used_comes_before_a_comparison_with_it(
+    issue: StoreStatus,
+) -> None:
+    assert status_of(replace(HERE, compare_since=NOW), HERE, "", issue) is issue
+    assert status_of(replace(HERE, store_id="b"), HERE, "", issue) is S.OTHER

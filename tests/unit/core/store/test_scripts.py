@@ -228,9 +228,11 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     "change_webhooks": True,
     "delete_tenant": True,
     "mark_went_back": True,
+    "note_entry": True,
     "record_schema": True,  # a process may start while it is full
     "replace_account": True,
     "replace_journal": True,
+    "replace_lost_entry": True,
     "revoke_key": True,
     "revoke_operator": True,
     "requeue_delivery": True,

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState
 from core.journal.records import (
     JournalAnswer,
@@ -15,6 +16,7 @@ from core.journal.records import (
     parse_attempts,
 )
 from core.observability.events import JournalDisconnected, JournalReconnected, SubmitAnswered
+from tests.support.journal import StubGuard
 from tests.support.records import NOW, POLICY, SECOND, fault, job
 from tests.support.worker import BODY, WorkerHarness
 from worker.jobs.paid_submit import replayed
@@ -191,6 +193,32 @@ async def test_an_answer_that_the_journal_does_not_take_is_written_later(
     assert outcomes(worker) == [Outcome.ACCEPTED]
 
 
+async def test_the_store_notes_the_entry_before_the_submit_leaves(worker: WorkerHarness) -> None:
+    async def look() -> None:
+        assert worker.guard.noted == {"req_1": 1}
+
+    worker.upstream.during_submit = look
+    await answered(worker, Accepted("up-1"))
+    assert worker.upstream.sent == 1
+
+
+@pytest.mark.parametrize(
+    "guard",
+    [
+        StubGuard(failure=StoreUnavailable("Redis does not answer.")),
+        StubGuard(failure=StoreTimeout("Redis does not answer.")),
+        StubGuard(knows_jobs=False),
+    ],
+)
+async def test_a_submit_whose_entry_the_store_did_not_note_is_not_sent(guard: StubGuard) -> None:
+    worker = WorkerHarness(guard=guard)
+    after = await worker.advance(job())
+    assert worker.upstream.sent == 0
+    assert after is not None
+    assert after.state is S.QUEUED
+    assert outcomes(worker) == [Outcome.NOT_SENT]
+
+
 async def test_a_process_that_was_frozen_after_its_claim_sends_nothing(
     worker: WorkerHarness,
 ) -> None:
@@ -250,6 +278,16 @@ async def test_the_answer_of_a_dead_worker_is_found_in_the_journal(
 async def test_a_worker_that_died_before_its_entry_has_sent_nothing(worker: WorkerHarness) -> None:
     assert await died(worker, None, sent=False) is S.QUEUED
     assert worker.jobs.job().attempts == 0
+
+
+@pytest.mark.parametrize("sent", [True, False])
+async def test_a_dead_workers_entry_that_the_journal_lost_is_not_judged(
+    worker: WorkerHarness, *, sent: bool
+) -> None:
+    """The journal went back: the job was queued again, and paid for twice."""
+    worker.guard.noted["req_1"] = 2 if sent else 1
+    assert await died(worker, Outcome.NOT_SENT if sent else None, sent=sent) is S.SUBMITTING
+    assert worker.guard.lost == [("req_1", 2 if sent else 1)]
 
 
 async def test_while_the_journal_is_away_a_dead_workers_submit_is_not_judged(

@@ -14,6 +14,7 @@ from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
+from core.journal.position import MAX_LOOKBACK
 from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
 from core.money import MicroUsd
 from core.observability.events import Event, JobReconciled, SubmitsResumed, SubmitsStopped
@@ -35,7 +36,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.reconciliation import Reconciler
 from worker.jobs.store_commands import StoreCommands
-from worker.jobs.store_guard import GuardPolicy, StoreGuard
+from worker.jobs.store_guard import MAX_IDENTITY_AGE, GuardPolicy, StoreGuard
 from worker.ports import Indeterminate, NotSent
 
 S = JobState
@@ -128,6 +129,31 @@ class GuardHarness:
         self.objects.contents.clear()
         self.objects.written.clear()
         return held
+
+    def copy_journal(self) -> dict[str, bytes]:
+        return dict(self.objects.contents)
+
+    def swap_journal(self, copy: dict[str, bytes]) -> None:
+        self.lose_journal()
+        for name, content in copy.items():
+            self.objects.put(name, content)
+
+    def drop_entries(self) -> None:
+        self.swap_journal(
+            {name: held for name, held in self.copy_journal().items() if "entries/" not in name}
+        )
+
+    def count_loads(self) -> list[str]:
+        """Return a list that gets an item for each later read of the position."""
+        loads, identity = [], self.stores.identity
+        load = identity.load
+
+        async def counted(known: StorePosition | None = None) -> StorePosition | None:
+            loads.append("load")
+            return await load(known)
+
+        identity.load = counted  # type: ignore[method-assign]  # a fake of our own
+        return loads
 
     async def accepted(self, claimed: Job, upstream_id: str = "up-1") -> Job:
         answer = JournalAnswer(Outcome.ACCEPTED, self.clock.now(), upstream_id)
@@ -275,6 +301,141 @@ async def test_an_entry_in_another_folder_than_the_journals_lets_nothing_leave(
     guard = await gateway.started()
     assert await guard.is_in_own_journal()
     gateway.lose_journal()
+    assert not await guard.is_in_own_journal()
+
+
+# --- a journal that went back
+
+
+async def noted(gateway: GuardHarness, guard: StoreGuard, job_id: str) -> Job:
+    """Return a claimed job whose entry the store has noted."""
+    claimed = await gateway.claim(await gateway.admit(job_id))
+    assert await guard.note_entry(claimed, 1)
+    return claimed
+
+
+async def test_a_journal_without_the_entry_noted_last_stops_submits(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    copy = gateway.copy_journal()
+    claimed = await noted(gateway, guard, "req_1")
+    newer = gateway.copy_journal()
+    gateway.swap_journal(copy)
+    await guard.run_once(gateway.reconciler)
+    assert not await guard.allows_submit()
+    assert gateway.stops == ["journal_went_back"]
+    restarted = gateway.guard()
+    await restarted.run_once(gateway.reconciler)
+    assert not restarted.is_open
+    with pytest.raises(JournalUnavailable):
+        await gateway.paid(guard).find_answer(claimed)
+    gateway.swap_journal(newer)
+    for each in (guard, restarted):
+        await each.run_once(gateway.reconciler)
+        assert await each.allows_submit()
+    assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+
+
+async def test_entries_written_since_do_not_hide_that_a_journal_went_back(
+    gateway: GuardHarness,
+) -> None:
+    """Between two checks: the entry noted last is there. A worker that starts then is told."""
+    guard = await gateway.started()
+    copy = gateway.copy_journal()
+    lost = await noted(gateway, guard, "req_1")
+    await guard.run_once(gateway.reconciler)
+    gateway.swap_journal(copy)
+    await noted(gateway, guard, "req_2")
+    await guard.run_once(gateway.reconciler)
+    assert gateway.stops == ["journal_went_back"]
+    restarted = gateway.guard()
+    await restarted.run_once(gateway.reconciler)
+    assert not restarted.is_open
+    position = await gateway.stores.identity.load()
+    assert position is not None
+    assert position.lost_entry == entry_name(attempts_prefix(lost), 1)
+
+
+async def test_a_dead_workers_claim_shows_that_the_journal_went_back(gateway: GuardHarness) -> None:
+    """Found by reading: a copy of the same identity was believed, and the job paid for twice."""
+    guard = await gateway.started()
+    copy = gateway.copy_journal()
+    lost = await noted(gateway, guard, "req_1")
+    gateway.swap_journal(copy)
+    await noted(gateway, guard, "req_2")
+    restarted = await gateway.started()
+    with pytest.raises(JournalUnavailable):
+        await gateway.paid(restarted).find_answer(lost)
+    assert not restarted.is_open
+    await restarted.run_once(gateway.reconciler)
+    assert gateway.stops == ["journal_went_back"]
+
+
+async def test_going_on_with_a_journal_that_went_back_leaves_its_claims_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    copy = gateway.copy_journal()
+    lost = await noted(gateway, guard, "req_1")
+    gateway.swap_journal(copy)
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.commands().replace_journal(dry_run=True) == [lost]
+    assert await gateway.commands().replace_journal(dry_run=False) == [lost]
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+    assert isinstance(await gateway.paid(guard).find_answer(lost), Indeterminate)
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+    with pytest.raises(Conflict):
+        await gateway.commands().replace_journal(dry_run=False)
+
+
+async def test_a_claim_that_noted_no_entry_has_sent_nothing(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    await noted(gateway, guard, "req_1")
+    claimed = await gateway.claim_without_entry(await gateway.admit("req_2"))
+    assert isinstance(await gateway.paid(guard).find_answer(claimed), NotSent)
+
+
+async def test_an_entry_in_a_journal_that_was_replaced_meanwhile_is_not_noted(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    claimed = await gateway.claim(await gateway.admit())
+    gateway.lose_journal()
+    await gateway.commands().replace_journal(dry_run=False)
+    assert not await guard.note_entry(claimed, 1)
+
+
+async def test_old_entries_are_not_missed(gateway: GuardHarness) -> None:
+    """The sweeper deletes them."""
+    guard = await gateway.started()
+    await noted(gateway, guard, "req_1")
+    await guard.run_once(gateway.reconciler)
+    await gateway.clock.advance(MAX_LOOKBACK)
+    gateway.drop_entries()
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+
+
+# --- what a check reads
+
+
+async def test_a_check_reads_the_position_once(gateway: GuardHarness) -> None:
+    guard = await gateway.started()
+    loads = gateway.count_loads()
+    await guard.run_once(gateway.reconciler)
+    assert loads == ["load"]
+
+
+async def test_a_bucket_is_identified_by_the_last_check(gateway: GuardHarness) -> None:
+    """A folder is identified for each submit: it may be unmounted."""
+    gateway.objects.is_mounted = False
+    guard = await gateway.started()
+    gateway.lose_journal()
+    assert await guard.is_in_own_journal()
+    await gateway.clock.advance(MAX_IDENTITY_AGE)
+    assert not await guard.is_in_own_journal()
+    await guard.run_once(gateway.reconciler)
     assert not await guard.is_in_own_journal()
 
 
