@@ -67,10 +67,14 @@ def test_what_is_wanted_later_is_made_when_it_is_asked_for() -> None:
     ]
 
 
-def test_items_are_read_from_behind_the_named_arguments() -> None:
-    text = compile_script("x", "-- ARGV: now ...\n-- ITEM: id doc\nreturn 1\n", {}).text
-    assert "for at = 1, #ARGV - 1, 2 do" in text
-    assert "{ id = ARGV[at + 1], doc = ARGV[at + 2] }" in text
+def test_items_are_read_from_a_list_by_the_fields_of_the_header_or_of_a_part() -> None:
+    for source, library in (
+        ("-- ITEM: id doc\nreturn 1\n", {}),
+        ("-- USES: item\nreturn 1\n", {"item": "-- ITEM: id doc"}),
+    ):
+        text = compile_script("x", source, library).text
+        assert "for at = before, #values - 1, 2 do" in text
+        assert "{ id = values[at + 1], doc = values[at + 2] }" in text
 
 
 def test_names_of_keys_are_spelled_out() -> None:
