@@ -29,6 +29,8 @@ from tests.support.store_steps import (
     tenant_credential,
 )
 
+pytestmark = pytest.mark.parametrize("backend", ["memory", "redis", "redis-parts"], indirect=True)
+
 ALL: Final = range(1000)
 LEASE: Final = timedelta(seconds=30)
 SHARING: Final = CacheRequest(CacheOption.USE)

@@ -6,6 +6,7 @@ local function batch_rows(items, rejections, rejected)
   for _, pair in ipairs(cjson.decode(rejected)) do rows[pair[1] + 1] = '? ' .. pair[2] end
   for index, item in ipairs(items) do
     while rows[position] do position = position + 1 end
+    item.row = position
     local rejection = rejections[index]
     rows[position] = rejection and ('! ' .. rejection[1] .. ' ' .. tostring(rejection[2]))
       or (item.id .. ' ' .. item.cache_status)

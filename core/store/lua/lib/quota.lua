@@ -101,6 +101,19 @@ local function read_arrival(policy, rate, now)
   return arrival > now + tolerance + 60000 and now or arrival
 end
 
+-- How early a submit may be that counts as in time (ms): clocks and sums of fractions are not exact.
+local function slack_of(interval) return math.min(0.5, interval / 2) end
+
+-- Whether the rate has room for `number` submits at once.
+local function has_rate_for(policy, before, now, number)
+  local limit = policy.requests_per_minute
+  if not limit then return true end
+  if limit <= 0 then return false end
+  local interval = 60000 / limit
+  local tolerance = math.max(policy.burst or limit, 1) * interval
+  return before + number * interval - tolerance - now <= slack_of(interval)
+end
+
 -- Returns a rejection, or nil and the arrival time after this submit (nil without a limit).
 local function check_rate(policy, before, now, rows)
   local limit = policy.requests_per_minute
@@ -112,7 +125,7 @@ local function check_rate(policy, before, now, rows)
   local interval = 60000 / limit
   local tolerance = math.max(policy.burst or limit, 1) * interval
   local arrival = before + interval
-  local early, slack = arrival - tolerance - now, math.min(0.5, interval / 2)
+  local early, slack = arrival - tolerance - now, slack_of(interval)
   local rejected = early > slack
   if rows then
     local next_arrival = rejected and before or arrival

@@ -200,6 +200,8 @@ def test_no_script_counts_positions_of_what_has_a_name(name: str) -> None:
 RUNS_WHILE_FULL: dict[str, bool] = {
     # what admits something new, or is large
     "admit_jobs": False,
+    "stage_items": False,
+    "accept_batch": False,
     "create_tenant": False,
     "add_key": False,
     "replace_catalogue": False,
@@ -209,6 +211,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     # what moves a job, ends it, or brings it back
     "claim_due": True,
     "complete_batch": True,
+    "write_batch_part": True,  # what was accepted is carried out
     "notify_threshold": True,
     "delete_job": True,
     "remove_file": True,
