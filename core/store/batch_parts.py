@@ -54,7 +54,7 @@ WRITE_GRACE: Final = timedelta(seconds=10)
 """How long nobody may have written a part before a worker does."""
 MAX_TRIES: Final = 3
 _HOPELESS, _NOT_STAGED, _REPLAYED = b"hopeless", b"not_staged", b"replayed"
-_REFUSED, _ACCEPTED = b"refused", b"accepted"
+_REFUSED, _ACCEPTED, _ALL_ACCEPTED = b"refused", b"accepted", b"all_accepted"
 _OFF: Final = b"off"
 _CACHE_STATUSES: Final = frozenset(status.encode() for status in CacheStatus) - {_REPLAYED}
 
@@ -182,6 +182,8 @@ class BatchParts:
             return BatchAdmissionResult((), stored=False, existing_batch_id=answers[0][1].decode())
         *decided, rows = answers
         quotas = parse_quotas(rows)
+        if decided[0][0] == _ALL_ACCEPTED:
+            decided = [(_ACCEPTED,)] * len(admission.admissions)
         if not any(answer[0] == _ACCEPTED for answer in decided):
             return BatchAdmissionResult(
                 tuple(_read_answer(answer, quotas, iter(())) for answer in decided), stored=False

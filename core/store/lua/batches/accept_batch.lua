@@ -3,15 +3,16 @@
 -- nothing is accepted the stored items are deleted.
 --
 -- Returns the answers of lib/open_admission.lua that end the call, or { { 'not_staged' } } if stored items have expired,
--- or one answer for each item, and last the quotas (see admit_jobs.lua): { 'accepted' }, { 'refused', policy, retry
--- after } or { 'fits' }.
+-- or { 'all_accepted' } and the quotas (see admit_jobs.lua), or one answer for each item, and last the quotas:
+-- { 'accepted' }, { 'refused', policy, retry after } or { 'fits' }.
 --
 -- A `class` is what many items have in common. Behind the classes come the items: class, id, bytes to store, and
 -- `lookup`: '' for an item that does not use the cache, what stage_items found, with the fingerprint, or 'unknown'
 -- with what a look-up needs.
 --
 -- Guarantees: concurrent requests together pass no limit; after it the batch is carried out whatever dies.
--- USES: authenticate authenticate_call replay zadd_batch concurrency usage quota open_admission decide_items book_items
+-- USES: authenticate authenticate_call replay zadd_batch concurrency usage quota open_admission decide_items
+-- USES: decide_together book_items
 -- USES: dedup_index cache_status batch create_batch batch_parts
 -- KEYS: api_key tenant rate usage usage_day key_usage idempotency
 -- ARGV: now tenant_name scope address all_or_nothing has_idempotency_key idempotency_fingerprint
@@ -25,24 +26,24 @@ local function read_classes()
   for number = 1, tonumber(class_count) do
     local at = FIXED_ARGUMENTS + (number - 1) * CLASS_FIELDS
     local model, price, priority, held_until, rows, archive_rule, archive_default = unpack(ARGV, at + 1, at + CLASS_FIELDS)
-    classes[number] = {
-      model = model, price = price, priority = priority, held_until = held_until, rows = rows,
+    local class = {
+      class = number, model = model, price = price, priority = priority, held_until = held_until, rows = rows,
       archive_rule = archive_rule, archive_default = archive_default,
     }
+    class.__index = class
+    classes[number] = class
   end
   return classes
 end
 
-local function read_accepted_items()
-  local items, classes = {}, read_classes()
+-- Items that use no cache and store nothing that is counted differ in nothing that decides: they are `alike`.
+local function read_classed_items(classes, policy)
+  local items, are_alike = {}, not policy.stored_bytes
   for at = FIXED_ARGUMENTS + #classes * CLASS_FIELDS, #ARGV - 1, ITEM_FIELDS do
     local class, id, bytes, lookup = unpack(ARGV, at + 1, at + ITEM_FIELDS)
-    class = classes[tonumber(class)]
-    items[#items + 1] = {
-      id = id, bytes = tonumber(bytes), lookup = lookup, model = class.model, price = class.price,
-      priority = class.priority, held_until = class.held_until, rows = class.rows, archive_rule = class.archive_rule,
-      archive_default = class.archive_default,
-    }
+    local item = { id = id, bytes = tonumber(bytes), lookup = lookup }
+    items[#items + 1] = setmetatable(item, classes[tonumber(class)])
+    if are_alike and lookup == '' then item.alike = classes[tonumber(class)] end
   end
   return items
 end
@@ -83,9 +84,16 @@ if answer then
   delete_parts(batch, #parts)
   return answer
 end
-local admission, items = open_admission(call, policy, key), read_accepted_items()
+local admission, classes = open_admission(call, policy, key), read_classes()
+local items = read_classed_items(classes, policy)
 preload(tenant_name, items[1].model, policy)
-local rejections, last_admissible, quota_rows = decide_items(admission, items, read_cache_status)
+local rejections, last_admissible, quota_rows
+if #parts > 0 then
+  rejections, last_admissible, quota_rows = decide_together(admission, items, classes, read_cache_status)
+end
+if not rejections then
+  rejections, last_admissible, quota_rows = decide_items(admission, items, read_cache_status)
+end
 local accepts = last_admissible and (all_or_nothing ~= '1' or not next(rejections))
 if accepts and not keep_parts(batch, parts, #items) then
   delete_parts(batch, #parts)
@@ -108,11 +116,14 @@ else
   delete_parts(batch, #parts)
 end
 
-local answers = {}
+if accepts and not next(rejections) then return { { 'all_accepted' }, quota_rows } end
+local admitted, answers = { accepts and 'accepted' or 'fits' }, {}
 for position = 1, #items do
   local rejection = rejections[position]
-  answers[position] = rejection and { 'refused', rejection[1], tostring(rejection[2]) }
-    or { accepts and 'accepted' or 'fits' }
+  if rejection then
+    rejection.answer = rejection.answer or { 'refused', rejection[1], tostring(rejection[2]) }
+  end
+  answers[position] = rejection and rejection.answer or admitted
 end
 answers[#answers + 1] = quota_rows
 return answers

@@ -36,14 +36,12 @@ local function reserve_places(admission, items)
 end
 
 -- One line for each item of a part, '' for one that was refused.
-local function reservation_line(item)
+local function reservation_line(item, amounts)
   if not item.is_admissible then return '' end
-  local starts = item.starts_now and 1 or 0
-  local waits = item.paid and not item.starts_now and 1 or 0
-  return table.concat({
-    item.row, starts, waits, string.format('%.0f', item.amount), item.bytes, item.cache_status, item.source or '',
-    item.leader_tenant or '', item.saved or '',
-  }, '|')
+  local amount = item.amount
+  amounts[amount] = amounts[amount] or string.format('%.0f', amount)
+  return item.row .. (item.starts_now and '|1|0|' or item.paid and '|0|1|' or '|0|0|') .. amounts[amount] .. '|' .. item.bytes
+    .. '|' .. item.cache_status .. '|' .. (item.source or '') .. '|' .. (item.leader_tenant or '') .. '|' .. (item.saved or '')
 end
 
 local function parse_reservation(line)
@@ -61,12 +59,12 @@ local function write_rest(items, part_sizes, rest)
     'tenant', rest.tenant, 'usage', rest.usage, 'usage_day', rest.usage_day, 'windows', rest.windows,
     'key_usage', rest.key_usage, 'parts', #part_sizes, 'written', 0,
   }
-  local position = 0
+  local position, amounts = 0, {}
   for number, size in ipairs(part_sizes) do
     local lines = {}
     for at = 1, tonumber(size) do
       position = position + 1
-      lines[at] = reservation_line(items[position])
+      lines[at] = reservation_line(items[position], amounts)
     end
     append_pair(fields, 'part:' .. number, table.concat(lines, '\n'))
   end

@@ -13,12 +13,14 @@ local function multiply(numbers, times)
   return numbers
 end
 
--- Returns groups of equal items in the order of their first ones: `rows`, and what they count as together.
+-- Returns groups of equal items in the order of their first ones, with what they count as together. Items of one
+-- `class` have the same rows and price.
 local function sum_usage(items)
   local groups, by_name = {}, {}
   for _, item in ipairs(items) do
     if item.is_admissible then
-      local name = item.rows .. '\n' .. item.amount .. ' ' .. facts_of(item.cache_status, item.saved)
+      local name = (item.class or item.rows .. '\n' .. item.amount) .. ' ' .. facts_of(item.cache_status, item.saved)
+        .. (item.paid and '' or 'unpaid')
       local group = by_name[name]
       if not group then
         group = { item = item, count = 0 }

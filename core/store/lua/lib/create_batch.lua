@@ -1,5 +1,11 @@
 -- The record of a new batch. `batch_fields` are the batch's own; `statuses` maps cache statuses to public ones.
 
+-- Many items have one rejection.
+local function rejection_row(rejection)
+  rejection.row = rejection.row or '! ' .. rejection[1] .. ' ' .. tostring(rejection[2])
+  return rejection.row
+end
+
 -- One row for each item, in order: "<job id> <cache status>", "! <policy> <retry after>" or "? <problem>".
 local function batch_rows(items, rejections, rejected)
   local rows, position = {}, 1
@@ -8,8 +14,7 @@ local function batch_rows(items, rejections, rejected)
     while rows[position] do position = position + 1 end
     item.row = position
     local rejection = rejections[index]
-    rows[position] = rejection and ('! ' .. rejection[1] .. ' ' .. tostring(rejection[2]))
-      or (item.id .. ' ' .. item.cache_status)
+    rows[position] = rejection and rejection_row(rejection) or item.id .. ' ' .. item.cache_status
   end
   return rows
 end

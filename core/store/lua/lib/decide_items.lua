@@ -4,6 +4,14 @@
 -- Limits that count every item alike, paid for or not. When one is used up, no later item is admitted.
 local COUNTS_ALL = { ['requests-per-minute'] = true, ['jobs-per-day'] = true, ['jobs-per-month'] = true }
 
+-- The tenant's jobs without a slot, items that were admitted before included.
+local function read_waiting(admission)
+  local tenant = admission.tenant
+  admission.waiting = admission.waiting or (tonumber(redis.call('HGET', NAMES.waiting, tenant)) or 0)
+    + (tonumber(redis.call('HGET', NAMES.waiting_for, 'tenant:' .. tenant)) or 0)
+  return admission.waiting
+end
+
 local function check_waiting(admission, item, rows)
   local policy, tenant = admission.policy, admission.tenant
   item.starts_now = item.paid and item.held_until == '' and can_start_now(tenant, item.model)
@@ -12,10 +20,8 @@ local function check_waiting(admission, item, rows)
     add_row(rows, 'running', policy.running, math.max(left, 0), 0)
   end
   if not policy.waiting then return nil end
-  admission.waiting = admission.waiting or (tonumber(redis.call('HGET', NAMES.waiting, tenant)) or 0)
-    + (tonumber(redis.call('HGET', NAMES.waiting_for, 'tenant:' .. tenant)) or 0)
   local queued = item.paid and not item.starts_now
-  local left = policy.waiting - admission.waiting - (queued and 1 or 0)
+  local left = policy.waiting - read_waiting(admission) - (queued and 1 or 0)
   add_row(rows, 'waiting', policy.waiting, math.max(left, 0), 0)
   if left < 0 and queued then return reject('waiting', 5000) end
   return nil
@@ -72,7 +78,7 @@ local function count_admissible(admission, item, by)
 end
 
 local function admit_item(admission, item)
-  item.is_admissible, item.arrival_before = true, admission.arrival
+  item.is_admissible, item.arrival_before, admission.admitted = true, admission.arrival, admission.admitted + 1
   if item.new_arrival then admission.arrival, admission.uses_rate = item.new_arrival, true end
   count_admissible(admission, item, 1)
   if item.cache_status == 'miss' then admission.batch_leaders[item.dedup_key] = item end
@@ -93,12 +99,24 @@ local function is_refused_alike(admission, item)
     and not check_paid(admission, item, amount_of(admission.policy, item.price))
 end
 
+-- What refused an item refuses the next one that is as this one (`alike`), unless one was admitted between.
+local function remember_rejection(admission, alike, rejection)
+  if alike then alike.rejection, alike.rejected_after = rejection, admission.admitted end
+end
+
 -- Returns the rejection of an item, or nil. `resolve` finds its cache status.
 local function decide_item(admission, item, resolve, rows)
   if is_refused_alike(admission, item) then return admission.used_up end
+  local alike = item.alike
+  if alike and alike.rejection and alike.rejected_after == admission.admitted then return alike.rejection end
   resolve(item, admission)
   local rejection = check_limits(admission, item, rows)
-  if rejection then note_used_up(admission, rejection) else admit_item(admission, item) end
+  if not rejection then
+    admit_item(admission, item)
+    return nil
+  end
+  note_used_up(admission, rejection)
+  remember_rejection(admission, alike, rejection)
   return rejection
 end
 
