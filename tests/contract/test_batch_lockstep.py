@@ -102,7 +102,7 @@ async def run(backend: StoreBackend, seed: int) -> list[object]:
     rng, now = Random(seed), backend.clock.now()
     tenant = Tenant("ada", now, limits=some_limits(rng))
     assert await backend.tenants.create(tenant, ApiKey("digest-ada", "ada", now))
-    seen = []
+    seen: list[object] = []
     for number in range(BATCHES):
         seen.append(readable(await backend.batches.admit(some_batch(seed, number, backend))))
         seen.append(await state_of(backend))

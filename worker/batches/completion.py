@@ -44,7 +44,7 @@ class BatchCompleter:
             if not is_own_fault(error):
                 raise
             detail = f"{batch_id}: {type(error).__name__}: {error}; it is tried again"
-            self._emit(OperationalWarning("batch_not_written", detail, error=error))
+            self._emit(OperationalWarning("batch_write_failed", detail, error=error))
 
     async def _complete_safely(self, batch: Batch) -> None:
         """Complete one batch. If that raises it is claimed again when its lease ends.
