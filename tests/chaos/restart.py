@@ -23,6 +23,7 @@ from tests.support.pid_one import wrapped
 WAIT_SECONDS: Final = 20
 _PAUSE: Final = 0.05
 _RECENT: Final = 400
+PROBLEM: Final = "application/problem+json"
 CALLS: Final = ("submit", "stream", "wait")
 
 
@@ -142,7 +143,7 @@ class RestartRun:
                 headers=tenant.auth_header,
             ) as answer:
                 if answer.status != ACCEPTED:
-                    self.record.fail("submit", answer.status)
+                    self.record.fail("submit", await _refusal(answer))
                     return
                 request_id = str((await answer.json())["request_id"])
         except aiohttp.ClientError as error:
@@ -171,7 +172,7 @@ class RestartRun:
                 async with http.get(url, headers=headers) as answer:
                     await answer.read()
                     if not answer.ok:
-                        self.record.fail("wait", answer.status)
+                        self.record.fail("wait", await _refusal(answer))
             except aiohttp.ClientError as error:
                 self.record.fail("wait", type(error).__name__)
             await asyncio.sleep(_PAUSE)
@@ -201,7 +202,7 @@ class RestartRun:
                         self.record.broken_streams -= 1
                         return seen
                     if not answer.ok:
-                        self.record.fail("stream", answer.status)
+                        self.record.fail("stream", await _refusal(answer))
                     async for line in answer.content:
                         seen.extend(_event_ids(line))
             except aiohttp.ClientPayloadError:
@@ -222,6 +223,13 @@ class RestartRun:
                     whole.extend(_event_ids(line))
             if seen != whole:
                 self.record.fail("stream", f"events {seen} of {whole}")
+
+
+async def _refusal(answer: aiohttp.ClientResponse) -> str:
+    """The status, and the gateway's code; an answer without one is the balancer's own."""
+    if answer.content_type == PROBLEM:
+        return f"{answer.status} {(await answer.json(content_type=PROBLEM))['code']}"
+    return f"{answer.status} of the balancer"
 
 
 def _event_ids(line: bytes) -> Iterator[int]:

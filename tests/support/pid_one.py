@@ -14,6 +14,7 @@ from typing import Final
 
 CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWUSER: Final = 0x10000000
+PR_SET_PDEATHSIG: Final = 1
 
 
 def wrapped(command: Sequence[str]) -> tuple[str, ...]:
@@ -42,6 +43,8 @@ def main(command: Sequence[str]) -> int:
         return 125
     child = os.fork()
     if child == 0:
+        # Whoever kills this process means the command: it would go on without anyone to stop it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.execvp(command[0], [*command])  # noqa: S606 - the command is the caller's
 
     def pass_on(number: int, _: FrameType | None) -> None:
