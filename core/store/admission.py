@@ -208,7 +208,7 @@ def price_argument(job: Job) -> Argument:
 
 
 def held_until_argument(job: Job, now: datetime) -> Argument:
-    """Return the time before which the job does not queue; an empty text if it may at once."""
+    """Return the time before which the job does not queue; an empty text for one that does."""
     held_until = _held_until(job, now)
     return "" if held_until is None else to_ms(held_until)
 

@@ -51,7 +51,7 @@ MAX_PART_BYTES: Final = 262_144
 PART_TTL: Final = timedelta(minutes=1)
 """How long the items of a batch that is never accepted are stored."""
 WRITE_GRACE: Final = timedelta(seconds=10)
-"""How long nobody may have written a part before a worker does."""
+"""How long after the last written part a worker writes the next one."""
 MAX_TRIES: Final = 3
 _HOPELESS, _NOT_STAGED, _REPLAYED = b"hopeless", b"not_staged", b"replayed"
 _REFUSED, _ACCEPTED, _ALL_ACCEPTED = b"refused", b"accepted", b"all_accepted"
@@ -129,7 +129,7 @@ class BatchParts:
         return None
 
     async def claim_unwritten(self, limit: int) -> Sequence[str]:
-        """Claim accepted batches of which nobody has written a part for a while."""
+        """Claim accepted batches of which no part was written for `WRITE_GRACE`."""
         now = self._clock.now()
         rows = await self._scripts.call(
             "claim_due",
@@ -206,7 +206,7 @@ class _Attempt:
     now: datetime
 
     def stage_call(self, number: int, part: Part) -> tuple[list[str], list[Argument]]:
-        """Return keys and arguments of `stage_items`. The first part asks for the whole batch."""
+        """Return keys and arguments of `stage_items`. The first part checks the whole batch."""
         call = self.call
         api_key, tenant, rate, usage, _, _, idempotency = admission_keys(call)
         stored_under = keys.batch_part(call.idempotency_target, str(number))
@@ -223,7 +223,7 @@ class _Attempt:
     def accept_call(
         self, part_sizes: Sequence[int], found: Sequence[Any]
     ) -> tuple[list[str], list[Argument]]:
-        """Return keys and arguments of `accept_batch`. Without `found` it looks the items up."""
+        """Return keys and arguments of `accept_batch`. Without `found` it reads the cache itself."""
         call, day = self.call, self.call.admissions[0].job.usage_day
         return admission_keys(call), [
             *self._credential(),

@@ -101,7 +101,7 @@ class BatchStore:
     ) -> BatchSnapshot:
         """Return one of the credential's batches, with the items at `indexes`.
 
-        Jobs that a service did not come to write are written first. Raises `NotFound`, also for
+        Jobs of it that are not written yet are written first. Raises `NotFound`, also for
         another tenant's.
         """
         answer = await self._read(credential, batch_id, indexes, scope)

@@ -16,7 +16,7 @@ local answer, policy = check_caller({
 })
 if answer then return answer end
 
--- Whether what counts every item alike refuses some of them, without a look at any.
+-- Whether what counts every item alike refuses some of them, whatever they are.
 local function is_hopeless()
   local number, instant = tonumber(size), tonumber(now)
   if not has_rate_for(policy, read_arrival(policy, rate, instant), instant, number) then return true end

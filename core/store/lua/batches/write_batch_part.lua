@@ -5,7 +5,7 @@
 -- Returns {} if no part is left, or { number of the part, number of parts, answers }: for each admitted item
 -- { has slot, reserved, cache status, doc }.
 --
--- Guarantees: each part is written once, by whoever comes first.
+-- Guarantees: each part is written once, by the process that is first.
 -- USES: admission_item zadd_batch concurrency waiting_for usage quota dedup_index job_indexes stored_bytes cache_status
 -- USES: book_items write_items batch batch_parts
 -- LATER: load_fair_queue fair_queue

@@ -1,5 +1,4 @@
--- Decides about many items at once, in the usual case that the limits admit all of them: sums are compared, not each
--- item. What is doubtful is left to lib/decide_items.lua, which decides item by item.
+-- Decides about many items together, if the limits admit all of them: sums are compared, not each item. What is doubtful is left to lib/decide_items.lua, which decides item by item.
 
 -- How many jobs can start now as far as this target is concerned.
 local function free_slots(target)
@@ -8,7 +7,7 @@ local function free_slots(target)
   return cap and math.max(cap - in_use(target), 0) or math.huge
 end
 
--- Decides in their order which items start at once.
+-- Decides in their order which items start immediately.
 local function plan_starts(tenant, items)
   local has_ready_models = redis.call('EXISTS', NAMES.queue_ready) == 1
   local all, own, by_model, queued = free_slots('all'), free_slots('tenant:' .. tenant), {}, 0

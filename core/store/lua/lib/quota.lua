@@ -104,7 +104,7 @@ end
 -- How early a submit may be that counts as in time (ms): clocks and sums of fractions are not exact.
 local function slack_of(interval) return math.min(0.5, interval / 2) end
 
--- Whether the rate has room for `number` submits at once.
+-- Whether the rate has room for `number` submits together.
 local function has_rate_for(policy, before, now, number)
   local limit = policy.requests_per_minute
   if not limit then return true end
