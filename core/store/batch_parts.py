@@ -223,7 +223,7 @@ class _Attempt:
     def accept_call(
         self, part_sizes: Sequence[int], found: Sequence[Any]
     ) -> tuple[list[str], list[Argument]]:
-        """Return keys and arguments of `accept_batch`. Without `found` it reads the cache itself."""
+        """Return keys and arguments of `accept_batch`. Without `found` it reads the cache."""
         call, day = self.call, self.call.admissions[0].job.usage_day
         return admission_keys(call), [
             *self._credential(),
