@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs site clienttypes dashboards lock clean \
 	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke \
-	containers manifests fuzz generators licences sbom
+	containers manifests screenshots fuzz generators licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -88,6 +88,9 @@ site: install ## build the documentation as a static site, with search, in build
 clienttypes: install ## write the types of the TypeScript client (needs npm)
 	npm ci --prefix clients/typescript --ignore-scripts
 	$(bin)/python -m docs.client_types
+
+screenshots: install ## draw the console's images (needs chromium)
+	$(bin)/python -m docs.screenshots
 
 dashboards: install ## write the dashboards and their images (needs prometheus)
 	$(bin)/python -m deploy.grafana.build

@@ -45,20 +45,15 @@ class OffsetClock:
 
     def __init__(self, host: Clock, offset: timedelta = timedelta(0)) -> None:
         """`offset` is added to the host's time until another one is measured."""
-        self.host = host
+        self.host: Final = host
         self.offset = offset
+        # Not a matter of the other machine.
+        self.monotonic: Final = host.monotonic
+        self.sleep: Final = host.sleep
 
     def now(self) -> datetime:
         """Return the other machine's time."""
         return self.host.now() + self.offset
-
-    def monotonic(self) -> timedelta:
-        """Return the reading of the host's monotonic clock."""
-        return self.host.monotonic()
-
-    async def sleep(self, span: timedelta) -> None:
-        """Wait for `span`."""
-        await self.host.sleep(span)
 
 
 def to_ms(instant: datetime) -> int:

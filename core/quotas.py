@@ -1,4 +1,8 @@
-"""The names of a tenant's limits, and how much of each is left."""
+"""The limits that a submit can meet, by name: what each counts, and how much is left of it.
+
+They are a tenant's, a key's and the account's. What a tenant's limits are set to is in
+`core.tenants.limits`; this module is below it because the errors of refused submits carry quotas.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -18,6 +18,9 @@ from runcomfy_gateway_client import webhooks
 SECRET = os.environ.get("WEBHOOK_SECRET", "")
 app = FastAPI()
 
+MAX_BODY = 10 * 1024 * 1024
+"""The gateway accepts results of up to 8 MiB from RunComfy."""
+
 # Ids of events that were handled; an event comes again if its 2xx was not seen. In production,
 # insert the id into a table with a unique constraint, in the same transaction as the work.
 seen: set[str] = set()
@@ -26,9 +29,11 @@ seen: set[str] = set()
 @app.post("/hooks")
 async def receive(request: Request) -> Response:
     """Answer 2xx only after the event is handled: any other status makes the gateway retry."""
+    body = await read_body(request)
+    if body is None:
+        return Response(status_code=413)
     try:
-        # The raw body: parsed and serialized again, it would differ.
-        event = webhooks.verify(SECRET, request.headers, await request.body())
+        event = webhooks.verify(SECRET, request.headers, body)
     except webhooks.InvalidSignature as error:
         print(f"rejected: {error}", flush=True)
         return Response(status_code=401)
@@ -40,10 +45,21 @@ async def receive(request: Request) -> Response:
     return Response(status_code=204)
 
 
+async def read_body(request: Request) -> bytes | None:
+    """Return the raw body: parsed and serialized again, it would differ. None: it is too large."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:  # Anyone can send one.
+            return None
+    return bytes(body)
+
+
 def handle(kind: str, data: Mapping[str, Any]) -> None:
     """Your code goes here. Return quickly: the gateway waits 20 seconds for the answer."""
     output = data.get("output") or {}
-    print("verified", kind, data.get("request_id"), output.get("video", ""), flush=True)
+    subject = data.get("request_id") or data.get("batch_id", "")
+    print("verified", kind, subject, output.get("video", ""), flush=True)
 
 
 def main() -> None:

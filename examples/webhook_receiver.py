@@ -127,7 +127,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._receive(self.rfile.read(int(length))))
 
     def _receive(self, body: bytes) -> HTTPStatus:
-        headers = {name.lower(): value for name, value in self.headers.items()}
+        # A header that was sent twice is joined, and so is not what was signed.
+        headers = {name.lower(): ",".join(self.headers.get_all(name, ())) for name in self.headers}
         try:
             webhook_id = verify(self.server.key, headers, body, time.time())
             if not self.server.inbox.accept(webhook_id, body):

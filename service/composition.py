@@ -38,7 +38,6 @@ from service.context import (
     ADMIN_API_ACTOR,
     DISTRIBUTION,
     PROBE_ROUTES,
-    SUBMIT_ROUTE,
     AppContext,
     HttpPolicy,
     MetricsRenderer,
@@ -133,9 +132,14 @@ async def open_app_context(
         retention = UsageRetention(settings.usage_retention)
         stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys), retention)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
-        metrics = ServiceMetrics(registry, SUBMIT_ROUTE, state.read, clock)
+        metrics = ServiceMetrics(registry, state.read, clock)
         labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
-        emit = _fan_out(metrics, labels, log, trace)
+        emit = _fan_out(
+            registry,
+            log,
+            *([labels] if settings.metrics.named_labels else []),
+            *([trace] if settings.traces else []),
+        )
         server_time = ServerTime(client, clock)
         tools = ProcessTools(
             clock, span_namer, registry.confirm_models, state.read, lambda: shutdown.is_announced

@@ -12,7 +12,7 @@ from starlette.types import Scope
 from core.clock import Clock
 from core.ids import IdSource
 from core.jobs.run_times import PollHintPolicy
-from core.observability.events import Emit
+from core.observability.events import SUBMIT_ROUTE, Emit
 from core.observability.gateway_state import GatewayState
 from core.observability.trace_context import SpanNamer, pass_through
 from core.store.run_times import RunTimeCache
@@ -45,9 +45,6 @@ ADMIN_LISTENER: Final = "admin_listener"
 
 
 DISTRIBUTION: Final = "runcomfy-gateway"
-
-
-SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 
 
 BATCH_ROUTE: Final = "/v1/batches"

@@ -60,6 +60,7 @@ from worker.ports import MediaSource, SourceReader
 from worker.proxy import Proxy
 from worker.scheduling.lease_loop import LeaseLoop, LoopPolicy, WorkSource
 from worker.settings import WorkerSettings
+from worker.sources.media_client import MediaClient
 from worker.sources.source_client import SourcePolicy, open_source_client
 from worker.tls import create_tls_context
 from worker.upstream.balance import RunComfyBalance
@@ -67,7 +68,6 @@ from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient, open_http_client
-from worker.upstream.media import MediaFetcher, ResolvedMedia
 from worker.upstream.transports import EgressRoute
 from worker.webhooks.decisions import DeliveryRules
 from worker.webhooks.delivery_source import DeliverySource
@@ -77,7 +77,7 @@ from worker.webhooks.http_session import create_session
 from worker.webhooks.reachability import find_proxy_issue, find_unreachable
 from worker.webhooks.receiver_tls import ReceiverTls
 from worker.webhooks.replay_worker import ReplayPolicy, ReplayWorker
-from worker.webhooks.resolved_target import ResolverUnavailable, resolve
+from worker.webhooks.resolved_target import PinnedTarget, resolve
 from worker.webhooks.sender import SenderPolicy, open_sender
 from worker.webhooks.transport import DeliveryTransport
 
@@ -421,19 +421,11 @@ async def _open_media_source(stack: AsyncExitStack, settings: WorkerSettings) ->
         )
     )
 
-    async def find(url: str) -> ResolvedMedia | Refusal:
-        try:
-            pinned = await resolve(url, policy, resolver, proxy_resolves=proxy is not None)
-        except ResolverUnavailable as error:
-            raise OSError("no name can be looked up") from error
-        if isinstance(pinned, Refusal):
-            return pinned
-        through = None if pinned.is_allowed else proxy
-        return ResolvedMedia(
-            pinned.url, pinned.target.authority, pinned.server_name, pinned.is_allowed, through
-        )
+    async def find(url: str) -> PinnedTarget | Refusal:
+        return await resolve(url, policy, resolver, proxy_resolves=proxy is not None)
 
-    return MediaFetcher(session, find, MEDIA_CONNECT_TIMEOUT, MEDIA_IDLE_TIMEOUT, MEDIA_TIMEOUT)
+    timeouts = (MEDIA_CONNECT_TIMEOUT, MEDIA_IDLE_TIMEOUT, MEDIA_TIMEOUT)
+    return MediaClient(session, find, *timeouts, proxy)
 
 
 def _build_rng() -> Random:

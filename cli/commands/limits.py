@@ -46,7 +46,7 @@ def set_limits(
     running: RunningOption = None,
     submits_per_second: SubmitRateOption = None,
     polls_per_second: PollRateOption = None,
-    minimum_balance: BalanceOption = None,
+    minimum_balance_usd: BalanceOption = None,
     model: ModelLimitOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -59,7 +59,7 @@ def set_limits(
         "running": running,
         "submits_per_second": submits_per_second,
         "polls_per_second": polls_per_second,
-        "minimum_balance_usd": minimum_balance,
+        "minimum_balance_usd": minimum_balance_usd,
     }
     changes: dict[str, Any] = {
         name: parse_number(text) for name, text in options.items() if text is not None

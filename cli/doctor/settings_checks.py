@@ -1,16 +1,24 @@
 """What settings mean for safety, beyond being valid. Pure."""
 
 from collections.abc import Iterator, Sequence
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+from typing import Final
 
 from cli.doctor.check import Check, fail, ok, warn
 from service.settings import ServiceSettings
+
+Network = IPv4Network | IPv6Network
+MIN_PREFIX: Final = 7
+"""A network with a shorter prefix is wider than any private one: these have 8 bits, or 7."""
+_ONE_NETWORK_BITS: Final = {4: 8, 6: 64}
+"""Bits of an address within one network, by IP version."""
 
 
 def check_settings(settings: ServiceSettings) -> Sequence[Check]:
     """Return the checks of a service's settings."""
     return (
         *_check_proxies(settings),
+        *_check_identity_headers(settings),
         _check_public_url(settings),
         _check_metrics(settings),
         _check_encryption(settings),
@@ -26,8 +34,8 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_proxies(settings: ServiceSettings) -> Iterator[Check]:
-    name, networks = "trusted proxies", [ip_network(text) for text in settings.trusted_proxies]
-    if any(network.prefixlen == 0 for network in networks):
+    name, networks = "trusted proxies", trusted_networks(settings.trusted_proxies)
+    if any(network.prefixlen < MIN_PREFIX for network in networks):
         fix = "set GATEWAY_TRUSTED_PROXIES to the proxies' own addresses"
         yield fail(name, "every caller is one: any of them can forge its address", fix)
     elif not networks and not is_loopback(settings.host):
@@ -35,6 +43,35 @@ def _check_proxies(settings: ServiceSettings) -> Iterator[Check]:
         yield warn(name, "none: limits by address count a proxy as one caller", fix)
     else:
         yield ok(name, ", ".join(map(str, networks)) or "none; the service is on loopback")
+
+
+def trusted_networks(texts: Sequence[str]) -> list[Network]:
+    """Return the networks of proxies, adjacent ones joined: two halves are the whole."""
+    networks = [ip_network(text.strip()) for text in texts]
+    v4 = [network for network in networks if isinstance(network, IPv4Network)]
+    v6 = [network for network in networks if isinstance(network, IPv6Network)]
+    return [*collapse_addresses(v4), *collapse_addresses(v6)]
+
+
+def _check_identity_headers(settings: ServiceSettings) -> Iterator[Check]:
+    """Yield who may name persons to the console, if a proxy does."""
+    policy, name = settings.console_policy().identity, "identity headers"
+    if not policy.header:
+        return
+    wide = [
+        network
+        for network in trusted_networks(settings.trusted_proxies)
+        if network.max_prefixlen - network.prefixlen > _ONE_NETWORK_BITS[network.version]
+    ]
+    fix = "set GATEWAY_TRUSTED_PROXIES to the addresses of the authenticating proxy"
+    listed = ", ".join(map(str, wide))
+    if any(not network.is_private for network in wide):
+        yield fail(name, f"anybody in {listed} can sign in as any person", fix)
+    elif wide:
+        yield warn(name, f"every program in {listed} can sign in as any person", fix)
+    else:
+        headers = f"{policy.header} and {policy.groups_header}"
+        yield ok(name, f"{headers} of trusted proxies, which must remove them from callers'")
 
 
 def _check_public_url(settings: ServiceSettings) -> Check:

@@ -59,8 +59,7 @@ def is_without_id(name: str) -> bool:
 
 def charge_changes(before: Job, after: Job) -> bool:
     """Return whether a change of a job decides what it costs."""
-    was, now = (
-        (charge_name(before), settlement_of(before)),
-        (charge_name(after), settlement_of(after)),
-    )
-    return was != now and now[0] is not None
+    name = charge_name(after)
+    if name is None or not before.is_final:
+        return name is not None
+    return (charge_name(before), settlement_of(before)) != (name, settlement_of(after))

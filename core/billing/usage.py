@@ -107,17 +107,24 @@ def usage_facts(job: Job) -> tuple[int, ...]:
 
     Completed, failed, cancelled, reused, saved, in doubt, estimated, milliseconds of video.
     """
+    if not job.is_final:
+        return _IN_DOUBT if job.state is JobState.IN_DOUBT else _OPEN
     done, served = job.state is JobState.SUCCEEDED, job.leader is not None
+    status = job.status
     return (
         int(done),
-        int(job.status is PublicStatus.FAILED),
-        int(job.status is PublicStatus.CANCELLED),
+        int(status is PublicStatus.FAILED),
+        int(status is PublicStatus.CANCELLED),
         int(done and served),
         int(job.cost_saved or 0) if done and served else 0,
-        int(job.state is JobState.IN_DOUBT),
+        0,
         int(settlement_of(job).status is SettlementStatus.ESTIMATED),
         (job.video_ms or 0) if done and not served else 0,
     )
+
+
+_OPEN: Final = (0, 0, 0, 0, 0, 0, 0, 0)
+_IN_DOUBT: Final = (0, 0, 0, 0, 0, 1, 0, 0)
 
 
 def usage_of_job(job: Job, amounts: ReservationTotals) -> UsageTotals:

@@ -21,7 +21,6 @@ _SMALL: Final = 1e-4
 _LARGE: Final = 1e15
 _SCALAR_TYPES: Final = frozenset({str, bool, type(None)})
 _CONTAINER_TYPES: Final = (dict, list)
-_NOT_JSON: Final = "The input holds a value that JSON cannot carry."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +71,17 @@ def fingerprint(model_id: str, value: dict[str, object], defaults: Defaults) -> 
     """
     whole = fill_defaults(value, defaults)
     document: dict[str, object] = {"v": FINGERPRINT_VERSION, "model": model_id, "input": whole}
-    if _is_simple(whole):
-        return _digest(_sorted_json(document))
-    if _has_large_numbers(whole):
-        document = {"v": FINGERPRINT_VERSION, "model": model_id, "exact": _exact(whole)}
-    return _digest(_canonical(document))
-
-
-def _digest(document: bytes) -> str:
-    return f"{FINGERPRINT_VERSION}:{sha256(document).hexdigest()}"
-
-
-def _sorted_json(document: dict[str, object]) -> bytes:
-    # The same bytes as RFC 8785 for an input that `_is_simple`, in a tenth of the time.
     try:
-        return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONEncodeError as error:
-        raise InvalidInput(_NOT_JSON) from error
-
-
-def _canonical(document: dict[str, object]) -> bytes:
-    try:
-        return rfc8785.dumps(document)  # type: ignore[arg-type]  # it wants its private JSON type
-    except rfc8785.CanonicalizationError as error:
-        raise InvalidInput(_NOT_JSON) from error
+        if _is_simple(whole):
+            # The same bytes as RFC 8785, in a tenth of the time.
+            canonical = orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+        else:
+            if _has_large_numbers(whole):
+                document = {"v": FINGERPRINT_VERSION, "model": model_id, "exact": _exact(whole)}
+            canonical = rfc8785.dumps(document)  # type: ignore[arg-type]  # its private JSON type
+    except (orjson.JSONEncodeError, rfc8785.CanonicalizationError) as error:
+        raise InvalidInput("The input holds a value that JSON cannot carry.") from error
+    return f"{FINGERPRINT_VERSION}:{sha256(canonical).hexdigest()}"
 
 
 def is_nested_deeper(value: object, max_depth: int) -> bool:

@@ -38,6 +38,8 @@ class TimelineEntry:
     """The status that callers saw from then on; None: the status of `state`."""
 
 
+ADMITTED: Final = "admitted"
+"""Code of the first entry of a job that is paid for."""
 JOINED: Final = "joined"
 CACHE_HIT: Final = "cache_hit"
 """Codes of the first entries of jobs that are not paid for."""
@@ -52,6 +54,11 @@ _CODES_WITH_JOB_ID: Final = frozenset(
         Trigger.TAKEN_OVER,
     }
 )
+
+
+def admitted_entry(at: datetime) -> TimelineEntry:
+    """Return the first entry of a job that is paid for."""
+    return TimelineEntry(at, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED)
 
 
 def _names_a_job(entry: TimelineEntry) -> bool:

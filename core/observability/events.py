@@ -239,6 +239,10 @@ class EndpointDisabled:
     reason: DisabledReason
 
 
+SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
+"""The route of a submit, whose metrics are its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class RequestServed:
     """An HTTP request was served.

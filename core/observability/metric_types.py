@@ -64,13 +64,14 @@ MODEL: Final = Label("model", max_values=100, only_confirmed=True)
 class EventHandler:
     """How one type of event moves a metric.
 
-    `value` returns the increment of a counter, the observation of a histogram or the new value of
-    a gauge; with None nothing is recorded.
+    `labels` None: the metric has none. `value` returns the increment of a counter, the observation
+    of a histogram or the new value of a gauge, and if it returns None nothing is recorded; without
+    `value` it is 1.
     """
 
     event_type: type
-    labels: Callable[[Any], LabelValues]
-    value: Callable[[Any], float | None]
+    labels: Callable[[Any], LabelValues] | None
+    value: Callable[[Any], float | None] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,18 +96,10 @@ class MetricDefinition:
 _E = TypeVar("_E", bound=Event)
 
 
-def _unlabelled(_: object) -> LabelValues:
-    return ()
-
-
-def _one(_: object) -> float:
-    return 1.0
-
-
 def on(
     event_type: type[_E],
-    labels: Callable[[_E], LabelValues] = _unlabelled,
-    value: Callable[[_E], float | None] = _one,
+    labels: Callable[[_E], LabelValues] | None = None,
+    value: Callable[[_E], float | None] | None = None,
 ) -> EventHandler:
     """Return the handler of `event_type`; the default adds 1 to a metric without labels."""
     return EventHandler(event_type, labels, value)

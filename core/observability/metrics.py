@@ -18,6 +18,7 @@ from core.labels import MAX_NAMED_LABELS, MAX_NAMED_VALUES
 from core.model_changes import ModelChangeKind
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
+    SUBMIT_ROUTE,
     WARNING_CODES,
     BatchAdmitted,
     BatchCompleted,
@@ -187,7 +188,22 @@ _PROCESS: Final = (
 # ------------------------------------------------------------------------------------- the API
 
 
-def served_duration(event: RequestServed) -> float:
+_ACCEPTED, _REFUSED, _FAILED = "accepted", "refused", "failed"
+_CLIENT_ERROR: Final = 400
+_SERVER_ERROR: Final = 500
+
+
+def _is_submit(event: RequestServed) -> bool:
+    return event.route == SUBMIT_ROUTE and event.method == "POST"
+
+
+def _submission_result(event: RequestServed) -> LabelValues:
+    if event.status >= _SERVER_ERROR:
+        return (_FAILED,)
+    return (_REFUSED if event.status >= _CLIENT_ERROR else _ACCEPTED,)
+
+
+def _served_duration(event: RequestServed) -> float:
     """Return the seconds that the gateway itself took: without the wait that the caller chose."""
     return (event.duration - (event.wait_duration or timedelta())).total_seconds()
 
@@ -223,7 +239,7 @@ _API: Final = (
         "Duration of HTTP requests, without the time that a caller chose to wait for a job.",
         _HTTP_BUCKETS,
         (_ROUTE,),
-        on(RequestServed, lambda event: (event.route,), served_duration),
+        on(RequestServed, lambda event: (event.route,), _served_duration),
     ),
     _counter(
         "gateway_authentication_failures_total",
@@ -237,13 +253,23 @@ _API: Final = (
         _SERVICE,
         "Submits received, by outcome: `accepted`, or the problem's code.",
         (Label("outcome", max_values=60),),
+        on(
+            RequestServed,
+            lambda event: (event.code or _ACCEPTED,),
+            lambda event: 1 if _is_submit(event) else None,
+        ),
     ),
     _histogram(
         "gateway_submission_duration_seconds",
         _SERVICE,
         "Duration of submits, by result: `accepted` (2xx), `refused` (4xx) or `failed` (5xx).",
         _HTTP_BUCKETS,
-        (closed_label("result", "accepted", "refused", "failed"),),
+        (closed_label("result", _ACCEPTED, _REFUSED, _FAILED),),
+        on(
+            RequestServed,
+            _submission_result,
+            lambda event: _served_duration(event) if _is_submit(event) else None,
+        ),
     ),
     _gauge(
         "gateway_job_subscriptions",

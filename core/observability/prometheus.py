@@ -87,9 +87,9 @@ class MetricsRegistry:
         if isinstance(event, JobTransitioned) and event.after is JobState.SUCCEEDED:
             self._limiter.confirm(MODEL, (event.model_id,))
         for handler, record in self._handlers.get(type(event), ()):
-            value = handler.value(event)
+            value = 1.0 if handler.value is None else handler.value(event)
             if value is not None:
-                record(handler.labels(event), value)
+                record(() if handler.labels is None else handler.labels(event), value)
 
     def confirm_models(self, model_ids: Iterable[str]) -> None:
         """Let these models' ids appear as labels. Once called, others appear as `other` only."""

@@ -23,19 +23,19 @@ from core.errors import (
 )
 from core.jobs.job import FollowUp, Job, JobRecord, JobState, PublicStatus, WaitingFor
 from core.jobs.query import reference_score, score_of
-from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
+from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind, admitted_entry
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import RETENTION
 from core.store import keys
-from core.store.booking import UsageRetention, row_lines, usage_keys, window_arguments
+from core.store.booking import UsageRetention, day_text, row_lines, window_arguments
 from core.store.client import Argument, ttl_seconds
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, TIMELINE_ENTRY_CODEC
 from core.store.refusals import build_limit_error, parse_quotas
 from core.store.wake_queue import WAKE_GRACE, dispatch_arguments
 from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Scope
-from core.tenants.cache_policy import CacheMode, CacheStatus
+from core.tenants.cache_policy import CacheStatus
 from core.tenants.windows import UTC_CALENDAR, AccountingCalendar
 from core.transactions.admission import (
     Admission,
@@ -99,6 +99,8 @@ class AdmissionScriptCall:
 
     def in_calendar(self, calendar: AccountingCalendar) -> "AdmissionScriptCall":
         """Return the call with its jobs in the days of their tenant's calendar."""
+        if calendar is UTC_CALENDAR:  # nearly every tenant's
+            return self
         created_at = self.admissions[0].job.created_at
         day = calendar.day_of(created_at)
         if day == UTC_CALENDAR.day_of(created_at):
@@ -115,13 +117,12 @@ def admission_keys(call: AdmissionScriptCall) -> list[str]:
     """Return the script's keys."""
     first, claim = call.admissions[0], call.idempotency
     tenant, digest = first.job.tenant, first.credential.digest
-    usage, usage_day = usage_keys(first.job).values()
     return [
         keys.api_key(digest),
         keys.tenant(first.credential.tenant),
         keys.rate(tenant),
-        usage,
-        usage_day,
+        keys.usage(tenant),
+        keys.usage_history(tenant, day_text(first.job.usage_day)),
         keys.key_usage(digest),
         keys.idempotency(tenant, claim.digest if claim else ""),
     ]
@@ -132,7 +133,7 @@ def admission_arguments(
 ) -> list[Argument]:
     """Return the script's arguments."""
     first, claim = call.admissions[0], call.idempotency
-    windows = calendar.windows_of(first.job.usage_day)
+    day = first.job.usage_day
     return [
         to_ms(now),
         first.credential.tenant,
@@ -145,8 +146,8 @@ def admission_arguments(
         call.idempotency_target,
         *dispatch_arguments(now),
         str(calendar),
-        *window_arguments(windows, now),
-        *call.retention.arguments(first.job.usage_day).values(),
+        *window_arguments(calendar.windows_of(day), now),
+        *call.retention.arguments(day).values(),
         *batch_arguments(call.batch),
         unpaid_templates(),
         now.isoformat(),
@@ -178,10 +179,10 @@ def item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]:
         job.version,
         unclosed + _json_tail(_paid_fields(job, held_until, now)),
         len(unclosed),
-        TIMELINE_ENTRY_CODEC.encode(admission.entry),
+        _admitted_template().replace(_PLACEHOLDER_TIME_JSON, _json_time(job.created_at)),
         admission.input,
         to_ms(job.created_at),
-        admission.entry.at.isoformat(),
+        job.created_at.isoformat(),
         job.model_id,
         int(job.priority),  # Redis would get an IntEnum's name
         price_argument(job),
@@ -191,8 +192,8 @@ def item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]:
         check.isoformat(),
         job.fingerprint,
         cache.requested or "",
-        cache.default.mode or CacheMode.OFF,
-        cache.default.lifetime // MILLISECOND,
+        cache.mode,
+        cache.lifetime // MILLISECOND,
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
         row_lines(job),
@@ -222,6 +223,18 @@ def _paid_fields(job: Job, held_until: datetime | None, now: datetime) -> dict[s
     if held_until is not None:
         return {"waiting_for": WaitingFor.NOT_BEFORE, "next_run_at": held_until}
     return {"next_run_at": now + WAKE_GRACE} if job.next_run_at is None else {}
+
+
+@cache
+def _admitted_template() -> bytes:
+    """Return the timeline entry of a job that is paid for, at `_PLACEHOLDER_TIME`."""
+    # Encoding one for each submit takes longer than to fill in its time.
+    return TIMELINE_ENTRY_CODEC.encode(admitted_entry(_PLACEHOLDER_TIME))
+
+
+def _json_time(instant: datetime) -> bytes:
+    """Return an instant as `TIMELINE_ENTRY_CODEC` writes it, without its quotes."""
+    return instant.isoformat().replace("+00:00", "Z").encode()
 
 
 @cache

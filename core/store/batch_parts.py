@@ -36,7 +36,7 @@ from core.store.scripts import LuaScripts
 from core.store.wake_queue import dispatch_arguments
 from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Scope
-from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus
+from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.windows import AccountingCalendar
 from core.transactions.admission import (
     Admission,
@@ -285,7 +285,7 @@ def _unknown_lookup(admission: Admission) -> tuple[int, str]:
     cache, stored = admission.cache, len(admission.input)
     if cache.requested == CacheOption.OFF:
         return stored, ""
-    modes = (cache.requested or "", cache.default.mode or CacheMode.OFF)
+    modes = (cache.requested or "", cache.mode)
     return stored, "|".join(("unknown", *modes, "", admission.job.fingerprint))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 from core.billing.usage import usage_facts
@@ -17,8 +18,10 @@ from core.tenants.windows import UsageWindow, window_names
 _NEVER: Final = -1
 
 
+@lru_cache(maxsize=64)
 def day_text(day: date) -> str:
     """Return a day as the store names it."""
+    # Cached: every admission and settlement needs the same few days, and strftime is slow.
     return f"{day:%Y%m%d}"
 
 
@@ -35,14 +38,31 @@ def usage_arguments(job: Job) -> dict[str, Argument]:
     return {"windows": " ".join(window_names(job.usage_day)), "rows": row_lines(job)}
 
 
+def booking_arguments(job: Job) -> dict[str, Argument]:
+    """Return where a job counts, for a script that does not have the keys of it in any case."""
+    return usage_keys(job) | usage_arguments(job)
+
+
+def usage_change_arguments(before: Job, after: Job) -> dict[str, Argument]:
+    """Return what counts a job after a change; nothing if it counts as it did before."""
+    was, now = usage_facts(before), usage_facts(after)
+    if was == now and not after.is_final:
+        return {}
+    return {
+        "usage_before": facts_text(was),
+        "usage_after": facts_text(now),
+        **booking_arguments(after),
+    }
+
+
 def row_lines(job: Job) -> str:
     """Return the names of the job's rows, one a line; no name has a line break."""
     return "\n".join(rows_of_job(job))
 
 
-def facts_argument(job: Job) -> str:
-    """Return what a job counts as beside its amounts."""
-    return " ".join(map(str, usage_facts(job)))
+def facts_text(facts: Sequence[int]) -> str:
+    """Return what a job counts as beside its amounts (`usage_facts`), as scripts take it."""
+    return " ".join(map(str, facts))
 
 
 def window_arguments(windows: Sequence[UsageWindow], now: datetime) -> tuple[Argument, Argument]:
@@ -50,11 +70,11 @@ def window_arguments(windows: Sequence[UsageWindow], now: datetime) -> tuple[Arg
 
     A job that was created just before the end of a window is admitted just after it: 0 are left.
     """
-    ends = (
+    ends = [
         _NEVER if window.resets_at is None else max((window.resets_at - now) // MILLISECOND, 0)
         for window in windows
-    )
-    return " ".join(window.name for window in windows), " ".join(map(str, ends))
+    ]
+    return " ".join([window.name for window in windows]), " ".join(map(str, ends))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from core.billing.thresholds import ReachedThreshold
-from core.clock import MILLISECOND, Clock
+from core.clock import Clock
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.deliveries import new_delivery_arguments, new_delivery_keys
@@ -21,12 +21,9 @@ class BudgetThresholdStore:
         self._scripts = scripts
         self._clock = clock
 
-    async def acquire_lock(self, worker: str, lease: timedelta) -> bool:
+    async def acquire_threshold_lock(self, worker: str, lease: timedelta) -> bool:
         """Return whether this worker may compare budgets: one does, until `lease` ends."""
-        acquired = await self._scripts.write_always(
-            "SET", keys.THRESHOLD_LOCK, worker, "NX", "PX", lease // MILLISECOND
-        )
-        return acquired is not None
+        return await self._scripts.acquire_lock(keys.THRESHOLD_LOCK, worker, lease)
 
     async def load_notified(self, tenant: str, window: UsageWindow) -> int:
         """Return the highest threshold of which the tenant was notified in a window; 0: none."""

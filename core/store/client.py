@@ -6,7 +6,7 @@ read in order, so that a busy process pays one round trip for many commands.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -94,9 +94,7 @@ def build_retrying_pool(policy: RedisPolicy, process_name: str) -> ConnectionPoo
     return pool
 
 
-def _pack_command(command: tuple[Argument, ...]) -> bytes:
-    packed: bytes = hiredis.pack_command(command)  # type: ignore[arg-type]  # typed for one part only
-    return packed
+_pack_command: Final[Callable[[tuple[Argument, ...]], bytes]] = hiredis.pack_command  # type: ignore[assignment]  # typed for one part only
 
 
 async def _close_sentinels(source: ConnectionSource) -> None:

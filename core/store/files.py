@@ -174,13 +174,9 @@ class FileStore:
         ids = [each.decode() for each in await self._client.execute(*command)]
         return [DueFile((await self._tenant_of(each)) or "", each) for each in ids]
 
-    async def acquire_orphan_check(self, worker: str, lease: timedelta) -> bool:
+    async def acquire_orphan_check_lock(self, worker: str, lease: timedelta) -> bool:
         """Return whether this worker may delete orphans: none did within the last `lease`."""
-        span = lease // MILLISECOND
-        acquired = await self._scripts.write_always(
-            "SET", keys.ORPHAN_CHECK_LOCK, worker, "NX", "PX", span
-        )
-        return acquired is not None
+        return await self._scripts.acquire_lock(keys.ORPHAN_CHECK_LOCK, worker, lease)
 
     async def _tenant_of(self, file_id: str) -> str | None:
         name: Any = await self._client.execute("HGET", keys.file(file_id), "tenant")

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from core.clock import MILLISECOND, Clock, to_ms
+from core.clock import Clock, to_ms
 from core.jobs.job import Job, PublicStatus
 from core.jobs.query import SCORE_STEPS_PER_MS, Cursor, JobQuery, reference_score, score_fraction_of
 from core.page import Page
@@ -125,11 +125,7 @@ class JobIndex:
 
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
         """Return whether this worker may prune: one worker at a time does, until `lease` ends."""
-        span = lease // MILLISECOND
-        acquired = await self._scripts.write_always(
-            "SET", keys.PRUNE_LOCK, worker, "NX", "PX", span
-        )
-        return acquired is not None
+        return await self._scripts.acquire_lock(keys.PRUNE_LOCK, worker, lease)
 
 
 def _index_range(tenant: str, query: JobQuery) -> tuple[str, Argument, Argument]:

@@ -10,6 +10,7 @@ from typing import Final
 from core.archive import UPSTREAM_RETENTION
 from core.billing.charges import charge_changes, charge_name, name_without_id
 from core.billing.settlement import settlement_of
+from core.billing.usage import usage_facts
 from core.clock import MILLISECOND, Clock, to_ms
 from core.deduplication.coalescing import cacheable_until, first_deadline, shared_cost
 from core.errors import CallerError, RecordUnreadable
@@ -37,9 +38,11 @@ from core.store.admission import (
 from core.store.booking import (
     DEFAULT_USAGE_RETENTION,
     UsageRetention,
+    booking_arguments,
     day_text,
-    facts_argument,
+    facts_text,
     usage_arguments,
+    usage_change_arguments,
     usage_keys,
 )
 from core.store.calendars import TenantCalendars
@@ -422,7 +425,6 @@ def _common_keys(job: Job) -> dict[str, str]:
         "states": keys.STATE_COUNTS,
         "outbox": keys.OUTBOX,
         "job_deliveries": keys.job_deliveries(job.id),
-        **usage_keys(job),
         "webhooks": keys.webhooks(job.tenant),
     }
 
@@ -442,6 +444,7 @@ def _update_keys(change: Change, message: WakeMessage | None) -> dict[str, str]:
 
 def _promotion_keys(job: Job) -> dict[str, str]:
     return _common_keys(job) | {
+        **usage_keys(job),
         "tenant": keys.tenant(job.tenant),
         "account_balance": keys.ACCOUNT_BALANCE,
     }
@@ -450,6 +453,7 @@ def _promotion_keys(job: Job) -> dict[str, str]:
 def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
     before, after = change.before, change.after
     template, message_ttl, wake_due_at = dispatch_arguments(now)
+    status_before, status = before.status, after.status
     return {
         "expected": before.version,
         "expected_stamp": _stamp(before.updated_at),
@@ -464,11 +468,11 @@ def _common_arguments(change: Change, now: datetime) -> dict[str, Argument]:
         "message_template": template,
         "message_ttl": message_ttl,
         "wake_due_at": wake_due_at,
-        "status_before": before.status,
-        "status": after.status,
-        "index_score": score_of(after),
+        "status_before": status_before,
+        "status": status,
+        # The index of a status that stays is not changed.
+        "index_score": "" if status is status_before else score_of(after),
         "config_digest": change.config_digest or "",
-        **usage_arguments(after),
     }
 
 
@@ -476,10 +480,7 @@ def _update_arguments(
     change: Change, message: WakeMessage | None, now: datetime
 ) -> dict[str, Argument]:
     before, after = change.before, change.after
-    arguments = _common_arguments(change, now)
-    ends = after.is_final and not before.is_final
-    has_news = ends or arguments["status"] != arguments["status_before"]
-    arguments |= {
+    arguments = _common_arguments(change, now) | {
         "before": before.state,
         "state": after.state,
         "due_at": _next_run_argument(before, after),
@@ -487,12 +488,14 @@ def _update_arguments(
         "ttl": _RESULT_TTL,
         "min_ttl": RESULT_GRACE_PERIOD // MILLISECOND,
         "is_final": int(after.is_final),
-        "notify_followers": int(has_news),
         "priority": int(after.priority),
+        **_upstream_id_arguments(change),
+        **_waiting_arguments(before, after),
+        **_archive_arguments(before, after),
+        **usage_change_arguments(before, after),
     }
-    arguments |= _run_arguments(before, after) | _upstream_id_arguments(change)
-    arguments |= _cache_arguments(change, now) | _waiting_arguments(before, after)
-    arguments |= _archive_arguments(before, after) | _charge_arguments(before, after)
+    if after.is_final:
+        arguments |= _end_arguments(before, after, now)
     if change.successor is not None:
         arguments |= _successor_arguments(change.successor)
     if message is not None:
@@ -500,26 +503,29 @@ def _update_arguments(
     return arguments
 
 
-def _run_arguments(before: Job, after: Job) -> dict[str, Argument]:
-    """Return what a run cost, and what is learned from it."""
+def _end_arguments(before: Job, after: Job, now: datetime) -> dict[str, Argument]:
+    """Return what a job that has ended cost, what is learned from it, and how it can be shared."""
     settlement, duration = settlement_of(after), run_time(before, after)
+    price = shared_cost(after)
     return {
         "settlement_status": settlement.status,
         "cost": int(settlement.cost),
         "run_time": "" if duration is None else duration // MILLISECOND,
-        "usage_before": facts_argument(before),
-        "usage_after": facts_argument(after),
         "max_run_times": MAX_RUNS,
         "refusal_charged": _flag_argument(refusal_charged(before, after)),
+        "shared_cost": "" if price is None else int(price),
+        "output_expires_at": to_ms(cacheable_until(after, now)),
+        **_charge_arguments(before, after),
     }
 
 
 def _upstream_id_arguments(change: Change) -> dict[str, Argument]:
     """Return what remembers the id of RunComfy that the change brings; nothing without one."""
-    if change.taken_upstream_id is None:
+    taken = change.taken_upstream_id
+    if taken is None:
         return {}
     return {
-        "upstream_id": change.taken_upstream_id,
+        "upstream_id": taken,
         "upstream_id_ttl": UPSTREAM_ID_RETENTION // MILLISECOND,
         "if_free": int(change.if_upstream_id_free),
     }
@@ -562,19 +568,8 @@ def _flag_argument(value: bool | None) -> Argument:  # noqa: FBT001 - None is a 
     return "" if value is None else int(value)
 
 
-def _cache_arguments(change: Change, now: datetime) -> dict[str, Argument]:
-    """Return what concerns the result cache."""
-    after = change.after
-    cost = shared_cost(after)
-    return {
-        "shared_cost": "" if cost is None else int(cost),
-        "output_expires_at": to_ms(cacheable_until(after, now)),
-    }
-
-
 def _successor_arguments(successor: Successor) -> dict[str, Argument]:
     before, after = successor.before, successor.after
-    booked = usage_keys(after) | usage_arguments(after)
     return {
         "successor": after.id,
         "successor_expected": before.version,
@@ -584,7 +579,7 @@ def _successor_arguments(successor: Successor) -> dict[str, Argument]:
         "successor_doc": JOB_CODEC.encode(after),
         "successor_tenant": after.tenant,
         "successor_entry": TIMELINE_ENTRY_CODEC.encode(successor.entry),
-        **{f"successor_{name}": value for name, value in booked.items()},
+        **{f"successor_{name}": value for name, value in booking_arguments(after).items()},
         "successor_status_before": before.status,
         "successor_status": after.status,
         "successor_index_score": score_of(after),
@@ -600,6 +595,7 @@ def _promotion_arguments(change: Change, now: datetime) -> dict[str, Argument]:
         "price": "" if job.estimate is None else int(job.estimate),
         "first_deadline": "" if deadline is None else to_ms(deadline),
         "expected_leader": change.expected_leader or "",
+        **usage_arguments(job),
     }
 
 
@@ -646,6 +642,6 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "reference": "" if job.reference is None else reference_score(job.reference),
         "status": job.status,
         **usage_arguments(job),
-        "facts": facts_argument(job),
+        "facts": facts_text(usage_facts(job)),
         "idempotency_value": "" if used is None else f"{used.fingerprint} {job.id}",
     }

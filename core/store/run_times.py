@@ -4,6 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from itertools import islice
 from typing import Final, NoReturn
 
 from core.clock import Clock
@@ -68,6 +69,12 @@ class RunTimeCache:
     def get(self, model_id: str) -> RunHistory:
         """Return a model's history; an empty one if none is known."""
         return self._histories.get(model_id, _EMPTY)
+
+    def busiest(self, limit: int) -> list[tuple[str, RunHistory]]:
+        """Return the models with the most finished runs that an estimate can be made of."""
+        names = sorted(self._counts, key=lambda model: -self._counts[model])
+        known = ((name, self.get(name)) for name in names)
+        return list(islice((one for one in known if one[1].has_enough_runs), limit))
 
     async def refresh(self) -> None:
         """Read the histories that changed since the last refresh. Raises `StoreUnavailable`."""

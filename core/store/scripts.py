@@ -24,10 +24,12 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeVar
 
+from core.clock import MILLISECOND
 from core.store.client import Argument, RedisClient
 from core.store.connection import ScriptMissing
 from core.store.keys import LUA_NAMES
@@ -192,6 +194,14 @@ class LuaScripts:
     async def write_always(self, command: str, key: str, *arguments: Argument) -> Any:  # noqa: ANN401 - as `call`
         """Execute a small write, also while Redis's memory is full."""
         return await self.call("write_always", [key], [command, *arguments])
+
+    async def acquire_lock(self, key: str, owner: str, lease: timedelta) -> bool:
+        """Return whether `owner` acquired the lock `key`: no other process has it during `lease`.
+
+        Nothing releases it: a task under a lock runs at most once in each `lease`.
+        """
+        span = lease // MILLISECOND
+        return await self.write_always("SET", key, owner, "NX", "PX", span) is not None
 
     async def call_by_name(
         self,

@@ -35,23 +35,17 @@ ANY_VERSION: Final = 0
 """In messages of the dispatcher, which reads no job records and so knows no version."""
 _JOB_ID_PLACEHOLDER: Final = "@job@"
 _MESSAGE_TTL_MS: Final = MESSAGE_TTL // MILLISECOND
-
-
-def dispatch_template(now: datetime) -> bytes:
-    """Return the message for a dispatched job; the script replaces `@job@` by the job's id."""
-    return serialize_job(
-        WAKE_FUNCTION,
-        (_JOB_ID_PLACEHOLDER, ANY_VERSION),
-        {},
-        None,
-        to_ms(now),
-        serializer=orjson.dumps,
-    )
+_WAKE_GRACE_MS: Final = WAKE_GRACE // MILLISECOND
 
 
 def dispatch_arguments(now: datetime) -> tuple[bytes, int, int]:
-    """Return what a dispatching script needs: the message, its TTL (ms), when jobs are due (ms)."""
-    return dispatch_template(now), _MESSAGE_TTL_MS, to_ms(now + WAKE_GRACE)
+    """Return what a dispatching script needs: the message, its TTL (ms), when jobs are due (ms).
+
+    The script replaces `@job@` in the message by the id of the job that it dispatches.
+    """
+    now_ms, arguments = to_ms(now), (_JOB_ID_PLACEHOLDER, ANY_VERSION)
+    template = serialize_job(WAKE_FUNCTION, arguments, {}, None, now_ms, serializer=orjson.dumps)
+    return template, _MESSAGE_TTL_MS, now_ms + _WAKE_GRACE_MS
 
 
 def is_current(version: int, job: Job) -> bool:

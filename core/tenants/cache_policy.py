@@ -60,11 +60,9 @@ class CacheRule:
         """Raises `ValueError` for a lifetime that no result has."""
         _check_lifetime(self.lifetime)
 
-    def decided(self, *, pins_seed: bool) -> "CacheRule":
-        """Return the rule for one input, with a mode."""
-        if self.mode is not None:
-            return self
-        return CacheRule(CacheMode.USE if pins_seed else CacheMode.OFF, self.lifetime)
+    def mode_for(self, *, pins_seed: bool) -> CacheMode:
+        """Return the mode for one input."""
+        return self.mode or (CacheMode.USE if pins_seed else CacheMode.OFF)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The limits of a tenant and of the whole gateway. Values only.
+"""The limits of a tenant and of the whole gateway. Values only; their checks are `core.quotas`.
 
 None always means: no limit. Windows begin and end by the tenant's calendar
 (`core.tenants.windows`).

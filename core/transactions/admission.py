@@ -2,28 +2,30 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from core.archive import ModelArchive
 from core.batches import Batch
 from core.errors import CallerError
 from core.jobs.job import Job, JobRecord
-from core.jobs.timeline import TimelineEntry
 from core.money import MicroUsd
 from core.quotas import Quota
+from core.retention import MAX_CACHE_LIFETIME
 from core.tenants.api_keys import Credential
-from core.tenants.cache_policy import CacheMode, CacheOption, CacheRule, CacheStatus
+from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRequest:
     """Whether a job may share a result with identical ones.
 
-    `requested` is the submit's own option; `default`, which has a mode, applies if neither it nor
-    its tenant has one.
+    `requested` is the submit's own option. `mode` applies if neither it nor its tenant has one,
+    `lifetime` if its tenant has none.
     """
 
     requested: CacheOption | None = None
-    default: CacheRule = CacheRule(CacheMode.USE)  # noqa: RUF009 - frozen
+    mode: CacheMode = CacheMode.USE
+    lifetime: timedelta = MAX_CACHE_LIFETIME
 
 
 KEEPS_NO_OUTPUTS = ModelArchive()
@@ -54,7 +56,6 @@ class Admission:
     credential: Credential
     job: Job
     input: bytes
-    entry: TimelineEntry
     cache: CacheRequest = CACHE_BYPASS
     idempotency: IdempotencyClaim | None = None
     dry_run: bool = False

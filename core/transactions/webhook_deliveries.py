@@ -23,16 +23,24 @@ ENDPOINT_DISABLED = "endpoint_disabled"
 """The last outcome of a delivery that is held."""
 
 
+def event_of_change(before: Job, after: Job) -> WebhookEventType | None:
+    """Return the event that a change is; None if it is none, and so concerns no endpoint."""
+    if before.follow_up is FollowUp.NOTIFY:
+        is_event = after.follow_up is None
+    elif before.is_final and before.archived_at is None and after.archived_at is not None:
+        return WebhookEventType.ARCHIVED
+    else:
+        is_event = after.status is not before.status or (after.is_final and not before.is_final)
+    return EVENT_OF_STATUS[after.status] if is_event else None
+
+
 def job_deliveries(
-    before: Job, after: Job, config: WebhookConfig, now: datetime
+    after: Job, event: WebhookEventType, config: WebhookConfig, now: datetime
 ) -> tuple[Delivery, ...]:
-    """Return the deliveries of a change: exactly one for each endpoint subscribed to the event.
+    """Return the deliveries of a job's event: exactly one for each endpoint subscribed to it.
 
     The `webhook` URL of a submit replaces the tenant's default endpoint, and no other.
     """
-    if not needs_endpoints(before, after):
-        return ()
-    event = _event_of(before, after)
     return tuple(
         replace(
             _new_delivery(
@@ -46,31 +54,12 @@ def job_deliveries(
     )
 
 
-def with_deliveries(change: Change, config: VersionedConfig, now: datetime) -> Change:
-    """Return the change with its deliveries; the store refuses it if `config` is outdated."""
-    deliveries = job_deliveries(change.before, change.after, config.config, now)
+def with_deliveries(
+    change: Change, event: WebhookEventType, config: VersionedConfig, now: datetime
+) -> Change:
+    """Return the change with its event's deliveries; the store refuses it if `config` is old."""
+    deliveries = job_deliveries(change.after, event, config.config, now)
     return replace(change, deliveries=deliveries, config_digest=config.version_digest)
-
-
-def needs_endpoints(before: Job, after: Job) -> bool:
-    """Return whether the change has an event, so that the webhook configuration is needed."""
-    if before.follow_up is FollowUp.NOTIFY:
-        return after.follow_up is None
-    if is_archived_by(before, after):
-        return True
-    return after.status is not before.status or (after.is_final and not before.is_final)
-
-
-def is_archived_by(before: Job, after: Job) -> bool:
-    """Return whether the change ends the archive of a job that had ended before."""
-    was_pending = before.is_final and before.archived_at is None
-    return was_pending and after.archived_at is not None
-
-
-def _event_of(before: Job, after: Job) -> WebhookEventType:
-    if before.follow_up is not FollowUp.NOTIFY and is_archived_by(before, after):
-        return WebhookEventType.ARCHIVED
-    return EVENT_OF_STATUS[after.status]
 
 
 def system_delivery(

@@ -44,7 +44,7 @@ LIMITS_COMMAND: Final = (
     "set",
     "--running",
     "28",
-    "--minimum-balance",
+    "--minimum-balance-usd",
     "5",
     "--model",
     f"{FABLE}=8",

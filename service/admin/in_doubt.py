@@ -22,7 +22,7 @@ from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
 from core.observability.job_events import change_events
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import event_of_change, with_deliveries
 from service.operator_context import AdminContext
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
@@ -154,10 +154,11 @@ async def _build_change(admin: AdminContext, before: Job, resolved: ResolutionRe
         wake_worker=not after.is_final,
         if_upstream_id_free=after.upstream_id is not None,
     )
-    if not needs_endpoints(before, after):
+    event = event_of_change(before, after)
+    if event is None:
         return change
     config = await admin.stores.webhook_configs.load_versioned(after.tenant)
-    return with_deliveries(change, config, after.updated_at)
+    return with_deliveries(change, event, config, after.updated_at)
 
 
 async def _emit_resolution(admin: AdminContext, change: Change, resolved: ResolutionResult) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Path, Query
 from starlette.responses import Response
 
-from service.context import SUBMIT_ROUTE
+from core.observability.events import SUBMIT_ROUTE
 from service.http.dependencies import Context, Reader
 from service.http.json_response import json_response
 from service.http.openapi import Tag, json_content, problem_responses

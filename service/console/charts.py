@@ -1,9 +1,11 @@
-"""Charts of usage, as numbers that a template draws without a script. Pure."""
+"""Charts of usage and run times, as numbers that a template draws without a script. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any, Final
+
+from core.jobs.run_times import RunHistory
 
 HEIGHT: Final = 40
 """Of the tallest bar, in the chart's own units."""
@@ -47,3 +49,47 @@ def scaled(amounts: Sequence[tuple[str, float]]) -> list[Bar]:
         Bar(name, amount, max(amount / largest * HEIGHT, _MIN_HEIGHT) if amount > 0 else 0)
         for name, amount in amounts
     ]
+
+
+def summed(report: Mapping[str, Any], name: str = "group") -> dict[str, Any]:
+    """Return a report of several tenants with one row for each group, or for each tenant."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in report["rows"]:
+        known = rows.setdefault(row[name], {"group": row[name]})
+        for field in report["total"]:
+            known[field] = known.get(field, 0) + row[field]
+    return {**report, "rows": [rows[group] for group in sorted(rows)]}
+
+
+@dataclass(frozen=True, slots=True)
+class RunTimeRow:
+    """A model's run times: half of the runs ended within `median`, nine of ten within `p90`.
+
+    `median_width` and `p90_width` are those of its bars, of `HEIGHT` units at most.
+    """
+
+    model_id: str
+    runs: int
+    median: timedelta
+    p90: timedelta
+    median_width: float
+    p90_width: float
+
+
+def run_time_rows(histories: Sequence[tuple[str, RunHistory]]) -> list[RunTimeRow]:
+    """Return a row for each model of which enough runs are known, to one scale."""
+    known = [
+        (model, len(one.times), median, p90)
+        for model, one in histories
+        if (median := one.remaining(timedelta(), 0.5)) is not None
+        and (p90 := one.remaining(timedelta(), 0.9)) is not None
+    ]
+    longest = max((p90 for *_, p90 in known), default=timedelta())
+    return [
+        RunTimeRow(model, runs, median, p90, _width(median, longest), _width(p90, longest))
+        for model, runs, median, p90 in known
+    ]
+
+
+def _width(time: timedelta, longest: timedelta) -> float:
+    return time / longest * HEIGHT if longest else 0

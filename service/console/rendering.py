@@ -44,6 +44,7 @@ def environment() -> Environment:
     )
     made.filters |= {
         "usd": format_usd,
+        "about_usd": format_about_usd,
         "when": format_time,
         "span": format_seconds,
         "size": format_bytes,
@@ -106,6 +107,11 @@ def format_usd(amount: object) -> str:
         return NOTHING
     whole, _, digits = f"{amount:,.6f}".partition(".")
     return f"${whole}.{digits[:2]}{digits[2:].rstrip('0')}"
+
+
+def format_about_usd(amount: float) -> str:
+    """Return an amount in USD to the cent; one of less than ten cents in full."""
+    return f"${amount:,.2f}" if amount >= 0.1 else format_usd(amount)  # noqa: PLR2004 - see above
 
 
 def format_time(text: object) -> str:

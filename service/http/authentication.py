@@ -20,17 +20,6 @@ SIGNED_IN: Final = "gateway.signed_in"
 """The scope's entry for a caller whom the console has authenticated. No request can set it."""
 
 
-def bearer_credential(headers: Headers, address: str) -> Credential:
-    """Parse the API key of `Authorization: Bearer …` (RFC 6750), sent from `address`.
-
-    Raises `Unauthenticated`.
-    """
-    key = bearer_token(headers)
-    if key is None:
-        raise Unauthenticated
-    return parse_api_key(key, address)
-
-
 def bearer_token(headers: Headers) -> str | None:
     """Return the bearer token, or None.
 
@@ -45,16 +34,21 @@ def bearer_token(headers: Headers) -> str | None:
 
 def request_credential(request: Request) -> Credential:
     """Return the request's API key, well-formed but not looked up yet. Raises `Unauthenticated`."""
-    credential = _presented_credential(request)
-    request_context(request.scope).tenant = credential.tenant
+    current = request_context(request.scope)
+    credential = _presented_credential(request, current.client)
+    current.tenant = credential.tenant
     return credential
 
 
-def _presented_credential(request: Request) -> Credential:
+def _presented_credential(request: Request, address: str) -> Credential:
+    """Parse the API key of `Authorization: Bearer …` (RFC 6750), sent from `address`."""
     signed_in = request.scope.get(SIGNED_IN)
     if isinstance(signed_in, Credential):
         return signed_in
-    return bearer_credential(request.headers, request_context(request.scope).client)
+    key = bearer_token(request.headers)
+    if key is None:
+        raise Unauthenticated
+    return parse_api_key(key, address)
 
 
 async def checked_credential(request: Request, scope: Scope | None) -> Credential:
@@ -62,9 +56,10 @@ async def checked_credential(request: Request, scope: Scope | None) -> Credentia
 
     Called before a body is read. Raises `Unauthenticated`, `NotPermitted`.
     """
-    credential = _presented_credential(request)
+    current = request_context(request.scope)
+    credential = _presented_credential(request, current.client)
     await app_context(request.scope).known_keys.check(credential, scope)
-    request_context(request.scope).tenant = credential.tenant
+    current.tenant = credential.tenant
     return credential
 
 

@@ -166,6 +166,6 @@ def _request_served(
         job_id=request_context.job_id,
         trace=request_context.trace,
         caller_trace=request_context.caller_trace,
-        wait_duration=request_context.wait_time,
+        wait_duration=request_context.wait_duration,
         client=request_context.client,
     )

@@ -30,7 +30,9 @@ class Tag(StrEnum):
     ADMIN_TENANTS = "Operators: tenants"
     ADMIN_OPERATORS = "Operators: operators and the audit log"
     ADMIN_WEBHOOKS = "Operators: webhooks"
-    ADMIN_LIMITS_AND_PAUSES = "Operators: limits, pauses, doubts"
+    ADMIN_REQUESTS = "Operators: requests, doubts, outputs"
+    ADMIN_MODELS = "Operators: models"
+    ADMIN_LIMITS_AND_PAUSES = "Operators: limits, pauses, circuit breakers"
     HEALTH = "Health"
 
 

@@ -34,18 +34,22 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
                 body = await _read_gzip(request, limits, current.body)
             else:
                 current.body.grow_to(declared)
-                body = await _read_plain(request, limits, current.body)
+                body = await _read_plain(request, limits, current.body, declared)
     except TimeoutError as error:
         raise BodyTooSlow from error
     return body.removeprefix(BYTE_ORDER_MARK)
 
 
-async def _read_plain(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
+async def _read_plain(
+    request: Request, limits: BodyLimits, reservation: BodyReservation, reserved: int
+) -> bytes:
+    """Return the body, of which `reserved` bytes are checked and reserved already."""
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        if chunk:
+        if size > reserved:
             _check_size(size, limits, reservation)
+        if chunk:
             chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 

@@ -40,7 +40,7 @@ class RequestContext:
     caller_trace: str | None = None
     is_head: bool = False
     """A HEAD request is served as a GET, and its body is dropped."""
-    wait_time: timedelta | None = None
+    wait_duration: timedelta | None = None
     """How long the request waited because the caller had requested it (`Prefer: wait`)."""
     body: BodyReservation | None = None
     """The bytes of its body that count as in flight."""

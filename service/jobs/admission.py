@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -16,8 +16,7 @@ from core.deduplication.fingerprint import (
 from core.errors import CallerError, FieldError, MalformedRequest
 from core.file_delivery import FileDelivery
 from core.jobs.input_parts import InputPart
-from core.jobs.job import Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.job import Job
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
 from core.representations.jobs import Links
@@ -28,19 +27,15 @@ from service.errors import CostAboveLimit
 from service.jobs.submit_options import Deadlines, OptionPolicy, SubmitOptions
 from service.models import (
     NO_NAMED_FILES,
-    MediaField,
-    ModelCard,
+    InputEstimate,
     ModelRegistry,
     NamedFiles,
-    estimate_cost,
+    estimate_input,
     find_source_parts,
     pins_seed,
     validate_input,
-    video_ms_of,
 )
 from service.parsing.json_body import parse_object, reject_duplicate_keys
-
-ADMITTED: Final = "admitted"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +68,16 @@ def build_admission(
     `CostAboveLimit`.
     """
     checked = _check_input(submit, models, now)
-    _check_cost(submit.options.max_cost, checked.estimate)
+    _check_cost(submit.options.max_cost, checked.estimate.cost)
     _check_delay(submit.options.not_before, now + options.max_delay)
-    rule = cache.rule_for(checked.model_id).decided(pins_seed=checked.pins_seed)
+    rule = cache.rule_for(checked.model_id)
     return Admission(
         credential=submit.credential,
         job=_build_job(submit, checked, options.deadlines_of(checked.model_id), job_id, now),
         input=submit.body,
-        entry=TimelineEntry(now, TimelineKind.ADMISSION, ADMITTED, JobState.QUEUED),
-        cache=CacheRequest(submit.options.cache, rule),
+        cache=CacheRequest(
+            submit.options.cache, rule.mode_for(pins_seed=checked.pins_seed), rule.lifetime
+        ),
         idempotency=checked.idempotency,
         dry_run=submit.options.dry_run,
         archive=options.archive.of_model(checked.model_id),
@@ -94,42 +90,33 @@ class _CheckedInput(NamedTuple):
     model_id: str
     model_alias: str | None
     fingerprint: str
-    estimate: MicroUsd | None
-    video_ms: int | None
+    estimate: InputEstimate
     pins_seed: bool
     idempotency: IdempotencyClaim | None
     sources: tuple[InputPart, ...]
 
 
 def _check_input(submit: ParsedSubmit, models: ModelRegistry, now: datetime) -> _CheckedInput:
-    model_id = models.resolve(submit.model_id)
+    model_id, alias = models.resolve(submit.model_id)
     card = models.lookup(model_id, now)
     value = parse_object(submit.body)
     conflict = models.pin_conflict(submit.credential.tenant, model_id)
     validate_input(card, value, conflict, submit.files)
     reject_duplicate_keys(submit.body, value)
     digest = submit.idempotency_digest
+    checks = card.checks if card else None
     return _CheckedInput(
         model_id,
-        models.alias_in(submit.model_id),
-        _content_fingerprint(submit.files, model_id, value, card),
-        estimate_cost(card, value),
-        video_ms_of(card, value),
+        alias,
+        # Files count by their content.
+        fingerprint(
+            model_id, submit.files.by_content(value), checks.defaults if checks else NO_DEFAULTS
+        ),
+        estimate_input(card, value),
         pins_seed(card, value),
         IdempotencyClaim(digest, _as_sent(submit.model_id, value)) if digest else None,
-        find_source_parts(submit.body, _media_fields(card), value, submit.files),
+        find_source_parts(submit.body, checks.media if checks else None, value, submit.files),
     )
-
-
-def _media_fields(card: ModelCard | None) -> tuple[MediaField, ...] | None:
-    return card.checks.media if card and card.checks else None
-
-
-def _content_fingerprint(
-    files: NamedFiles, model_id: str, value: dict[str, Any], card: ModelCard | None
-) -> str:
-    """Return the fingerprint of an input; files count by their content."""
-    return fingerprint(model_id, files.by_content(value), card.defaults if card else NO_DEFAULTS)
 
 
 def claim_idempotency(submit: ParsedSubmit) -> IdempotencyClaim | None:
@@ -208,9 +195,9 @@ def _build_job(
         webhook=options.webhook,
         webhook_intermediate=options.webhook_intermediate_status,
         trace=submit.trace,
-        estimate=checked.estimate,
+        estimate=checked.estimate.cost,
         priority=int(options.priority),
-        video_ms=checked.video_ms,
+        video_ms=checked.estimate.video_ms,
         input_parts=checked.sources,
     )
 

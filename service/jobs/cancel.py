@@ -19,7 +19,7 @@ from core.store.interfaces import JobRepository, WebhookConfigRepository
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import event_of_change, with_deliveries
 from service.errors import JobContended
 
 CANCEL_REQUESTED: Final = "cancel_requested"
@@ -175,10 +175,11 @@ class JobCanceller:
         return await self._with_deliveries(change, now)
 
     async def _with_deliveries(self, change: Change, now: datetime) -> Change:
-        if not needs_endpoints(change.before, change.after):
+        event = event_of_change(change.before, change.after)
+        if event is None:
             return change
         config = await self._webhook_configs.load_versioned(change.after.tenant)
-        return with_deliveries(change, config, now)
+        return with_deliveries(change, event, config, now)
 
     def _emit_change(self, change: Change) -> None:
         for event in change_events(change):

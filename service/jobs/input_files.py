@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -36,6 +36,8 @@ class InputFiles:
     delivery: DeliveryPolicy
     min_input_bytes: int
     sources: PrivateSources = NO_PRIVATE_SOURCES
+    _unnamed: NamedFiles = field(init=False, repr=False)
+    """Of a body that names no file: what its media may be."""
 
     @property
     def chosen_delivery(self) -> FileDelivery | None:
@@ -44,8 +46,19 @@ class InputFiles:
             return None
         return self.delivery.choose(can_presign=self.objects.can_presign)
 
+    def __post_init__(self) -> None:
+        """Prepare what nearly every body gets."""
+        is_inline = self.chosen_delivery is FileDelivery.DATA_URI
+        unnamed = NamedFiles(
+            max_bytes=self.delivery.max_data_uri_bytes if is_inline else None,
+            sources=NO_PRIVATE_SOURCES if self.objects is None else self.sources,
+        )
+        object.__setattr__(self, "_unnamed", unnamed)
+
     async def load(self, tenant: str, body: bytes) -> NamedFiles:
         """Return the tenant's files that a body names, and what else its media may be."""
+        if not find_references(body):
+            return self._unnamed
         (found,) = await self.load_all(tenant, [body])
         return found
 
@@ -54,12 +67,7 @@ class InputFiles:
         named = [[part.file_id for part in find_references(body)] for body in bodies]
         wanted = {each for ids in named if len(ids) <= MAX_REFERENCES for each in ids}
         own = await self._load_own(tenant, sorted(wanted)) if wanted else {}
-        is_inline = self.chosen_delivery is FileDelivery.DATA_URI
-        none = NamedFiles(
-            max_bytes=self.delivery.max_data_uri_bytes if is_inline else None,
-            sources=NO_PRIVATE_SOURCES if self.objects is None else self.sources,
-        )
-        return [_with_files(none, ids, own) if ids else none for ids in named]
+        return [_with_files(self._unnamed, ids, own) if ids else self._unnamed for ids in named]
 
     async def _load_own(self, tenant: str, file_ids: Sequence[str]) -> Mapping[str, StoredFile]:
         if self.objects is None:

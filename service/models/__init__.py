@@ -3,14 +3,14 @@
 from service.models.card import (
     CardSource,
     ModelCard,
-    estimate_cost,
+    estimate_input,
     load_cards,
     pins_seed,
     validate_input,
-    video_ms_of,
 )
 from service.models.media import MediaField
 from service.models.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
+from service.models.pricing import InputEstimate
 from service.models.registry import (
     ModelPage,
     ModelQuery,
@@ -23,6 +23,7 @@ __all__ = [
     "MAX_REFERENCES",
     "NO_NAMED_FILES",
     "CardSource",
+    "InputEstimate",
     "MediaField",
     "ModelCard",
     "ModelPage",
@@ -30,10 +31,9 @@ __all__ = [
     "ModelRegistry",
     "NamedFiles",
     "UnlistedPolicy",
-    "estimate_cost",
+    "estimate_input",
     "find_source_parts",
     "load_cards",
     "pins_seed",
     "validate_input",
-    "video_ms_of",
 ]

@@ -14,7 +14,7 @@ import orjson
 
 from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, is_nested_deeper
 from core.errors import FieldError, InvalidInput
-from core.money import MicroUsd, from_usd
+from core.money import from_usd
 from service.models.input_schema import UnusableSchema, defaults_of
 from service.models.media import (
     MAX_MEDIA_BYTES,
@@ -26,7 +26,14 @@ from service.models.media import (
 )
 from service.models.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.pins import PinConflict
-from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price, units_of
+from service.models.pricing import (
+    NO_ESTIMATE,
+    InputEstimate,
+    Price,
+    PriceUnit,
+    Surcharge,
+    estimate_at_price,
+)
 from service.models.quantities import Quantity, quantities_of_input, quantities_of_schema
 from service.models.rules import SumEquals, parse_rule
 from service.models.validation import MAX_ERRORS, InputValidator, compile_schema
@@ -65,7 +72,6 @@ class LocalExtensions:
     """The card's own price; its surcharges move with the base price that RunComfy states."""
 
 
-MS_PER_SECOND: Final = 1000
 NO_LOCAL_EXTENSIONS: Final = LocalExtensions()
 
 
@@ -134,24 +140,12 @@ def validate_input(
         raise InvalidInput(_summary(errors), fields=errors)
 
 
-def estimate_cost(card: ModelCard | None, value: Mapping[str, object]) -> MicroUsd | None:
-    """Return the estimated cost of a valid input; None if the card's price does not cover it."""
+def estimate_input(card: ModelCard | None, value: Mapping[str, object]) -> InputEstimate:
+    """Return the cost and the length of what a valid input requests, as far as they are known."""
     if card is None:
-        return None
+        return NO_ESTIMATE
     quantities = card.checks.quantities if card.checks else quantities_of_input(value)
-    return estimate_price(card.price, value, card.defaults, quantities)
-
-
-def video_ms_of(card: ModelCard | None, value: Mapping[str, object]) -> int | None:
-    """Return the length of what a valid input requests, outputs together; None if not known.
-
-    Of a model that is priced by the second: its seconds are those of a video or a sound.
-    """
-    if card is None or card.price is None or card.price.unit is not PriceUnit.SECOND:
-        return None
-    quantities = card.checks.quantities if card.checks else quantities_of_input(value)
-    units = units_of(card.price.unit, value, card.defaults, quantities)
-    return None if units is None else int(units * MS_PER_SECOND)
+    return estimate_at_price(card.price, value, card.defaults, quantities)
 
 
 def pins_seed(card: ModelCard | None, value: Mapping[str, object]) -> bool:

@@ -118,7 +118,8 @@ def find_media_error(
 
 
 def _find_extension_error(url: str, kind: MediaKind, subtypes: frozenset[str]) -> str | None:
-    extension = _path_extension(url)
+    name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
+    extension = name.rpartition(".")[2].lower() if "." in name else ""
     if subtypes and extension in _MEDIA_EXTENSIONS - subtypes:
         return f"{_format_subtypes(kind, subtypes)}; the URL ends in .{extension}"
     return None
@@ -126,11 +127,6 @@ def _find_extension_error(url: str, kind: MediaKind, subtypes: frozenset[str]) -
 
 def _format_subtypes(kind: MediaKind, subtypes: frozenset[str]) -> str:
     return f"must be {kind}/ followed by one of {', '.join(sorted(subtypes))}"
-
-
-def _path_extension(url: str) -> str:
-    name = url.partition("?")[0].partition("#")[0].rpartition("/")[2]
-    return name.rpartition(".")[2].lower() if "." in name else ""
 
 
 def is_plain_url(url: str) -> bool:

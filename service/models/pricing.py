@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from core.deduplication.fingerprint import Defaults
 from core.money import MicroUsd
 from service.models.quantities import Quantity, QuantityKind, largest_units
 
+_MS_PER_SECOND: Final = 1000
 _MAX_COST: Final = 10**15
 """Micro-dollars. The budgets are summed in doubles, which are exact up to nine times that."""
 
@@ -57,20 +58,40 @@ class Price:
         )
 
 
-def estimate_price(
+class InputEstimate(NamedTuple):
+    """What an input is expected to cost, and how long its outputs will be together.
+
+    None where that is not known. The length is that of a video or a sound.
+    """
+
+    cost: MicroUsd | None
+    video_ms: int | None
+
+
+NO_ESTIMATE: Final = InputEstimate(None, None)
+
+
+def estimate_at_price(
     price: Price | None,
     value: Mapping[str, object],
     defaults: Defaults,
     quantities: tuple[Quantity, ...],
-) -> MicroUsd | None:
-    """Return the estimate, rounded up; None if the price or a quantity is not known."""
+) -> InputEstimate:
+    """Return the cost, rounded up, and the length of the outputs of a model priced by the second.
+
+    Neither is known without a price, or if a quantity cannot be read.
+    """
     if price is None:
-        return None
-    units = units_of(price.unit, value, defaults, quantities)
-    return None if units is None else _round_up(units * _rate(price, value, defaults))
+        return NO_ESTIMATE
+    units = _units(price.unit, value, defaults, quantities)
+    if units is None:
+        return NO_ESTIMATE
+    cost = _round_up(units * _rate(price, value, defaults))
+    by_second = price.unit is PriceUnit.SECOND
+    return InputEstimate(cost, int(units * _MS_PER_SECOND) if by_second else None)
 
 
-def units_of(
+def _units(
     unit: PriceUnit,
     value: Mapping[str, object],
     defaults: Defaults,

@@ -9,7 +9,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -83,6 +83,13 @@ class ModelPage:
             "limit": self.query.limit,
             "offset": self.query.offset,
         }
+
+
+class NamedModel(NamedTuple):
+    """The model that a path means; `alias` None: the path is the model's own id."""
+
+    model_id: str
+    alias: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,29 +183,20 @@ class ModelRegistry:
 
     def lists(self, written: str) -> bool:
         """Return whether a path means a model of the catalogue or of a card."""
-        return self.resolve(written) in self.by_id
+        return self.resolve(written).model_id in self.by_id
 
-    def resolve(self, written: str) -> str:
-        """Return the id of the model that a path means.
+    def resolve(self, written: str) -> NamedModel:
+        """Return the model that a path means.
 
         That is without a slash at its end, `+` possibly a space, and an alias replaced. Form
         encoding writes a space as `+`, and some clients encode paths so; an id that holds a `+`
         itself comes first.
         """
-        name = self._name_of(written)
-        return self.aliases.get(name, name)
-
-    def alias_in(self, written: str) -> str | None:
-        """Return the alias that a path is; None if it is a model's own id."""
-        name = self._name_of(written)
-        return name if self.aliases.get(name, name) != name else None
-
-    def _name_of(self, written: str) -> str:
         name = written.rstrip("/")
-        if "+" not in name or self._has(name):
-            return name
-        spaced = name.replace("+", " ")
-        return spaced if self._has(spaced) else name
+        if "+" in name and not self._has(name) and self._has(spaced := name.replace("+", " ")):
+            name = spaced
+        model_id = self.aliases.get(name, name)
+        return NamedModel(model_id, None if model_id == name else name)
 
     def _has(self, name: str) -> bool:
         return name in self.by_id or name in self.aliases
@@ -230,7 +228,7 @@ class ModelRegistry:
         self, written: str, now: datetime, refusal_costs: Mapping[str, RefusalCosts]
     ) -> dict[str, object]:
         """Return the response of `GET /v1/models/{model_id}`. Raises `UnknownModel`."""
-        card = self.card(self.resolve(written), now)
+        card = self.card(self.resolve(written).model_id, now)
         return self._entry(card, refusal_costs, include_schema=True)
 
     def _entry(

@@ -74,31 +74,29 @@ class BodyBudget:
 class BodyReservation:
     """The bytes of one body; they grow while it is received."""
 
-    __slots__ = ("_budget", "_owners", "_size")
+    __slots__ = ("_budget", "_owners", "_pool", "_size")
 
     def __init__(self, budget: BodyBudget, owners: tuple[str, str]) -> None:
         """Called by `BodyBudget.open` only."""
         self._budget = budget
         self._owners = owners
+        self._pool = budget.small
         self._size = 0
 
     def grow_to(self, size: int) -> None:
         """Reserve `size` bytes in all. Raises `TooManyBodies`, and keeps what it has."""
         if size <= self._size:
             return
-        before, after = self._pool(self._size), self._pool(size)
+        before, after = self._pool, self._budget.small if size <= SMALL_BODY else self._budget.large
         if before is after:
             after.add(size - self._size, self._owners)
         else:
             after.add(size, self._owners)
             before.remove(self._size, self._owners)
-        self._size = size
+        self._pool, self._size = after, size
 
     def release(self) -> None:
         """Give all bytes back; without effect the second time."""
         if self._size:
-            self._pool(self._size).remove(self._size, self._owners)
+            self._pool.remove(self._size, self._owners)
             self._size = 0
-
-    def _pool(self, size: int) -> _Pool:
-        return self._budget.small if size <= SMALL_BODY else self._budget.large

@@ -70,6 +70,8 @@ def reject_duplicate_keys(body: bytes, value: dict[str, Any]) -> None:
     The gateway checks the last one; RunComfy might read the first, and charge for it. Raises it for
     more than `_MAX_LEVELS` levels too: the second parser recurses.
     """
+    if _is_compact_text_of(value, body):
+        return
     # Parsed again only if the text can have a field that the value lacks.
     if _most_fields(body) == _count_fields(value):
         return
@@ -77,6 +79,18 @@ def reject_duplicate_keys(body: bytes, value: dict[str, Any]) -> None:
         _DUPLICATE_KEY_DECODER.decode(body.decode())
     except RecursionError:  # it nests less deeply than orjson
         raise MalformedRequest(_NESTED_TOO_DEEPLY) from None
+
+
+def _is_compact_text_of(value: dict[str, Any], body: bytes) -> bool:
+    """Return whether `body` is what orjson writes for `value`, which has each field once.
+
+    So it is for most clients whose JSON has no white space, and takes a tenth of the time of
+    counting. Other numbers, escapes or white space make it False.
+    """
+    try:
+        return orjson.dumps(value) == body
+    except orjson.JSONEncodeError:  # nested more deeply than it writes, or a surrogate
+        return False
 
 
 def _most_fields(body: bytes) -> int:

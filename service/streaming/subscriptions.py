@@ -39,7 +39,7 @@ class Subscription(AbstractContextManager["Subscription"]):
         "job_id",
         "seen_version",
         "tenant",
-        "wait_time",
+        "wait_duration",
     )
 
     def __init__(
@@ -50,7 +50,7 @@ class Subscription(AbstractContextManager["Subscription"]):
         self.tenant = tenant
         self.seen_version = 0
         """The newest version that the subscriber has read; older ones do not wake it."""
-        self.wait_time = timedelta()
+        self.wait_duration = timedelta()
         """Total time spent in `wait`."""
         self._subscriptions = subscriptions
         self._final_only = final_only
@@ -103,7 +103,7 @@ class Subscription(AbstractContextManager["Subscription"]):
             await woken
         finally:
             self._wake_future = None
-            self.wait_time += clock.monotonic() - began
+            self.wait_duration += clock.monotonic() - began
             timer.cancel()
 
     def _wake(self) -> None:

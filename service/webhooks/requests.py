@@ -14,6 +14,7 @@ from core.webhooks.delivery import UNDELIVERED_STATES, DeliveryState, WebhookEve
 from core.webhooks.endpoint import (
     MAX_ENDPOINT_TIMEOUT,
     MIN_ENDPOINT_TIMEOUT,
+    SUBSCRIBABLE_EVENTS,
     DisabledReason,
     Endpoint,
     EndpointKind,
@@ -39,7 +40,6 @@ MAX_OVERLAP: Final = timedelta(days=7)
 DEFAULT_OVERLAP: Final = timedelta(days=1)
 MAX_PAGE_SIZE: Final = 100
 DEFAULT_PAGE_SIZE: Final = 50
-_SUBSCRIBABLE: Final = [event for event in WebhookEventType if event is not WebhookEventType.TEST]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class EndpointPolicy:
 
 
 def _check_event(event: WebhookEventType) -> WebhookEventType:
-    if event not in _SUBSCRIBABLE:
+    if event not in SUBSCRIBABLE_EVENTS:
         raise InvalidField("is sent to every endpoint and cannot be subscribed to")
     return event
 
@@ -89,7 +89,7 @@ def _check_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 _Event = Annotated[
     WebhookEventType,
     AfterValidator(_check_event),
-    WithJsonSchema({"type": "string", "enum": [str(event) for event in _SUBSCRIBABLE]}),
+    WithJsonSchema({"type": "string", "enum": [str(event) for event in SUBSCRIBABLE_EVENTS]}),
 ]
 _HeaderValue = Annotated[Text, WithJsonSchema({"type": "string", "pattern": "^[ -~]{1,1024}$"})]
 _Name = Annotated[Text, Field(min_length=1)]

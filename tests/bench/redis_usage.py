@@ -20,7 +20,7 @@ from core.tenants.limits import Limits
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, CacheRequest
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.webhook_deliveries import job_deliveries
+from core.transactions.webhook_deliveries import event_of_change, job_deliveries
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import (
     CircuitUpdate,
@@ -86,8 +86,7 @@ class StoreUsageHarness:
             estimate=MicroUsd(630_000),
             deadline=now.replace(year=now.year + 1),
         )
-        entry = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", job.state)
-        wish = Admission(Credential(TENANT, "digest"), job, INPUT, entry)
+        wish = Admission(Credential(TENANT, "digest"), job, INPUT)
         if cache:
             wish = replace(wish, cache=CacheRequest())
         await self.backend.jobs.admit(wish)
@@ -102,7 +101,8 @@ class StoreUsageHarness:
             now, TimelineKind.TRANSITION, fact, after.state, detail, status=after.status_override
         )
         setup = WebhookConfig(TENANT, endpoints=(Endpoint("default", HOOK, now),))
-        told = job_deliveries(job, after, setup, now) if job.webhook else ()
+        event = event_of_change(job, after) if job.webhook else None
+        told = () if event is None else job_deliveries(after, event, setup, now)
         output = OUTPUT if fact is Trigger.COLLECTED else None
         change = Change(job, after, entry, output=output, deliveries=told)
         assert await self.backend.jobs.store(change) is WriteResult.STORED

@@ -9,7 +9,6 @@ from typing import Any, Final, Self
 from core.clock import SystemClock
 from core.ids import SystemIds
 from core.jobs.job import BillingStatus, Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store import keys
 from core.store.client import RedisClient
@@ -63,9 +62,8 @@ class StoreSeeder:
         return made
 
     async def _admit(self, job: Job) -> None:
-        entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
         body = b'{"prompt":"bench","start_image_url":"https://media.example.com/a.png"}'
-        await self.jobs.admit(Admission(CREDENTIAL, job, body, entry))
+        await self.jobs.admit(Admission(CREDENTIAL, job, body))
 
     async def running(self, ends_at: Sequence[float], **fields: Any) -> list[Job]:  # noqa: ANN401 - of the record
         """Jobs that RunComfy has until these instants (epoch, in seconds), due within 10 s.

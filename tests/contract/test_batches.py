@@ -27,6 +27,7 @@ from tests.support.store_steps import (
     enqueue_jobless_delivery,
     new_job,
     tenant_credential,
+    timeline_entry,
 )
 
 pytestmark = pytest.mark.parametrize("backend", ["memory", "redis", "redis-parts"], indirect=True)
@@ -273,7 +274,7 @@ async def test_a_promoted_follower_is_counted_on(backend: StoreBackend) -> None:
     promoted = follower.job.transition(
         Trigger.PROMOTED, backend.clock.now(), leader=None, next_run_at=None
     )
-    entry = admission_of(jobs[1]).entry
+    entry = timeline_entry(backend.clock.now(), Trigger.PROMOTED)
     outcome = await backend.jobs.store(
         Change(follower.job, promoted, entry=entry, expected_leader="req_a")
     )

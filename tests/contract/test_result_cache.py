@@ -20,7 +20,6 @@ from core.store import keys
 from core.tenants.cache_policy import (
     CacheMode,
     CacheOption,
-    CacheRule,
     CacheStatus,
     TenantCachePolicy,
 )
@@ -34,7 +33,7 @@ SHARED: Final = TenantCachePolicy(shared=True)
 REFRESH: Final = CacheRequest(requested=CacheOption.REFRESH)
 OFF: Final = CacheRequest(requested=CacheOption.OFF)
 CACHED_OPTIONS: Final = CacheRequest(requested=CacheOption.USE)
-NON_DEFAULT_OPTIONS: Final = CacheRequest(default=CacheRule(CacheMode.OFF))
+NON_DEFAULT_OPTIONS: Final = CacheRequest(mode=CacheMode.OFF)
 HOUR: Final = timedelta(hours=1)
 
 
@@ -223,7 +222,7 @@ async def test_a_result_is_kept_for_its_tenant_s_lifetime_or_else_the_default(
     coalescing: CoalescingHarness, own: timedelta | None, usual: timedelta, lasts: timedelta
 ) -> None:
     await coalescing.stores.tenant("fox", cache_policy=TenantCachePolicy(lifetime=own))
-    asked = CacheRequest(default=CacheRule(CacheMode.USE, usual))
+    asked = CacheRequest(lifetime=usual)
     await coalescing.finish(await coalescing.submit_job("fox", reuse=asked))
     coalescing.stores.clock.shift(lasts - timedelta(milliseconds=1))
     assert (await coalescing.submit("fox", asked))[1].cache_status is CacheStatus.HIT

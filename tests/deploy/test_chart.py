@@ -213,6 +213,44 @@ def test_a_route_passes_on_what_is_the_callers_alone() -> None:
     assert matches == [*paths, "/console"]
 
 
+@marks.HELM
+@pytest.mark.parametrize(
+    ("settings", "headers"),
+    [
+        ((), ["X-Forwarded-User", "X-Forwarded-Groups"]),
+        (
+            ("GATEWAY_CONSOLE__IDENTITY_HEADER=X-Who", "GATEWAY_CONSOLE__GROUPS_HEADER=X-Teams"),
+            ["X-Who", "X-Teams"],
+        ),
+    ],
+)
+def test_a_route_removes_the_headers_by_which_callers_could_name_themselves(
+    settings: tuple[str, ...], headers: list[str]
+) -> None:
+    options = [f"--set-string=settings.{one}" for one in settings]
+    (route,) = of_kind(rendered("gateway-api", *options), "HTTPRoute").values()
+    for rule in route["spec"]["rules"]:
+        (one,) = rule["filters"]
+        assert one["requestHeaderModifier"] == {"remove": headers}
+
+
+@marks.HELM
+def test_a_route_of_a_gateway_that_names_persons_passes_the_headers_on() -> None:
+    option = "--set=gatewayApi.keepIdentityHeaders=true"
+    (route,) = of_kind(rendered("gateway-api", option), "HTTPRoute").values()
+    assert "filters" not in route["spec"]["rules"][0]
+
+
+@marks.HELM
+def test_an_ingress_says_that_its_controller_must_remove_them() -> None:
+    who = "--set-string=settings.GATEWAY_CONSOLE__IDENTITY_HEADER=X-Who"
+    warning = "# The Ingress passes on X-Who and X-Forwarded-Groups: its controller must"
+    assert warning in render([CHART / "ci/aws.yaml"], who)
+    assert "passes on" not in render([CHART / "ci/aws.yaml"])
+    notes = (CHART / "templates/NOTES.txt").read_text(encoding="utf-8")
+    assert 'include "gateway.identityWarning"' in notes
+
+
 def test_public_paths_are_all_that_is_the_callers_and_nothing_else() -> None:
     prefixes = tuple(DEFAULTS["publicPaths"])
     routes = {one.path for one in api_operations()} - set(PROBE_ROUTES)

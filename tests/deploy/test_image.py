@@ -1,5 +1,6 @@
 """The image holds pinned packages and the gateway, and nothing else of a checkout."""
 
+import json
 import re
 import socket
 import threading
@@ -35,6 +36,18 @@ def test_the_base_is_named_once_by_its_digest() -> None:
     assert re.search(r"^ARG PYTHON_IMAGE=\S+@sha256:[0-9a-f]{64}$", DOCKERFILE, re.MULTILINE)
     sources = re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)
     assert sources == ["${PYTHON_IMAGE}", "${PYTHON_IMAGE}"]
+
+
+def test_the_developers_container_has_the_same_base_and_the_documented_installation() -> None:
+    run_tool("hadolint", ".devcontainer/Dockerfile")
+    text = (ROOT / ".devcontainer/Dockerfile").read_text(encoding="utf-8")
+    assert re.findall(r"^FROM (\S+)", text, re.MULTILINE) == re.findall(
+        r"^ARG PYTHON_IMAGE=(\S+)", DOCKERFILE, re.MULTILINE
+    )
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    assert container["build"] == {"dockerfile": "Dockerfile"}
+    assert container["postCreateCommand"] in (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert f"useradd --uid 1000 --create-home {container['remoteUser']}" in text
 
 
 def test_the_last_stage_is_not_root_and_compiles_nothing() -> None:

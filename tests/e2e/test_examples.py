@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ RECEIVERS: Final = (
     pytest.param((sys.executable, "fastapi_receiver.py"), id="fastapi"),
     pytest.param(("node", "webhook_receiver.mjs"), id="node", marks=marks.NODE),
     pytest.param(("node", "express_receiver.mjs"), id="express", marks=marks.TYPESCRIPT),
+    pytest.param(("./go-receiver",), id="go", marks=marks.GO),
 )
 SUBMITTING: Final = (
     pytest.param((sys.executable, "submit_and_wait.py"), id="python"),
@@ -53,6 +54,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(EXAMPLES, folder)
     if COMPILER.exists():
         install_client(folder)
+    if shutil.which("go"):
+        # `go run` would leave the program behind when it is stopped itself.
+        build = ("go", "build", "-o", "go-receiver", "webhook_receiver.go")
+        subprocess.run(build, cwd=folder, check=True)
     return folder
 
 
@@ -212,6 +217,13 @@ def test_a_receiver_refuses_what_was_tampered_with(
         "long ago": (signed(tenant.webhook_secret, body, timedelta(minutes=-6)), body),
         "ahead": (signed(tenant.webhook_secret, body, timedelta(minutes=6)), body),
         "another secret": (signed(OTHER_SECRET, body, timedelta()), body),
+        "an id that is no text": (as_sent(headers, b"msg_\xff"), body),
+        "another id before": (as_sent(headers, b"msg_0", headers["webhook-id"].encode()), body),
+        "another id after": (as_sent(headers, headers["webhook-id"].encode(), b"msg_0"), body),
+        "a part of the signature": (
+            headers | {"webhook-signature": headers["webhook-signature"][:-4]},
+            body,
+        ),
     }
     with receiver(command, folder, tenant.webhook_secret, tmp_path / "log") as received:
         statuses = {name: received.post(*given) for name, given in wrong.items()}
@@ -223,6 +235,16 @@ def test_a_receiver_refuses_what_was_tampered_with(
         both["webhook-signature"] = f"v1,AAAA {both['webhook-signature']}"
         assert received.post(both, body) == 204
         assert len(received.lines("verified")) == 2
+
+
+@pytest.mark.parametrize("command", RECEIVERS)
+def test_a_receiver_reads_no_more_than_an_event_can_have(
+    tenant: TenantCredentials, command: Command, folder: Path, tmp_path: Path
+) -> None:
+    with receiver(command, folder, tenant.webhook_secret, tmp_path / "log") as received:
+        with suppress(httpx.TransportError):  # or it hangs up without reading on
+            assert received.post({}, b" " * 2**24) == 413
+        assert received.post({}, b" " * 2**20) == 401
 
 
 @pytest.mark.parametrize("command", RECEIVERS)
@@ -254,6 +276,12 @@ def signed(secret: str, body: bytes, age: timedelta) -> dict[str, str]:
         "webhook-timestamp": str(int(at.timestamp())),
         "webhook-signature": Webhook(secret).sign(name, at, body.decode()),
     }
+
+
+def as_sent(headers: Mapping[str, str], *ids: bytes) -> httpx.Headers:
+    """The headers with other ids, none, or several."""
+    others = [(n.encode(), v.encode()) for n, v in headers.items() if n != "webhook-id"]
+    return httpx.Headers([*others, *((b"webhook-id", one) for one in ids)])
 
 
 def run(command: Command, folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:

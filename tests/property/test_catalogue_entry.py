@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import InvalidInput
-from service.models import estimate_cost, validate_input
+from service.models import estimate_input, validate_input
 from tests.support.models import card
 
 KEYWORDS = st.sampled_from(
@@ -28,4 +28,4 @@ def test_no_schema_whatever_stops_the_service(schema: object) -> None:
     got = card(input_schema=schema)
     with suppress(InvalidInput):
         validate_input(got, {"x": "y", "type": [1]})
-    estimate_cost(got, {})
+    estimate_input(got, {})

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.deduplication.fingerprint import NO_DEFAULTS
-from service.models.pricing import estimate_price
+from service.models.pricing import estimate_at_price
 from service.models.quantities import quantities_of_input, quantities_of_schema
 from tests.support.models import BY_OUTPUT, BY_SECOND
 
@@ -18,7 +18,7 @@ SCHEMA: dict[str, dict[str, object]] = {"properties": {name: {} for name in NAME
 def test_no_quantity_makes_a_price_that_a_ledger_cannot_hold(value: dict[str, object]) -> None:
     for price in (BY_SECOND, BY_OUTPUT):
         for quantities in (quantities_of_schema(SCHEMA), quantities_of_input(value)):
-            found = estimate_price(price, value, NO_DEFAULTS, quantities)
+            found = estimate_at_price(price, value, NO_DEFAULTS, quantities).cost
             assert found is None or 0 < found < 2**53
 
 
@@ -26,5 +26,5 @@ def test_no_quantity_makes_a_price_that_a_ledger_cannot_hold(value: dict[str, ob
 def test_no_field_makes_an_input_that_is_valid_cheaper(value: dict[str, object]) -> None:
     quantities = quantities_of_schema(SCHEMA)
     if not any(quantity.error(value.get(quantity.field)) for quantity in quantities):
-        found = estimate_price(BY_OUTPUT, value, NO_DEFAULTS, quantities)
+        found = estimate_at_price(BY_OUTPUT, value, NO_DEFAULTS, quantities).cost
         assert found is None or found >= BY_OUTPUT.rate

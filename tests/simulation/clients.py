@@ -9,8 +9,7 @@ from core.clock import Clock
 from core.errors import Defect, GatewayError
 from core.ids import IdSource
 from core.jobs.in_doubt import Attach, Resolution, resolve
-from core.jobs.job import Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
+from core.jobs.job import Job
 from core.store.wake_queue import WAKE_GRACE
 from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.cache_policy import CacheOption, TenantCachePolicy
@@ -18,7 +17,7 @@ from core.tenants.limits import GlobalLimits, Limits
 from core.tenants.tenant import DoubtPolicy, Tenant
 from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
 from core.transactions.job_update import Change
-from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import event_of_change, with_deliveries
 from core.webhooks.config import initial_config
 from core.webhooks.secrets import encode_webhook_secret
 from service.jobs.cancel import JobCanceller
@@ -98,12 +97,11 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
     tenant = rng.choice(TENANTS)
     cache = _cache_request(service, rng)
     job = _job(service, tenant, rng)
-    entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
     body = (
         job.id.encode()
     )  # identifies the payer in the ledger: identical requests share a fingerprint
     try:
-        await service.jobs.admit(Admission(credential(tenant), job, body, entry, cache))
+        await service.jobs.admit(Admission(credential(tenant), job, body, cache))
     except GatewayError:
         return
     while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
@@ -176,8 +174,9 @@ async def _resolve(service: SimulatedService, job: Job, resolution: Resolution) 
     now = service.clock.now()
     resolved = resolve(job, resolution, "an operator", now)
     change = Change(job, resolved.after, resolved.entry, resolved.trigger)
-    if needs_endpoints(job, resolved.after):
+    event = event_of_change(job, resolved.after)
+    if event is not None:
         known = await ProcessWebhooks(service.connection, service.stores).load_versioned(job.tenant)
-        change = with_deliveries(change, known, now)
+        change = with_deliveries(change, event, known, now)
     outcome = await service.jobs.store(change)
     service.log.note("operator", f"{resolution!r}: {outcome}", job.id)

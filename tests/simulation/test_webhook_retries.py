@@ -11,7 +11,6 @@ import pytest
 
 from core.clock import from_ms
 from core.jobs.job import Job, JobState, Trigger
-from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.events import EndpointDisabled, Event
 from core.observability.outcomes import FailureKind
 from core.retention import RETENTION
@@ -92,12 +91,11 @@ class DeliverySimulation:
         """End a job now, with a delivery to each endpoint."""
         now = self.clock.now()
         before = job(JobState.QUEUED, id=f"req_{number}", created_at=now, updated_at=now)
-        line = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", before.state)
         credential = Credential(before.tenant, "digest")
-        await self.stores.jobs.admit(Admission(credential, before, b"{}", line))
+        await self.stores.jobs.admit(Admission(credential, before, b"{}"))
         after = before.transition(Trigger.CANCEL_REQUESTED, now, next_run_at=None, finished_at=now)
         setup = await self.mailroom.load_config(before.tenant)
-        told = job_deliveries(before, after, setup, now)
+        told = job_deliveries(after, WebhookEventType.CANCELLED, setup, now)
         await self.stores.jobs.store(Change(before, after, deliveries=told))
         return after
 

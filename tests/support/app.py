@@ -36,7 +36,7 @@ from core.webhooks.url_policy import TargetPolicy
 from service.admin import operators
 from service.admin.refused_calls import RefusedCalls
 from service.app import create_app
-from service.context import ADMIN_LISTENER, SUBMIT_ROUTE, AppContext, HttpPolicy, LinkPolicy
+from service.context import ADMIN_LISTENER, AppContext, HttpPolicy, LinkPolicy
 from service.files.file_service import FileService
 from service.jobs.input_files import InputFiles
 from service.jobs.submit_availability import SubmitAvailability
@@ -231,16 +231,17 @@ class LazyMetrics:
         self._events, self._clock, self._counted = events, clock, 0
 
     @cached_property
+    def _registry(self) -> MetricsRegistry:
+        return MetricsRegistry(MetricSource.SERVICE, "0", {})
+
+    @cached_property
     def _metrics(self) -> ServiceMetrics:
-        figures = MetricsRegistry(MetricSource.SERVICE, "0", {})
-        return ServiceMetrics(
-            figures, SUBMIT_ROUTE, partial(_empty_state, self._clock), self._clock
-        )
+        return ServiceMetrics(self._registry, partial(_empty_state, self._clock), self._clock)
 
     async def render(self) -> bytes:
         """As `ServiceMetrics.render`."""
         for event in self._events[self._counted :]:
-            self._metrics(event)
+            self._registry(event)
         self._counted = len(self._events)
         return await self._metrics.render()
 

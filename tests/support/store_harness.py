@@ -13,7 +13,6 @@ import pytest
 
 from core.billing.usage import Budget, Usage
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
-from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
 from core.store.client import RedisClient
 from core.store.interfaces import (
@@ -111,9 +110,8 @@ class StoreHarness:
 
     async def admit(self, job: Job, **more: Any) -> AdmissionResult:  # noqa: ANN401 - fields of the admission
         """Admit a job."""
-        entry = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", JobState.QUEUED)
         credential = Credential(job.tenant, api_key_digest(job.tenant))
-        return await self.jobs.admit(Admission(credential, job, b"{}", entry, **more))
+        return await self.jobs.admit(Admission(credential, job, b"{}", **more))
 
     async def submit(self, tenant: str, model: str = MODEL, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
         """Admit a new job and return it."""

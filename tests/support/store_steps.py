@@ -55,8 +55,7 @@ def timeline_entry(now: datetime, what: str, state: JobState = JobState.QUEUED) 
 
 def admission_of(job: Job) -> Admission:
     """The admission of the job by its tenant."""
-    line = TimelineEntry(job.created_at, TimelineKind.ADMISSION, "admitted", job.state)
-    return Admission(tenant_credential(job.tenant), job, BODY, line)
+    return Admission(tenant_credential(job.tenant), job, BODY)
 
 
 async def admit_job(backend: StoreBackend, job_id: str = "req_1", tenant: str = "ada") -> Job:

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Final
 
 import httpx
@@ -14,22 +13,12 @@ from worker.upstream.catalogue import RunComfyCatalogue
 from worker.upstream.client import RunComfyClient
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.http_client import HttpClient
-from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
+from worker.upstream.transports import HttpxPoster
 
 TOKEN: Final = "tok-5ecret-0123456789"
 
 
 ResponseFor = Callable[[httpx.Request], httpx.Response | Awaitable[httpx.Response]]
-
-
-@dataclass
-class MockReadTransport:
-    """The transport of reads, over a mock client like that of submits."""
-
-    client: httpx.AsyncClient
-
-    async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
-        return await send_request(self.client, request, now)
 
 
 @dataclass
@@ -46,8 +35,8 @@ class UpstreamClientHarness:
         access = UpstreamAccess("https://runcomfy.test/", SecretStr(TOKEN))
         return HttpClient(
             access,
-            self._client(self.posts),
-            MockReadTransport(self._client(self.reads)),
+            self._transport(self.posts),
+            self._transport(self.reads),
             TickingClock(),
             self.events.append,
         )
@@ -64,13 +53,13 @@ class UpstreamClientHarness:
     def calls(self) -> list[UpstreamCalled]:
         return [event for event in self.events if isinstance(event, UpstreamCalled)]
 
-    def _client(self, seen: list[httpx.Request]) -> httpx.AsyncClient:
+    def _transport(self, seen: list[httpx.Request]) -> HttpxPoster:
         async def handle(request: httpx.Request) -> httpx.Response:
             seen.append(request)
             answer = self.answer(request)
             return answer if isinstance(answer, httpx.Response) else await answer
 
-        return httpx.AsyncClient(transport=httpx.MockTransport(handle), follow_redirects=True)
+        return HttpxPoster(httpx.MockTransport(handle), self.limits.connect_timeout)
 
 
 HarnessFactory = Callable[[ResponseFor], UpstreamClientHarness]

@@ -9,8 +9,9 @@ from core.observability.job_events import change_events
 from core.store.interfaces import WebhookConfigRepository
 from core.store.stores import Stores
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.webhook_deliveries import needs_endpoints, with_deliveries
+from core.transactions.webhook_deliveries import event_of_change, with_deliveries
 from core.webhooks.config import VersionedConfig
+from core.webhooks.delivery import WebhookEventType
 from worker.jobs.decisions.transition import Reschedule
 
 MAX_CACHED_CONFIGS: Final = 1000
@@ -43,20 +44,21 @@ class JobWriter:
 
     async def write(self, change: Change) -> WriteResult:
         """Write a change with its deliveries, and emit its events if it was stored."""
-        if needs_endpoints(change.before, change.after):
-            result = await self._store_with_deliveries(change)
-        else:
+        webhook_event = event_of_change(change.before, change.after)
+        if webhook_event is None:
             result = await self._jobs.store(change)
+        else:
+            result = await self._store_with_deliveries(change, webhook_event)
         if result is WriteResult.STORED:
             for event in change_events(change):
                 self.emit(event)
         return result
 
-    async def _store_with_deliveries(self, change: Change) -> WriteResult:
+    async def _store_with_deliveries(self, change: Change, event: WebhookEventType) -> WriteResult:
         result = WriteResult.WEBHOOK_CONFIG_CHANGED
         for _ in range(_MAX_TRIES):
             config = await self._configs.get(change.after.tenant)
-            complete = with_deliveries(change, config, self.clock.now())
+            complete = with_deliveries(change, event, config, self.clock.now())
             result = await self._jobs.store(complete)
             if result is not WriteResult.WEBHOOK_CONFIG_CHANGED:
                 break

@@ -136,10 +136,11 @@ class SubmitCircuitBreaker:
 
     async def _store_changes(self, before: Circuits, after: Circuits) -> bool:
         """Store the breakers that differ; return False if another worker changed one of them."""
+        changed = after.named()
         stored = [
-            await self._compare_and_set(name, breaker, after.named()[name])
+            await self._compare_and_set(name, breaker, changed[name])
             for name, breaker in before.named().items()
-            if after.named()[name] != breaker
+            if changed[name] != breaker
         ]
         return all(stored)
 

@@ -50,7 +50,9 @@ class BudgetThresholdNotifier:
         """Notify every tenant that has reached a threshold, unless another worker does."""
         if not self._policy.percents:
             return
-        if not await self._thresholds.acquire_lock(self._worker_id, self._policy.interval):
+        if not await self._thresholds.acquire_threshold_lock(
+            self._worker_id, self._policy.interval
+        ):
             return
         for name in sorted(await self._tenants.list_names()):
             with suppress(RecordUnreadable):  # counted elsewhere; the other tenants' turn comes

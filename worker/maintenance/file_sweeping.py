@@ -52,7 +52,7 @@ class FileSweeper:
         Does nothing if a worker did so within `ORPHAN_CHECK_INTERVAL`. Objects of tenants that the
         store does not know stay: it may be another store, or an empty one.
         """
-        if not await self._files.acquire_orphan_check(self._worker_id, ORPHAN_CHECK_INTERVAL):
+        if not await self._files.acquire_orphan_check_lock(self._worker_id, ORPHAN_CHECK_INTERVAL):
             return
         await self._objects.delete_incomplete(self._clock.now() - ORPHAN_AGE)
         async for batch in self._objects.list(FILES_FOLDER):

@@ -12,16 +12,21 @@ from datetime import timedelta
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
-from yarl import URL
 
 from core.objects.media_type import MAX_FILE_BYTES
 from core.private_sources import PrivateSources
 from core.webhooks.url_policy import Refusal, RefusalReason
 from worker.ports import SourceFailed
+from worker.sources.checked_get import (
+    MAX_REDIRECTS,
+    REDIRECTS,
+    NoAddress,
+    follow_redirects,
+    get_pinned,
+)
 from worker.tls import create_tls_context, tls_failure_of
 from worker.webhooks.dns_resolver import DnsResolver
 from worker.webhooks.http_session import create_session
@@ -34,7 +39,6 @@ from worker.webhooks.resolved_target import (
 _CHUNK_BYTES: Final = 256 * 1024
 _MAX_HEAD_BYTES: Final = 64 * 1024
 _KEEP_ALIVE: Final = timedelta(seconds=4)
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 _HEADERS: Final = {"user-agent": "runcomfy-gateway", "accept": "*/*", "accept-encoding": "identity"}
 
@@ -47,7 +51,7 @@ class SourcePolicy:
     total_timeout: timedelta = timedelta(seconds=60)
     connect_timeout: timedelta = timedelta(seconds=5)
     read_timeout: timedelta = timedelta(seconds=15)
-    max_redirects: int = 3
+    max_redirects: int = MAX_REDIRECTS
     max_bytes: int = MAX_FILE_BYTES
     ca_file: Path | None = None
 
@@ -88,32 +92,31 @@ class SourceClient:
 
     async def _follow(self, url: str) -> aiohttp.ClientResponse:
         """Return the answer that has the content. Raises `SourceFailed`."""
-        place = url
-        for _ in range(self._policy.max_redirects + 1):
+
+        async def get(place: str) -> aiohttp.ClientResponse:
             if not self._policy.sources.contain(place):
                 raise _refused(url, "leads to an address that is not on the operator's list")
-            response = await self._get(url, place)
-            if response.status not in _REDIRECTS:
-                self._check(url, response)
-                return response
-            response.close()
-            place = _joined(url, place, response.headers.get("location", ""))
-        raise _refused(url, "redirects too often")
+            return await self._get(url, place)
+
+        try:
+            response = await follow_redirects(url, get, self._policy.max_redirects)
+        except NoAddress as error:
+            raise _refused(url, "redirects to what is no address") from error
+        self._check(url, response)
+        return response
 
     async def _get(self, url: str, place: str) -> aiohttp.ClientResponse:
         pinned = await resolve(place, self._targets, self._resolver)
         if isinstance(pinned, Refusal):
             is_final = pinned.reason is not RefusalReason.UNRESOLVED
             raise SourceFailed(f"{shown(url)}: {pinned.message}", is_final=is_final)
-        return await self._session.get(
-            URL(pinned.url, encoded=True),
-            headers={"host": pinned.target.authority, **_HEADERS},
-            allow_redirects=False,
-            server_hostname=pinned.server_name,
-        )
+        return await get_pinned(self._session, pinned, _HEADERS)
 
     def _check(self, url: str, response: aiohttp.ClientResponse) -> None:
         """Raise `SourceFailed` for an answer without a content that may be kept."""
+        if response.status in REDIRECTS and "location" in response.headers:
+            response.close()
+            raise _refused(url, "redirects too often")
         if response.status != HTTPStatus.OK:
             response.close()
             is_final = response.status not in _TRANSIENT
@@ -139,13 +142,6 @@ def _failures_of(url: str) -> Iterator[None]:
         if tls is not None:
             raise _refused(url, f"cannot be trusted: TLS: {tls.cause}") from error
         raise SourceFailed(f"{shown(url)} cannot be reached, or broke off.") from error
-
-
-def _joined(url: str, place: str, location: str) -> str:
-    try:
-        return urljoin(place, location)
-    except ValueError as error:
-        raise _refused(url, "redirects to what is no address") from error
 
 
 def _refused(url: str, message: str) -> SourceFailed:

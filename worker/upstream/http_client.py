@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
-import httpx
-
 from core.clock import Clock
 from core.observability.events import Emit, UpstreamCalled
 from worker.ports import Indeterminate, NotSent, Rejected, RequestNotFound, Unreachable
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.faults import Redactor
-from worker.upstream.http_request import HttpRequest, HttpResponse, send_request
-from worker.upstream.transports import EgressRoute, open_post_client, open_reader
+from worker.upstream.http_request import HttpRequest, HttpResponse
+from worker.upstream.transports import EgressRoute, open_poster, open_reader
 
 OK: Final = "ok"
 LARGE_BODY: Final = 64 * 1024
@@ -35,8 +33,8 @@ class ApiCall:
     content: bytes | None = field(default=None, repr=False)
 
 
-class UpstreamReader(Protocol):
-    """The transport for reads."""
+class UpstreamTransport(Protocol):
+    """A transport for reads, or for everything else."""
 
     async def send_request(self, request: HttpRequest, now: datetime) -> HttpResponse:
         """Send one request and read its answer. Raises nothing but cancellation."""
@@ -48,7 +46,7 @@ async def open_http_client(
     access: UpstreamAccess, limits: UpstreamLimits, route: EgressRoute, clock: Clock, emit: Emit
 ) -> AsyncIterator["HttpClient"]:
     """Yield a client over the network. `emit` must not raise."""
-    async with open_post_client(limits, route) as posts, open_reader(limits, route) as reads:
+    async with open_poster(limits, route) as posts, open_reader(limits, route) as reads:
         yield HttpClient(access, posts, reads, clock, emit)
 
 
@@ -58,8 +56,8 @@ class HttpClient:
     def __init__(
         self,
         access: UpstreamAccess,
-        posts: httpx.AsyncClient,
-        reads: UpstreamReader,
+        posts: UpstreamTransport,
+        reads: UpstreamTransport,
         clock: Clock,
         emit: Emit,
     ) -> None:
@@ -85,10 +83,8 @@ class HttpClient:
         """Make the call and parse the answer. Raises nothing but cancellation."""
         began = self._clock.monotonic()
         prepared, now = self._build_request(api_call), self._clock.now()
-        if api_call.method == "GET":
-            reply = await self._reads.send_request(prepared, now)
-        else:
-            reply = await send_request(self._posts, prepared, now)
+        transport = self._reads if api_call.method == "GET" else self._posts
+        reply = await transport.send_request(prepared, now)
         if len(reply.body) > LARGE_BODY:
             answer = await asyncio.to_thread(parse, reply, self.redactor)
         else:

@@ -1,17 +1,13 @@
 """One HTTP request and its answer, as values, bounded in time and size."""
 
-import contextlib
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Any, Final
-
-import httpx
+from typing import Final
 
 from worker.retry_after import parse_retry_after
-from worker.upstream.deadline import patient_deadline
-from worker.upstream.error_classification import ResponseTooLarge, TunnelFailed
+from worker.upstream.error_classification import ResponseTooLarge
 
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
@@ -45,77 +41,6 @@ class HttpRequest:
     deadline: timedelta
     max_bytes: int
     content: bytes | None = field(default=None, repr=False)
-
-
-@dataclass(slots=True)
-class TunnelTrace:
-    """Whether a tunnel was requested, and whether the request itself began to leave.
-
-    httpx has one set of exceptions for both. httpcore calls its trace before the first byte of
-    either is written: https://www.encode.io/httpcore/extensions/#trace
-    """
-
-    requested_tunnel: bool = False
-    began_request: bool = False
-
-    async def __call__(self, event: str, info: Mapping[str, Any]) -> None:
-        """Take one event of httpcore."""
-        if event.endswith(".send_request_headers.started"):
-            if info["request"].method == b"CONNECT":
-                self.requested_tunnel = True
-            else:
-                self.began_request = True
-
-    def explain(self, error: Exception) -> Exception:
-        """Return `TunnelFailed` in place of an error that came before the request began to leave.
-
-        A failure to reach the proxy, or of TLS inside the tunnel, has an exception of its own.
-        """
-        if self.began_request or not self.requested_tunnel or isinstance(error, httpx.ConnectError):
-            return error
-        words = f"the proxy opened no tunnel: {type(error).__name__} {error}".rstrip()
-        failed = TunnelFailed(words)
-        failed.__cause__ = error
-        return failed
-
-
-async def send_request(
-    client: httpx.AsyncClient, request: HttpRequest, now: datetime
-) -> HttpResponse:
-    """Send a request and read its answer within its bounds. Raises nothing but cancellation.
-
-    Redirects are not followed: the token would go with them. `now` is for dates in `Retry-After`.
-    """
-    body, trace = bytearray(), TunnelTrace()
-    response: httpx.Response | None = None
-    broke: Exception | None = None
-    try:
-        async with patient_deadline(request.deadline):
-            response = await client.send(
-                _build_request(client, request, trace), stream=True, follow_redirects=False
-            )
-            await read_bounded(response.aiter_bytes(), body, request.max_bytes)
-    except Exception as error:  # noqa: BLE001 - whatever it is, RunComfy may have taken the submit
-        broke = trace.explain(error)
-    finally:
-        if response is not None:
-            with contextlib.suppress(Exception):
-                await response.aclose()
-    if response is None:
-        return HttpResponse(status=None, error=broke)
-    return build_response(response.status_code, response.headers, bytes(body), broke, now)
-
-
-def _build_request(
-    client: httpx.AsyncClient, request: HttpRequest, trace: TunnelTrace
-) -> httpx.Request:
-    return client.build_request(
-        request.method,
-        request.url,
-        headers=request.headers,
-        content=request.content,
-        extensions={"trace": trace},
-    )
 
 
 async def read_bounded(chunks: AsyncIterable[bytes], body: bytearray, max_bytes: int) -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import ClassVar, Final
 
 from core.observability.outcomes import DELIVERED, FailureKind
 
@@ -11,14 +11,11 @@ from core.observability.outcomes import DELIVERED, FailureKind
 class Delivered:
     """The receiver answered 2xx. `excerpt` is the start of its answer, as printable text."""
 
+    label: ClassVar[str] = DELIVERED
+    """The result as one word, as `FailureKind` is for failures."""
     status: int
     duration: timedelta
     excerpt: str = ""
-
-    @property
-    def label(self) -> str:
-        """The result as one word, as `FailureKind` is for failures."""
-        return DELIVERED
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ All of them are `GatewayError`. A code that this version does not know is a plai
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -22,17 +22,24 @@ class GatewayError(Exception):
     """A call that the gateway refused, or that did not reach it.
 
     `code` is a stable word, `status` the HTTP status (None: no answer came). `retryable`: the same
-    call may succeed later and is not paid for twice; this client has retried it already. `billed`
-    is "yes", "no" or "unknown". `problem` is the whole document (RFC 9457).
+    call may succeed later and is not paid for twice; this client has retried it already.
+    `retry_after`: seconds after which the gateway wants to be asked again; None: it named none.
+    `billed` is "yes", "no" or "unknown". `problem` is the whole document (RFC 9457).
     """
 
     code: str = "error"
 
-    def __init__(self, problem: Mapping[str, Any], status: int | None = None) -> None:
+    def __init__(
+        self,
+        problem: Mapping[str, Any],
+        status: int | None = None,
+        retry_after: float | None = None,
+    ) -> None:
         """Take the fields of a problem document."""
         self.problem = dict(problem)
         self.code = str(problem.get("code", self.code))
         self.status = status
+        self.retry_after = retry_after
         self.detail = str(problem.get("detail", ""))
         self.retryable = bool(problem.get("retryable", False))
         self.billed = str(problem.get("billed", "unknown"))
@@ -42,12 +49,22 @@ class GatewayError(Exception):
             FieldError(str(one.get("path", "")), str(one.get("message", "")))
             for one in problem.get("errors", ())
         ]
-        super().__init__(problem, status)
+        super().__init__(problem, status, retry_after)
+
+    def __reduce__(self) -> tuple[Callable[..., GatewayError], tuple[object, ...]]:
+        """Return how to restore it in another process: classes below take other arguments."""
+        return _restore, (type(self), vars(self))
 
     def __str__(self) -> str:
         """Return the code, the detail, and each wrong field."""
         fields = "".join(f"\n  {field.path}: {field.message}" for field in self.fields)
         return f"{self.code}: {self.detail}{fields}"
+
+
+def _restore(kind: type[GatewayError], fields: Mapping[str, Any]) -> GatewayError:
+    error = kind.__new__(kind)
+    vars(error).update(fields)
+    return error
 
 
 class ConnectionFailed(GatewayError):
@@ -427,10 +444,12 @@ _BY_END: Mapping[str, type[RequestEndedWithoutOutput]] = {
 }
 
 
-def error_of_problem(problem: Mapping[str, Any], status: int) -> GatewayError:
+def error_of_problem(
+    problem: Mapping[str, Any], status: int, retry_after: float | None = None
+) -> GatewayError:
     """Return the error of an answer that is a problem document."""
     kind = BY_CODE.get(str(problem.get("code")), GatewayError)
-    return kind(problem, status)
+    return kind(problem, status, retry_after)
 
 
 def error_of_result(result: Mapping[str, Any]) -> RequestEndedWithoutOutput:

@@ -112,7 +112,7 @@ def exchange(call: Call, chance: random.Random) -> Flow[Reply]:
             refusal = refusal_of(expect_reply(reply))
             if refusal is None:
                 return expect_reply(reply)
-            wanted = _retry_after(expect_reply(reply))
+            wanted = refusal.retry_after
             is_last = attempt == MAX_ATTEMPTS or (wanted or 0) > MAX_RETRY_AFTER_SECONDS
             if is_last or not refusal.retryable:
                 raise refusal
@@ -133,15 +133,16 @@ def refusal_of(reply: Reply) -> GatewayError | None:
     """Return the error that a reply is, if it is one."""
     if reply.status < 400:  # noqa: PLR2004 - the first status of an error
         return None
+    retry_after = _retry_after(reply)
     if reply.headers.get("content-type", "").startswith(_PROBLEM):
-        return error_of_problem(reply.document(), reply.status)
+        return error_of_problem(reply.document(), reply.status, retry_after)
     # A proxy's own page. It says nothing about money.
     problem = {
         "code": f"http_{reply.status}",
         "detail": reply.body[:200].decode("utf-8", "replace"),
         "retryable": reply.status in _PROXY_ERRORS,
     }
-    return error_of_problem(problem, reply.status)
+    return error_of_problem(problem, reply.status, retry_after)
 
 
 def _retry_after(reply: Reply) -> float | None:

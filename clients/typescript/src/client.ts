@@ -7,13 +7,18 @@ import {
     type DryRun,
     isFinal,
     type Model,
+    type ModelFilters,
     type ModelInput,
     type Models,
+    type ReportOptions,
+    type RequestFilters,
+    type Requests,
     type Result,
     type StoredFile,
     type Submitted,
     type SubmitOptions,
     type Usage,
+    type UsageReport,
     type WaitOptions,
 } from "./documents.ts";
 import { WaitTimeout } from "./errors.ts";
@@ -151,14 +156,25 @@ export class Client {
         });
     }
 
+    /** Returns a page of the tenant's requests, newest first; `next_cursor` if there are more. */
+    listRequests({ signal, ...query }: RequestFilters = {}): Promise<Requests> {
+        return this.#http.json({ method: "GET", path: "/v1/requests", query, signal });
+    }
+
     /** Returns what the tenant used today and this month, and its limits. */
     usage({ signal }: CallOptions = {}): Promise<Usage> {
         return this.#http.json({ method: "GET", path: "/v1/usage", signal });
     }
 
-    /** Returns a page of models; `search`: words of their names. */
-    models({ search, signal }: CallOptions & { search?: string } = {}): Promise<Models> {
-        return this.#http.json({ method: "GET", path: "/v1/models", query: { search }, signal });
+    /** Returns what the tenant used from one date to another, both included, by day or as `by`. */
+    usageReport({ signal, by = "day", ...dates }: ReportOptions = {}): Promise<UsageReport> {
+        const query = { ...dates, by };
+        return this.#http.json({ method: "GET", path: "/v1/usage", query, signal });
+    }
+
+    /** Returns a page of models; `search`: words of their names. `offset`: those to skip. */
+    models({ signal, ...query }: ModelFilters = {}): Promise<Models> {
+        return this.#http.json({ method: "GET", path: "/v1/models", query, signal });
     }
 
     /** Returns a model with its price and the JSON Schema of its input. */

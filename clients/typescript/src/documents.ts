@@ -13,7 +13,9 @@ export type CancelOutcome = Schemas["CancelOutcome"];
 export type Batch = Schemas["Batch"];
 export type BatchItem = Schemas["BatchItem"];
 export type BatchEntry = Schemas["BatchSubmitItem"];
+export type Requests = Schemas["Requests"];
 export type Usage = Schemas["Usage"];
+export type UsageReport = Schemas["UsageReport"];
 export type Model = Schemas["Model"];
 export type Models = Schemas["Models"];
 export type StoredFile = Schemas["File"];
@@ -29,7 +31,9 @@ export type GatewayEvent = WebhookPayload & {
 /** A model's input. `client.model(id)` returns its JSON Schema. */
 export type ModelInput = Schemas["ModelInput"];
 
-type Query = NonNullable<operations["submit"]["parameters"]["query"]>;
+type QueryOf<Name extends "list_models" | "list_requests" | "submit"> = NonNullable<
+    operations[Name]["parameters"]["query"]
+>;
 
 /** Options of every call. */
 export interface CallOptions {
@@ -38,7 +42,7 @@ export interface CallOptions {
 }
 
 /** Options of a submit. Those of the API have the API's names. */
-export interface SubmitOptions extends Omit<Query, "dry_run" | "label">, CallOptions {
+export interface SubmitOptions extends Omit<QueryOf<"submit">, "dry_run" | "label">, CallOptions {
     /** Such as `{ team: "growth" }`; costs are grouped by them. */
     labels?: Readonly<Record<string, string>>;
     /**
@@ -46,6 +50,21 @@ export interface SubmitOptions extends Omit<Query, "dry_run" | "label">, CallOpt
      * out, each call has a new one.
      */
     idempotencyKey?: string;
+}
+
+/** Which requests are listed, and the page. Filters are combined with *and*. */
+export interface RequestFilters extends QueryOf<"list_requests">, CallOptions {}
+
+/** Which models are listed, and the page. */
+export interface ModelFilters extends QueryOf<"list_models">, CallOptions {}
+
+/** The days of a report, and what its rows are. */
+export interface ReportOptions extends CallOptions {
+    /** The first day, such as `2026-11-01`; left out, the first of the month. */
+    from?: string;
+    /** The last day, included; left out, today. */
+    to?: string;
+    by?: Schemas["GroupBy"];
 }
 
 /** Options of a call that waits for an end. */

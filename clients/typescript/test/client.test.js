@@ -30,6 +30,25 @@ test("a submit has the input as its body and the options as its query", async ()
     assert.equal(call?.headers.get("authorization"), "Bearer rcg_1");
 });
 
+test("lists and reports have their filters as the query", async () => {
+    const { client, calls } = fakeGateway(ok({}), ok({}), ok({}), ok({}), ok({}));
+    await client.listRequests({ status: "failed", label: ["team:a", "app:b"], limit: 5 });
+    await client.listRequests();
+    await client.models({ search: "kling", offset: 50 });
+    await client.usageReport({ from: "2026-11-01", by: "model" });
+    await client.usageReport();
+    assert.deepEqual(
+        calls.map(({ url }) => url.pathname.replace("/base/v1", "") + url.search),
+        [
+            "/requests?status=failed&label=team%3Aa&label=app%3Ab&limit=5",
+            "/requests",
+            "/models?search=kling&offset=50",
+            "/usage?from=2026-11-01&by=model",
+            "/usage?by=day",
+        ],
+    );
+});
+
 test("any model id becomes a path", async () => {
     const { client, calls } = fakeGateway(ok({}), ok({}));
     await client.model("minimax/Hailuo Video 01 Live");

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { createHmac } from "node:crypto";
-import { test } from "node:test";
+import { mock, test } from "node:test";
 import { webhooks } from "runcomfy-gateway-client";
 
 const SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -55,6 +55,13 @@ test("either secret is good while one is rotated", async () => {
     assert.equal((await webhooks.verify([OTHER, SECRET], headersOf(), BODY, NOW)).id, "msg_1");
 });
 
+/** @param {ReturnType<typeof headersOf>} headers */
+function shortened(headers) {
+    const signature = headers["webhook-signature"].slice("v1,".length);
+    const part = Buffer.from(signature, "base64").subarray(0, 31).toString("base64");
+    return { ...headers, "webhook-signature": `v1, v1,${part}` };
+}
+
 /** @type {[string, webhooks.GivenHeaders, string][]} */
 const BAD = [
     ["another body", headersOf(), `${BODY} `],
@@ -76,6 +83,10 @@ const BAD = [
         BODY,
     ],
     ["a header twice", { ...headersOf(), "webhook-id": ["msg_1", "msg_1"] }, BODY],
+    ["a header under two names", { ...headersOf(), "Webhook-Id": "msg_2" }, BODY],
+    ["a header twice, joined", { ...headersOf(), "webhook-id": "msg_1, msg_2" }, BODY],
+    ["text that no header can have", { ...headersOf(), "webhook-id": "\ud800 🎬\n" }, BODY],
+    ["a part of the signature", shortened(headersOf()), BODY],
     ["no header", {}, BODY],
 ];
 for (const [name, headers, body] of BAD) {
@@ -93,7 +104,15 @@ test("what is no secret is the receiver's mistake", async () => {
     }
 });
 
+test("thousands of signatures cost no more than one", async () => {
+    const sign = mock.method(crypto.subtle, "sign");
+    const many = { ...headersOf(), "webhook-signature": `${"v1,AAAA ".repeat(5000)}v1,AAAA` };
+    await assert.rejects(webhooks.verify(SECRET, many, BODY, NOW), webhooks.InvalidSignature);
+    assert.equal(sign.mock.callCount(), 1);
+    mock.restoreAll();
+});
+
 test("a body that was parsed is the receiver's mistake", async () => {
-  const parsed = JSON.parse(BODY);
-  await assert.rejects(webhooks.verify(SECRET, headersOf(), parsed, NOW), /express.raw/);
+    const parsed = JSON.parse(BODY);
+    await assert.rejects(webhooks.verify(SECRET, headersOf(), parsed, NOW), /express.raw/);
 });

@@ -5,7 +5,7 @@ from service.api.admin.router import WRITE_PROBLEMS, admin_router
 from service.http.dependencies import Admin
 from service.http.openapi import Tag
 
-router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
+router = admin_router(Tag.ADMIN_REQUESTS)
 
 
 @router.post("/archive/backfill", response_model=BackfillResult, responses=WRITE_PROBLEMS)

@@ -21,7 +21,7 @@ from service.http.request_context import request_context
 from service.jobs.list_query import JobListQuery
 from service.operator_context import AdminContext
 
-router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
+router = admin_router(Tag.ADMIN_REQUESTS)
 _DETAIL: Final[Responses] = {200: json_content("The request with its timeline.", "Detail")}
 
 

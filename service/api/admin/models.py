@@ -12,7 +12,7 @@ from service.http.dependencies import Admin
 from service.http.openapi import Tag, problem_responses
 
 JsonObject = dict[str, Any]
-router = admin_router(Tag.ADMIN_LIMITS_AND_PAUSES)
+router = admin_router(Tag.ADMIN_MODELS)
 
 
 @router.get("/catalogue/changes", response_model=CatalogueChanges, responses=problem_responses(400))

@@ -122,7 +122,7 @@ class EventStreamResponse(Response):
                     if first is not None:
                         await self._send_events(send, first)
             finally:
-                request_context(scope).wait_time = subscription.wait_time
+                request_context(scope).wait_duration = subscription.wait_duration
 
     async def _send_events(self, send: Send, first: JobView) -> None:
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}

@@ -87,4 +87,4 @@ async def wait_for_change(
             return await wait_until(is_reached, subscription, read, max_wait, clock)
     finally:
         # Latency metrics leave out the time that the caller chose to wait.
-        request_context(request.scope).wait_time = subscription.wait_time
+        request_context(request.scope).wait_duration = subscription.wait_duration

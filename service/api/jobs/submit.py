@@ -14,6 +14,7 @@ from core.errors import CallerError, ObjectsUnavailable, StoreTimeout
 from core.jobs.input_parts import find_references
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
+from core.observability.events import SUBMIT_ROUTE
 from core.representations.jobs import status_to_json, submit_result_to_json
 from core.store.jobs import Projection
 from core.tenants.api_keys import Credential, Scope
@@ -21,7 +22,7 @@ from core.tenants.cache_policy import PAID_CACHE_STATUSES, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.jobs.lookup import wait_until_ended
 from service.api.jobs.parameters import RATELIMIT_HEADERS, SUBMIT_BODY, SUBMIT_PARAMETERS
-from service.context import SUBMIT_ROUTE, AppContext, app_context
+from service.context import AppContext, app_context
 from service.errors import AcceptanceUnclear, SubmitsStopped
 from service.http.authentication import checked_credential, output_links, request_links
 from service.http.cache_control_header import CACHE_CONTROL, parse_cache_control

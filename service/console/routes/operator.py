@@ -12,14 +12,16 @@ from starlette.responses import Response
 
 from core.clock import iso
 from core.errors import InvalidInput
-from core.jobs.job import PublicStatus
+from core.jobs.job import JobState, PublicStatus
 from core.money import usd_or_none
 from core.observability.gateway_state import GatewayState
 from core.operators import Role
 from core.tenants.api_keys import Scope
 from service.console.api_calls import JsonObject
+from service.console.charts import scaled
 from service.console.pages import Form, OperatorPage, Page, SentForm, console_router
 from service.console.request_view import media_in, phases
+from service.console.routes.operator_usage import chart_values
 from service.console.routes.tenant import (
     FINAL_STATUSES,
     PAGE_SIZE,
@@ -39,7 +41,9 @@ _STATE: Final = "gateway_state"
 @router.get("/operator")
 async def overview(page: OperatorPage) -> Response:
     """Show how the gateway is, and what needs a person."""
-    return page.render("overview.html", await overview_values(page))
+    values = await overview_values(page)
+    charts = await chart_values(page, values["state"])
+    return page.render("overview.html", {**values, **charts})
 
 
 async def overview_values(page: Page) -> dict[str, Any]:
@@ -55,6 +59,7 @@ async def overview_values(page: Page) -> dict[str, Any]:
         "circuits": circuits["circuits"],
         "needs": needs_of(state, circuits["circuits"], limits),
         "tenants": [_tenant_row(tenant) for tenant in state.tenants],
+        "states": scaled([(name, n) for name in JobState if (n := state.jobs.by_state.get(name))]),
     }
 
 

@@ -12,7 +12,8 @@ from core.billing.usage_history import GroupBy
 from core.errors import NotPermitted
 from core.jobs.job import PublicStatus
 from core.tenants.api_keys import Credential, Scope
-from core.webhooks.delivery import DeliveryState, WebhookEventType
+from core.webhooks.delivery import DeliveryState
+from core.webhooks.endpoint import SUBSCRIBABLE_EVENTS
 from service.admin.representations import key_representation
 from service.console.api_calls import JsonObject
 from service.console.charts import bars_of
@@ -35,7 +36,7 @@ REQUEST_FILTERS: Final = (
     "created_before",
     "cursor",
 )
-_REPORT_FILTERS: Final = ("by", "from", "to")
+REPORT_FILTERS: Final = ("by", "from", "to")
 TIMES: Final = frozenset({"created_after", "created_before", "since", "until", "expires_at"})
 FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 
@@ -206,7 +207,7 @@ async def webhook_values(page: Page) -> dict[str, Any]:
         "filters": filters,
         "endpoints": endpoints["endpoints"],
         "pending": pending,
-        "events": [event for event in WebhookEventType if event is not WebhookEventType.TEST],
+        "events": SUBSCRIBABLE_EVENTS,
         "statuses": list(DeliveryState),
         **found,
     }
@@ -283,7 +284,7 @@ async def resend_delivery(page: TenantPage, delivery_id: str, form: SentForm) ->
 @router.get("/usage")
 async def show_usage(page: TenantPage) -> Response:
     """Show what was spent: over days by a group, and in each window."""
-    filters = {"by": GroupBy.DAY, **chosen(page.query, _REPORT_FILTERS)}
+    filters = {"by": GroupBy.DAY, **chosen(page.query, REPORT_FILTERS)}
     usage, report = await asyncio.gather(page.api.read("usage"), page.api.read("usage", filters))
     values = {"groupings": list(GroupBy), "report": report, "bars": bars_of(report)}
     return page.render("usage.html", {"usage": usage, **values})
@@ -292,7 +293,7 @@ async def show_usage(page: TenantPage) -> Response:
 @router.get("/usage.csv")
 async def download_usage(page: TenantPage) -> Response:
     """Return the report that the page shows as a table for spreadsheets."""
-    filters = {"by": GroupBy.DAY, **chosen(page.query, _REPORT_FILTERS)}
+    filters = {"by": GroupBy.DAY, **chosen(page.query, REPORT_FILTERS)}
     report = await page.api.read("usage", filters)
     headers = {"content-disposition": f'attachment; filename="usage-{page.user.tenant}.csv"'}
     return Response(table_of(report), media_type="text/csv; charset=utf-8", headers=headers)

@@ -87,11 +87,11 @@ def test_the_worker_reads_the_balance_and_a_minimum_above_it_refuses(
 
     assert wait_for(read, SOON, "the balance") <= 50
     wait_for(lambda: is_exported() or None, SOON, "the gauge of the balance")
-    stack.run_gateway("limits", "set", "--minimum-balance", "50.01")
+    stack.run_gateway("limits", "set", "--minimum-balance-usd", "50.01")
     try:
         assert team.submit().json()["violated-policies"] == ["wallet"]
     finally:
-        stack.run_gateway("limits", "set", "--minimum-balance", "none")
+        stack.run_gateway("limits", "set", "--minimum-balance-usd", "none")
     assert team.submit().status_code == 202
 
 

@@ -128,7 +128,9 @@ def test_a_file(operator: CommandRunner, tmp_path: Path) -> None:
 
 
 def test_limits_and_pauses(operator: CommandRunner) -> None:
-    operator("limits", "set", "--running", "5", "--model", "kling/x=2", "--minimum-balance", "20.5")
+    operator(
+        "limits", "set", "--running", "5", "--model", "kling/x=2", "--minimum-balance-usd", "20.5"
+    )
     shown = operator("limits", "show")
     assert (shown["running"], shown["models"], shown["minimum_balance_usd"]) == (
         5,

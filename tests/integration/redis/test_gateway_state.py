@@ -210,7 +210,7 @@ async def test_the_figures_show_it(harness: StateHarness) -> None:
     await admit_job(harness.subject)
     figures = MetricsRegistry(MetricSource.SERVICE, "1", {})
     clock = harness.subject.clock
-    metrics = ServiceMetrics(figures, "/submit", harness.gateway_state.read, clock)
+    metrics = ServiceMetrics(figures, harness.gateway_state.read, clock)
     text = (await metrics.render()).decode()
     assert 'gateway_jobs{state="queued"} 1.0' in text
     assert 'gateway_tenant_budget_remaining_usd{tenant="ada",window="day"} 4.999999' in text

@@ -55,8 +55,7 @@ class SubscriptionHarness:
             updated_at=now,
         )
         job = replace(job, **changes)
-        entry = TimelineEntry(now, TimelineKind.ADMISSION, "admitted", job.state)
-        await self.jobs.admit(Admission(self.credential, job, b"{}", entry))
+        await self.jobs.admit(Admission(self.credential, job, b"{}"))
         return job
 
     async def apply_trigger(self, job: Job, fact: Trigger, **changes: Any) -> Job:  # noqa: ANN401 - as above

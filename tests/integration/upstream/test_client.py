@@ -39,7 +39,7 @@ from worker.upstream.deadline import LATE
 from worker.upstream.error_classification import UnsafeMethod
 from worker.upstream.http_client import open_http_client
 from worker.upstream.http_request import HttpRequest
-from worker.upstream.transports import EgressRoute, open_post_client, open_reader
+from worker.upstream.transports import EgressRoute, open_poster, open_reader
 
 Behaviour = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
@@ -266,11 +266,14 @@ async def test_a_wait_for_a_free_connection_is_not_sent() -> None:
 async def test_a_head_we_cannot_write_is_refused_before_a_byte_leaves() -> None:
     async with (
         _upstream(_answer_with(TAKEN)) as upstream,
-        open_post_client(BRIEF, EgressRoute(create_tls_context())) as posts,
+        open_poster(BRIEF, EgressRoute(create_tls_context())) as poster,
     ):
-        with pytest.raises(httpx.LocalProtocolError):
-            await posts.post(upstream.url, headers={"X": "a\r\nb"}, content=b"{}")
+        reply = await poster.send_request(
+            HttpRequest("POST", upstream.url, {"X": "a\r\nb"}, timedelta(seconds=5), 100, b"{}"),
+            datetime.now(UTC),
+        )
 
+        assert isinstance(reply.error, httpx.LocalProtocolError)
         assert upstream.requests == []
 
 

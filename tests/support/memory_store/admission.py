@@ -24,7 +24,13 @@ from core.errors import (
 )
 from core.jobs.job import FollowUp, Job, JobRecord, JobState, WaitingFor
 from core.jobs.query import score_of
-from core.jobs.timeline import CACHE_HIT, JOINED, TimelineEntry, TimelineKind
+from core.jobs.timeline import (
+    CACHE_HIT,
+    JOINED,
+    TimelineEntry,
+    TimelineKind,
+    admitted_entry,
+)
 from core.money import MicroUsd
 from core.quotas import CallRate, QuotaPolicy
 from core.store.codecs import JOB_CODEC, TIMELINE_ENTRY_CODEC
@@ -240,7 +246,7 @@ def _admission_inputs(memory: MemoryState, job: Job, digest: str) -> AdmissionIn
 def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
     job = admission.job
     memory.jobs[job.id] = StoredRecord(job.version, JOB_CODEC.encode(job), input=admission.input)
-    entry = admission.entry
+    entry = admitted_entry(job.created_at)
     if job.leader is not None:
         what = JOINED if job.state is JobState.FOLLOWING else CACHE_HIT
         entry = TimelineEntry(

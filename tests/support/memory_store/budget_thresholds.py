@@ -15,15 +15,11 @@ class MemoryBudgetThresholdStore:
     def __init__(self, memory: MemoryState) -> None:
         """Share `memory` with the other stores."""
         self._memory = memory
-        self._locked_until = 0
         self._notified: dict[tuple[str, str], tuple[str, int]] = {}
 
-    async def acquire_lock(self, worker: str, lease: timedelta) -> bool:
-        """See `BudgetThresholdStore.acquire_lock`."""
-        if not worker or self._memory.now < self._locked_until:
-            return False
-        self._locked_until = self._memory.ms_after(lease)
-        return True
+    async def acquire_threshold_lock(self, worker: str, lease: timedelta) -> bool:
+        """See `BudgetThresholdStore.acquire_threshold_lock`."""
+        return self._memory.acquire_lock("threshold", worker, lease)
 
     async def load_notified(self, tenant: str, window: UsageWindow) -> int:
         """See `BudgetThresholdStore.load_notified`."""

@@ -69,7 +69,7 @@ class CoalescingState:
     def decide(self, admission: Admission, policy: TenantCachePolicy, now: int) -> CacheDecision:
         """Look an input up for a submit."""
         job, request = admission.job, admission.cache
-        mode = request.requested or policy.cache or request.default.mode
+        mode = request.requested or policy.cache or request.mode
         if mode in {CacheOption.OFF, CacheMode.OFF}:
             return CacheDecision(CacheStatus.BYPASS)
         part = _dedup_key(job, request, policy)
@@ -134,4 +134,4 @@ class CoalescingState:
 
 def _dedup_key(job: Job, request: CacheRequest, policy: TenantCachePolicy) -> DedupKey:
     scope = SHARED_SCOPE if policy.shared else job.tenant
-    return DedupKey((scope, job.fingerprint), policy.lifetime or request.default.lifetime)
+    return DedupKey((scope, job.fingerprint), policy.lifetime or request.lifetime)

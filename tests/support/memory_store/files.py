@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
-from core.clock import MILLISECOND, from_ms
+from core.clock import from_ms
 from core.errors import Unauthenticated
 from core.files import (
     FILE_CHECK_INTERVAL,
@@ -139,13 +139,9 @@ class MemoryFileStore:
         ]
         return due[:limit]
 
-    async def acquire_orphan_check(self, worker: str, lease: timedelta) -> bool:
-        """See `FileStore.acquire_orphan_check`."""
-        memory = self._memory
-        if not worker or memory.now < memory.orphan_check_until:
-            return False
-        memory.orphan_check_until = memory.now + lease // MILLISECOND
-        return True
+    async def acquire_orphan_check_lock(self, worker: str, lease: timedelta) -> bool:
+        """See `FileStore.acquire_orphan_check_lock`."""
+        return self._memory.acquire_lock("orphan_check", worker, lease)
 
     async def read_usage(self, tenant: str, now: datetime) -> FileUsage:
         """See `FileStore.read_usage`."""

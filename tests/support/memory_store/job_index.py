@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 
 from core.billing.settlement import SettlementStatus, settlement_of
-from core.clock import MILLISECOND, to_ms
+from core.clock import to_ms
 from core.jobs.job import Job, JobState
 from core.jobs.query import Cursor, JobQuery, score_fraction_of
 from core.page import Page
@@ -175,8 +175,4 @@ class MemoryJobIndex:
 
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
         """See `JobIndex.acquire_prune_lock`."""
-        memory = self._memory
-        if not worker or memory.now < memory.prune_lock_until:
-            return False
-        memory.prune_lock_until = memory.now + lease // MILLISECOND
-        return True
+        return self._memory.acquire_lock("prune", worker, lease)

@@ -153,8 +153,8 @@ class MemoryState:
     replays_due: dict[str, int] = field(default_factory=dict)
     tenants: dict[str, TenantRow] = field(default_factory=dict)
     tenant_jobs: dict[str, dict[str, float]] = field(default_factory=dict)
-    prune_lock_until: int = 0
-    orphan_check_until: int = 0
+    locks: dict[str, int] = field(default_factory=dict)
+    """When each lock ends, by name."""
     keys: dict[str, KeyRow] = field(default_factory=dict)
     circuit_breakers: dict[str, bytes] = field(default_factory=dict)
     waiting_for: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -341,6 +341,13 @@ class MemoryState:
     def ms_after(self, span: timedelta) -> int:
         """The instant `span` from now, for a row's expiry."""
         return self.now + span // timedelta(milliseconds=1)
+
+    def acquire_lock(self, name: str, owner: str, lease: timedelta) -> bool:
+        """See `LuaScripts.acquire_lock`."""
+        if not owner or self.now < self.locks.get(name, 0):
+            return False
+        self.locks[name] = self.ms_after(lease)
+        return True
 
     def tenant(self, name: str) -> TenantRow | None:
         """A tenant's row; None if missing."""

@@ -9,6 +9,8 @@
 --   'not_found'
 -- `archive_at`: when its outputs are to be kept; 'none' if nothing is left to keep, '' if that does not change.
 -- `due_at`: when the job runs next; 'keep' keeps the score, and with it another worker's lease; '' for never.
+-- `settlement_status` and what a job cost come with a job that has ended; `usage_before` and `usage_after` if it counts
+-- differently after the change, with the keys and names under which it counts.
 -- `successor`: the follower that takes over the running work, its slot and its reservation in the same step.
 -- Further KEYS and ARGV: new deliveries (lib/enqueue_delivery.lua).
 -- Guarantees: no reader sees half of a change; no final state is stored without its deliveries; a finished job
@@ -17,11 +19,11 @@
 -- USES: unsubmitted_index dedup_index followers job_indexes batch retention stored_bytes transfer_work
 -- USES: webhook_config_version rewritten count_claim waiting_for upstream_ids charges
 -- FLAGS: allow-oom
--- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue usage usage_day webhooks ...
+-- KEYS: job timeline due states in_doubt outbox job_deliveries message wake_queue webhooks ...
 -- ARGV: expected expected_stamp id version stamp doc before state due_at output? ttl now
--- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status cost
--- ARGV: message_template wake_due_at run_time? max_run_times status_before status index_score min_ttl
--- ARGV: notify_followers shared_cost output_expires_at windows rows usage_before usage_after
+-- ARGV: message_name? message_body? message_ttl tenant_name model is_final settlement_status? cost?
+-- ARGV: message_template wake_due_at run_time? max_run_times? status_before status index_score min_ttl
+-- ARGV: shared_cost? output_expires_at? usage_before? usage_after? usage? usage_day? windows? rows?
 -- ARGV: successor? successor_expected? successor_expected_stamp? successor_stamp? successor_version? successor_doc? successor_tenant?
 -- ARGV: successor_entry? successor_usage? successor_usage_day? successor_windows? successor_rows? successor_status_before? successor_status?
 -- ARGV: successor_index_score? config_digest? entry? waiting_before? waiting_for? price? priority refusal_charged?
@@ -112,7 +114,7 @@ local function update_coalescing()
     cache_result(dedup_key, id, output, shared_cost, now,
       math.min(now + stored[6], now + tenant_ttl, output_expires_at))
   end
-  if notify_followers == '1' then wake_followers(id, now) end
+  if status ~= status_before or (is_final == '1' and before ~= state) then wake_followers(id, now) end
 end
 if dedup_key then update_coalescing() end
 update_batch_counts(job, stored[8], stored[9], status, now, ttl)

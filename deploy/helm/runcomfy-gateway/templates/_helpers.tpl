@@ -37,6 +37,25 @@ app.kubernetes.io/part-of: runcomfy-gateway
 {{- default (printf "%s-objects" (include "gateway.name" .)) .Values.objects.volume.existingClaim -}}
 {{- end -}}
 
+{{- /* The headers in which an authenticating proxy names a person to the console, as a list. */ -}}
+{{- define "gateway.identityHeaders" -}}
+{{- $person := default "X-Forwarded-User" .Values.settings.GATEWAY_CONSOLE__IDENTITY_HEADER -}}
+{{- $groups := default "X-Forwarded-Groups" .Values.settings.GATEWAY_CONSOLE__GROUPS_HEADER -}}
+{{- uniq (list $person $groups) | toYaml -}}
+{{- end -}}
+
+{{- /* Who must remove these headers where the chart cannot; empty if nobody has to. */ -}}
+{{- define "gateway.identityWarning" -}}
+{{- $headers := include "gateway.identityHeaders" . | fromYamlArray | join " and " -}}
+{{- if .Values.settings.GATEWAY_CONSOLE__IDENTITY_HEADER -}}
+{{- if .Values.ingress.enabled -}}
+The Ingress passes on {{ $headers }}: its controller must replace or remove what callers send, or callers name themselves to the console.
+{{- else if and .Values.gatewayApi.enabled .Values.gatewayApi.keepIdentityHeaders -}}
+The HTTPRoute passes on {{ $headers }}: the Gateway must replace what callers send, or callers name themselves to the console.
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* What the "restricted" Pod Security Standard asks of a container. */ -}}
 {{- define "gateway.containerSecurity" -}}
 allowPrivilegeEscalation: false

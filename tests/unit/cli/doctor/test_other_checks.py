@@ -1,5 +1,7 @@
 """What settings and the answers of the journal, RunComfy and receivers mean."""
 
+import json
+
 import pytest
 
 from cli.commands.doctor import format_checks
@@ -34,6 +36,12 @@ SAFE = {
         ({"GATEWAY_TRUSTED_PROXIES": "[]"}, "trusted proxies", Status.WARN),
         ({"GATEWAY_TRUSTED_PROXIES": '["0.0.0.0/0"]'}, "trusted proxies", Status.FAIL),
         ({"GATEWAY_TRUSTED_PROXIES": '["::/0"]'}, "trusted proxies", Status.FAIL),
+        (
+            {"GATEWAY_TRUSTED_PROXIES": '["0.0.0.0/1", "128.0.0.0/1"]'},
+            "trusted proxies",
+            Status.FAIL,
+        ),
+        ({"GATEWAY_TRUSTED_PROXIES": '["10.0.0.0/8"]'}, "trusted proxies", Status.OK),
         ({"GATEWAY_PUBLIC_URL": ""}, "public URL", Status.WARN),
         ({"GATEWAY_PUBLIC_URL": "http://gateway.example.com"}, "public URL", Status.WARN),
         ({"GATEWAY_SERVICE_METRICS_HOST": "10.0.0.2"}, "metrics", Status.WARN),
@@ -56,6 +64,36 @@ def test_each_risky_setting_is_found(
     checks = check_settings(ServiceSettings())
     assert {each.name: each.status for each in checks}[name] is status
     assert {each.status for each in checks if each.name != name} == {Status.OK}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "status"),
+    [
+        (["10.0.0.5"], Status.OK),
+        (["10.0.0.0/24", "2001:db8::/64"], Status.OK),
+        (["10.0.0.0/8"], Status.WARN),
+        (["10.0.0.0/25", "10.0.0.128/25", "10.0.1.0/24"], Status.WARN),
+        (["fc00::/7"], Status.WARN),
+        (["0.0.0.0/0"], Status.FAIL),
+        (["::/0"], Status.FAIL),
+        (["0.0.0.0/1", "128.0.0.0/1"], Status.FAIL),
+        (["10.0.0.5", "104.16.0.0/13"], Status.FAIL),
+        (["2606:4700::/32"], Status.FAIL),
+    ],
+)
+def test_identity_headers_are_believed_from_few_addresses(
+    monkeypatch: pytest.MonkeyPatch, proxies: list[str], status: Status
+) -> None:
+    monkeypatch.setenv("GATEWAY_TRUSTED_PROXIES", json.dumps(proxies))
+    monkeypatch.setenv("GATEWAY_CONSOLE__IDENTITY_HEADER", "X-Forwarded-User")
+    monkeypatch.setenv("GATEWAY_CONSOLE__GROUPS", '{"platform": "role:all"}')
+    found = {each.name: each.status for each in check_settings(ServiceSettings())}
+    assert found["identity headers"] is status
+
+
+def test_without_identity_headers_nothing_is_said_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_TRUSTED_PROXIES", '["0.0.0.0/0"]')
+    assert "identity headers" not in {one.name for one in check_settings(ServiceSettings())}
 
 
 def test_a_service_on_loopback_needs_neither_proxy_nor_url() -> None:

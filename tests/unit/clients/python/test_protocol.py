@@ -1,6 +1,7 @@
 """The client's flows, without sockets: what they send, and what they make of answers."""
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
@@ -149,9 +150,10 @@ def test_retry_after_is_honoured() -> None:
 
 def test_a_limit_that_resets_in_hours_is_the_callers_decision() -> None:
     server = gateway(problem("limit_reached", 429, retryable=True, retry_after="3600"))
-    with pytest.raises(errors.LimitReached):
+    with pytest.raises(errors.LimitReached) as caught:
         server.run(protocol.submit(submit(), Random(1)))
     assert server.pauses == []
+    assert (caught.value.retryable, caught.value.retry_after) == (True, 3600)
 
 
 def test_attempts_end() -> None:
@@ -202,6 +204,24 @@ def test_a_request_without_an_output_raises(
         server.run(protocol.wait_for_end(ID, Random(1), server.now, None, None))
     assert caught.value.billed == "yes"
     assert caught.value.request_id == ID
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.InvalidInput({"code": "invalid_input", "errors": [{"path": "/a"}]}, 422),
+        errors.LimitReached({"code": "limit_reached", "retryable": True}, 429, 12),
+        errors.RequestFailed({"request_id": ID, "error": {"code": "upstream_failed"}}),
+        errors.WaitTimeout(ID, 10),
+        errors.OutputNotKept(ID, {"index": 1}),
+        errors.ContentMismatch("a.mp4"),
+    ],
+)
+def test_an_error_comes_whole_from_another_process(error: errors.GatewayError) -> None:
+    """A pool of processes hangs where the parent cannot restore an error."""
+    restored = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(restored), str(restored)) == (type(error), str(error))
+    assert vars(restored) == vars(error)
 
 
 def test_a_wait_ends_in_time_and_says_how_to_go_on() -> None:

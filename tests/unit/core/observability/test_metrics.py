@@ -15,6 +15,7 @@ from core.jobs.job import JobState, Trigger, WaitingFor
 from core.model_changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.events import (
+    SUBMIT_ROUTE,
     WARNING_CODES,
     BatchAdmitted,
     BatchCompleted,
@@ -94,9 +95,10 @@ def metric_samples(event: Event) -> Iterator[MetricSample]:
     for metric in METRICS:
         for handler in metric.handlers:
             if isinstance(event, handler.event_type):
-                value = handler.value(event)
+                value = 1.0 if handler.value is None else handler.value(event)
                 if value is not None:
-                    yield MetricSample(metric.name, handler.labels(event), value)
+                    labels = () if handler.labels is None else handler.labels(event)
+                    yield MetricSample(metric.name, labels, value)
 
 
 def gauges(state: GatewayState) -> Iterator[MetricSample]:
@@ -182,6 +184,28 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, wait_duration=8 * SECOND): [
         MetricSample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
         MetricSample("gateway_http_request_duration_seconds", ("/v1/x",), 1),
+    ],
+    RequestServed("x_1", "POST", SUBMIT_ROUTE, 202, 9 * SECOND, wait_duration=8 * SECOND): [
+        MetricSample("gateway_http_requests_total", (SUBMIT_ROUTE, "POST", "202")),
+        MetricSample("gateway_http_request_duration_seconds", (SUBMIT_ROUTE,), 1),
+        MetricSample("gateway_submissions_total", ("accepted",)),
+        MetricSample("gateway_submission_duration_seconds", ("accepted",), 1),
+    ],
+    RequestServed("x_1", "POST", SUBMIT_ROUTE, 429, SECOND, "limit_reached"): [
+        MetricSample("gateway_http_requests_total", (SUBMIT_ROUTE, "POST", "429")),
+        MetricSample("gateway_http_request_duration_seconds", (SUBMIT_ROUTE,), 1),
+        MetricSample("gateway_submissions_total", ("limit_reached",)),
+        MetricSample("gateway_submission_duration_seconds", ("refused",), 1),
+    ],
+    RequestServed("x_1", "POST", SUBMIT_ROUTE, 503, SECOND, "store_unavailable"): [
+        MetricSample("gateway_http_requests_total", (SUBMIT_ROUTE, "POST", "503")),
+        MetricSample("gateway_http_request_duration_seconds", (SUBMIT_ROUTE,), 1),
+        MetricSample("gateway_submissions_total", ("store_unavailable",)),
+        MetricSample("gateway_submission_duration_seconds", ("failed",), 1),
+    ],
+    RequestServed("x_1", "GET", SUBMIT_ROUTE, 200, SECOND): [
+        MetricSample("gateway_http_requests_total", (SUBMIT_ROUTE, "GET", "200")),
+        MetricSample("gateway_http_request_duration_seconds", (SUBMIT_ROUTE,), 1),
     ],
     RequestServed("x_1", "GET", "/readyz", 200, SECOND): [
         MetricSample("gateway_http_requests_total", ("/readyz", "GET", "200")),
@@ -321,8 +345,6 @@ def test_every_metric_has_a_source_or_is_recorded_by_name() -> None:
         "gateway_labelled_jobs_ended_total",
         "gateway_clock_skew_seconds",
         "gateway_submits_allowed",
-        "gateway_submission_duration_seconds",
-        "gateway_submissions_total",
         "gateway_worker_tasks_in_progress",
         "gateway_worker_tasks_limit",
     }

@@ -47,3 +47,13 @@ def test_no_result_lives_so(lifetime: timedelta) -> None:
 def test_the_edges_are_lifetimes(lifetime: timedelta) -> None:
     assert TenantCachePolicy(lifetime=lifetime).lifetime == lifetime
     assert CacheRule(lifetime=lifetime).lifetime == lifetime
+
+
+@pytest.mark.parametrize("pins_seed", [True, False])
+def test_an_input_shares_results_if_the_rule_says_so_or_if_it_pins_the_seed(
+    *, pins_seed: bool
+) -> None:
+    assert OFF.mode_for(pins_seed=pins_seed) is CacheMode.OFF
+    assert CacheRule(CacheMode.USE).mode_for(pins_seed=pins_seed) is CacheMode.USE
+    by_seed = CacheMode.USE if pins_seed else CacheMode.OFF
+    assert BRIEF.mode_for(pins_seed=pins_seed) is by_seed

@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from service.console.charts import HEIGHT, MAX_BARS, bars_of
+from core.jobs.run_times import MIN_RUNS, RunHistory
+from service.console.charts import HEIGHT, MAX_BARS, bars_of, run_time_rows, summed
+from service.console.routes.operator_usage import GROUPINGS
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.console import Browser, signed_in_operator
 
@@ -82,3 +84,62 @@ async def test_an_operator_lists_the_requests_of_all_tenants(app: AppHarness, ke
     one = await operator.page("/operator/requests?tenant=other-team")
     assert second in one
     assert first not in one
+
+
+def test_a_report_of_several_tenants_has_one_row_for_each_group() -> None:
+    rows = [
+        {"tenant": tenant, "group": day, "jobs": jobs, "used_usd": 1.5}
+        for tenant, day, jobs in (("a", "2026-03-01", 1), ("b", "2026-03-01", 2), ("b", "x", 4))
+    ]
+    given = {"by": "day", "rows": rows, "total": {"jobs": 7, "used_usd": 4.5}}
+    assert summed(given)["rows"] == [
+        {"group": "2026-03-01", "jobs": 3, "used_usd": 3.0},
+        {"group": "x", "jobs": 4, "used_usd": 1.5},
+    ]
+    by_tenant = summed(given, "tenant")
+    assert [(row["group"], row["jobs"]) for row in by_tenant["rows"]] == [("a", 1), ("b", 6)]
+    assert by_tenant["total"] == given["total"]
+
+
+def test_run_times_are_to_one_scale_and_need_enough_runs() -> None:
+    def runs(count: int, longest: int) -> RunHistory:
+        times = (timedelta(seconds=longest * n / count) for n in range(1, count + 1))
+        return RunHistory.from_newest_first(times)
+
+    rows = run_time_rows([("slow", runs(100, 100)), ("fast", runs(100, 50)), ("new", runs(3, 9))])
+    assert [(row.model_id, row.runs) for row in rows] == [("slow", 100), ("fast", 100)]
+    assert (rows[0].median, rows[0].p90) == (timedelta(seconds=50), timedelta(seconds=90))
+    assert (rows[0].p90_width, rows[1].p90_width) == (HEIGHT, HEIGHT / 2)
+    assert run_time_rows([]) == []
+
+
+@pytest.mark.parametrize("by", GROUPINGS)
+async def test_operators_see_what_all_tenants_spent_as_a_chart_and_a_table(
+    app: AppHarness, key: str, by: str
+) -> None:
+    others = await app.tenant("other-team")
+    await submitted(app, key, "team:ads")
+    await submitted(app, others, "team:ads")
+    operator = await signed_in_operator(app)
+    page = await operator.page(f"/operator/usage?by={by}")
+    assert page.count("<rect") >= (2 if by == "tenant" else 1)
+    table = await operator.page(f"/operator/usage.csv?by={by}")
+    lines = table.splitlines()
+    assert lines[0].startswith(f"{by},jobs,")
+    assert lines[-1].startswith("total,2,")
+    wanted = {"model": KLING, "label": "team=ads", "tenant": "other-team"}.get(by, "")
+    assert wanted in page
+    assert len(lines) == (4 if by == "tenant" else 3)
+
+
+async def test_the_overview_has_charts_of_days_and_of_run_times(app: AppHarness, key: str) -> None:
+    operator = await signed_in_operator(app)
+    assert "Run times" not in await operator.page("/operator")
+    await submitted(app, key, "team:ads")
+    app.stores.memory.run_times[KLING] = [9_000] * MIN_RUNS
+    app.stores.memory.run_counts[KLING] = MIN_RUNS
+    await app.resources.run_times.refresh()
+    page = await operator.page("/operator")
+    assert "Spent by day, all tenants" in page
+    assert "Run times" in page
+    assert "9.0 s" in page

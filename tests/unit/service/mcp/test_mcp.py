@@ -403,7 +403,17 @@ async def test_pages_of_other_origins_are_refused(
         (b"\xff", 400),
         (b"[]", 400),
         (b"", 400),
+        (b'[{"jsonrpc":"2.0","id":1,"method":"ping"}]', 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":"ping"}{}', 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":5}', 400),
+        (b'{"jsonrpc":"2.0","id":1,"method":"\\ud800"}', 400),
+        (b'{"jsonrpc":"2.0","id":"\\ud800","method":"ping"}', 400),
+        (b'{"jsonrpc":"2.0","id":1e400,"method":"ping"}', 202),
+        (b'{"jsonrpc":"2.0","id":' + b"9" * 3000 + b',"method":"ping"}', 200),
+        (b'{"jsonrpc":"2.0","id":"' + b"x" * 3000 + b'","method":"ping"}', 200),
         (b'{"jsonrpc":"2.0","id":1,"method":"no/such"}', 200),
+        (b'{"jsonrpc":"2.0","id":1,"result":{}}', 202),
+        (b'{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}', 202),
     ],
 )
 async def test_a_hostile_body_is_refused(app: AppHarness, content: bytes, status: int) -> None:
@@ -412,6 +422,33 @@ async def test_a_hostile_body_is_refused(app: AppHarness, content: bytes, status
         answer = await http.post("/mcp", content=content, headers=headers)
     assert answer.status_code == status
     assert "Traceback" not in answer.text
+    assert not app.events_of(OperationalWarning)
+
+
+@pytest.mark.parametrize("request_id", ["missing", None, True, 1.5, [], {}])
+async def test_nothing_is_paid_for_where_no_answer_can_be_sent(
+    app: AppHarness, request_id: object
+) -> None:
+    """JSON-RPC answers no notification: the caller would not learn that it was submitted."""
+    params = {"name": "submit", "arguments": SUBMIT}
+    message = {"jsonrpc": "2.0", "id": request_id, "method": "tools/call", "params": params}
+    if request_id == "missing":
+        del message["id"]
+    async with app.client(await app.tenant()) as http:
+        assert (await http.post("/mcp", json=message, headers=ACCEPT)).status_code == 202
+    assert not app.stores.memory.jobs
+
+
+@pytest.mark.parametrize("name", ["mcp-session-id", "last-event-id"])
+async def test_a_session_of_another_tenant_is_none(app: AppHarness, name: str) -> None:
+    """The tenant is that of the key, whatever the headers name."""
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "show_usage"}}
+    await app.tenant()
+    async with app.client(await app.tenant("stranger")) as http:
+        headers = {**ACCEPT, name: "video-team"}
+        answer = await http.post("/mcp", json=message, headers=headers)
+    assert '\\"tenant\\":\\"stranger\\"' in answer.text
+    assert "video-team" not in answer.text
 
 
 async def test_there_are_no_sessions_and_answers_are_not_cached(app: AppHarness) -> None:

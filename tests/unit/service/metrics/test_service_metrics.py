@@ -40,7 +40,7 @@ def open_metrics(clock: FakeClock, most: int = 9) -> tuple[ServiceMetrics, StubS
     """The service's metrics over such a store."""
     readings = StubStateReader()
     figures = MetricsRegistry(MetricSource.SERVICE, "1.2", {"tenant": most})
-    return ServiceMetrics(figures, "/submit", readings.read, clock), readings
+    return ServiceMetrics(figures, readings.read, clock), readings
 
 
 async def test_a_reading_serves_for_a_while(clock: FakeClock) -> None:

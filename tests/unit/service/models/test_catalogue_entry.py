@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import InvalidInput
 from core.money import MicroUsd
-from service.models import CardSource, ModelCard, estimate_cost, validate_input
+from service.models import CardSource, ModelCard, estimate_input, validate_input
 from service.models.card import parse_local_card
 from service.models.catalogue_entry import parse_catalogue_card
 from service.models.pricing import Price, PriceUnit
@@ -35,7 +35,7 @@ def test_what_runcomfy_says_is_shown_unchanged() -> None:
 def test_its_inputs_are_checked_and_its_unknown_fields_passed_on() -> None:
     good = {"prompt": "x", "seed": None, "image_url": "https://example.com/a", "brand_new": [1]}
     validate_input(card(), good)
-    assert estimate_cost(card(), good) == 250_000
+    assert estimate_input(card(), good).cost == 250_000
     with pytest.raises(InvalidInput) as caught:
         validate_input(card(), {"prompt": 5, "duration": 11})
     assert {field.path for field in caught.value.fields} == {"/prompt", "/duration"}
@@ -54,7 +54,7 @@ def test_anything_may_be_missing_or_odd(name: str, odd: object) -> None:
     assert got
     assert got.representation() == document
     validate_input(got, {"prompt": "x"})
-    estimate_cost(got, {"prompt": "x"})
+    estimate_input(got, {"prompt": "x"})
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_broken_schema_leaves_the_model_usable_unvalidated_and_told(schema: ob
     assert len(got.remarks) == 1
     assert "unchecked" in got.remarks[0]
     validate_input(got, {"anything": 1})
-    assert estimate_cost(got, {"duration": 2}) == 100_000
+    assert estimate_input(got, {"duration": 2}).cost == 100_000
     with pytest.raises(InvalidInput):
         validate_input(got, [])
 
@@ -137,12 +137,12 @@ def test_an_own_card_is_laid_over_runcomfys_entry() -> None:
 
 def test_a_price_that_runcomfy_changes_is_the_price_with_its_surcharges() -> None:
     value = {"prompt": "x", "audio": True}
-    assert estimate_cost(overlaid(), {"prompt": "x"}) == 250_000
-    assert estimate_cost(overlaid(), value) == 500_000
+    assert estimate_input(overlaid(), {"prompt": "x"}).cost == 250_000
+    assert estimate_input(overlaid(), value).cost == 500_000
     dearer = overlaid(base_price_usd=0.2)
-    assert estimate_cost(dearer, {"prompt": "x"}) == 1_000_000
-    assert estimate_cost(dearer, value) == 2_000_000
-    assert estimate_cost(overlaid(price_unit="minute"), value) is None
+    assert estimate_input(dearer, {"prompt": "x"}).cost == 1_000_000
+    assert estimate_input(dearer, value).cost == 2_000_000
+    assert estimate_input(overlaid(price_unit="minute"), value).cost is None
 
 
 def test_a_field_that_runcomfy_adds_is_accepted_and_one_that_it_drops_is_not() -> None:

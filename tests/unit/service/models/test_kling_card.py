@@ -6,7 +6,7 @@ import pytest
 
 from core.deduplication.fingerprint import Defaults, fingerprint
 from core.errors import InvalidInput
-from service.models import CardSource, ModelCard, estimate_cost, load_cards, validate_input
+from service.models import CardSource, ModelCard, estimate_input, load_cards, validate_input
 
 Input = dict[str, Any]
 
@@ -223,7 +223,7 @@ def test_deep_nesting_is_refused_with_or_without_a_card(kling: ModelCard, levels
 
 def test_without_a_card_whatever_is_an_object_passes_unpriced() -> None:
     validate_input(None, {"anything": [1]})
-    assert estimate_cost(None, {"duration": 5}) is None
+    assert estimate_input(None, {"duration": 5}).cost is None
 
 
 def test_the_detail_says_the_first_fault_and_how_many_more(kling: ModelCard, sample: Input) -> None:
@@ -249,7 +249,7 @@ def test_the_detail_says_the_first_fault_and_how_many_more(kling: ModelCard, sam
 def test_the_price_is_by_the_second_and_more_with_audio(
     kling: ModelCard, sample: Input, change: Input, micro_usd: int
 ) -> None:
-    assert estimate_cost(kling, {**sample, **change}) == micro_usd
+    assert estimate_input(kling, {**sample, **change}).cost == micro_usd
 
 
 def test_spelling_the_defaults_out_makes_no_other_request(kling: ModelCard, sample: Input) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from core.deduplication.fingerprint import NO_DEFAULTS, Defaults
 from core.money import MicroUsd
-from service.models.pricing import Price, PriceUnit, Surcharge, estimate_price
+from service.models.pricing import Price, PriceUnit, Surcharge, estimate_at_price
 from service.models.quantities import Quantity, quantities_of_schema
 from tests.support.models import BY_OUTPUT, BY_SECOND
 
@@ -24,7 +24,24 @@ def estimate(
     defaults: Defaults = NO_DEFAULTS,
     quantities: tuple[Quantity, ...] = FIELDS,
 ) -> int | None:
-    return estimate_price(price, value, defaults, quantities)
+    return estimate_at_price(price, value, defaults, quantities).cost
+
+
+@pytest.mark.parametrize(
+    ("price", "value", "video_ms"),
+    [
+        (None, {"duration": 5}, None),
+        (BY_SECOND, {"duration": 5}, 5_000),
+        (BY_SECOND, {"duration": 2.5}, 3_000),
+        (BY_SECOND, {"duration": 5, "num_outputs": 4}, 20_000),
+        (BY_SECOND, {"duration": "auto"}, None),
+        (BY_OUTPUT, {"duration": 5, "num_outputs": 3}, None),
+    ],
+)
+def test_the_length_is_that_of_all_outputs_of_a_model_priced_by_the_second(
+    price: Price | None, value: dict[str, Any], video_ms: int | None
+) -> None:
+    assert estimate_at_price(price, value, NO_DEFAULTS, FIELDS).video_ms == video_ms
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.errors import InvalidInput
-from service.models import estimate_cost, validate_input
+from service.models import estimate_input, validate_input
 from service.models.quantities import QuantityKind, quantities_of_input, quantities_of_schema
 from tests.support.models import card
 
@@ -86,15 +86,15 @@ def test_a_value_that_the_schema_itself_names_passes(schema: dict[str, Any], val
 
 def test_a_field_that_the_schema_lacks_multiplies_nothing() -> None:
     model = card(input_schema=IMAGES, price_unit="output", base_price_usd=0.03)
-    assert estimate_cost(model, {"batch_size": 1e-7, "num_images": 3}) == 90_000
+    assert estimate_input(model, {"batch_size": 1e-7, "num_images": 3}).cost == 90_000
 
 
 def test_without_a_schema_the_names_decide() -> None:
     model = card(input_schema=None, price_unit="output", base_price_usd=0.03)
-    assert estimate_cost(model, {"n": 2, "num_images": 3}) == 90_000
-    assert estimate_cost(model, {"n": "many", "num_images": 3}) is None
+    assert estimate_input(model, {"n": 2, "num_images": 3}).cost == 90_000
+    assert estimate_input(model, {"n": "many", "num_images": 3}).cost is None
 
 
 @pytest.mark.parametrize("unit", ["image", "megapixel", None])
 def test_another_unit_has_no_known_price(unit: object) -> None:
-    assert estimate_cost(card(price_unit=unit), {"num_images": 1}) is None
+    assert estimate_input(card(price_unit=unit), {"num_images": 1}).cost is None

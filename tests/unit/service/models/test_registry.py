@@ -113,7 +113,7 @@ def test_a_malformed_id_is_told_as_such_and_not_repeated(
 def test_a_path_means_the_model_that_it_can_mean(written: str, meant: str) -> None:
     names = ["minimax/Hailuo Video 01 Live", "a+b/c", "a b/c", "kling/4K/x"]
     book = ModelRegistry.build([], map(entry, names), NOW)
-    assert book.resolve(written) == meant
+    assert book.resolve(written).model_id == meant
     assert book.lists(written) is (meant in names)
 
 

@@ -63,7 +63,7 @@ async def test_silence_ends_a_wait_after_its_span(
     await clock.advance(timedelta(milliseconds=1))
 
     assert task.result() is WakeReason.TIMEOUT
-    assert waiter.wait_time == SPAN
+    assert waiter.wait_duration == SPAN
 
 
 async def test_many_changes_between_two_waits_are_one_wake(subscriptions: Subscriptions) -> None:

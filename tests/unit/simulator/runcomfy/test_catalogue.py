@@ -5,7 +5,7 @@ from typing import Any, Final
 import pytest
 
 from core.errors import InvalidInput
-from service.models import CardSource, ModelCard, estimate_cost, load_cards, validate_input
+from service.models import CardSource, ModelCard, estimate_input, load_cards, validate_input
 from service.models.card import overlay_card, parse_card
 from simulator.runcomfy.catalogue import SimulatedModel, load_catalogue
 from simulator.runcomfy.input_check import validate_input as runcomfy_faults
@@ -76,13 +76,13 @@ def test_the_estimate_is_what_runcomfy_charges(
     model = MODELS[model_id]
     value = sample_of(model) | settings
     assert model.price_of(value) == round(usd * 1_000_000)
-    assert estimate_cost(laid_over(model), value) == round(usd * 1_000_000)
+    assert estimate_input(laid_over(model), value).cost == round(usd * 1_000_000)
 
 
 def test_where_no_price_is_known_none_is_estimated() -> None:
     model = MODELS["google/nano-banana-2/edit"]
     card = parse_card(model.model_id, model.card, CardSource.CATALOGUE)
-    assert estimate_cost(card, sample_of(model)) is None
+    assert estimate_input(card, sample_of(model)).cost is None
 
 
 def laid_over(model: SimulatedModel) -> ModelCard:

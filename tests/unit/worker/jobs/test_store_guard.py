@@ -27,7 +27,6 @@ from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.records import POLICY, SECOND, MidpointRandom, job
-from tests.support.store_steps import timeline_entry
 from tests.support.worker import ScriptedUpstream
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.submit import accept, cancel_unsubmitted, claim_submit
@@ -105,8 +104,7 @@ class GuardHarness:
             await self.stores.tenants.create(Tenant("video-team", now), key)
         now = self.clock.now()
         new = job(id=job_id, created_at=now, updated_at=now, estimate=MicroUsd(500))
-        line = timeline_entry(now, "admitted", S.QUEUED)
-        await self.stores.jobs.admit(Admission(CREDENTIAL, new, BODY, line))
+        await self.stores.jobs.admit(Admission(CREDENTIAL, new, BODY))
         return new
 
     async def claim(self, queued: Job) -> Job:

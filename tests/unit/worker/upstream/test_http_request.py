@@ -7,7 +7,8 @@ import httpx
 import pytest
 
 from worker.upstream.error_classification import ResponseTooLarge
-from worker.upstream.http_request import HttpRequest, parse_capped_retry_after, send_request
+from worker.upstream.http_request import HttpRequest, parse_capped_retry_after
+from worker.upstream.transports import HttpxPoster
 
 NOW: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -23,8 +24,8 @@ def _ask(**changes: object) -> HttpRequest:
     return HttpRequest(**{**given, **changes})  # type: ignore[arg-type] # test shorthand
 
 
-def _client(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.MockTransport(answer))
+def _poster(answer: Callable[[httpx.Request], httpx.Response]) -> HttpxPoster:
+    return HttpxPoster(httpx.MockTransport(answer), timedelta(seconds=5))
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,9 @@ def test_what_is_no_retry_after(value: str | None) -> None:
 
 async def test_a_reply_is_read_whole() -> None:
     headers = {"Retry-After": "5", "Content-Type": "text/plain"}
-    client = _client(lambda _: httpx.Response(503, headers=headers, content=b"x" * 100))
+    poster = _poster(lambda _: httpx.Response(503, headers=headers, content=b"x" * 100))
 
-    reply = await send_request(client, _ask(), NOW)
+    reply = await poster.send_request(_ask(), NOW)
 
     assert (reply.status, reply.body, reply.content_type) == (503, b"x" * 100, "text/plain")
     assert (reply.retry_after, reply.error) == (timedelta(seconds=5), None)
@@ -70,9 +71,9 @@ async def test_reading_stops_at_the_bound() -> None:
             sent.append(40)
             yield b"x" * 40
 
-    client = _client(lambda _: httpx.Response(200, content=endless()))
+    poster = _poster(lambda _: httpx.Response(200, content=endless()))
 
-    reply = await send_request(client, _ask(), NOW)
+    reply = await poster.send_request(_ask(), NOW)
 
     assert isinstance(reply.error, ResponseTooLarge)
     assert (reply.status, len(reply.body), len(sent)) == (200, 80, 3)
@@ -83,9 +84,9 @@ async def test_a_drip_ends_at_the_deadline_with_what_there_was() -> None:
         yield b"first"
         await asyncio.Event().wait()
 
-    client = _client(lambda _: httpx.Response(200, content=drip()))
+    poster = _poster(lambda _: httpx.Response(200, content=drip()))
 
-    reply = await send_request(client, _ask(deadline=timedelta(milliseconds=20)), NOW)
+    reply = await poster.send_request(_ask(deadline=timedelta(milliseconds=20)), NOW)
 
     assert isinstance(reply.error, TimeoutError)
     assert (reply.status, reply.body) == (200, b"first")
@@ -95,15 +96,15 @@ async def test_whatever_breaks_becomes_a_value() -> None:
     def explode(_: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError
 
-    reply = await send_request(_client(explode), _ask(), NOW)
+    reply = await _poster(explode).send_request(_ask(), NOW)
 
     assert (reply.status, type(reply.error)) == (None, ZeroDivisionError)
 
 
 async def test_a_url_that_cannot_be_becomes_a_value() -> None:
-    client = _client(lambda _: httpx.Response(200))
+    poster = _poster(lambda _: httpx.Response(200))
 
-    reply = await send_request(client, _ask(url="https://x:port/"), NOW)
+    reply = await poster.send_request(_ask(url="https://x:port/"), NOW)
 
     assert isinstance(reply.error, httpx.InvalidURL)
 
@@ -116,8 +117,8 @@ async def test_cancellation_passes_through() -> None:
         await asyncio.Event().wait()
         yield b""
 
-    client = _client(lambda _: httpx.Response(200, content=hang()))
-    task = asyncio.create_task(send_request(client, _ask(), NOW))
+    poster = _poster(lambda _: httpx.Response(200, content=hang()))
+    task = asyncio.create_task(poster.send_request(_ask(), NOW))
     await began.wait()
 
     task.cancel()

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any, Final, cast
 
@@ -10,12 +11,14 @@ import aiohttp
 import pytest
 
 from core.archive import ArchiveError
-from core.webhooks.url_policy import Refusal, RefusalReason
+from core.webhooks.url_policy import Refusal, RefusalReason, Target
 from worker.ports import MediaUnavailable
-from worker.upstream.media import MediaFetcher, ResolvedMedia, is_media_host
+from worker.sources.media_client import MediaClient, is_media_host
+from worker.webhooks.resolved_target import PinnedTarget
 
 VIDEO: Final = "https://media.runcomfy.net/1/output.mp4?token=secret"
 SECOND: Final = timedelta(seconds=1)
+ADDRESS: Final = ip_address("203.0.113.9")
 
 
 @dataclass
@@ -58,7 +61,7 @@ class StubSession:
         return answer
 
 
-async def resolve(url: str) -> ResolvedMedia | Refusal:
+async def resolve(url: str) -> PinnedTarget | Refusal:
     """The hosts of this test, each at an address."""
     host = url.partition("://")[2].partition("/")[0]
     if host == "private.runcomfy.net":
@@ -66,12 +69,12 @@ async def resolve(url: str) -> ResolvedMedia | Refusal:
     if host == "absent.runcomfy.net":
         return Refusal(RefusalReason.UNRESOLVED, "the host's name does not resolve")
     path = url.partition(host)[2]
-    return ResolvedMedia(f"https://203.0.113.9{path}", host, host, host == "minio.internal")
+    return PinnedTarget(Target("https", host, 443, path), ADDRESS, host == "minio.internal")
 
 
 async def fetch(url: str, *answers: StubResponse | Exception) -> tuple[str, bytes, StubSession]:
     session = StubSession(list(answers))
-    fetcher = MediaFetcher(cast("aiohttp.ClientSession", session), resolve, SECOND, SECOND, SECOND)
+    fetcher = MediaClient(cast("aiohttp.ClientSession", session), resolve, SECOND, SECOND, SECOND)
     async with fetcher.fetch(url) as media:
         content = b"".join([chunk async for chunk in media.chunks])
     return media.declared_type, content, session
