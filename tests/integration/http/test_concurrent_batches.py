@@ -21,7 +21,7 @@ DAY: Final = 100
 PATIENCE: Final = 60
 WEEK: Final = 7 * 86_400
 MAX_SCRIPT_MS: Final = 500
-"""Of one script: far above what it takes alone, because other processes of the machine add to it."""
+"""Of one script, far above what it takes alone: other processes of the machine add to it."""
 
 
 def items(number: int, mark: str) -> list[dict[str, Any]]:
