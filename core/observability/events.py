@@ -353,6 +353,7 @@ WARNING_CODES: Final = frozenset(
         "balance_fetch_failed",
         "balance_sync_failed",
         "batch_completion_failed",
+        "batch_write_failed",
         "budget_thresholds_failed",
         "catalogue_fetch_failed",
         "catalogue_invalid",

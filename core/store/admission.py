@@ -150,18 +150,15 @@ def admission_arguments(
         str(calendar),
         *window_arguments(calendar.windows_of(day), now),
         *retention.arguments(day),
-        *_batch_arguments(call.batch),
-        _unpaid_templates(),
+        *batch_arguments(call.batch),
+        unpaid_templates(),
         now.isoformat(),
-        *(
-            argument
-            for admission in call.admissions
-            for argument in _item_arguments(admission, now)
-        ),
+        *(argument for admission in call.admissions for argument in item_arguments(admission, now)),
     ]
 
 
-def _batch_arguments(admission: BatchAdmission | None) -> tuple[Argument, ...]:
+def batch_arguments(admission: BatchAdmission | None) -> tuple[Argument, ...]:
+    """Return the batch of a script's arguments: id, record, invalid items, how long it is kept."""
     if admission is None:
         return "", "", "", ""
     rejected = [(index, problem.decode()) for index, problem in admission.rejected.items()]
@@ -173,11 +170,12 @@ def _batch_arguments(admission: BatchAdmission | None) -> tuple[Argument, ...]:
     )
 
 
-def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]:
+def item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]:
+    """Return the fields of `lib/admission_item.lua`."""
     job, cache = admission.job, admission.cache
     limit, check = first_deadline(job), next_follower_poll_at(job, now)
     unclosed = JOB_CODEC.encode(job)[:_CLOSING_BRACE]
-    held_until = job.not_before if job.not_before is not None and job.not_before > now else None
+    held_until = _held_until(job, now)
     return (
         job.id,
         job.version,
@@ -189,7 +187,7 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         job.created_at.isoformat(),
         job.model_id,
         int(job.priority),  # Redis would get an IntEnum's name
-        "" if job.estimate is None else int(job.estimate),
+        price_argument(job),
         "" if limit is None else to_ms(limit),
         "+inf" if job.deadline is None else to_ms(job.deadline),
         to_ms(check),
@@ -201,10 +199,25 @@ def _item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]
         score_of(job),
         "" if job.reference is None else reference_score(job.reference),
         row_lines(job),
-        "" if held_until is None else to_ms(held_until),
+        held_until_argument(job, now),
         admission.archive.rule or "",
         admission.archive.default,
     )
+
+
+def price_argument(job: Job) -> Argument:
+    """Return the estimate; an empty text if it is not known."""
+    return "" if job.estimate is None else int(job.estimate)
+
+
+def held_until_argument(job: Job, now: datetime) -> Argument:
+    """Return the time before which the job does not queue; an empty text for one that does."""
+    held_until = _held_until(job, now)
+    return "" if held_until is None else to_ms(held_until)
+
+
+def _held_until(job: Job, now: datetime) -> datetime | None:
+    return job.not_before if job.not_before is not None and job.not_before > now else None
 
 
 def _paid_fields(job: Job, held_until: datetime | None, now: datetime) -> dict[str, Any]:
@@ -227,7 +240,7 @@ def _json_time(instant: datetime) -> bytes:
 
 
 @cache
-def _unpaid_templates() -> bytes:
+def unpaid_templates() -> bytes:
     """Return the ends of records and the timeline entries of jobs that are not paid for.
 
     Four lines: record and then entry, each of a follower and of a cache hit. The script replaces
@@ -298,7 +311,12 @@ def _parse_item_answer(
 ) -> AdmissionResult | CallerError:
     if answer[0] == b"refused":
         return build_limit_error(answer[1].decode(), float(answer[2]), quotas)
-    _, slot, reserved, cache_status, document, output = answer
+    return parse_admitted(answer[1:], quotas)
+
+
+def parse_admitted(answer: Sequence[Any], quotas: tuple[Quota, ...]) -> AdmissionResult:
+    """Parse the result of a job that was admitted."""
+    slot, reserved, cache_status, document, output = answer
     return AdmissionResult(
         has_slot=slot == 1,
         reserved=MicroUsd(reserved),

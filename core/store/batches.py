@@ -14,6 +14,7 @@ from core.store.admission import (
     parse_item_answers,
     raise_if_rejected,
 )
+from core.store.batch_parts import MAX_PART_ITEMS, BatchParts
 from core.store.calendars import TenantCalendars
 from core.store.client import Argument, RedisClient
 from core.store.codecs import BATCH_CODEC, JOB_CODEC, decode_readable
@@ -34,6 +35,7 @@ from core.webhooks.delivery import Delivery
 _COUNTED_STATUSES: Final = tuple(PublicStatus)
 _ROW_LENGTH: Final = 2 + len(_COUNTED_STATUSES)
 _UNDECIDED: Final = b"fits"
+_UNWRITTEN: Final = b"unwritten"
 _LIMIT_PREFIX, _PROBLEM_PREFIX = b"! ", b"? "
 
 
@@ -46,12 +48,17 @@ class BatchStore:
         scripts: LuaScripts,
         clock: Clock,
         calendars: TenantCalendars | None = None,
+        max_part_items: int = MAX_PART_ITEMS,
     ) -> None:
-        """Send commands through `client`; `clock` gives every instant that a script compares."""
+        """Send commands through `client`; `clock` gives every instant that a script compares.
+
+        Batches of more than `max_part_items` are admitted in parts.
+        """
         self._client = client
         self._scripts = scripts
         self._clock = clock
         self._calendars = calendars or TenantCalendars(scripts)
+        self._parts = BatchParts(scripts, clock, self._calendars, max_part_items)
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
         """Admit all jobs of a batch, or in partial mode those that fit, in one decision.
@@ -59,6 +66,8 @@ class BatchStore:
         Raises `Unauthenticated`, `NotPermitted`, `IdempotencyKeyMissing`, `IdempotencyMismatch`.
         """
         all_or_nothing = admission.batch.admission_mode is AdmissionMode.ALL_OR_NOTHING
+        if self._parts.is_large(admission):
+            return await self._parts.admit(admission, all_or_nothing=all_or_nothing)
         call = AdmissionScriptCall(admission.admissions, all_or_nothing, admission)
         answers = await self._calendars.admit(call, self._clock.now(), replicated=True)
         status = answers[0][0]
@@ -89,9 +98,21 @@ class BatchStore:
     ) -> BatchSnapshot:
         """Return one of the credential's batches, with the items at `indexes`.
 
-        Raises `NotFound`, also for another tenant's.
+        Jobs of it that are not written yet are written first. Raises `NotFound`, also for
+        another tenant's.
         """
-        answer = await self._scripts.call(
+        answer = await self._read(credential, batch_id, indexes, scope)
+        if answer[0] == _UNWRITTEN:
+            await self._parts.write_rest(batch_id)
+            answer = await self._read(credential, batch_id, indexes, scope)
+        raise_if_rejected(answer[0])
+        _, doc, finished_at, counts, rows, docs = answer
+        return _parse_batch([doc, finished_at, *counts], _parse_items(indexes.start, rows, docs))
+
+    async def _read(
+        self, credential: Credential, batch_id: str, indexes: range, scope: Scope
+    ) -> list[Any]:
+        answer: list[Any] = await self._scripts.call(
             "read_batch",
             [
                 *credential_keys(credential),
@@ -106,9 +127,7 @@ class BatchStore:
                 batch_id,
             ],
         )
-        raise_if_rejected(answer[0])
-        _, doc, finished_at, counts, rows, docs = answer
-        return _parse_batch([doc, finished_at, *counts], _parse_items(indexes.start, rows, docs))
+        return answer
 
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
@@ -133,6 +152,14 @@ class BatchStore:
             [keys.BATCH_PREFIX, to_ms(now), to_ms(now + lease), limit, ""],
         )
         return decode_readable(BATCH_CODEC, rows[1::2])
+
+    async def claim_unwritten(self, limit: int) -> Sequence[str]:
+        """Claim accepted batches whose service does not write their jobs any more."""
+        return await self._parts.claim_unwritten(limit)
+
+    async def write_rest(self, batch_id: str) -> None:
+        """Write the jobs of an accepted batch that are not written yet."""
+        await self._parts.write_rest(batch_id)
 
     async def load(self, batch_id: str) -> BatchSnapshot | None:
         """Return any tenant's batch without its items, for a worker."""

@@ -1,6 +1,6 @@
 """Admissions in the days of their tenant's calendar."""
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Final
 
@@ -36,20 +36,22 @@ class TenantCalendars:
 
     async def admit(self, call: AdmissionScriptCall, now: datetime, *, replicated: bool) -> Any:  # noqa: ANN401 - answers of a script
         """Return the answers of the admission script."""
-        tenant = call.admissions[0].credential.tenant
-        for _ in range(MAX_CHANGES):
-            calendar = self._known.get(tenant, UTC_CALENDAR)
+
+        async def send(calendar: AccountingCalendar) -> Any:  # noqa: ANN401 - as above
             placed = call.in_calendar(calendar)
-            if call.batch is None:
-                arguments = admission_arguments(placed, calendar, self.retention, now)
-            else:
-                # A thousand records take 50 ms to write: other callers would wait as long.
-                arguments = await asyncio.to_thread(
-                    admission_arguments, placed, calendar, self.retention, now
-                )
-            answers = await self._scripts.call(
-                "admit_jobs", admission_keys(placed), arguments, replicated=replicated
+            return await self._scripts.call(
+                "admit_jobs",
+                admission_keys(placed),
+                admission_arguments(placed, calendar, self.retention, now),
+                replicated=replicated,
             )
+
+        return await self.call(call.admissions[0].credential.tenant, send)
+
+    async def call(self, tenant: str, send: Callable[[AccountingCalendar], Awaitable[Any]]) -> Any:  # noqa: ANN401 - as above
+        """Return the answers of `send`, which is called again if the tenant's calendar differs."""
+        for _ in range(MAX_CHANGES):
+            answers = await send(self._known.get(tenant, UTC_CALENDAR))
             if answers[0][0] != OTHER_CALENDAR:
                 return answers
             self._remember(tenant, AccountingCalendar.parse(answers[0][1].decode()))

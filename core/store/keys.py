@@ -87,6 +87,15 @@ _JOB_SPECS: Final = (
     KeySpec("batch_items", "gw:batch:{id}:items", "list", KeyOwner.JOB,
         "as the batch", _EXPIRY,
         "for each item its job and cache status, or the reason of its rejection"),
+    KeySpec("batch_part", "gw:batch:{id}:part:{number}", "list", KeyOwner.JOB,
+        "a minute, or until its jobs are written", f"{_EXPIRY}; `write_batch_part`",
+        "items of a large batch that are no jobs yet, as the arguments of an admission"),
+    KeySpec("batch_rest", "gw:batch:{id}:rest", "hash", KeyOwner.JOB,
+        "until the jobs of an accepted batch are written", "`write_batch_part`",
+        "tenant, the keys of its usage, windows, parts, written; of each part what was reserved"),
+    KeySpec("unwritten_batches", "gw:unwritten_batches", "sorted set", KeyOwner.GATEWAY,
+        _FOREVER, "members: `write_batch_part` with the last part",
+        "accepted batches with jobs to write, by the time from which a worker does it (ms)"),
     KeySpec("tenant_batches", "gw:tenant:{name}:batches", "sorted set", KeyOwner.JOB,
         "a day longer than its last batch", f"{_EXPIRY}; members: `admit_jobs` of the next batch",
         "the tenant's batches by creation time (ms)"),
@@ -339,6 +348,7 @@ UNREADABLE: Final = LUA_NAMES["unreadable"]
 UNREADABLE_DELIVERIES: Final = LUA_NAMES["unreadable_deliveries"]
 UNSUBMITTED: Final = LUA_NAMES["unsubmitted"]
 BATCHES: Final = LUA_NAMES["batches"]
+UNWRITTEN_BATCHES: Final = LUA_NAMES["unwritten_batches"]
 REFUSAL_COSTS: Final = LUA_NAMES["refusal_costs"]
 RUN_COUNTS: Final = LUA_NAMES["run_counts"]
 JOB_CHANGES: Final = LUA_NAMES["changes"]
@@ -384,6 +394,8 @@ upstream_id: Final[_OneId] = _FORMATS["upstream_id"].format
 idempotency: Final[_TwoIds] = _FORMATS["idempotency"].format
 batch: Final[_OneId] = _FORMATS["batch"].format
 batch_items: Final[_OneId] = _FORMATS["batch_items"].format
+batch_part: Final[_TwoIds] = _FORMATS["batch_part"].format
+batch_rest: Final[_OneId] = _FORMATS["batch_rest"].format
 tenant_batches: Final[_OneId] = _FORMATS["tenant_batches"].format
 run_times: Final[_OneId] = _FORMATS["runs"].format
 arq_message: Final[_OneId] = _FORMATS["message"].format

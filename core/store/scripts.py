@@ -4,7 +4,8 @@ A script is one atomic operation. Its header, in comments, is its signature:
 
     -- KEYS: job due           names of the keys; `...` allows more
     -- ARGV: now id note? ...  names of the arguments; `note?` may be left out of a call by name
-    -- ITEM: id doc            the fields of each further item, for `read_items()`
+    -- ITEM: id doc            the fields of an item, for `read_items(values, before)`, which reads
+                               them from a list behind its first `before` values; also in a part
     -- USES: wake_worker       puts `lua/lib/wake_worker.lua` in front
     -- LATER: load_queue fair_queue
                                defines `load_queue()`, which returns that library's functions
@@ -94,7 +95,7 @@ def compile_script(name: str, source: str, library: Mapping[str, str]) -> LuaScr
     flags = _header_words(source, "FLAGS")
     shebang = f"#!lua flags={','.join(flags)}" if flags else "#!lua"
     fixed = _fixed_counts(keys, arguments)
-    items = _item_reader(_header_words(source, "ITEM"), len(arguments) - 1)
+    items = _item_reader(_header_words("\n".join((*parts, source)), "ITEM"))
     text = _expand_key_names("\n".join((shebang, *parts, *later, *given, *fixed, *items, source)))
     sha = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
     return LuaScript(name, text, sha, keys, arguments, optional, frozenset(flags))
@@ -122,12 +123,13 @@ def _lazy_part(words: Sequence[str], library: Mapping[str, str]) -> str:
     return f"local function {name}()\n{text}\nreturn {{ {functions} }}\nend"
 
 
-def _item_reader(fields: Sequence[str], first: int) -> tuple[str, ...]:
+def _item_reader(fields: Sequence[str]) -> tuple[str, ...]:
     if not fields:
         return ()
-    item = ", ".join(f"{field} = ARGV[at + {at}]" for at, field in enumerate(fields, 1))
-    loop = f"for at = {first}, #ARGV - 1, {len(fields)} do items[#items + 1] = {{ {item} }} end"
-    return (f"local function read_items()\nlocal items = {{}}\n{loop}\nreturn items\nend",)
+    item = ", ".join(f"{field} = values[at + {at}]" for at, field in enumerate(fields, 1))
+    loop = f"for at = before, #values - 1, {len(fields)} do items[#items + 1] = {{ {item} }} end"
+    head = "local function read_items(values, before)\nlocal items = {}"
+    return (f"{head}\n{loop}\nreturn items\nend",)
 
 
 def _fixed_counts(keys: Sequence[str], arguments: Sequence[str]) -> tuple[str, ...]:

@@ -19,14 +19,18 @@ TENANTS: Final = ("ada", "bob")
 
 @pytest.fixture(params=["memory", "redis"])
 async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]:
-    """Stores with two tenants, `ada` and `bob`, with one key each."""
+    """Stores with two tenants, `ada` and `bob`, with one key each.
+
+    A test may ask for `redis-parts`: a batch is then admitted item by item.
+    """
     clock = FakeClock()
     if request.param == "memory":
         yield await _with_tenants(memory_backend(clock))
         return
     url: str = request.getfixturevalue("redis_flushed")
     async with redis_client(url) as wire:
-        yield await _with_tenants(redis_backend(clock, wire))
+        of_one = {"max_part_items": 1} if request.param == "redis-parts" else {}
+        yield await _with_tenants(redis_backend(clock, wire, **of_one))
 
 
 async def _with_tenants(backend: StoreBackend) -> StoreBackend:

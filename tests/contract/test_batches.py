@@ -30,6 +30,8 @@ from tests.support.store_steps import (
     timeline_entry,
 )
 
+pytestmark = pytest.mark.parametrize("backend", ["memory", "redis", "redis-parts"], indirect=True)
+
 ALL: Final = range(1000)
 LEASE: Final = timedelta(seconds=30)
 SHARING: Final = CacheRequest(CacheOption.USE)

@@ -3,7 +3,7 @@
 A probe reads what the stores' methods do not return: indexes, counters, messages and TTLs.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -11,6 +11,8 @@ import orjson
 from pydantic import SecretStr
 
 from core.store import keys
+from core.store.batch_parts import MAX_PART_ITEMS
+from core.store.batches import BatchStore
 from core.store.client import RedisClient
 from core.store.encryption import SecretCipher, new_encryption_key
 from core.store.scripts import LuaScripts, load_scripts
@@ -90,10 +92,15 @@ def memory_backend(clock: FakeClock) -> StoreBackend:
     return StoreBackend(**_fields_of(stores), clock=clock, probe=MemoryProbe(stores.memory))
 
 
-def redis_backend(clock: FakeClock, wire: RedisClient) -> StoreBackend:
-    """The stores over an empty Redis."""
+def redis_backend(
+    clock: FakeClock, wire: RedisClient, max_part_items: int = MAX_PART_ITEMS
+) -> StoreBackend:
+    """The stores over an empty Redis; batches of more than `max_part_items` come in parts."""
     cipher = SecretCipher([SecretStr(new_encryption_key())])
-    stores = open_stores(wire, LuaScripts(wire, load_scripts()), clock, cipher)
+    scripts = LuaScripts(wire, load_scripts())
+    stores = open_stores(wire, scripts, clock, cipher)
+    batches = BatchStore(wire, scripts, clock, max_part_items=max_part_items)
+    stores = replace(stores, batches=batches)
     return StoreBackend(**_fields_of(stores), clock=clock, probe=RedisProbe(wire))
 
 

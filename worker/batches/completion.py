@@ -26,10 +26,25 @@ class BatchCompleter:
         self._failures = StepFailures()
 
     async def run_once(self) -> None:
-        """Complete every batch that has no open job left."""
+        """Complete every batch that has no open job left; write those that were left half-written.
+
+        A batch is accepted first and its jobs are written then: the service may die between.
+        """
         while claimed := await self._batches.claim_completed(LEASE, CLAIM_LIMIT):
             for batch in claimed:
                 await self._complete_safely(batch)
+        for batch_id in await self._batches.claim_unwritten(CLAIM_LIMIT):
+            await self._write_safely(batch_id)
+
+    async def _write_safely(self, batch_id: str) -> None:
+        """Write the rest of one batch. If that raises it is claimed again after a while."""
+        try:
+            await self._batches.write_rest(batch_id)
+        except Exception as error:
+            if not is_own_fault(error):
+                raise
+            detail = f"{batch_id}: {type(error).__name__}: {error}; it is tried again"
+            self._emit(OperationalWarning("batch_write_failed", detail, error=error))
 
     async def _complete_safely(self, batch: Batch) -> None:
         """Complete one batch. If that raises it is claimed again when its lease ends.

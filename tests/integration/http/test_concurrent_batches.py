@@ -21,7 +21,7 @@ DAY: Final = 100
 PATIENCE: Final = 60
 WEEK: Final = 7 * 86_400
 MAX_SCRIPT_MS: Final = 500
-"""Far above the 40 to 60 ms that it takes: other processes of the machine add to it."""
+"""Of one script, far above what it takes alone: other processes of the machine add to it."""
 
 
 def items(number: int, mark: str) -> list[dict[str, Any]]:
@@ -36,17 +36,19 @@ def items(number: int, mark: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_a_thousand_items_are_one_decision(idle_stack: Stack) -> None:
+def test_a_thousand_items_are_one_decision_that_holds_redis_briefly(idle_stack: Stack) -> None:
     tenant = idle_stack.create_tenant("thousand", "--running", "5", "--jobs-per-day", str(2 * SIZE))
     body = {"items": items(SIZE, "thousand"), "reference": "thousand"}
 
     async def take() -> None:
         async with _caller(tenant) as http, redis_client(idle_stack.redis_url) as wire:
-            await wire.execute("CONFIG", "RESETSTAT")
+            await wire.execute("CONFIG", "SET", "slowlog-log-slower-than", 1000)
+            await wire.execute("CONFIG", "SET", "slowlog-max-len", 1000)
+            await wire.execute("SLOWLOG", "RESET")
             began = time.monotonic()
             answer = await http.post(f"{idle_stack.url}/v1/batches", json=body)
             took = time.monotonic() - began
-            spent = await _script(wire)
+            longest = await _longest_script(wire)
             assert answer.status_code == httpx.codes.ACCEPTED, answer.text
             document = answer.json()
             assert len({item["request_id"] for item in document["items"]}) == SIZE
@@ -62,10 +64,10 @@ def test_a_thousand_items_are_one_decision(idle_stack: Stack) -> None:
             assert cancelled["status"] == "completed"
             print(
                 f"\n{SIZE} items, {len(answer.request.content):,} bytes: answered in {took:.2f} s, "
-                f"{spent:.0f} ms of it in Redis; "
+                f"the longest script took {longest:.0f} ms; "
                 f"read in {read:.2f} s, cancelled in {cancel:.2f} s"
             )
-            assert spent < MAX_SCRIPT_MS
+            assert longest < MAX_SCRIPT_MS
             lives = [
                 await wire.execute("TTL", key)
                 for key in (
@@ -108,12 +110,10 @@ def test_racing_batches_pass_no_limit(idle_stack: Stack, admit: str, admitted: i
         assert {counts["in_queue"] for counts in taken} == {ITEMS}
 
 
-async def _script(wire: RedisClient) -> float:
-    """Milliseconds that scripts took since the statistics were reset."""
-    text = (await wire.execute("INFO", "commandstats")).decode()
-    lines = [line for line in text.splitlines() if line.startswith("cmdstat_eval")]
-    rows = [dict(part.split("=") for part in line.partition(":")[2].split(",")) for line in lines]
-    return sum(float(row["usec"]) for row in rows) / 1000
+async def _longest_script(wire: RedisClient) -> float:
+    """Milliseconds that the longest script took since the log was reset."""
+    rows = await wire.execute("SLOWLOG", "GET", 1000)
+    return max((row[2] / 1000 for row in rows if row[3][0].startswith(b"EVAL")), default=0.0)
 
 
 def _caller(tenant: TenantCredentials) -> httpx.AsyncClient:

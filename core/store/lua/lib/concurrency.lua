@@ -35,9 +35,9 @@ local function in_use(target)
   return running[target] + (planned[target] or 0)
 end
 
-local function plan_start(tenant, model)
+local function plan_start(tenant, model, by)
   for _, target in ipairs({ 'all', 'tenant:' .. tenant, 'model:' .. model }) do
-    planned[target] = (planned[target] or 0) + 1
+    planned[target] = (planned[target] or 0) + by
   end
 end
 

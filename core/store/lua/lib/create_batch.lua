@@ -1,14 +1,20 @@
 -- The record of a new batch. `batch_fields` are the batch's own; `statuses` maps cache statuses to public ones.
 
+-- Many items have one rejection.
+local function rejection_row(rejection)
+  rejection.row = rejection.row or '! ' .. rejection[1] .. ' ' .. tostring(rejection[2])
+  return rejection.row
+end
+
 -- One row for each item, in order: "<job id> <cache status>", "! <policy> <retry after>" or "? <problem>".
-local function batch_rows(items, answers, rejected)
+local function batch_rows(items, rejections, rejected)
   local rows, position = {}, 1
   for _, pair in ipairs(cjson.decode(rejected)) do rows[pair[1] + 1] = '? ' .. pair[2] end
   for index, item in ipairs(items) do
     while rows[position] do position = position + 1 end
-    local rejection = answers[index]
-    rows[position] = item.is_admissible and (item.id .. ' ' .. item.cache_status)
-      or ('! ' .. rejection[2] .. ' ' .. rejection[3])
+    item.row = position
+    local rejection = rejections[index]
+    rows[position] = rejection and rejection_row(rejection) or item.id .. ' ' .. item.cache_status
   end
   return rows
 end
@@ -22,7 +28,7 @@ local function index_batch(batch_index, batch, now)
   redis.call('PERSIST', batch_index)
 end
 
-local function write_batch(items, answers, statuses, batch_fields)
+local function write_batch(items, rejections, statuses, batch_fields)
   local record, counts = NAMES.batch .. batch_fields.id, { completed = 0, in_queue = 0 }
   for _, item in ipairs(items) do
     local status = item.is_admissible and statuses[item.cache_status]
@@ -32,7 +38,7 @@ local function write_batch(items, answers, statuses, batch_fields)
   redis.call('HSET', record, 'doc', batch_fields.doc, 'batch_index', batch_index, 'in_queue', counts.in_queue,
     'in_progress', 0, 'completed', counts.completed, 'failed', 0, 'cancelled', 0)
   if batch_fields.idempotency then redis.call('HSET', record, 'idempotency', batch_fields.idempotency) end
-  local rows = batch_rows(items, answers, batch_fields.rejected)
+  local rows = batch_rows(items, rejections, batch_fields.rejected)
   for first = 1, #rows, 1000 do
     redis.call('RPUSH', record .. ':items', unpack(rows, first, math.min(first + 999, #rows)))
   end

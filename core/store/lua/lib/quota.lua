@@ -1,5 +1,6 @@
 -- The limits that an admission checks. Each check adds a row { policy, limit, remaining, reset (ms) } for the RateLimit
 -- header fields, flat, and returns a rejection or nil. Nothing is written before all checks have passed.
+-- `rows` nil: no rows are made. Of a batch, one item's are needed.
 
 local FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',
@@ -22,6 +23,7 @@ end
 local function reject(policy, retry_after) return { policy, retry_after or -1 } end
 
 local function add_row(rows, policy, limit, remaining, reset)
+  if not rows then return end
   local last = #rows
   rows[last + 1], rows[last + 2], rows[last + 3], rows[last + 4] = policy, limit, remaining, reset
 end
@@ -99,6 +101,19 @@ local function read_arrival(policy, rate, now)
   return arrival > now + tolerance + 60000 and now or arrival
 end
 
+-- How early a submit may be that counts as in time (ms): clocks and sums of fractions are not exact.
+local function slack_of(interval) return math.min(0.5, interval / 2) end
+
+-- Whether the rate has room for `number` submits together.
+local function has_rate_for(policy, before, now, number)
+  local limit = policy.requests_per_minute
+  if not limit then return true end
+  if limit <= 0 then return false end
+  local interval = 60000 / limit
+  local tolerance = math.max(policy.burst or limit, 1) * interval
+  return before + number * interval - tolerance - now <= slack_of(interval)
+end
+
 -- Returns a rejection, or nil and the arrival time after this submit (nil without a limit).
 local function check_rate(policy, before, now, rows)
   local limit = policy.requests_per_minute
@@ -110,11 +125,13 @@ local function check_rate(policy, before, now, rows)
   local interval = 60000 / limit
   local tolerance = math.max(policy.burst or limit, 1) * interval
   local arrival = before + interval
-  local early, slack = arrival - tolerance - now, math.min(0.5, interval / 2)
+  local early, slack = arrival - tolerance - now, slack_of(interval)
   local rejected = early > slack
-  local next_arrival = rejected and before or arrival
-  local available = math.floor((now + tolerance - next_arrival + slack) / interval)
-  add_row(rows, 'requests-per-minute', limit, math.max(available, 0), math.ceil((next_arrival - now) / 1000) * 1000)
+  if rows then
+    local next_arrival = rejected and before or arrival
+    local available = math.floor((now + tolerance - next_arrival + slack) / interval)
+    add_row(rows, 'requests-per-minute', limit, math.max(available, 0), math.ceil((next_arrival - now) / 1000) * 1000)
+  end
   if rejected then return reject('requests-per-minute', early), nil end
   return nil, arrival
 end
@@ -144,12 +161,14 @@ local function check_storage_bytes(policy, item, tenant_name, rows)
   return left <= 0 and reject('storage-bytes') or nil
 end
 
--- The windows of a budget, in the order of core.tenants.windows.Window, with their limits.
+-- The windows of a budget, in the order of core.tenants.windows.Window, with their limits and the names that these
+-- have in problem documents and header fields.
 local WINDOWS = {
-  { kind = 'day', jobs = 'jobs_per_day', usd = 'usd_per_day' },
-  { kind = 'week', usd = 'usd_per_week' },
-  { kind = 'month', jobs = 'jobs_per_month', usd = 'usd_per_month' },
-  { kind = 'total', usd = 'usd_total' },
+  { kind = 'day', jobs = 'jobs_per_day', usd = 'usd_per_day', jobs_policy = 'jobs-per-day', usd_policy = 'usd-per-day' },
+  { kind = 'week', usd = 'usd_per_week', usd_policy = 'usd-per-week' },
+  { kind = 'month', jobs = 'jobs_per_month', usd = 'usd_per_month', jobs_policy = 'jobs-per-month',
+    usd_policy = 'usd-per-month' },
+  { kind = 'total', usd = 'usd_total', usd_policy = 'usd-total' },
 }
 
 -- Returns a list of the windows `names`, each with `jobs` and `usd` used.
@@ -229,15 +248,12 @@ local function check_count(name, limit, used, increment, reset, rows)
   return nil
 end
 
--- The name of a limit in problem documents and header fields.
-local function policy_name(field) return (string.gsub(field, '_', '-')) end
-
 -- `resets` are the times until the windows end (ms), -1 for never.
 local function check_windows(policy, budgets, used, amount, resets, rows)
   for at, window in ipairs(WINDOWS) do
     local rejection = window.jobs
-        and check_count(policy_name(window.jobs), policy[window.jobs], used[at].jobs, 1, resets[at], rows)
-      or check_count(policy_name(window.usd), budgets[at], used[at].usd, amount, resets[at], rows)
+        and check_count(window.jobs_policy, policy[window.jobs], used[at].jobs, 1, resets[at], rows)
+      or check_count(window.usd_policy, budgets[at], used[at].usd, amount, resets[at], rows)
     if rejection then return rejection end
   end
   return nil

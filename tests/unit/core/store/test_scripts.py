@@ -67,10 +67,14 @@ def test_what_is_wanted_later_is_made_when_it_is_asked_for() -> None:
     ]
 
 
-def test_items_are_read_from_behind_the_named_arguments() -> None:
-    text = compile_script("x", "-- ARGV: now ...\n-- ITEM: id doc\nreturn 1\n", {}).text
-    assert "for at = 1, #ARGV - 1, 2 do" in text
-    assert "{ id = ARGV[at + 1], doc = ARGV[at + 2] }" in text
+def test_items_are_read_from_a_list_by_the_fields_of_the_header_or_of_a_part() -> None:
+    for source, library in (
+        ("-- ITEM: id doc\nreturn 1\n", {}),
+        ("-- USES: item\nreturn 1\n", {"item": "-- ITEM: id doc"}),
+    ):
+        text = compile_script("x", source, library).text
+        assert "for at = before, #values - 1, 2 do" in text
+        assert "{ id = values[at + 1], doc = values[at + 2] }" in text
 
 
 def test_names_of_keys_are_spelled_out() -> None:
@@ -196,6 +200,8 @@ def test_no_script_counts_positions_of_what_has_a_name(name: str) -> None:
 RUNS_WHILE_FULL: dict[str, bool] = {
     # what admits something new, or is large
     "admit_jobs": False,
+    "stage_items": False,
+    "accept_batch": False,
     "create_tenant": False,
     "add_key": False,
     "replace_catalogue": False,
@@ -205,6 +211,7 @@ RUNS_WHILE_FULL: dict[str, bool] = {
     # what moves a job, ends it, or brings it back
     "claim_due": True,
     "complete_batch": True,
+    "write_batch_part": True,  # what was accepted is carried out
     "notify_threshold": True,
     "delete_job": True,
     "remove_file": True,

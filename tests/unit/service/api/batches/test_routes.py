@@ -419,6 +419,35 @@ async def test_a_batch_whose_completion_raises_stops_no_other_and_ends(app: AppH
     assert len(app.stores.memory.deliveries) == 1
 
 
+async def test_a_batch_that_cannot_be_written_stops_no_other(app: AppHarness) -> None:
+    stores, written = app.stores.batches, []
+    closer = BatchCompleter(app.stores, app.clock, app.events.append)
+
+    class Raising:
+        """The batches' store, with two batches to write, of which one raises."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(stores, name)
+
+        async def claim_unwritten(self, limit: int) -> list[str]:
+            assert limit > 1
+            return ["bat_1", "bat_2"]
+
+        async def write_rest(self, batch_id: str) -> None:
+            if batch_id == "bat_1":
+                raise ValueError("odd")
+            written.append(batch_id)
+
+    closer._batches = Raising()  # type: ignore[assignment]  # passes everything else on
+    await closer.run_once()
+    assert written == ["bat_2"]
+    (warning,) = app.events_of(OperationalWarning)
+    assert (warning.code, warning.detail) == (
+        "batch_write_failed",
+        "bat_1: ValueError: odd; it is tried again",
+    )
+
+
 async def test_the_end_is_told_once_to_the_batchs_own_address(app: AppHarness) -> None:
     key = await app.tenant(webhook="https://hooks.example/default")
     async with app.client(key) as caller:

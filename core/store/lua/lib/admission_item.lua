@@ -1,0 +1,7 @@
+-- The fields of an item that is to be admitted. `doc` and `entry` are those of a job that is paid for. `held_until`:
+-- before it a paid job has no place in the queue; '' for one that queues immediately. Only a job that is held as long
+-- joins it.
+-- ITEM: id version doc open_length entry input created created_text model priority price first_deadline
+-- ITEM: deadline
+-- ITEM: next_run_at next_run_at_text fingerprint requested_mode default_mode lifetime index_score reference rows
+-- ITEM: held_until archive_rule archive_default
