@@ -13,7 +13,7 @@ from typer._click.globals import get_current_context
 from cli.settings_errors import load_settings
 from core.clock import SystemClock
 from core.observability.events import Event
-from core.settings import ObjectSettings
+from core.settings.definitions import ObjectSettings
 from core.store.client import RedisClient, build_connection_pool
 from core.store.encryption import SecretCipher
 from core.store.scripts import LuaScripts, load_scripts

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Final
 
-from core.setting_sources import FILE_SUFFIX, Variable, secret_file_names, variables_of
+from core.settings.sources import FILE_SUFFIX, Variable, secret_file_names, variables_of
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 

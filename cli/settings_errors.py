@@ -10,8 +10,8 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsError
 
 from cli.setting_names import all_variables, describe_unknown, unknown_names
-from core.setting_sources import SecretFileError, read_texts
-from core.settings import ENV_PREFIX, ProcessSettings
+from core.settings.definitions import ENV_PREFIX, ProcessSettings
+from core.settings.sources import SecretFileError, read_texts
 
 EXIT_INVALID_SETTINGS: Final = 2
 """Exit status for wrong settings; the same as for a wrong option."""

@@ -6,7 +6,7 @@ from typing import Final, NoReturn
 
 from core.errors import StoreUnavailable, StoreUnsupported
 from core.runcomfy_account import account_issue
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
 from core.store.identity import StoreIdentity, bind_account
 from core.store.scripts import LuaScripts, load_scripts

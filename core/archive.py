@@ -1,7 +1,7 @@
 """The archive of outputs: which are kept, and what is known of each. Pure.
 
 RunComfy deletes outputs after `UPSTREAM_RETENTION`. A kept output is a file of the tenant
-(`core.files`) whose user is the request.
+(`core.files.records`) whose user is the request.
 """
 
 import json

@@ -19,8 +19,8 @@ from core.errors import GatewayError
 from core.jobs.job import FINAL_STATES, TRANSITIONS
 from core.observability.metric_types import Label, MetricDefinition, MetricKind, MetricSource
 from core.observability.metrics import METRICS
-from core.setting_sources import FILE_SUFFIX, format_default, secret_file_names, variables_of
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
+from core.settings.sources import FILE_SUFFIX, format_default, secret_file_names, variables_of
 from core.store.keys import KEY_SPECS, KeySpec
 from service.admin.roles import ROLE_OF_COMMAND, ROLE_OF_OPERATION
 from service.api.admin.router import ADMIN_ROOT

@@ -24,7 +24,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pydantic import SecretStr
 
 from core.clock import SystemClock
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store import keys
 from core.store.booking import day_text
 from core.store.client import RedisClient, build_connection_pool

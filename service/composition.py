@@ -9,7 +9,6 @@ from importlib.metadata import version
 from typing import Any, Final
 
 from core.clock import Clock, OffsetClock, SystemClock
-from core.effective_settings import effective_settings
 from core.errors import StoreUnavailable
 from core.ids import SystemIds
 from core.jobs.run_times import PollHintPolicy
@@ -23,6 +22,7 @@ from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
 from core.observability.tracing import TracingPolicy, open_tracing
 from core.private_sources import PrivateSources
+from core.settings.effective import effective_settings
 from core.store.booking import UsageRetention
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core.audit import AuditEntry
 from core.clock import Clock
 from core.ids import IdSource
 from core.observability.events import AdminAction, Emit
+from core.operators.audit import AuditEntry
 from core.webhooks.url_policy import TargetPolicy
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis

@@ -15,10 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from core.model_ids import MODEL_PATTERN, check_aliases
+from core.models.ids import MODEL_PATTERN, check_aliases
 from core.private_sources import PrivateSources
 from core.retention import MAX_CACHE_LIFETIME, MAX_JOB_AGE, MIN_CACHE_LIFETIME
-from core.settings import ProcessSettings, Seconds
+from core.settings.definitions import ProcessSettings, Seconds
 from core.tenants.cache_policy import CacheMode, CachePolicy, CacheRule
 from core.webhooks.url_policy import AllowedTargets, TargetPolicy
 from service.context import ConsolePolicy, LinkPolicy, McpPolicy

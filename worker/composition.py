@@ -10,7 +10,6 @@ from functools import partial
 from random import Random, SystemRandom
 
 from core.backoff import ProportionalInterval
-from core.circuit_breaker import BreakerPolicy
 from core.clock import Clock, OffsetClock, SystemClock
 from core.ids import IdSource, SystemIds
 from core.jobs.job import Job
@@ -31,6 +30,7 @@ from core.store.run_times import RunTimeCache
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.server_time import ServerTime
 from core.store.stores import Stores, open_stores
+from core.upstream.circuit_breaker import BreakerPolicy
 from core.webhooks.delivery import ClaimedDelivery
 from core.webhooks.url_policy import AllowedTargets, Refusal, TargetPolicy
 from worker.batches.completion import BatchCompleter

@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 from core.archive import ArchiveError
 from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
-from core.upstream_circuits import SubmitBlock
+from core.upstream.circuits import SubmitBlock
 
 SUBMIT_DEADLINE: Final = timedelta(seconds=30)
 """How long a paid submit may take, from connect to the last byte of its answer."""

@@ -18,7 +18,7 @@ from pydantic import (
 from core.billing.thresholds import DEFAULT_THRESHOLDS
 from core.private_sources import PrivateSources
 from core.runcomfy_account import real_account
-from core.settings import ENV_PREFIX, ProcessSettings, Seconds
+from core.settings.definitions import ENV_PREFIX, ProcessSettings, Seconds
 from core.tenants.tenant import DoubtPolicy
 from core.webhooks.url_policy import AllowedTargets
 from worker.ports import SUBMIT_DEADLINE

@@ -6,8 +6,8 @@ import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import EXIT_FAILED, run_admin, run_command
-from core.archive_audit import MEANINGS
 from core.errors import InvalidInput
+from core.objects.archive_audit import MEANINGS
 from core.objects.object_store import ObjectStore
 from core.objects.open import open_objects
 from service.admin.archive import BackfillRequest, backfill_outputs

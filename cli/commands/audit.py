@@ -9,8 +9,8 @@ import typer
 
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import EXIT_FAILED, run_admin
-from core.audit import AuditEntry
 from core.errors import InvalidInput
+from core.operators.audit import AuditEntry
 from service.admin import representations
 from service.admin.audit import Verification, check_log_name, export_log, parse_export, verify_log
 from service.operator_context import AdminContext

@@ -7,7 +7,7 @@ import typer
 
 from cli.output import JsonOption, print_table
 from cli.run_command import run_admin
-from core.circuit_breaker import CircuitBreaker
+from core.upstream.circuit_breaker import CircuitBreaker
 from service.admin import circuits, representations
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)

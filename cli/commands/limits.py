@@ -8,7 +8,7 @@ import typer
 from cli.output import JsonOption, print_document
 from cli.run_command import run_admin
 from cli.tenant_options import default_limit_fields, with_default_limit_options
-from core.admin import Pause
+from core.operators.pauses import Pause
 from core.tenants.limits import MONEY_LIMITS
 from service.admin import limits_and_pauses, representations
 from service.operator_context import AdminContext

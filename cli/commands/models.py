@@ -7,7 +7,7 @@ import typer
 
 from cli.output import JsonOption, print_table
 from cli.run_command import run_admin
-from core.model_changes import MAX_CHANGES
+from core.models.changes import MAX_CHANGES
 from service.admin import model_pins, representations
 from service.admin.model_pins import PinRequest, PinState, PinTarget
 from service.parsing.request_models import parse_model

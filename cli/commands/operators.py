@@ -7,7 +7,7 @@ import typer
 from cli.option_values import ExpiryOption, expiry, parse_words
 from cli.output import JsonOption, print_document, print_table
 from cli.run_command import run_admin
-from core.operators import Operator, Role
+from core.operators.operator import Operator, Role
 from service.admin import operators, representations
 from service.operator_context import AdminContext
 

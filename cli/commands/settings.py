@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings
 
 from cli.output import JsonOption, print_table
 from cli.settings_errors import EXIT_INVALID_SETTINGS, settings_issue, unknown_settings
-from core.effective_settings import DEFAULT_SOURCE, effective_settings
+from core.settings.effective import DEFAULT_SOURCE, effective_settings
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 

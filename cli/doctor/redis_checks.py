@@ -6,7 +6,7 @@ from typing import Final
 
 from cli.doctor.check import Check, fail, ok, warn
 from core.runcomfy_account import account_issue
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store.identity import StorePosition
 from core.store.server_facts import ServerFacts
 from core.store.worker_heartbeats import Durability

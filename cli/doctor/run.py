@@ -28,7 +28,7 @@ from core.errors import GatewayError, StoreUnavailable
 from core.ids import IdSource
 from core.journal.objects import JournalUnavailable
 from core.journal.open import open_journal
-from core.settings import JournalSettings
+from core.settings.definitions import JournalSettings
 from core.store.client import RedisClient, build_connection_pool
 from core.store.identity import StorePosition
 from core.store.scripts import LuaScripts, load_scripts

@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import Final, Self
 
 from core.billing.settlement import ReservationTotals, SettlementStatus, settlement_of
-from core.files import FileUsage
+from core.files.records import FileUsage
 from core.jobs.job import Job, JobState, PublicStatus
 from core.money import MicroUsd
 from core.tenants.limits import Limits

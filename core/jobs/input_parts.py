@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from core.files import FILE_SCHEME
+from core.files.records import FILE_SCHEME
 
 _REFERENCE: Final = re.compile(
     rb'(?<!\\)"' + FILE_SCHEME.encode() + rb'(?P<id>[A-Za-z0-9_-]{1,128})"(?![ \t\r\n]*:)'

@@ -9,7 +9,7 @@ from core.journal.files import FileStorage
 from core.journal.journal import Journal
 from core.journal.objects import ObjectStorage
 from core.observability.events import Emit
-from core.settings import JOURNAL_OFF, JournalSettings
+from core.settings.definitions import JOURNAL_OFF, JournalSettings
 
 
 def open_journal(settings: JournalSettings, clock: Clock, emit: Emit) -> Journal | None:

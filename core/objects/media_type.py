@@ -12,7 +12,7 @@ import imagesize
 import puremagic
 from tinytag import TinyTag
 
-from core.files import MEDIA_EXTENSIONS
+from core.files.records import MEDIA_EXTENSIONS
 
 _MEBIBYTE: Final = 2**20
 MAX_FILE_BYTES: Final = 100 * _MEBIBYTE

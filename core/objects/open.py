@@ -1,7 +1,7 @@
 """Opens the store of objects that the settings name."""
 
 from core.objects.object_store import ObjectStore
-from core.settings import ObjectSettings
+from core.settings.definitions import ObjectSettings
 
 
 def open_objects(settings: ObjectSettings) -> ObjectStore | None:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.errors import BodyTooLarge, CallerError, ObjectsUnavailable, UnsupportedFile
-from core.files import FileEntry, StoredFile, file_object_name
+from core.files.records import FileEntry, StoredFile, file_object_name
 from core.objects.media_type import HEAD_BYTES, FileKind, detect_kind, measure_seconds
 from core.objects.object_store import ObjectStore
 

@@ -10,14 +10,14 @@ from typing import Final
 
 from core.archive import ArchiveError
 from core.billing.settlement import SettlementStatus
-from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.job import JobState, Trigger
 from core.labels import Labels
-from core.model_changes import ModelChangeKind
+from core.models.changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.outcomes import FileOrigin, FileOutcome
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.windows import Window
+from core.upstream.circuit_breaker import BreakerReason, BreakerState
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 
@@ -176,7 +176,7 @@ class BudgetThresholdReached:
 
 @dataclass(frozen=True, slots=True)
 class ModelChanged:
-    """RunComfy changed a model: `core.model_changes.ModelChange` has the fields."""
+    """RunComfy changed a model: `core.models.changes.ModelChange` has the fields."""
 
     model_id: str
     kind: ModelChangeKind

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
-from core.circuit_breaker import CircuitBreaker
 from core.jobs.job import JobState, WaitingFor
 from core.money import MicroUsd
 from core.tenants.limits import GlobalLimits
 from core.tenants.windows import Window
+from core.upstream.circuit_breaker import CircuitBreaker
 from core.webhooks.endpoint import DisabledReason
 
 
@@ -109,7 +109,7 @@ class Dependencies:
 
     account_balance: AccountBalance = field(default_factory=AccountBalance)
     circuit_breakers: Mapping[str, CircuitBreaker] = field(default_factory=dict)
-    """Those that are not closed, or remember problems, by name (`core.upstream_circuits`)."""
+    """Those that are not closed, or remember problems, by name (`core.upstream.circuits`)."""
     catalogue_read_at: datetime | None = None
     catalogue_models: int = 0
     workers: int = 0

@@ -39,7 +39,7 @@ from core.observability.events import (
 )
 from core.observability.log_context import current_log_context
 from core.observability.trace_context import TraceContext
-from core.settings import LogFormat, LogLevel
+from core.settings.definitions import LogFormat, LogLevel
 
 _LEVEL_NAMES: Final = {
     number: name.lower() for name, number in logging.getLevelNamesMapping().items()

@@ -11,11 +11,10 @@ from typing import Final
 
 from core.archive import ArchiveError
 from core.billing.settlement import SettlementStatus
-from core.circuit_breaker import BreakerState
 from core.errors import Unauthenticated
 from core.jobs.job import FINAL_STATES, JobState, Trigger
 from core.labels import MAX_NAMED_LABELS, MAX_NAMED_VALUES
-from core.model_changes import ModelChangeKind
+from core.models.changes import ModelChangeKind
 from core.money import to_usd, usd_or_none
 from core.observability.events import (
     SUBMIT_ROUTE,
@@ -64,7 +63,8 @@ from core.observability.outcomes import DELIVERED, FailureKind, FaultKind, FileO
 from core.observability.state_metrics import STATE_METRICS
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.windows import Window
-from core.upstream_circuits import CIRCUIT_KINDS
+from core.upstream.circuit_breaker import BreakerState
+from core.upstream.circuits import CIRCUIT_KINDS
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 

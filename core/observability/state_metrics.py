@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
 
-from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import OPEN_STATES, WaitingFor
 from core.money import MicroUsd, to_usd, usd_or_none
 from core.observability.gateway_state import GatewayState, TenantState, WindowState
@@ -25,8 +24,9 @@ from core.observability.metric_types import (
     closed_label,
 )
 from core.tenants.windows import Window
-from core.upstream_circuits import ACCOUNT, BALANCE, circuit_kind
-from core.upstream_circuits import MODEL as MODEL_CIRCUIT
+from core.upstream.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
+from core.upstream.circuits import ACCOUNT, BALANCE, circuit_kind
+from core.upstream.circuits import MODEL as MODEL_CIRCUIT
 from core.webhooks.endpoint import DisabledReason
 
 _WINDOW: Final = closed_label("window", *Window)

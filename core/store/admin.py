@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.clock import Clock, from_ms, to_ms
 from core.money import MicroUsd
+from core.operators.pauses import Pause
 from core.store import keys
 from core.store.client import Argument, RedisClient
 from core.store.scripts import LuaScripts

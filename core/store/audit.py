@@ -8,9 +8,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from core.audit import AuditEntry, AuditRecord
 from core.clock import Clock, to_ms
 from core.errors import StoreUnavailable
+from core.operators.audit import AuditEntry, AuditRecord
 from core.retention import AUDIT_RETENTION
 from core.store import keys
 from core.store.client import Argument, RedisClient, ttl_seconds

@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock, from_ms, to_ms
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.scripts import LuaScripts
-from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, model_circuit
+from core.upstream.circuit_breaker import CircuitBreaker
+from core.upstream.circuits import ACCOUNT, BALANCE, Circuits, model_circuit
 
 
 class CircuitBreakerStore:

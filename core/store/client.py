@@ -22,7 +22,7 @@ from redis.exceptions import ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.errors import StoreRefused, StoreTimeout, StoreUnavailable, StoreUnsupported
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store.connection import RETRY_AFTER, PendingCommand, RedisConnection, RoundTripObserver
 from core.store.outage import REDIS_URL, describe_outage
 from core.store.sentinel import build_sentinel_pool, watched_master

@@ -13,19 +13,19 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, SchemaValidator
 
-from core.audit import AuditEntry
 from core.batches import Batch
-from core.circuit_breaker import CircuitBreaker
 from core.errors import RecordUnreadable
-from core.files import StoredFile
+from core.files.records import StoredFile
 from core.jobs.job import Job
 from core.jobs.timeline import TimelineEntry
-from core.model_changes import ModelChange
-from core.model_pins import ModelPin
-from core.operators import Operator
+from core.models.changes import ModelChange
+from core.models.pins import ModelPin
+from core.operators.audit import AuditEntry
+from core.operators.operator import Operator
 from core.store.unknown_fields import remove_unknown, restore_unknown
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
+from core.upstream.circuit_breaker import CircuitBreaker
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import Delivery, DeliveryAttempt

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.clock import MILLISECOND, Clock, from_ms, to_ms
 from core.errors import CallerError, Unauthenticated
-from core.files import (
+from core.files.records import (
     FILE_CHECK_INTERVAL,
     UNUSED_FILE_LIFETIME,
     CountedFile,

@@ -8,25 +8,24 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from datetime import date, datetime, timedelta
 from typing import Protocol
 
-from core.admin import Pause
-from core.audit import AuditEntry, AuditRecord
 from core.batches import Batch, BatchSnapshot
 from core.billing.balance import AccountBalance
 from core.billing.charges import Charge
 from core.billing.thresholds import ReachedThreshold
 from core.billing.usage import Budget, Usage, UsageTotals
 from core.billing.usage_history import DayUsage, Dimension
-from core.circuit_breaker import CircuitBreaker
-from core.files import CountedFile, FileEntry, FileRemoval, FileUsage, StoredFile
+from core.files.records import CountedFile, FileEntry, FileRemoval, FileUsage, StoredFile
 from core.jobs.job import Job, JobRecord, WaitingFor
 from core.jobs.query import Cursor, JobQuery
 from core.jobs.refusal_costs import RefusalCosts
 from core.jobs.run_times import RunHistory
 from core.jobs.submission import Submission
-from core.model_changes import ModelChange
-from core.model_pins import ModelPin
+from core.models.changes import ModelChange
+from core.models.pins import ModelPin
 from core.money import MicroUsd
-from core.operators import Operator, OperatorUsage
+from core.operators.audit import AuditEntry, AuditRecord
+from core.operators.operator import Operator, OperatorUsage
+from core.operators.pauses import Pause
 from core.page import Page
 from core.quotas import CallRate
 from core.store.admin import UnreadableJob
@@ -50,7 +49,8 @@ from core.transactions.admission import (
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
 from core.transactions.webhook_config_update import WebhookConfigUpdate
-from core.upstream_circuits import Circuits
+from core.upstream.circuit_breaker import CircuitBreaker
+from core.upstream.circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import (

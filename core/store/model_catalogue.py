@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from core.clock import MILLISECOND, from_ms, to_ms
-from core.model_changes import MAX_CHANGES, ModelChange
+from core.models.changes import MAX_CHANGES, ModelChange
 from core.store import keys
 from core.store.client import Argument, RedisClient
 from core.store.codecs import MODEL_CHANGE_CODEC

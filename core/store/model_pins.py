@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.model_pins import ModelPin
+from core.models.pins import ModelPin
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.codecs import MODEL_PIN_CODEC, decode_readable

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.clock import Clock, from_ms, to_ms
-from core.operators import Operator, OperatorUsage
+from core.operators.operator import Operator, OperatorUsage
 from core.store import keys
 from core.store.client import RedisClient
 from core.store.codecs import OPERATOR_CODEC

@@ -16,7 +16,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import RedisError
 
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 
 POLL_INTERVAL: Final = timedelta(seconds=1)
 """How often the master is read from the Sentinels; their events come earlier."""

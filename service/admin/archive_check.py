@@ -11,7 +11,11 @@ from typing import Final
 
 from pydantic import Field
 
-from core.archive_audit import (
+from core.errors import ObjectMissing
+from core.files.records import FILES_FOLDER, CountedFile
+from core.jobs.job import Job
+from core.jobs.query import MAX_JOBS_PER_PAGE, JobQuery
+from core.objects.archive_audit import (
     Difference,
     Finding,
     compare_object,
@@ -20,10 +24,6 @@ from core.archive_audit import (
     is_overdue,
     must_count,
 )
-from core.errors import ObjectMissing
-from core.files import FILES_FOLDER, CountedFile
-from core.jobs.job import Job
-from core.jobs.query import MAX_JOBS_PER_PAGE, JobQuery
 from core.objects.object_store import ObjectStore, StoredObject
 from core.page import Page
 from service.operator_context import AdminContext

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import orjson
 
-from core.audit import AuditRecord, find_break
 from core.errors import InvalidInput, NotFound
+from core.operators.audit import AuditRecord, find_break
 from core.tenants.tenant import is_tenant_name
 from service.operator_context import AdminContext
 

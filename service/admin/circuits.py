@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from core.circuit_breaker import CircuitBreaker
 from core.errors import NotFound
-from core.upstream_circuits import ACCOUNT, BALANCE, WOKEN_BY, circuit_kind
+from core.upstream.circuit_breaker import CircuitBreaker
+from core.upstream.circuits import ACCOUNT, BALANCE, WOKEN_BY, circuit_kind
 from service.errors import JobContended
 from service.operator_context import AdminContext
 

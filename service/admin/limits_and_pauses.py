@@ -6,10 +6,10 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
-from core.admin import Pause
 from core.billing.balance import AccountBalance
-from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
+from core.models.ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, is_model_id
 from core.money import from_usd, usd_or_none
+from core.operators.pauses import Pause
 from core.tenants.limits import MAX_RATE, MIN_RATE, GlobalLimits
 from service.operator_context import AdminContext
 from service.parsing.fields import InvalidField

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 from pydantic import Field
 
 from core.errors import Conflict, NotFound
-from core.model_changes import ModelChange
-from core.model_ids import MAX_MODEL_ID_LENGTH
-from core.model_pins import MAX_PINS, ModelPin, changes_since, pin_model, schema_digest
+from core.models.changes import ModelChange
+from core.models.ids import MAX_MODEL_ID_LENGTH
+from core.models.pins import MAX_PINS, ModelPin, changes_since, pin_model, schema_digest
 from service.models import ModelCard, load_cards
 from service.models.catalogue_entry import parse_catalogue_card
 from service.operator_context import AdminContext

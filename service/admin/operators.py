@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Final
 
 from core.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unauthenticated
-from core.operators import (
+from core.operators.operator import (
     OPERATOR_NAME_PATTERN,
     Operator,
     OperatorUsage,

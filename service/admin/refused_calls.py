@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.operators import operator_named_by
-from core.token_bucket import TokenBucket
+from core.operators.operator import operator_named_by
 from service.operator_context import AdminContext
+from service.tenants.token_bucket import TokenBucket
 
 UNKNOWN_ACTOR: Final = "unknown"
 _BUCKET: Final = TokenBucket(20, timedelta(minutes=10))

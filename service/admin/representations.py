@@ -4,17 +4,17 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from core.admin import Pause
-from core.audit import AuditEntry
 from core.billing.balance import AccountBalance
-from core.circuit_breaker import CircuitBreaker
 from core.clock import iso
 from core.jobs.job import Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.model_changes import ModelChange
+from core.models.changes import ModelChange
 from core.money import usd_or_none
-from core.operators import Operator, OperatorUsage
+from core.operators.audit import AuditEntry
+from core.operators.operator import Operator, OperatorUsage
+from core.operators.pauses import Pause
 from core.tenants.api_keys import ApiKey, ApiKeyUsage
+from core.upstream.circuit_breaker import CircuitBreaker
 from service.admin.in_doubt import InDoubtView
 from service.admin.limits_and_pauses import GatewayLimits, limits_representation
 from service.tenants.api_keys import key_id

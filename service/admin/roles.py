@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from core.operators import Role
+from core.operators.operator import Role
 
 
 class Act(NamedTuple):

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from core.clock import iso
 from core.errors import NotFound
-from core.files import FILE_SCHEME, FileEntry
+from core.files.records import FILE_SCHEME, FileEntry
 from core.ids import ID_PATTERN
 from core.objects.links import (
     EXPIRES,

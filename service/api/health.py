@@ -10,10 +10,10 @@ from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
 from core.runcomfy_account import account_issue
-from core.upstream_circuits import ACCOUNT
+from core.upstream.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
+from core.upstream.circuits import ACCOUNT
 from service.context import AppContext
 from service.http.dependencies import Context
 from service.http.json_response import json_bytes_response, json_response

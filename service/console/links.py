@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from core.operators import operator_named_by, operator_token_digest
+from core.operators.operator import operator_named_by, operator_token_digest
 from service.console.sessions import (
     CODE_LIFETIME,
     code_digest,

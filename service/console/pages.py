@@ -25,7 +25,7 @@ from core.errors import (
     StoreRefused,
     Unauthenticated,
 )
-from core.files import FILES_FOLDER
+from core.files.records import FILES_FOLDER
 from service.console.api_calls import ApiCaller, JsonObject
 from service.console.rendering import html_response
 from service.console.sessions import User, load_user

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 from starlette.responses import HTMLResponse
 
-from core.files import MEDIA_EXTENSIONS
+from core.files.records import MEDIA_EXTENSIONS
 
 NOTHING: Final = "\N{EN DASH}"
 MEDIA_KINDS: Final[Mapping[str, str]] = {

@@ -16,7 +16,7 @@ from typing import Final
 import orjson
 
 from core.errors import NotFound, Unauthenticated
-from core.operators import operator_named_by, operator_token_digest, permits
+from core.operators.operator import operator_named_by, operator_token_digest, permits
 from core.tenants.api_keys import KEY_ID_LENGTH, ApiKey, Credential, Scope, parse_api_key
 from service.admin.operators import Login, log_in_by_digest
 from service.admin.roles import ROLE_OF_OPERATION

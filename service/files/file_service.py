@@ -12,7 +12,7 @@ from core.errors import (
     LimitReached,
     NotFound,
 )
-from core.files import FileEntry, FileRemoval
+from core.files.records import FileEntry, FileRemoval
 from core.ids import IdSource, is_valid_id
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import NewFile, discard, keep_file, read_file

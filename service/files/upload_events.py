@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from core.clock import Clock
 from core.errors import CallerError, ObjectsUnavailable, Unavailable
-from core.files import StoredFile
+from core.files.records import StoredFile
 from core.observability.events import Emit, FileReceived
 from core.observability.outcomes import FileOrigin, FileOutcome
 

@@ -7,7 +7,7 @@ from typing import Final
 from starlette.requests import Request
 
 from core.errors import NotFound, NotPermitted, Unauthenticated
-from core.operators import Role
+from core.operators.operator import Role
 from service.admin.operators import Login, acting_as, log_in
 from service.admin.refused_calls import UNKNOWN_ACTOR
 from service.admin.roles import ROLE_OF_OPERATION

@@ -14,7 +14,7 @@ from core.deduplication.fingerprint import (
     is_nested_deeper,
 )
 from core.errors import CallerError, FieldError, MalformedRequest
-from core.file_delivery import FileDelivery
+from core.files.delivery import FileDelivery
 from core.jobs.input_parts import InputPart
 from core.jobs.job import Job
 from core.money import MicroUsd, to_usd

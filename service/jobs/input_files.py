@@ -9,8 +9,8 @@ from typing import Final
 
 from core.clock import Clock
 from core.errors import CallerError, FieldError, InvalidInput
-from core.file_delivery import DeliveryPolicy, FileDelivery
-from core.files import INPUT_TEXT, FileEntry, StoredFile, file_object_name
+from core.files.delivery import DeliveryPolicy, FileDelivery
+from core.files.records import INPUT_TEXT, FileEntry, StoredFile, file_object_name
 from core.ids import IdSource
 from core.jobs.input_parts import LargeText, find_large_texts, find_references, replace_texts
 from core.objects.object_store import ObjectStore

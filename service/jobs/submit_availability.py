@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.circuit_breaker import BreakerReason, CircuitBreaker
 from core.clock import Clock
 from core.store.interfaces import CircuitBreakerRepository, HeartbeatRepository
-from core.upstream_circuits import ACCOUNT
+from core.upstream.circuit_breaker import BreakerReason, CircuitBreaker
+from core.upstream.circuits import ACCOUNT
 from service.errors import SubmitsStopped
 
 REFRESH_INTERVAL: Final = timedelta(seconds=5)

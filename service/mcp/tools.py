@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from core.operators import Role
+from core.operators.operator import Role
 from service.admin.roles import ROLE_OF_OPERATION
 from service.console.sessions import ADMIN_PREFIX
 

@@ -8,8 +8,9 @@ from service.models.card import (
     pins_seed,
     validate_input,
 )
-from service.models.media import MediaField
-from service.models.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
+from service.models.media.fields import MediaField
+from service.models.media.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
+from service.models.media.source_parts import find_source_parts
 from service.models.pricing import InputEstimate
 from service.models.registry import (
     ModelPage,
@@ -17,7 +18,6 @@ from service.models.registry import (
     ModelRegistry,
     UnlistedPolicy,
 )
-from service.models.source_parts import find_source_parts
 
 __all__ = [
     "MAX_REFERENCES",

@@ -16,7 +16,7 @@ from core.deduplication.fingerprint import MAX_DEPTH, NO_DEFAULTS, Defaults, is_
 from core.errors import FieldError, InvalidInput
 from core.money import from_usd
 from service.models.input_schema import UnusableSchema, defaults_of
-from service.models.media import (
+from service.models.media.fields import (
     MAX_MEDIA_BYTES,
     MediaField,
     MediaKind,
@@ -24,7 +24,7 @@ from service.models.media import (
     media_fields,
     reference_errors,
 )
-from service.models.named_files import NO_NAMED_FILES, NamedFiles
+from service.models.media.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.pins import PinConflict
 from service.models.pricing import (
     NO_ESTIMATE,

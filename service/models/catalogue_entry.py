@@ -5,7 +5,7 @@ from typing import Final
 
 import orjson
 
-from core.model_ids import is_model_id
+from core.models.ids import is_model_id
 from service.models.card import CardSource, ModelCard, overlay_card, parse_card
 
 NO_LOCAL_CARDS: Final[Mapping[str, ModelCard]] = {}

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from core.clock import iso
 from core.errors import FieldError
-from core.model_changes import ModelChange
-from core.model_pins import ModelPin, is_touched
+from core.models.changes import ModelChange
+from core.models.pins import ModelPin, is_touched
 from service.errors import PinnedModelChanged
 
 

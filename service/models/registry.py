@@ -15,8 +15,8 @@ from pydantic import ConfigDict, Field, model_validator
 
 from core.errors import MalformedRequest, UnknownModel
 from core.jobs.refusal_costs import NO_REFUSALS, RefusalCosts
-from core.model_ids import is_model_id
-from core.model_pins import ModelPin, changes_since, schema_digest
+from core.models.ids import is_model_id
+from core.models.pins import ModelPin, changes_since, schema_digest
 from service.models.card import ModelCard
 from service.models.catalogue_entry import parse_catalogue_card
 from service.models.pins import PinConflict

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.recent_values import RecentValues
 from core.store.interfaces import TenantRepository
+from service.recent_values import RecentValues
 
 ALIASES_KNOWN_FOR: Final = timedelta(seconds=5)
 """How long a tenant's aliases are used after a read: a busy tenant costs no round trip."""

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 from starlette.datastructures import Headers
 
-from core.operators import Role
+from core.operators.operator import Role
 from core.tenants.api_keys import KEY_ID_LENGTH
 from core.tenants.tenant import NAME_PATTERN
 from service.parsing.forwarded import TrustedProxies

@@ -6,7 +6,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from core.clock import Clock
-from core.token_bucket import TokenBucket
+from service.tenants.token_bucket import TokenBucket
 
 _MAX_ADDRESSES: Final = 10_000
 _MAX_DELAYED: Final = 1_000

@@ -4,9 +4,9 @@ from datetime import timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.recent_values import RecentValues
 from core.store.interfaces import JobRepository
 from core.tenants.api_keys import Credential, Scope
+from service.recent_values import RecentValues
 
 KNOWN_FOR: Final = timedelta(seconds=5)
 """How long a check is good enough to read a body. What the body leads to is checked by the store

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 
 from core.archive import MAX_KEEP_OUTPUTS, ArchiveMode
 from core.errors import FieldError
-from core.model_ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, MODEL_PATTERN, check_aliases
+from core.models.ids import MAX_MODEL_ID_LENGTH, MODEL_ID_PATTERN, MODEL_PATTERN, check_aliases
 from core.money import MicroUsd, from_usd, to_usd, usd_or_none
 from core.retention import MAX_CACHE_LIFETIME, MIN_CACHE_LIFETIME, RETENTION
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy

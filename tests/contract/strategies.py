@@ -5,8 +5,8 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from core.admin import Pause
 from core.money import MicroUsd
+from core.operators.pauses import Pause
 from core.tenants.cache_policy import CacheMode, CacheOption, TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority, UnknownPrice
 from core.transactions.admission import CacheRequest

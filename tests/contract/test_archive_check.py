@@ -8,11 +8,11 @@ from typing import Final
 import pytest
 
 from core.archive import ArchivedOutput, ArchiveMode
-from core.archive_audit import Difference
 from core.errors import NotFound
-from core.files import FILE_CHECK_INTERVAL, ORPHAN_AGE, UNUSED_FILE_LIFETIME, StoredFile
+from core.files.records import FILE_CHECK_INTERVAL, ORPHAN_AGE, UNUSED_FILE_LIFETIME, StoredFile
 from core.jobs.input_parts import InputPart
 from core.jobs.job import Job, Trigger
+from core.objects.archive_audit import Difference
 from core.observability.events import Event
 from core.transactions.job_update import Change, WriteResult
 from core.webhooks.url_policy import TargetPolicy

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from core.audit import AuditEntry, AuditRecord, find_break
 from core.clock import MILLISECOND
+from core.operators.audit import AuditEntry, AuditRecord, find_break
 from core.retention import AUDIT_RETENTION
 from tests.support.backends import StoreBackend
 

@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from core.admin import Pause
 from core.jobs.job import Job
+from core.operators.pauses import Pause
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.job_update import WriteResult
 from tests.support.store_harness import StoreHarness

@@ -9,7 +9,13 @@ import pytest
 from core.archive import ArchivedOutput
 from core.billing.usage import Budget
 from core.errors import LimitReached, Unauthenticated
-from core.files import FILE_CHECK_INTERVAL, UNUSED_FILE_LIFETIME, FileEntry, FileRemoval, StoredFile
+from core.files.records import (
+    FILE_CHECK_INTERVAL,
+    UNUSED_FILE_LIFETIME,
+    FileEntry,
+    FileRemoval,
+    StoredFile,
+)
 from core.quotas import QuotaPolicy
 from core.retention import RETENTION
 from core.store.files import DueFile

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals
 from core.errors import (
@@ -19,6 +18,7 @@ from core.errors import (
 )
 from core.jobs.job import JobState
 from core.money import MicroUsd
+from core.operators.pauses import Pause
 from core.quotas import QuotaPolicy
 from core.store.tenants import MAX_KEYS_PER_TENANT
 from core.tenants.api_keys import ApiKey, api_key_digest

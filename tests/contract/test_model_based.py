@@ -19,10 +19,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.money import MicroUsd
+from core.operators.pauses import Pause
 from core.store.client import RedisClient
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority

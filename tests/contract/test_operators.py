@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-from core.operators import Operator, OperatorUsage, Role
+from core.operators.operator import Operator, OperatorUsage, Role
 from tests.support.backends import StoreBackend
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from core.archive import ArchiveMode, ModelArchive
 from core.errors import LimitReached
-from core.files import FileRemoval, StoredFile
+from core.files.records import FileRemoval, StoredFile
 from core.quotas import QuotaPolicy
 from core.tenants.cache_policy import CacheOption, CacheStatus
 from core.tenants.limits import Limits

@@ -4,14 +4,14 @@ import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
-from core.model_changes import ModelChange, ModelChangeKind
-from core.model_pins import pin_model
+from core.models.changes import ModelChange, ModelChangeKind
+from core.models.pins import pin_model
 from core.store.model_catalogue import CatalogueSnapshot
 from core.tenants.api_keys import ApiKey
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
-from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, model_circuit
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
+from core.upstream.circuits import ACCOUNT, BALANCE, Circuits, model_circuit
 from core.webhooks.config import initial_config
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import SECOND, tenant_credential

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from core.observability.metrics import METRICS
-from core.setting_sources import variables_of
+from core.settings.sources import variables_of
 from deploy.helm.render import CHART, DIGEST, chart_digest, helm, kustomize_files, render
 from service.context import PROBE_ROUTES
 from service.settings import ServiceSettings

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from core.archive_audit import MEANINGS, Difference
+from core.objects.archive_audit import MEANINGS, Difference
 from tests.support.deployment import ROOT
 
 _ROW: Final = re.compile(r"^\| `(?P<word>\w+)` \| (?P<text>[^|]+) \|$", re.MULTILINE)

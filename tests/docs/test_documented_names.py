@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.setting_names import all_variables
 from core.observability.metrics import METRICS
-from core.setting_sources import FILE_SUFFIX, secret_file_names
+from core.settings.sources import FILE_SUFFIX, secret_file_names
 from core.tenants.limits import Limits
 from core.webhooks.delivery import WebhookEventType
 from docs.generate import ROOT, groups

@@ -1,12 +1,18 @@
 """Rules of the product's source that no linter knows."""
 
 import ast
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).parents[2]
 PRODUCT: Final = ("core", "service", "worker", "cli")
+MAX_MODULES: Final = 15
+LARGE_FOLDERS: Final = {
+    "core/store": "each module is the Redis side of one subject",
+    "cli/commands": "each module is one command",
+}
 SECRET_NAMES: Final = ("token", "secret", "password", "signature", "digest")
 
 
@@ -35,6 +41,18 @@ def test_secrets_are_compared_in_constant_time() -> None:
                 sides = [ast.unparse(side).lower() for side in (node.left, *node.comparators)]
                 named = [side for side in sides if side.split(".")[-1] in SECRET_NAMES]
                 assert not named, (path, node.lineno, sides)
+
+
+def test_a_folder_lists_few_modules() -> None:
+    """A newcomer finds the place for a change by reading names; a long list is not read."""
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for path, _ in trees())
+    too_long = {
+        folder: count - 1  # __init__
+        for folder, count in folders.items()
+        if count - 1 > MAX_MODULES and folder not in LARGE_FOLDERS
+    }
+    assert too_long == {}
+    assert folders.keys() >= LARGE_FOLDERS.keys()
 
 
 def test_unit_tests_do_not_use_hypothesis() -> None:

@@ -53,7 +53,7 @@ def assert_a_request_is_served_and_paid_once(caller: TenantClient) -> None:
 
 
 def test_the_releases_processes_are_the_releases(release: Release) -> None:
-    for module in ("core.settings", "service.app", "worker.main"):
+    for module in ("core.settings.definitions", "service.app", "worker.main"):
         assert release.file_of(module).is_relative_to(release.source)
 
 

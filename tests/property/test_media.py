@@ -4,8 +4,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.models.media import find_url_error, is_plain_url
-from service.models.media_content import decoded_size
+from service.models.media.content import decoded_size
+from service.models.media.fields import find_url_error, is_plain_url
 
 HOSTS = st.lists(
     st.sampled_from(

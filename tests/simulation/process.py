@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Final, TypeVar
 
-from core.circuit_breaker import CircuitBreaker
 from core.clock import Clock
 from core.errors import NotFound, StoreTimeout, StoreUnavailable
 from core.jobs.job import Job, JobRecord, WaitingFor
@@ -27,7 +26,8 @@ from core.transactions.admission import Admission, AdmissionResult, IdempotencyC
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration
 from core.transactions.webhook_config_update import WebhookConfigUpdate
-from core.upstream_circuits import Circuits
+from core.upstream.circuit_breaker import CircuitBreaker
+from core.upstream.circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate

@@ -8,12 +8,12 @@ from datetime import timedelta
 from math import inf
 from typing import Final
 
-from core.circuit_breaker import BreakerPolicy
 from core.clock import Clock
 from core.errors import StoreUnavailable
 from core.jobs.job import Job
 from core.journal.journal import Journal
 from core.store.wake_queue import is_current
+from core.upstream.circuit_breaker import BreakerPolicy
 from core.webhooks.delivery import ClaimedDelivery
 from tests.simulation.event_log import SimulationLog
 from tests.simulation.faults import SimulatedReceivers

@@ -17,20 +17,19 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from core.archive import ArchiveMode
-from core.file_delivery import DeliveryPolicy, FileDelivery
+from core.files.delivery import DeliveryPolicy, FileDelivery
 from core.jobs.run_times import PollHintPolicy
 from core.observability.events import Emit, Event
 from core.observability.gateway_state import GatewayState
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import CONTENT_TYPE, MetricsRegistry
-from core.operators import Role
+from core.operators.operator import Role
 from core.store.identity import StorePosition
 from core.store.run_times import RunTimeCache
 from core.tenants.api_keys import ALL_SCOPES, ApiKey, Scope, api_key_digest, build_api_key
 from core.tenants.cache_policy import CacheMode, CacheRule
 from core.tenants.limits import Limits
 from core.tenants.tenant import NO_LIMITS, Tenant
-from core.token_bucket import TokenBucket
 from core.webhooks.config import WebhookConfig
 from core.webhooks.url_policy import TargetPolicy
 from service.admin import operators
@@ -51,6 +50,7 @@ from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
+from service.tenants.token_bucket import TokenBucket
 from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
 from tests.support.clock import FakeClock

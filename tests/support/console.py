@@ -8,7 +8,7 @@ from typing import Final
 
 import httpx
 
-from core.operators import Role
+from core.operators.operator import Role
 from service.context import ConsolePolicy
 from tests.support.app import AppHarness, create_operator
 

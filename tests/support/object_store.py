@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from core.clock import Clock
 from core.errors import ObjectMissing, ObjectsUnavailable
-from core.file_delivery import DeliveryPolicy, FileDelivery
+from core.files.delivery import DeliveryPolicy, FileDelivery
 from core.objects.object_store import StoredObject
 from core.store.stores import Stores
 from tests.support.clock import FakeClock

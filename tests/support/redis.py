@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.keys import KEY_SPECS

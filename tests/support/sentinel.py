@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import redis
 
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
 from simulator.private_redis import LOOPBACK, PrivateRedis, find_server, free_port, private_redis
 
 MASTER: Final = "house"

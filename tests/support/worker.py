@@ -22,7 +22,7 @@ from core.observability.events import (
 from core.store.interfaces import FileRepository
 from core.tenants.tenant import Tenant
 from core.transactions.job_update import Change, WriteResult
-from core.upstream_circuits import SubmitBlock
+from core.upstream.circuits import SubmitBlock
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds

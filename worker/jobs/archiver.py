@@ -22,7 +22,7 @@ from core.errors import (
     Unauthenticated,
     UnsupportedFile,
 )
-from core.files import FileEntry, StoredFile
+from core.files.records import FileEntry, StoredFile
 from core.ids import IdSource
 from core.jobs.job import Job, JobRecord
 from core.objects.media_type import FileKind

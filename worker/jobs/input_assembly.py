@@ -10,8 +10,8 @@ import orjson
 
 from core.clock import Clock
 from core.errors import ObjectMissing, ObjectsUnavailable
-from core.file_delivery import DELIVERED_LINK_LIFETIME, DeliveryPolicy, FileDelivery
-from core.files import StoredFile, file_object_name
+from core.files.delivery import DELIVERED_LINK_LIFETIME, DeliveryPolicy, FileDelivery
+from core.files.records import StoredFile, file_object_name
 from core.jobs.input_parts import InputPart, PartKind, fill_in
 from core.jobs.job import Job
 from core.objects.links import file_content_path, signed_path

@@ -14,7 +14,7 @@ import orjson
 
 from core.clock import Clock
 from core.errors import CallerError, ObjectsUnavailable, Unauthenticated
-from core.files import StoredFile
+from core.files.records import StoredFile
 from core.ids import IdSource
 from core.jobs.input_parts import InputPart, PartKind, first_source
 from core.jobs.job import Job

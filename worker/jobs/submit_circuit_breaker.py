@@ -5,14 +5,14 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
 from core.clock import Clock
 from core.jobs.job import Job, WaitingFor
 from core.money import MicroUsd
 from core.observability.events import CircuitBreakerTransitioned, Emit
 from core.observability.outcomes import FaultKind
 from core.store.interfaces import CircuitBreakerRepository, JobRepository
-from core.upstream_circuits import (
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
+from core.upstream.circuits import (
     WOKEN_BY,
     Circuits,
     SubmitBlock,

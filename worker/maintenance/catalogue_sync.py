@@ -8,7 +8,7 @@ from typing import Final
 import orjson
 
 from core.clock import Clock
-from core.model_changes import Entry, compare_catalogues
+from core.models.changes import Entry, compare_catalogues
 from core.observability.events import Emit, ModelChanged, OperationalWarning
 from core.store.interfaces import CatalogueRepository
 from core.store.model_catalogue import CatalogueSnapshot

@@ -9,7 +9,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.files import FILES_FOLDER, ORPHAN_AGE, FileRemoval, file_object_name, may_be_orphan
+from core.files.records import (
+    FILES_FOLDER,
+    ORPHAN_AGE,
+    FileRemoval,
+    file_object_name,
+    may_be_orphan,
+)
 from core.journal.position import StoreStatus, status_of
 from core.objects.object_store import ObjectStore, StoredObject
 from core.store.identity import StorePosition

@@ -6,7 +6,7 @@ from typing import Final
 import orjson
 
 from core.deduplication.fingerprint import is_nested_deeper
-from core.model_ids import build_model_path
+from core.models.ids import build_model_path
 from core.observability.outcomes import FaultKind
 from worker.ports import CatalogueModel, RequestNotFound, Unreachable, UpstreamFault
 from worker.upstream import json_parser

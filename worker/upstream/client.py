@@ -7,7 +7,7 @@ the transport for reads can then refuse every POST.
 from datetime import timedelta
 from typing import Final
 
-from core.model_ids import build_model_path
+from core.models.ids import build_model_path
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     CancelAnswer,

@@ -5,12 +5,12 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
-from core.audit import AuditEntry
-from core.circuit_breaker import BreakerReason, BreakerState
 from core.jobs.in_doubt import Attach, Resolution
-from core.model_changes import MAX_CHANGES, ModelChange
-from core.operators import OPERATOR_NAME_PATTERN, Role
+from core.models.changes import MAX_CHANGES, ModelChange
+from core.operators.audit import AuditEntry
+from core.operators.operator import OPERATOR_NAME_PATTERN, Role
 from core.tenants.api_keys import Scope
+from core.upstream.circuit_breaker import BreakerReason, BreakerState
 from service.admin.in_doubt import UPSTREAM_ID_PATTERN
 from service.admin.limits_and_pauses import LimitChanges
 from service.parsing.fields import InvalidField

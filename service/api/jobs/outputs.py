@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from core.archive import MAX_OUTPUTS, ArchivedOutput
 from core.errors import NotFound
-from core.files import file_object_name
+from core.files.records import file_object_name
 from core.ids import is_valid_id
 from core.jobs.job import Job
 from core.objects.links import EXPIRES, SIGNATURE, output_path

@@ -15,7 +15,7 @@ from core.errors import InvalidInput
 from core.jobs.job import JobState, PublicStatus
 from core.money import usd_or_none
 from core.observability.gateway_state import GatewayState
-from core.operators import Role
+from core.operators.operator import Role
 from core.tenants.api_keys import Scope
 from service.console.api_calls import JsonObject
 from service.console.charts import scaled

@@ -20,7 +20,7 @@ import pytest
 from core.clock import SystemClock
 from core.jobs.job import BillingStatus, Job, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore

@@ -10,12 +10,12 @@ from typer.testing import CliRunner, Result
 
 from cli.main import app
 from cli.run_command import audit_actor
-from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.clock import SystemClock
-from core.model_changes import ModelChange, ModelChangeKind
+from core.models.changes import ModelChange, ModelChangeKind
 from core.money import MicroUsd
 from core.store import keys
 from core.store.codecs import CIRCUIT_BREAKER_CODEC, MODEL_CHANGE_CODEC
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from simulator.private_redis import PrivateRedis
 
 KLING = "kling/kling-3.0/standard/image-to-video"

@@ -10,7 +10,7 @@ import pytest
 
 from core.clock import SystemClock
 from core.observability.events import Event
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores

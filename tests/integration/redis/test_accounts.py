@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr
 
 from core.errors import StoreUnavailable, StoreUnsupported
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from tests.support.processes import run_gateway

@@ -7,7 +7,7 @@ import redis.asyncio
 from pydantic import SecretStr
 
 from core.errors import StoreUnavailable
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
 from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import private_redis
 from tests.support.processes import run_gateway

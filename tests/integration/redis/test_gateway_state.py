@@ -10,7 +10,7 @@ import pytest
 
 from core.billing.balance import AccountBalance
 from core.clock import to_ms
-from core.files import StoredFile
+from core.files.records import StoredFile
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import Event

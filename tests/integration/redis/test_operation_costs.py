@@ -10,7 +10,6 @@ from typing import Final
 
 import pytest
 
-from core.circuit_breaker import BreakerPolicy
 from core.jobs.job import Job
 from core.money import MicroUsd
 from core.store.client import RedisClient
@@ -18,6 +17,7 @@ from core.store.jobs import JobStore, Projection
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
 from core.tenants.api_keys import Credential, api_key_digest
+from core.upstream.circuit_breaker import BreakerPolicy
 from tests.support.ids import SeededIds
 from tests.support.journal import StubGuard
 from tests.support.memory_store.webhooks import MemoryEventStreams

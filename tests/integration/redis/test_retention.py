@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import pytest
 
-from core.admin import Pause
-from core.audit import AuditEntry
 from core.billing.thresholds import ReachedThreshold
-from core.files import StoredFile
+from core.files.records import StoredFile
 from core.jobs.job import FINAL_STATES, BillingStatus, FollowUp, Job, Trigger
 from core.jobs.query import JobQuery
 from core.money import MicroUsd
+from core.operators.audit import AuditEntry
+from core.operators.pauses import Pause
 from core.quotas import CallRate
 from core.retention import DELIVERY_RETENTION, RETENTION
 from core.store import keys

@@ -9,10 +9,10 @@ from typing import Any, Final
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from core.admin import Pause
 from core.errors import CallerError
 from core.jobs.job import BillingStatus, FollowUp, JobState
 from core.money import MicroUsd
+from core.operators.pauses import Pause
 from core.store.client import RedisClient
 from core.tenants.limits import GlobalLimits, Limits
 from core.transactions.job_update import Change, WriteResult

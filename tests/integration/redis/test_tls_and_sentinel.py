@@ -11,7 +11,7 @@ import redis
 from pydantic import SecretStr
 
 from core.errors import StoreUnavailable
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
 from core.store.client import RedisClient, build_connection_pool
 from simulator.private_redis import private_redis
 from tests.support.sentinel import replicated_redis, sentinel, settings_of

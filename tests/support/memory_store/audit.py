@@ -2,8 +2,8 @@
 
 from collections.abc import AsyncIterator, Sequence
 
-from core.audit import AuditEntry, AuditRecord
 from core.clock import MILLISECOND
+from core.operators.audit import AuditEntry, AuditRecord
 from core.retention import AUDIT_RETENTION
 from core.store.audit import MAX_TENANT_ENTRIES
 from core.store.codecs import AUDIT_ENTRY_CODEC, decode_readable

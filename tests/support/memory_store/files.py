@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from core.clock import from_ms
 from core.errors import Unauthenticated
-from core.files import (
+from core.files.records import (
     FILE_CHECK_INTERVAL,
     UNUSED_FILE_LIFETIME,
     CountedFile,

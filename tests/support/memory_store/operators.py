@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.operators import Operator, OperatorUsage
+from core.operators.operator import Operator, OperatorUsage
 from core.store.operators import MAX_OPERATORS
 from tests.support.memory_store.state import MemoryState
 

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.circuit_breaker import CircuitBreaker
 from core.clock import MILLISECOND, from_ms, to_ms
-from core.model_changes import ModelChange
-from core.model_pins import ModelPin
+from core.models.changes import ModelChange
+from core.models.pins import ModelPin
 from core.retention import HEARTBEAT_RETENTION
 from core.store.codecs import CIRCUIT_BREAKER_CODEC
 from core.store.model_catalogue import CatalogueSnapshot
 from core.store.worker_heartbeats import Durability
-from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, model_circuit
+from core.upstream.circuit_breaker import CircuitBreaker
+from core.upstream.circuits import ACCOUNT, BALANCE, Circuits, model_circuit
 from tests.support.memory_store.quotas import allowance
 from tests.support.memory_store.state import MemoryState
 

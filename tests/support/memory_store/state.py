@@ -10,7 +10,6 @@ from datetime import date, datetime, timedelta
 from typing import Protocol, TypeVar
 
 from core.archive import ArchiveMode, ModelArchive
-from core.audit import AuditRecord
 from core.batches import Batch, BatchItem
 from core.billing.balance import AccountBalance
 from core.billing.charges import Charge
@@ -18,12 +17,13 @@ from core.billing.settlement import ReservationTotals
 from core.billing.usage import NO_USAGE, Budget, UsageTotals, usage_of_job
 from core.billing.usage_history import MAX_ROWS, rows_of_job
 from core.clock import Clock, to_ms
-from core.files import FileUsage, StoredFile
+from core.files.records import FileUsage, StoredFile
 from core.jobs.job import Job
 from core.jobs.refusal_costs import RefusalCosts
-from core.model_changes import ModelChange
-from core.model_pins import ModelPin
-from core.operators import OperatorUsage
+from core.models.changes import ModelChange
+from core.models.pins import ModelPin
+from core.operators.audit import AuditRecord
+from core.operators.operator import OperatorUsage
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
 from core.store.identity import StorePosition
 from core.store.wake_queue import WakeMessage

@@ -5,12 +5,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from core.admin import Pause
 from core.billing.balance import AccountBalance
 from core.billing.usage import Budget, Usage
 from core.billing.usage_history import Dimension, window_usage
 from core.clock import from_ms, to_ms
 from core.money import MicroUsd
+from core.operators.pauses import Pause
 from core.retention import DELETED_TENANT_RETENTION
 from core.store.admin import UnreadableJob
 from core.store.codecs import API_KEY_CODEC, TENANT_CODEC, WEBHOOK_CONFIG_CODEC

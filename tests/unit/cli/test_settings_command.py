@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from cli.main import app
-from core.effective_settings import effective_settings, mask
+from core.settings.effective import effective_settings, mask
 from worker.settings import WorkerSettings
 
 JOURNAL = {"GATEWAY_JOURNAL__URL": "off", "GATEWAY_RUNCOMFY_TOKEN": "s3cret"}

@@ -9,7 +9,7 @@ from core.jobs.in_doubt import POLICY_ACTOR, resolve
 from core.jobs.job import BillingStatus, CancelOutcome, Job, JobError, Trigger, WaitingFor
 from core.tenants.tenant import DoubtPolicy
 from core.transactions.job_update import Change
-from core.upstream_circuits import SubmitBlock
+from core.upstream.circuits import SubmitBlock
 from worker.jobs.decisions.poll_schedule import first_poll_delay
 from worker.jobs.decisions.transition import (
     DecisionContext,

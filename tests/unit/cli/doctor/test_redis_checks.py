@@ -15,7 +15,7 @@ from cli.doctor.redis_checks import (
     check_server,
     check_workers,
 )
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store.identity import StorePosition
 from core.store.server_facts import ServerFacts
 from core.store.worker_heartbeats import Durability

@@ -13,7 +13,7 @@ from core.objects.object_store import ObjectStore
 from core.objects.obstore_client import open_obstore
 from core.objects.obstore_objects import ObstoreObjects
 from core.objects.open import open_objects
-from core.settings import JournalSettings, ObjectSettings
+from core.settings.definitions import JournalSettings, ObjectSettings
 
 PIECE: Final = b"x" * 65_536
 MINUTE: Final = timedelta(minutes=1)

@@ -10,9 +10,8 @@ import pytest
 from core.archive import ArchiveError
 from core.billing.balance import AccountBalance
 from core.billing.settlement import ReservationTotals, SettlementStatus
-from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import JobState, Trigger, WaitingFor
-from core.model_changes import ModelChangeKind
+from core.models.changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.events import (
     SUBMIT_ROUTE,
@@ -70,6 +69,7 @@ from core.observability.prometheus import MetricsRegistry
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import GlobalLimits
 from core.tenants.windows import Window
+from core.upstream.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 from tests.support.records import NOW

@@ -7,7 +7,6 @@ from typing import Any
 import orjson
 import pytest
 
-from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.errors import RecordUnreadable
 from core.jobs.job import BillingStatus, JobState
 from core.store.codecs import (
@@ -23,6 +22,7 @@ from core.store.codecs import (
 from core.tenants.api_keys import ApiKey, Scope
 from core.tenants.cache_policy import CacheMode, TenantCachePolicy
 from core.tenants.tenant import DoubtPolicy, Tenant
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.webhooks.delivery import Delivery, DeliveryAttempt
 from core.webhooks.endpoint import Endpoint
 from tests.support.records import NOW, delivery, job, webhook_config

@@ -8,7 +8,7 @@ from pydantic import SecretStr
 from redis.asyncio.connection import SSLConnection
 from redis.asyncio.sentinel import SentinelManagedSSLConnection
 
-from core.settings import RedisPolicy
+from core.settings.definitions import RedisPolicy
 from core.store.client import build_connection_pool
 from core.store.sentinel import choose_master, is_replaced
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from core.archive import ArchiveMode
-from core.files import UNUSED_FILE_LIFETIME
+from core.files.records import UNUSED_FILE_LIFETIME
 from core.objects import media_type
 from core.objects.links import LINK_LIFETIME
 from core.objects.media_type import MAX_FILE_BYTES, MAX_IMAGE_BYTES

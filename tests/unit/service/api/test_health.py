@@ -4,9 +4,9 @@ from datetime import datetime, timedelta
 import orjson
 import pytest
 
-from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from core.errors import StoreUnavailable
 from core.store.identity import StorePosition
+from core.upstream.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from tests.support.app import AppHarness
 from tests.support.memory_store.shared_state import MemoryWorkerHeartbeats
 

@@ -6,7 +6,7 @@ import pytest
 from fastapi.routing import iter_route_contexts
 
 from core.observability.events import AdminAction
-from core.operators import Role
+from core.operators.operator import Role
 from service.app import create_app
 from service.console.pages import OPEN_ROUTES, ROOT
 from service.console.rendering import media_origin, page_headers

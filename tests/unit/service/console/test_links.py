@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from core.errors import NotFound
-from core.operators import Role
+from core.operators.operator import Role
 from service.console.links import create_operator_link, create_tenant_link
 from service.settings import ServiceSettings
 from service.tenants.api_keys import key_id, list_keys, revoke_key

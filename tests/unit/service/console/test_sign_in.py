@@ -7,14 +7,14 @@ import httpx
 import pytest
 
 from core.observability.events import RequestServed
-from core.operators import Role
+from core.operators.operator import Role
 from core.tenants.api_keys import Scope
-from core.token_bucket import TokenBucket
 from service.admin.operators import revoke_operator
 from service.console.sessions import code_digest, operator_document
 from service.context import ConsolePolicy
 from service.tenants.api_keys import revoke_key
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
+from service.tenants.token_bucket import TokenBucket
 from tests.support.app import AppHarness
 from tests.support.clock import run_ready_tasks
 from tests.support.console import (

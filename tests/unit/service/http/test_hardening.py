@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 from starlette.types import Receive, Scope, Send
 
-from core.settings import ProcessSettings
+from core.settings.definitions import ProcessSettings
 from core.store.client import build_connection_pool, build_retrying_pool
 from service.app import create_app
 from service.context import ADMIN_LISTENER

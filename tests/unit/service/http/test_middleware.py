@@ -12,13 +12,13 @@ from starlette.types import Message
 from core.errors import IllegalTransition
 from core.observability.events import OperationalWarning, RequestServed
 from core.tenants.api_keys import build_api_key
-from core.token_bucket import TokenBucket
 from core.transactions.admission import Admission, AdmissionResult
 from service.api.openapi_document import openapi_document
 from service.app import create_app
 from service.context import KEYED_ROUTES
 from service.http.middleware import is_repeatable
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
+from service.tenants.token_bucket import TokenBucket
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness, open_app
 from tests.support.clock import run_ready_tasks
 from tests.support.memory_store.jobs import MemoryJobStore

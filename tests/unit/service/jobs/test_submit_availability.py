@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from core.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
+from core.upstream.circuit_breaker import BreakerReason, BreakerState, CircuitBreaker
 from service.jobs.submit_availability import SubmitOutage, find_outage
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.records import MINUTE, NOW, SECOND

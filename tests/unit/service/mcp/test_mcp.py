@@ -26,11 +26,11 @@ from mcp_types import (
 )
 
 from core.archive import ArchivedOutput, ArchiveError, ArchiveMode
-from core.files import file_object_name
+from core.files.records import file_object_name
 from core.jobs.job import Trigger
 from core.money import MicroUsd
 from core.observability.events import OperationalWarning, RequestServed
-from core.operators import Role
+from core.operators.operator import Role
 from core.store.codecs import JOB_CODEC
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from service.models.media import (
+from service.models.media.content import ContentRule
+from service.models.media.fields import (
     FORMATS,
     MAX_MEDIA_BYTES,
     MediaField,
@@ -10,7 +11,6 @@ from service.models.media import (
     media_errors,
     media_fields,
 )
-from service.models.media_content import ContentRule
 
 
 def found(field: dict[str, Any]) -> list[MediaField]:

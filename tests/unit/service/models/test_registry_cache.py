@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from core.errors import StoreUnavailable
-from core.model_changes import ModelChange
+from core.models.changes import ModelChange
 from core.observability.events import OperationalWarning, RedisDisconnected, RedisReconnected
 from core.store.model_catalogue import CatalogueSnapshot
 from service.models.registry_cache import ModelRegistryCache

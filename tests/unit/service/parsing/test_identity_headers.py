@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from starlette.datastructures import Headers
 
-from core.operators import Role
+from core.operators.operator import Role
 from service.parsing.forwarded import TrustedProxies
 from service.parsing.identity_headers import Grant, Identity, IdentityPolicy
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 import pytest
 
-from core.token_bucket import TokenBucket
 from service.tenants import failed_authentications
 from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
+from service.tenants.token_bucket import TokenBucket
 from tests.support.clock import FakeClock, run_ready_tasks
 
 POLICY = FailurePolicy(TokenBucket(3, timedelta(seconds=1)), delay=timedelta(seconds=2))

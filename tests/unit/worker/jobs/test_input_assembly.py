@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from core.errors import ObjectMissing, ObjectsUnavailable
-from core.file_delivery import DeliveryPolicy, FileDelivery
-from core.files import INPUT_TEXT, StoredFile
+from core.files.delivery import DeliveryPolicy, FileDelivery
+from core.files.records import INPUT_TEXT, StoredFile
 from core.jobs.input_parts import InputPart, PartKind, find_references
 from core.jobs.job import BillingStatus, JobState
 from core.store.stores import Stores

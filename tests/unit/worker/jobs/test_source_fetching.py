@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 import pytest
 
-from core.files import StoredFile
+from core.files.records import StoredFile
 from core.jobs.input_parts import InputPart, PartKind
 from core.jobs.job import BillingStatus, Job, JobState, WaitingFor
 from core.observability.events import FileReceived

@@ -8,12 +8,12 @@ from typing import cast
 
 import pytest
 
-from core.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
 from core.jobs.job import Job, WaitingFor
 from core.money import MicroUsd
 from core.observability.events import CircuitBreakerTransitioned, Event
 from core.store.interfaces import JobRepository
-from core.upstream_circuits import ACCOUNT, BALANCE, Circuits, SubmitSign, model_circuit
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, BreakerState, CircuitBreaker
+from core.upstream.circuits import ACCOUNT, BALANCE, Circuits, SubmitSign, model_circuit
 from tests.support.clock import FakeClock
 from tests.support.records import MINUTE, NOW, SECOND, at, fault, job
 from worker.jobs.submit_circuit_breaker import (

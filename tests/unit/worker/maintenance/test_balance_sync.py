@@ -7,10 +7,10 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from core.billing.balance import AccountBalance
-from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.money import MicroUsd
 from core.observability.events import AccountBalanceRead, Event, OperationalWarning
-from core.settings import JournalSettings
+from core.settings.definitions import JournalSettings
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from tests.support.clock import FakeClock
 from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.partial_stores import partial_stores

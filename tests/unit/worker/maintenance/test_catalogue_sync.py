@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from core.model_changes import ModelChange, ModelChangeKind
+from core.models.changes import ModelChange, ModelChangeKind
 from core.observability.events import Event, ModelChanged, OperationalWarning
 from core.store.model_catalogue import CatalogueSnapshot
 from tests.support.clock import FakeClock

@@ -6,7 +6,7 @@ from typing import Final
 import pytest
 
 from core.errors import ObjectsUnavailable
-from core.files import UNUSED_FILE_LIFETIME, FileEntry, StoredFile
+from core.files.records import UNUSED_FILE_LIFETIME, FileEntry, StoredFile
 from core.store.identity import StorePosition
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
-from core.settings import MIN_JOURNAL_RETENTION
+from core.settings.definitions import MIN_JOURNAL_RETENTION
 from tests.support.clock import FakeClock
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 from worker.maintenance.journal_sweep import JournalSweeper

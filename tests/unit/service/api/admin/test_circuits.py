@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from core.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from core.jobs.job import WaitingFor
 from core.money import MicroUsd
 from core.transactions.job_update import Change
+from core.upstream.circuit_breaker import BreakerPolicy, BreakerReason, CircuitBreaker
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
 
 TOKEN = "operators-token-of-32-characters"

@@ -8,8 +8,8 @@ import httpx
 import orjson
 import pytest
 
-from core.audit import AuditRecord, find_break
-from core.operators import Role
+from core.operators.audit import AuditRecord, find_break
+from core.operators.operator import Role
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness, create_operator
 from tests.support.memory_store.audit import MemoryAuditLogStore
 

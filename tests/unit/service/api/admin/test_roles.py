@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from core.operators import Role, permits
+from core.operators.operator import Role, permits
 from service.admin.roles import ACTS, ROLE_OF_OPERATION
 from tests.support.app import ApiOperation, AppHarness, api_operations, create_operator
 

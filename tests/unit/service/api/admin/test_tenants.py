@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from core.audit import AuditEntry
 from core.errors import StoreUnavailable
-from core.model_changes import ModelChange, ModelChangeKind
+from core.models.changes import ModelChange, ModelChangeKind
 from core.money import MicroUsd
+from core.operators.audit import AuditEntry
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, api_operations
 from tests.support.memory_store.audit import MemoryAuditLogStore
 

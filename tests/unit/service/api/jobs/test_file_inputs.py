@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from core.errors import InvalidInput, LimitReached, StoreUnavailable
-from core.files import UNUSED_FILE_LIFETIME
+from core.files.records import UNUSED_FILE_LIFETIME
 from core.jobs.input_parts import PartKind
 from core.private_sources import PrivateSources
 from core.store.files import DueFile

@@ -10,7 +10,7 @@ import pytest
 
 from core.archive import ArchivedOutput, ArchiveError, ArchiveMode
 from core.clock import iso
-from core.files import file_object_name
+from core.files.records import file_object_name
 from core.jobs.job import Job, Trigger
 from core.objects.links import LINK_LIFETIME
 from core.store.codecs import JOB_CODEC

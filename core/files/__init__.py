@@ -1,0 +1,1 @@
+"""Files of callers: their records, and how RunComfy gets them."""

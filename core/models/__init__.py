@@ -1,0 +1,1 @@
+"""Models: their ids, their pinned versions, and what changed in the catalogue."""

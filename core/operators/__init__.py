@@ -1,0 +1,1 @@
+"""Operators: who they are, what they paused, and the log of what they did."""

@@ -1,0 +1,1 @@
+"""Settings of all processes: definitions, where values come from, effective values."""

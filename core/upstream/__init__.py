@@ -1,0 +1,1 @@
+"""The circuit breakers for submits to RunComfy."""

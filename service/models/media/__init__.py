@@ -1,0 +1,1 @@
+"""Media in an input: its fields, its content, and the files and private sources that it names."""
