@@ -1,8 +1,8 @@
 """A year of jobs through the real books, compared with an own account to the micro-dollar.
 
 `python -m tests.bench.scenarios.books [jobs]` books a million by the scripts' functions of usage;
-with `--admit` each job is admitted and settled as services and workers do, which takes ten times as
-long. The reports are those of the commands, each in a process of its own; their time includes its
+with `--admit` each job is admitted and settled as services and workers do, which takes three times
+as long. The reports are those of the commands, each in a process of its own; their time includes its
 start.
 """
 
