@@ -2,8 +2,8 @@
 
 `python -m tests.bench.scenarios.books [jobs]` books a million by the scripts' functions of usage;
 with `--admit` each job is admitted and settled as services and workers do, which takes three times
-as long. The reports are those of the commands, each in a process of its own; their time includes its
-start.
+as long. The reports are those of the commands, each in a process of its own; their time includes
+its start.
 """
 
 import argparse
