@@ -1,7 +1,7 @@
 """Composition of the service: build what handlers use from the settings; close it in reverse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -133,13 +133,7 @@ async def open_app_context(
         stores = open_stores(client, scripts, clock, SecretCipher(settings.secret_keys), retention)
         state = GatewayStateStore(client, scripts, stores, clock, settings.metrics.max_tenants)
         metrics = ServiceMetrics(registry, state.read, clock)
-        labels = JobLabelMetrics(registry.record, settings.metrics.named_labels)
-        emit = _fan_out(
-            registry,
-            log,
-            *([labels] if settings.metrics.named_labels else []),
-            *([trace] if settings.traces else []),
-        )
+        emit = _fan_out(registry, log, *_optional_emitters(settings, registry, trace))
         server_time = ServerTime(client, clock)
         tools = ProcessTools(
             clock, span_namer, registry.confirm_models, state.read, lambda: shutdown.is_announced
@@ -154,6 +148,16 @@ async def open_app_context(
         ):
             stack.push_async_callback(_cancel_and_wait, asyncio.create_task(background))
         yield context
+
+
+def _optional_emitters(
+    settings: ServiceSettings, registry: MetricsRegistry, trace: Emit
+) -> Iterator[Emit]:
+    """Yield what follows events only where the settings want it: each costs every request."""
+    if settings.metrics.named_labels:
+        yield JobLabelMetrics(registry.record, settings.metrics.named_labels)
+    if settings.traces:
+        yield trace
 
 
 def _job_changes(
