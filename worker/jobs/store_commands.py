@@ -92,8 +92,9 @@ class StoreCommands:
     async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
         """Put in doubt what may have been paid for since `at`, the time of the copy in use.
 
-        For a gateway without a journal: a job that was queued then may have been submitted since.
-        Returns these jobs. Raises `Conflict` if there is a journal, which knows better.
+        For a gateway without a journal: a job that was queued then may have been submitted since,
+        and a stored object may have lost its record. Returns these jobs. Raises `Conflict` if there
+        is a journal, which knows better.
         """
         if self.journal is not None:
             raise Conflict("The journal knows what was paid for: use `gateway store reconcile`.")
@@ -105,7 +106,16 @@ class StoreCommands:
         if not dry_run:
             for job in found:
                 await self.answers.record_unanswered(job, FORGOTTEN)
+            await self._begin_epoch()
         return found
+
+    async def _begin_epoch(self) -> None:
+        """Let the store count as one that went back; a claim in between is counted first."""
+        while (position := await self.identity.load()) is not None:
+            if await self.identity.settle(
+                position, after_reconciliation(position, None, self.clock.now())
+            ):
+                return
 
     async def replace_journal(self, *, dry_run: bool) -> Sequence[Job]:
         """Begin a new journal in place of a lost one, or go on with one that went back, or none.

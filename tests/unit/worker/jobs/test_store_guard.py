@@ -818,6 +818,21 @@ async def test_without_a_journal_what_a_copy_has_queued_is_put_in_doubt() -> Non
     assert await commands.restored(copied_at, dry_run=False) == []
 
 
+async def test_a_copy_without_a_journal_counts_as_a_store_that_went_back() -> None:
+    """Objects from before may have lost their records: the sweeper deleted them after two days."""
+    harness = GuardHarness()
+    await harness.started()
+    commands = replace(harness.commands(), journal=None, reconciler=None)
+    (before, _), now = await commands.positions(), harness.clock.now()
+    await commands.restored(now, dry_run=True)
+    assert await commands.positions() == (before, None)
+    await commands.restored(now, dry_run=False)
+    after, _ = await commands.positions()
+    assert before is not None
+    assert after is not None
+    assert (after.epoch, after.complete_since) == (before.epoch + 1, now)
+
+
 async def test_with_a_journal_nothing_is_put_in_doubt_by_hand() -> None:
     harness = GuardHarness()
     with pytest.raises(Conflict, match="reconcile"):
