@@ -455,7 +455,7 @@ async def show_settings(page: OperatorPage) -> Response:
 
 @router.get("/operator/about")
 async def show_about(page: OperatorPage) -> Response:
-    """Show the version, the store and the storage."""
+    """Show the version, the store, the journal and the storage."""
     context = page.context
     state, position = await asyncio.gather(
         context.shared_reads.get(_STATE, context.read_state), context.stores.identity.load()
@@ -469,6 +469,8 @@ async def show_about(page: OperatorPage) -> Response:
         "position": position,
         "redis": state.redis,
         "read_at": iso(state.read_at),
+        "journal_since": iso(position.journal_since) if position else None,
+        "journal": chosen_settings.get("GATEWAY_JOURNAL__URL", ""),
         "objects": chosen_settings.get("GATEWAY_OBJECTS__URL", ""),
     }
     return page.render("about.html", values)

@@ -1,6 +1,7 @@
 import httpx
 import pytest
 
+from core.store.identity import StorePosition
 from core.tenants.limits import Limits
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.console import Browser, signed_in_tenant
@@ -48,6 +49,19 @@ async def test_every_page_of_a_tenant_is_served(tenant: Browser, path: str) -> N
 @pytest.mark.usefixtures("key")
 async def test_every_page_of_an_operator_is_served(operator: Browser, path: str) -> None:
     assert await operator.page(path)
+
+
+async def test_about_names_the_journal(app: AppHarness, operator: Browser) -> None:
+    assert "no worker has used one" in await operator.page("/operator/about")
+    app.stores.memory.position = StorePosition("a" * 32, journal_id="b" * 32)
+    assert "b" * 32 in await operator.page("/operator/about")
+
+
+async def test_the_usage_in_total_has_no_table_of_models(tenant: Browser) -> None:
+    """Models are counted by day; the empty table read as if nothing had been spent."""
+    page = await tenant.page("/usage")
+    assert page.count("Nothing yet.") == len(("Today", "This week", "This month"))
+    assert "In total" in page
 
 
 async def test_the_page_of_an_error_says_when_to_come_again(app: AppHarness) -> None:
