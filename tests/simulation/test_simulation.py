@@ -12,7 +12,7 @@ from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
 from tests.simulation.runner import SimulationReport, run
 
 RUNS: Final = 2000
-REWIND_RUNS: Final = 1000
+REWIND_RUNS: Final = 2000
 IDENTICAL_REQUEST_RUNS: Final = 1000
 """Of each kind the same plans in each run, so that a change is judged by itself: `run_many` runs
 others."""
