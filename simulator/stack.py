@@ -68,6 +68,7 @@ class StackFailed(RuntimeError):
     def __init__(self, message: str, log: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.log = tuple(log)
+        self.add_note("\n".join(log))
 
 
 @dataclass(slots=True)

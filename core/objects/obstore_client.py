@@ -1,6 +1,9 @@
 """Opens a client of obstore, for every part of the gateway that keeps objects."""
 
+import atexit
+import time
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -13,6 +16,7 @@ _MAX_RETRIES: Final = 2
 _MISSING_BUCKET: Final = ("NoSuchBucket", "ContainerNotFound")
 """The error codes of S3 and Google, and of Azure."""
 _FOLDER_MODE: Final = 0o700
+_EXIT_PAUSE: Final = timedelta(milliseconds=200)
 
 
 def open_obstore(url: str, timeout: timedelta) -> ObjectStore:
@@ -22,6 +26,7 @@ def open_obstore(url: str, timeout: timedelta) -> ObjectStore:
     `AZURE_…`) or from the machine's identity. A call fails after `timeout`. Raises `ValueError`
     for a URL that obstore cannot use, and for a folder that cannot be created.
     """
+    _pause_at_exit()
     try:
         if url.startswith("file:"):
             folder = Path(unquote(urlsplit(url).path))
@@ -34,6 +39,17 @@ def open_obstore(url: str, timeout: timedelta) -> ObjectStore:
         )
     except (BaseError, OSError) as error:
         raise ValueError(str(error)) from error
+
+
+@cache
+def _pause_at_exit() -> None:
+    """Let this process end a moment later, once.
+
+    obstore's threads let go of Python objects just after a call has returned. Python stops a thread
+    that asks for its lock during the exit, which the thread's Rust frames turn into SIGABRT: a
+    command that had done its work failed, on a busy machine nearly every second one.
+    """
+    atexit.register(time.sleep, _EXIT_PAUSE.total_seconds())  # noqa: TID251 - no loop, no clock then
 
 
 def is_absent(error: BaseError | OSError) -> bool:

@@ -12,7 +12,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from tests.support.processes import ROOT, free_port
+from simulator.private_redis import free_port
+from tests.support.processes import ROOT
 
 LOOPBACK: Final = "127.0.0.1"
 _TIMEOUT: Final = timedelta(seconds=120)

@@ -3,7 +3,6 @@
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from typing import Final
 
 import httpx
 
+from simulator.private_redis import free_port
 from simulator.stack import without_settings
 
 ROOT = Path(__file__).parents[2]
@@ -33,14 +33,6 @@ def environment(redis_url: str, port: int, **more: str) -> dict[str, str]:
         "GATEWAY_SERVICE_METRICS_PORT": "0",
     }
     return {**os.environ, **own, **more}
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def run_gateway(redis_url: str, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:

@@ -46,7 +46,7 @@ from tests.support.redis import redis_client
 
 JOBS: Final = 1_000_000
 SHOWN_DIFFERENCES: Final = 10
-PERIOD: Final = ("--from", "2027-12-30", "--to", "2029-01-03")
+PERIOD: Final = ("--from", "2027-12-30", "--to", "2029-01-31")
 RECONCILED_AT: Final = datetime(2028, 12, 31, tzinfo=UTC)
 BILLED_DAYS: Final = (date(2028, 11, 1), date(2028, 11, 30))
 ONE_TENANT: Final = "rome"

@@ -26,9 +26,10 @@ from core.store.client import RedisClient, build_connection_pool
 from core.store.jobs import JobStore
 from core.store.scripts import LuaScripts, load_scripts
 from core.transactions.job_update import Change, WriteResult
+from simulator.private_redis import free_port
 from tests.bench.concurrency import run_in_batches
 from tests.support.app import KLING_INPUT, KLING_PATH
-from tests.support.processes import free_port, run_gateway, running_service
+from tests.support.processes import run_gateway, running_service
 
 pytestmark = pytest.mark.bench
 

@@ -11,7 +11,8 @@ from typing import Final
 
 import httpx
 
-from tests.support.processes import ROOT, free_port
+from simulator.private_redis import free_port
+from tests.support.processes import ROOT
 from tests.support.tls import CertificateAuthority
 
 HOST: Final = "gateway.example.com"

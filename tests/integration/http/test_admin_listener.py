@@ -9,12 +9,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from simulator.private_redis import free_port
 from tests.support.processes import (
     GATEWAY,
     READY_TIMEOUT,
     ROOT,
     environment,
-    free_port,
     is_answering,
 )
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import httpx
 
+from simulator.private_redis import free_port
 from tests.support.app import KLING_INPUT, KLING_PATH
-from tests.support.processes import free_port, run_gateway, running_service
+from tests.support.processes import run_gateway, running_service
 
 STOP_TIMEOUT = 30.0
 """Seconds; the time for a graceful stop is 10."""

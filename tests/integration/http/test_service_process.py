@@ -13,12 +13,12 @@ import httpx
 import pytest
 
 from service.shutdown import SAME_STOP
+from simulator.private_redis import free_port
 from tests.support.app import KLING_INPUT, KLING_PATH
 from tests.support.processes import (
     GATEWAY,
     ROOT,
     environment,
-    free_port,
     is_answering,
     run_gateway,
     running_service,
