@@ -45,8 +45,8 @@ def open_obstore(url: str, timeout: timedelta) -> ObjectStore:
 def _pause_at_exit() -> None:
     """Let this process end a moment later, once.
 
-    obstore's threads let go of Python objects just after a call has returned. Python stops a thread
-    that asks for its lock during the exit, which the thread's Rust frames turn into SIGABRT: a
+    obstore's threads release Python objects just after a call has returned. Python stops a thread
+    that needs its lock during the exit, which the thread's Rust frames turn into SIGABRT: a
     command that had done its work failed, on a busy machine nearly every second one.
     """
     atexit.register(time.sleep, _EXIT_PAUSE.total_seconds())  # noqa: TID251 - no loop, no clock then
