@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.attack.attacker import READY
 from tests.attack.attacks import ATTACKS, Attack
@@ -34,10 +32,10 @@ from tests.attack.processes import (
     set_priority,
 )
 from tests.attack.target import Target
+from tests.support.stack import AMPLE_BALANCE
 
 MAX_RATIO: Final = 2.0
 """By how much an attack may lengthen the bystander's 99th percentile."""
-_ACCOUNT_BALANCE_USD: Final = 1_000_000
 _END_TIMEOUT_SECONDS: Final = 120
 _SETTLING_SECONDS: Final = 1.0
 _SETTINGS: Final = {
@@ -190,14 +188,14 @@ def run_attacks(
     folder: Path, environment: Mapping[str, str], size: Size, attacks: Sequence[Attack] = ATTACKS
 ) -> list[Finding]:
     """Run attacks on a new stack in `folder`, and print a line for each."""
-    plan = StackPlan(folder, environment={**environment, **_SETTINGS})
+    plan = StackPlan(
+        folder, environment={**environment, **_SETTINGS}, runcomfy_options=AMPLE_BALANCE
+    )
     with MemoryLimits() as limits, run_stack(plan) as stack:
         for process in (*stack.services, *stack.workers):
             limits.add(process.name, process.pid or 0)
         priority = 0 if put_before_other_work(stack) else LOWEST_PRIORITY
         print(HEADING if limits.are_in_force else f"no cgroup to limit memory with\n{HEADING}")
-        balance = {"usd": _ACCOUNT_BALANCE_USD}
-        httpx.post(f"{stack.runcomfy_url}/_sim/balance", json=balance, trust_env=False)
         tenants = create_target(stack), stack.create_tenant("bystander")
         return asyncio.run(AttackRun(stack, size, priority).run(attacks, *tenants))
 

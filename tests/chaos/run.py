@@ -31,12 +31,13 @@ from tests.chaos.balancer import Balancer, running_balancer
 from tests.chaos.restart import RESTART, RestartProfile, RestartRun, figures_of
 from tests.chaos.store_attack import FAILOVER, REWIND, SCENARIOS
 from tests.chaos.store_run import RUNCOMFY_OPTIONS, run_store_attack
-from tests.chaos.store_under_attack import AMPLE_BALANCE, NO_BUDGET
+from tests.chaos.store_under_attack import NO_BUDGET
+from tests.support.stack import AMPLE_BALANCE, runcomfy_pace
 
 STORE: Final = "store"
 RESTARTS: Final = "restart"
 RESTART_SETTINGS: Final = {"GATEWAY_LOG_FORMAT": "json", "GATEWAY_SHUTDOWN_DELAY": "5"}
-RESTART_OPTIONS: Final = ("--queue-seconds", "0..1", "--run-seconds", "4..10", *AMPLE_BALANCE)
+RESTART_OPTIONS: Final = (*runcomfy_pace("0..1", "4..10"), *AMPLE_BALANCE)
 STORE_PROFILES: Final = {"failover": FAILOVER, "rewind": REWIND}
 COLUMNS: Final = (
     "accepted (202)",

@@ -13,15 +13,13 @@ from simulator.stack import JOURNAL_VARIABLE, Stack, StackPlan, run_stack
 from tests.chaos.audit import AuditReport
 from tests.chaos.store_attack import StoreAttack, StoreAttackProfile
 from tests.chaos.store_audit import StoreAudit
-from tests.chaos.store_under_attack import AMPLE_BALANCE, NO_BUDGET, StoreUnderAttack
+from tests.chaos.store_under_attack import NO_BUDGET, StoreUnderAttack
 from tests.support.s3_server import S3Server, s3_server
 from tests.support.sentinel import MASTER, SentinelProcess, replicated_redis
+from tests.support.stack import AMPLE_BALANCE, runcomfy_pace
 
 BUCKET: Final = "journal"
-RUNCOMFY_OPTIONS: Final = (
-    *("--queue-seconds", "0..1", "--run-seconds", "0.5..6"),
-    *AMPLE_BALANCE,
-)
+RUNCOMFY_OPTIONS: Final = (*runcomfy_pace("0..1", "0.5..6"), *AMPLE_BALANCE)
 PATIENCE: Final = timedelta(minutes=5)
 TENANTS: Final = ("north", "east")
 

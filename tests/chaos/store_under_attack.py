@@ -19,8 +19,6 @@ from tests.support.s3_server import S3Server
 from tests.support.sentinel import SentinelProcess
 
 NO_BUDGET: Final = ("--usd-per-day", "100000", "--usd-per-month", "100000")
-AMPLE_BALANCE: Final = ("--balance-usd", "100000")
-"""Options of the simulated RunComfy whose account no attack uses up."""
 FAILOVER_TIMEOUT: Final = timedelta(seconds=120)
 _POLL: Final = timedelta(milliseconds=100)
 

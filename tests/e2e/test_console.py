@@ -22,7 +22,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 CHROMIUM: Final = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(  # a bare Debian has no browser, and `make test` needs only Python
+pytestmark = pytest.mark.skipif(  # a bare Debian has no browser; `.ci/run` installs it
     CHROMIUM is None, reason="chromium: not installed"
 )
 ADMIN_TOKEN: Final = "an-admin-token-of-at-least-32-characters"

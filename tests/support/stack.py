@@ -26,6 +26,8 @@ def runcomfy_pace(queue_seconds: str, run_seconds: str) -> tuple[str, ...]:
 
 
 FAST: Final = runcomfy_pace("0..0.2", "0.2..0.5")
+AMPLE_BALANCE: Final = ("--balance-usd", "1000000")
+"""Options of the simulated RunComfy whose account no attack uses up."""
 
 
 @contextmanager
