@@ -13,4 +13,5 @@ def statically_frozen(cls: type[T]) -> type[T]:
     With `frozen=True` Python assigns each field through a function: creating a record of many
     fields would take six to ten times as long.
     """
-    return dataclass(slots=True)(cls)
+    # Safe: no field is assigned after the creation.
+    return dataclass(slots=True, unsafe_hash=True)(cls)
