@@ -13,7 +13,7 @@ class _JsonResponse(Response):
     """A response with a JSON body. Names of headers are in lower case."""
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """Encode the headers. Starlette's own method first looks for these two among them."""
+        """Encode the headers. Starlette's own method first searches them for these two."""
         self.raw_headers = [
             *((name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()),
             (b"content-length", b"%d" % len(self.body)),

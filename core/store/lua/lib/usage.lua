@@ -16,7 +16,7 @@ local FORMATS = setmetatable({}, { __index = function(formats, count)
 end })
 local NO_NUMBERS = string.rep('\0', RELEASED * BYTES)
 
--- What a row says of reservations: jobs, reserved, settled and released.
+-- Returns the first numbers of a row: jobs, reserved, settled and released.
 local function parse_reservations(row) return struct.unpack(FORMATS[RELEASED], (row or '') .. NO_NUMBERS) end
 
 -- `row` nil, false or '': no numbers. Those that a later release added stay as they are.
