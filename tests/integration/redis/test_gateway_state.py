@@ -190,6 +190,21 @@ async def test_the_wallet_the_workers_and_the_pauses(harness: StateHarness) -> N
     assert known.workers == 1
 
 
+async def test_the_oldest_pause_is_known_from_its_first_time(harness: StateHarness) -> None:
+    admin, clock = harness.subject.admin, harness.subject.clock
+    begin = clock.now()
+    assert (await harness.gateway_state.read()).concurrency.oldest_pause_at is None
+    await admin.pause(Pause.everything())
+    clock.advance(timedelta(hours=4))
+    await admin.pause(Pause.everything())
+    await admin.pause(Pause.tenant("ada"))
+    found = (await harness.gateway_state.read()).concurrency
+    assert (found.pauses, found.oldest_pause_at) == (2, begin)
+    await admin.resume(Pause.everything())
+    found = (await harness.gateway_state.read()).concurrency
+    assert (found.pauses, found.oldest_pause_at) == (1, clock.now())
+
+
 async def test_a_reading_costs_the_same_however_many_jobs_there_are(harness: StateHarness) -> None:
     async def cost() -> tuple[int, int]:
         before = harness.wire.commands, harness.wire.round_trips
