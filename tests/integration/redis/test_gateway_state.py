@@ -16,6 +16,7 @@ from core.money import MicroUsd
 from core.observability.events import Event
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
+from core.operators.pauses import Pause
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
@@ -195,7 +196,7 @@ async def test_the_oldest_pause_is_known_from_its_first_time(harness: StateHarne
     begin = clock.now()
     assert (await harness.gateway_state.read()).concurrency.oldest_pause_at is None
     await admin.pause(Pause.everything())
-    clock.advance(timedelta(hours=4))
+    await clock.advance(timedelta(hours=4))
     await admin.pause(Pause.everything())
     await admin.pause(Pause.tenant("ada"))
     found = (await harness.gateway_state.read()).concurrency
