@@ -205,7 +205,8 @@ async def test_an_input_that_no_form_can_send_is_not_shown_again(
 ) -> None:
     policy = app.resources.policy
     app.replace_resources(
-        policy=replace(policy, body_limits=replace(policy.body_limits, max_bytes=4 * 2**20))
+        policy=replace(policy, body_limits=replace(policy.body_limits, max_bytes=4 * 2**20)),
+        input_files=replace(app.resources.input_files, min_input_bytes=4 * 2**20),
     )
     async with app.client(key) as caller:
         body = {**KLING_INPUT, "negative_prompt": "x" * (MAX_FORM_BYTES + 1)}
