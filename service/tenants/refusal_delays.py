@@ -25,8 +25,8 @@ class DelayPolicy:
 
 
 REFUSALS: Final = TokenBucket(100, timedelta(milliseconds=10))
-"""Of a tenant. A refusal costs as much as what it refuses: a caller who repeats it at once, on a
-few connections, else takes most of a process's time."""
+"""Of a tenant. A refusal costs as much as what it refuses: a caller who repeats it immediately, on
+a few connections, else takes most of a process's time."""
 
 
 class RefusalDelays:

@@ -16,14 +16,11 @@ async def test_many_items_are_worked_on_in_a_thread(count: int, *, is_apart: boo
 
 async def test_each_so_many_items_others_have_their_turn() -> None:
     turns: list[int] = []
-
-    async def other() -> None:
-        turns.append(number)
-
-    number = 0
     for number in range(2 * MANY):
-        if number in {0, MANY}:
-            task = asyncio.create_task(other())
+        waiting = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(waiting.set_result, None)
         await give_turn(number)
+        if waiting.done():
+            turns.append(number)
+        await waiting
     assert turns == [MANY - 1, 2 * MANY - 1]
-    assert task.done()
