@@ -246,7 +246,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._reading is not _Reading.HEAD:
             self._since = self.loop.time()
         self._mark_idle()
-        super().on_response_complete()
+        # All that uvicorn's own method does but a timer for the idle connection (see the class).
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         """Answer with a problem, unless another answer is being sent, and close."""
