@@ -26,14 +26,12 @@ from core.objects.archive_audit import (
 )
 from core.objects.object_store import ObjectStore, StoredObject
 from core.page import Page
-from service.operator_context import AdminContext
+from service.operator_context import EVERYBODY, AdminContext
 from service.parsing.request_models import Document
 from service.tenants.tenants import load_tenant_or_deleted
 
 MAX_FINDINGS: Final = 1_000
 """That are listed; all are counted."""
-EVERYBODY: Final = "all"
-"""Stands for every tenant in the audit log."""
 _PAGE: Final = 500
 
 
