@@ -34,6 +34,7 @@ from service.api.webhooks import endpoints as webhook_endpoints
 from service.console.api_calls import operations_of
 from service.console.routes import live as console_live
 from service.console.routes import operator as console_operator
+from service.console.routes import operator_tenants as console_operator_tenants
 from service.console.routes import operator_usage as console_operator_usage
 from service.console.routes import playground as console_playground
 from service.console.routes import sign_in as console_sign_in
@@ -80,6 +81,7 @@ CONSOLE_ROUTERS: Final = (
     console_sign_in.router,
     console_tenant.router,
     console_operator.router,
+    console_operator_tenants.router,
     console_operator_usage.router,
     console_playground.router,
     console_live.router,
