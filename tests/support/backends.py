@@ -70,7 +70,11 @@ class StoreProbe(Protocol):
         ...
 
     async def forget_tenants(self) -> None:
-        """Remove all names of tenants."""
+        """Remove all tenants, as a Redis that became empty does."""
+        ...
+
+    async def forget_identity(self) -> None:
+        """Remove the store's identity."""
         ...
 
     async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
@@ -167,6 +171,10 @@ class MemoryProbe:
         """See `StoreProbe`."""
         self._memory.tenants.clear()
 
+    async def forget_identity(self) -> None:
+        """See `StoreProbe`."""
+        self._memory.position = None
+
     async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
         """See `StoreProbe`."""
         row = self._memory.deliveries[delivery_id]
@@ -242,7 +250,12 @@ class RedisProbe:
 
     async def forget_tenants(self) -> None:
         """See `StoreProbe`."""
-        await self._wire.execute("DEL", keys.TENANTS)
+        names = await self._wire.execute("SMEMBERS", keys.TENANTS)
+        await self._wire.execute("DEL", keys.TENANTS, *(keys.tenant(n.decode()) for n in names))
+
+    async def forget_identity(self) -> None:
+        """See `StoreProbe`."""
+        await self._wire.execute("DEL", keys.STORE, keys.STORE_CLAIMS)
 
     async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
         """See `StoreProbe`."""
