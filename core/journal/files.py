@@ -28,7 +28,7 @@ _THREADS: Final = 16
 (measured), but each waits for a disk that hangs."""
 _FOLDER_THREADS: Final = 2
 """While one of them is free, a folder is synced at the same time as the file in it: both wait for
-the same commit of the file system. With more threads, many writes at once are slower (measured)."""
+the same commit of the file system. With more threads, concurrent writes are slower (measured)."""
 
 
 class FileStorage:
