@@ -1,4 +1,7 @@
-"""What every page has: the user, the API as this user, and rendering in the console's frame."""
+"""What every page has: the user, the API as this user, and rendering in the console's frame.
+
+The pages themselves are in `service.console.routes` and `templates/`.
+"""
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
