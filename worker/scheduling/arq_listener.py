@@ -122,7 +122,7 @@ class _ArqWorker(Worker):
             for name in names:
                 lock = in_progress_key_prefix + name
                 pipe.set(lock, b"1", px=int(self.in_progress_timeout_s * 1000), nx=True)
-                # In this order: whoever finishes a message deletes it together with its lock.
+                # In this order: a worker that has finished a message deletes it with its lock.
                 pipe.zscore(self.queue_name, name)
             answers = await pipe.execute()
         finished = []
