@@ -30,6 +30,7 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     current = request_context(request.scope)
     is_compressed = is_gzip(request.headers.get("content-encoding", IDENTITY))
     budget = app_context(request.scope).body_budget
+    current.release_body()  # of the call that this one is part of, as a form's or a tool's
     current.body = budget.open(current.tenant or "", current.client)
     declared = declared_length(request.headers, limits.max_bytes)
     # A timer for a body that is here already would be a hundredth of a submit's time.
@@ -62,7 +63,7 @@ async def _read_plain(
             _check_size(size, limits, reservation)
         if chunk:
             chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return await _join(chunks, size)
 
 
 async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
@@ -75,7 +76,19 @@ async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyRese
             _check_size(size, limits, reservation)
             pieces.append(piece)
     decoder.finish()
-    return b"".join(pieces)
+    return await _join(pieces, size)
+
+
+async def _join(pieces: list[bytes], size: int) -> bytes:
+    if len(pieces) == 1:
+        return pieces[0]
+    if size <= _LARGE:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)
+
+
+_LARGE: Final = 2**20
+"""Python joins so much without its lock. Memory that was never used takes 0.5 ms a MiB."""
 
 
 def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> None:
