@@ -306,7 +306,7 @@ async def dense_batches(target: Target, until: float, counts: Counts) -> None:
     """Batches of few bytes and as many values as are read, and of more."""
     bodies = [
         head("POST", "/v1/batches", target.unlimited_key, f"Content-Length: {len(body)}") + body
-        for values in (190_000, 3_000_000)
+        for values in (95_000, 3_000_000)
         for body in [
             b'{"items": [{"model_id": "a/b", "input": {"a": [' + b"[]," * values + b"0]}}]}"
         ]
@@ -331,7 +331,7 @@ async def tool_calls(target: Target, until: float, counts: Counts) -> None:
     )
     bodies = [
         head("POST", "/mcp", target.unlimited_key, *lines, f"Content-Length: {len(body)}") + body
-        for values in (90_000, 5_000_000)
+        for values in (45_000, 5_000_000)
         for body in [start + b'{"a": [' + b"[]," * values + b"0]}}}"]
     ]
     numbers = count()
