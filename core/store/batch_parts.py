@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, to_ms
 from core.errors import CallerError, Unavailable
-from core.many_items import call_with_many
 from core.quotas import Quota
 from core.retention import RETENTION
+from core.runtime.many_items import call_with_many
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,
@@ -212,7 +212,7 @@ class _Attempt:
         return [api_key, tenant, rate, usage, idempotency, stored_under], [
             *self._credential(),
             *self._claim(),
-            window_arguments(self.calendar.windows_of(part[0].job.usage_day), self.now)[0],
+            window_arguments(self.calendar, part[0].job.usage_day, self.now)[0],
             int(call.all_or_nothing and number == 1),
             len(call.admissions),
             PART_TTL // MILLISECOND,
@@ -228,7 +228,7 @@ class _Attempt:
             *self._credential(),
             int(call.all_or_nothing),
             *self._claim(),
-            *window_arguments(self.calendar.windows_of(day), self.now),
+            *window_arguments(self.calendar, day, self.now),
             *self.retention.arguments(day),
             *batch_arguments(call.batch),
             " ".join(map(str, part_sizes)),
