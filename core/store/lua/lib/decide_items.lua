@@ -99,7 +99,7 @@ local function is_refused_alike(admission, item)
     and not check_paid(admission, item, amount_of(admission.policy, item.price))
 end
 
--- Limits that count what an item has of its own: its bytes, and whether it starts. Others look at its class and at
+-- Limits that count what an item has of its own: its bytes, and whether it starts. Others depend on its class and on
 -- whether it is paid for.
 local OF_THE_ITEM = { ['stored-bytes'] = true, ['storage-bytes'] = true, waiting = true }
 
