@@ -55,8 +55,8 @@ from service.settings import ServiceSettings
 from service.shutdown import Shutdown
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
-from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
+from service.tenants.refusal_delays import REFUSALS, DelayPolicy, RefusalDelays
 from service.webhooks.webhook_service import WebhookService
 
 _CANCEL_RETRY_INTERVAL: Final = timedelta(milliseconds=20)
@@ -205,9 +205,8 @@ def build_app_context(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
         ),
         known_keys=KnownKeys(stores.jobs, clock),
-        failed_authentications=FailedAuthentications(
-            clock, FailurePolicy(delay=settings.failed_authentication_delay)
-        ),
+        failed_authentications=RefusalDelays(clock, DelayPolicy(delay=settings.refusal_delay)),
+        refusals=RefusalDelays(clock, DelayPolicy(REFUSALS, settings.refusal_delay)),
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores, clock),

@@ -3,6 +3,7 @@
 The pages themselves are in `service.console.routes` and `templates/`.
 """
 
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from service.http.authentication import request_links
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
+from service.parsing.body_budget import SMALL_BODY
 from service.parsing.identity_headers import Identity
 from service.parsing.json_body import BodyLimits
 from service.problems import problem_of
@@ -49,6 +51,8 @@ _SECURE_COOKIE: Final = f"__Host-{COOKIE}"
 """A browser takes a cookie of this name over TLS only, and from no other host."""
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 2 * 2**20
+MAX_OPEN_FORM_BYTES: Final = 16 * 1024
+"""Of a form that needs no session: a key, a token or a code."""
 _MAX_FORM_FIELDS: Final = 500
 _PRESIGNED_LIFETIME: Final = timedelta(minutes=1)
 _FORM: Final = "gateway.console_form"
@@ -271,15 +275,21 @@ OperatorPage = Annotated[Page, Depends(open_operator_page)]
 SentForm = Annotated[Form, Depends(sent_form)]
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
     """Read a form. Raises `UnsupportedMedia`, `MalformedRequest`, `BodyTooLarge`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != FORM_TYPE:
         raise UnsupportedMedia(f"A form is sent as {FORM_TYPE}.")
     timeout = app_context(request.scope).policy.body_limits.timeout
-    body = await read_body(request, BodyLimits(MAX_FORM_BYTES, timeout))
-    # The operation that a form calls has a body of its own.
-    request_context(request.scope).release_body()
+    body = await read_body(request, BodyLimits(max_bytes, timeout))
+    if len(body) <= SMALL_BODY:
+        return _parse_form(body)
+    # Two megabytes of escapes take a second.
+    return await asyncio.to_thread(_parse_form, body)
+
+
+def _parse_form(body: bytes) -> Form:
+    """Raises `MalformedRequest`."""
     try:
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FORM_FIELDS
@@ -315,13 +325,15 @@ class ConsoleRoute(APIRoute):
     async def _check_change(self, request: Request) -> None:
         """Raise `NotPermitted` unless the page that sent the change is the console's own."""
         _check_origin(request)
-        if self.name in FORWARDED_BODIES:
-            request.scope[_FORM] = Form(tuple(request.query_params.items()))
-        else:
-            request.scope[_FORM] = await read_form(request)
         if self.name in OPEN_ROUTES:
+            request.scope[_FORM] = await read_form(request, MAX_OPEN_FORM_BYTES)
             return
-        user, form = await signed_in(request), await sent_form(request)
+        user = await signed_in(request)  # before a body is read, as for the API (docs/adr/0021)
+        if self.name in FORWARDED_BODIES:
+            form = Form(tuple(request.query_params.items()))
+        else:
+            form = await read_form(request)
+        request.scope[_FORM] = form
         if not compare_digest(form.get("csrf").encode(), user.csrf.encode()):
             raise NotPermitted("The form is from another session. Open the page again.")
 
