@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Literal, Protocol
 
 from core.archive import ArchiveError
+from core.frozen import statically_frozen
 from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
 from core.upstream.circuits import SubmitBlock
@@ -81,7 +82,7 @@ class Indeterminate:
 SubmitAnswer = Accepted | NotSent | Rejected | Indeterminate
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class InProgress:
     """The request is queued or running at RunComfy.
 

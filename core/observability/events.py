@@ -10,6 +10,7 @@ from typing import Final
 
 from core.archive import ArchiveError
 from core.billing.settlement import SettlementStatus
+from core.frozen import statically_frozen
 from core.jobs.job import JobState, Trigger
 from core.labels import Labels
 from core.models.changes import ModelChangeKind
@@ -141,7 +142,7 @@ class JobDeleted:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class JobPolled:
     """A running job was polled. `outcome` is a word of a closed set."""
 
@@ -200,7 +201,7 @@ class SubmitAnswered:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class UpstreamCalled:
     """A call to RunComfy ended. `outcome` is `ok` or a `FaultKind`."""
 
@@ -210,7 +211,7 @@ class UpstreamCalled:
     duration: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class DeliveryAttempted:
     """A webhook attempt ended. `outcome` is `delivered` or a `FailureKind`.
 
@@ -267,7 +268,7 @@ class RequestServed:
     client: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class RedisAnswered:
     """A round trip to Redis ended. Too frequent to log; used by a metric."""
 

@@ -9,9 +9,9 @@ depend on it.
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from core.frozen import statically_frozen
 from core.jobs.job import Job
 from core.observability.trace_context import SpanNamer
 from core.webhooks.delivery import Delivery
@@ -19,7 +19,7 @@ from core.webhooks.delivery import Delivery
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class LogContext:
     """A job or a webhook delivery. `trace` is the `traceparent` to pass on, `parent` its parent."""
 

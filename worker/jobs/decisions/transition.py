@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
+from core.frozen import statically_frozen
 from core.jobs.job import BillingStatus, FollowUp, Job, Trigger
 from core.jobs.run_times import RunHistory
 from core.jobs.timeline import TimelineEntry, TimelineKind
@@ -17,7 +18,7 @@ from worker.ports import UpstreamFault
 SOURCE_RUNCOMFY = "runcomfy"
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class Reschedule:
     """The record stays as it is; the job runs again at `next_run_at`."""
 
