@@ -1,7 +1,7 @@
 # Short names of commands that also work without make; CONTRIBUTING.md lists both.
 .DEFAULT_GOAL := help
 .PHONY: help install demo up test check lint types imports format docs site clienttypes dashboards lock clean \
-	unit property contract integration conformance e2e chaos attack bench bench-peers benchsmoke \
+	unit property contract integration conformance e2e chaos attack runbooks bench bench-peers benchsmoke \
 	containers manifests screenshots fuzz generators licences sbom
 
 # If the shell sets it, every process of every test compiles its imports again.
@@ -21,7 +21,7 @@ demo: install ## run one request end to end against a simulated RunComfy
 up: install ## run the whole stack until Ctrl-C (RUNCOMFY_API_TOKEN set: real RunComfy)
 	@$(bin)/python -m simulator.dev_stack
 
-test: install ## run every test, in a process for each core
+test: install ## run every test, in a process more than there are cores
 	$(bin)/pytest -n auto --maxprocesses 4 --dist worksteal
 
 check: lint types imports ## lint, types and import contracts
@@ -63,6 +63,9 @@ chaos: install ## kill real processes at random (CHAOS="--form long": for longer
 
 attack: install ## attack a stack beside a tenant that goes on with its work (ATTACK="--only metrics")
 	$(bin)/python -m tests.attack.run $(ATTACK)
+
+runbooks: install ## provoke every alert and run its runbook's commands (RUNBOOKS="--group busy"); needs alertmanager
+	$(bin)/python -m tests.runbooks.run $(RUNBOOKS)
 
 bench: install ## benchmarks beside their baselines, 10 minutes (BENCH="--only accept")
 	$(bin)/python -m tests.bench.run $(BENCH)

@@ -11,9 +11,9 @@ from enum import StrEnum
 from typing import Final, Literal, Protocol
 
 from core.archive import ArchiveError
-from core.frozen import statically_frozen
 from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
+from core.runtime.statically_frozen import statically_frozen
 from core.upstream.circuits import SubmitBlock
 
 SUBMIT_DEADLINE: Final = timedelta(seconds=30)

@@ -12,10 +12,10 @@ from typing import Any, ClassVar, Final, Self
 
 from core.archive import ArchivedOutput, ArchiveMode, deleted_at
 from core.errors import IllegalTransition
-from core.frozen import statically_frozen
 from core.jobs.input_parts import InputPart
 from core.labels import Labels
 from core.money import MicroUsd
+from core.runtime.statically_frozen import statically_frozen
 
 
 class JobState(StrEnum):

@@ -95,12 +95,13 @@ class OpenJobsState:
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyState:
-    """Slots in use, their limits, and the number of pauses."""
+    """Slots in use, their limits, the number of pauses, and since when the oldest one holds."""
 
     running: int = 0
     by_model: Mapping[str, int] = field(default_factory=dict)
     limits: GlobalLimits = field(default_factory=GlobalLimits)
     pauses: int = 0
+    oldest_pause_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

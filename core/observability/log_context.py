@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Final, TypeVar
 
-from core.frozen import statically_frozen
 from core.jobs.job import Job
 from core.observability.trace_context import SpanNamer
+from core.runtime.statically_frozen import statically_frozen
 from core.webhooks.delivery import Delivery
 
 T = TypeVar("T")

@@ -179,6 +179,11 @@ _JOB_STATE: Final = (
     _state(
         "gateway_pauses", "Pauses that operators have set.", lambda state: state.concurrency.pauses
     ),
+    _state(
+        "gateway_oldest_pause_age_seconds",
+        "How long the oldest pause has held; 0 without one.",
+        lambda state: _age(state.concurrency.oldest_pause_at, state),
+    ),
 )
 
 

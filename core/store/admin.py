@@ -69,7 +69,7 @@ class AdminStore:
 
     async def list_pauses(self) -> Sequence[Pause]:
         """Return all pauses, sorted by target."""
-        names = await self._client.execute("SMEMBERS", keys.PAUSES)
+        names = await self._client.execute("HKEYS", keys.PAUSES)
         return [Pause(name) for name in sorted(name.decode() for name in names)]
 
     async def pause(self, pause: Pause) -> None:

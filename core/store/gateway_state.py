@@ -120,14 +120,15 @@ class GatewayStateStore:
         running, limits, pauses = await asyncio.gather(
             self._load_counts(keys.RUNNING),
             self._stores.admin.load_limits(),
-            self._client.execute("SCARD", keys.PAUSES),
+            self._client.execute("HVALS", keys.PAUSES),
         )
         by_model = {
             name.removeprefix(_MODEL_COUNTER_PREFIX): n
             for name, n in running.items()
             if name.startswith(_MODEL_COUNTER_PREFIX)
         }
-        return ConcurrencyState(running.get("all", 0), by_model, limits, int(pauses))
+        oldest = min((from_ms(int(since)) for since in pauses), default=None)
+        return ConcurrencyState(running.get("all", 0), by_model, limits, len(pauses), oldest)
 
     async def _tenants(self, now: datetime) -> tuple[tuple[TenantState, ...], int]:
         """Return the tenants that are read, and how many are not."""

@@ -249,9 +249,9 @@ _FILE_SPECS: Final = (
 _OPERATIONS_SPECS: Final = (
     KeySpec("limits", "gw:limits", "hash", KeyOwner.GATEWAY,
         _FOREVER, _FIXED_SIZE, "limits of the whole gateway, of models, and of new tenants"),
-    KeySpec("pauses", "gw:pauses", "set", KeyOwner.GATEWAY,
-        _FOREVER, "members: `gateway resume`; `delete_tenant` and `dispatch` of a deleted tenant",
-        "what is paused: all, tenant:x, model:y"),
+    KeySpec("pauses", "gw:pauses", "hash", KeyOwner.GATEWAY,
+        _FOREVER, "fields: `gateway resume`; `delete_tenant` and `dispatch` of a deleted tenant",
+        "what is paused: all, tenant:x, model:y; since when"),
     KeySpec("running", "gw:running", "hash", KeyOwner.GATEWAY,
         _FOREVER, "fields: removed at zero", "slots in use: all, tenant:x, model:y"),
     KeySpec("waiting", "gw:waiting", "hash", KeyOwner.GATEWAY,

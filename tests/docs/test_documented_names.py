@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.setting_names import all_variables
+from cli.settings_errors import settings_issue
 from core.observability.metrics import METRICS
 from core.settings.sources import FILE_SUFFIX, secret_file_names
 from core.tenants.limits import Limits
 from core.webhooks.delivery import WebhookEventType
 from docs.generate import ROOT, groups
 from service.jobs.submit_options import SUBMIT_OPTIONS
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
 
 PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 METRIC_NAMES: Final = {
@@ -103,6 +106,15 @@ def test_the_readme_lists_every_option_of_a_submit() -> None:
     assert [name for name in SUBMIT_OPTIONS if f"`{name}`" not in page] == []
 
 
+def test_the_readme_sets_what_a_worker_and_a_service_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies the commands of "Run it" has processes that start."""
+    _, _, section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Run it")
+    block = section.split("```")[1]
+    for name, value in re.findall(r"(GATEWAY_\w+)=(\S+)", block):
+        monkeypatch.setenv(name, value)
+    assert [settings_issue(kind) for kind in (WorkerSettings, ServiceSettings)] == [None, None]
+
+
 def test_the_page_on_batches_lists_every_option_of_an_item() -> None:
     page = (ROOT / "docs/batches.md").read_text(encoding="utf-8")
     options = [name for name, option in SUBMIT_OPTIONS.items() if option.for_items]
@@ -112,6 +124,13 @@ def test_the_page_on_batches_lists_every_option_of_an_item() -> None:
 def test_the_page_on_tenants_lists_every_limit() -> None:
     page = (ROOT / "docs/tenants.md").read_text(encoding="utf-8")
     assert [limit.name for limit in fields(Limits) if f"`{limit.name}`" not in page] == []
+
+
+@pytest.mark.parametrize("root", ["core", "service", "worker"])
+def test_the_page_on_architecture_lists_every_package(root: str) -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    packages = sorted(path.parent.name for path in (ROOT / root).glob("*/__init__.py"))
+    assert [name for name in packages if f"(../{root}/{name}/__init__.py)" not in page] == []
 
 
 @pytest.mark.parametrize("folder", ["docs", "docs/adr"])

@@ -111,7 +111,7 @@ async def find_inconsistencies(wire: RedisClient) -> list[str]:
 async def _find_stuck_queues(wire: RedisClient, seen: queue_state.QueueState) -> list[str]:
     """Queues that dispatch does not see, and idle slots while a job may run."""
     found = []
-    paused = {name.decode() for name in await wire.execute("SMEMBERS", keys.PAUSES)}
+    paused = {name.decode() for name in await wire.execute("HKEYS", keys.PAUSES)}
     for tenant, model in seen.queues:
         own = await wire.execute("HGET", keys.tenant(tenant), "running")
         of_model = await wire.execute("HGET", keys.LIMITS, f"model:{model}")

@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
 from core.clock import Clock
-from core.frozen import statically_frozen
 from core.observability.events import Emit, UpstreamCalled
+from core.runtime.statically_frozen import statically_frozen
 from worker.ports import Indeterminate, NotSent, Rejected, RequestNotFound, Unreachable
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.faults import Redactor

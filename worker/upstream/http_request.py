@@ -5,7 +5,7 @@ from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.frozen import statically_frozen
+from core.runtime.statically_frozen import statically_frozen
 from worker.retry_after import parse_retry_after
 from worker.upstream.error_classification import ResponseTooLarge
 

@@ -6,10 +6,10 @@ Status words are mapped by `core.jobs.runcomfy_status`. Any ambiguous answer to 
 
 from http import HTTPStatus
 
-from core.frozen import statically_frozen
 from core.jobs.job import CancelOutcome
 from core.jobs.runcomfy_status import FINAL_PHASES, PHASES_BY_STATUS, Phase
 from core.observability.outcomes import FaultKind
+from core.runtime.statically_frozen import statically_frozen
 from worker.ports import (
     Accepted,
     CancelAnswer,

@@ -16,6 +16,7 @@ from core.money import MicroUsd
 from core.observability.events import Event
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
+from core.operators.pauses import Pause
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.connection import RoundTripObserver
@@ -188,6 +189,21 @@ async def test_the_wallet_the_workers_and_the_pauses(harness: StateHarness) -> N
     known = (await harness.gateway_state.read()).dependencies
     assert (known.account_balance.balance, known.account_balance.minimum) == (9_000_000, 1_000_000)
     assert known.workers == 1
+
+
+async def test_the_oldest_pause_is_known_from_its_first_time(harness: StateHarness) -> None:
+    admin, clock = harness.subject.admin, harness.subject.clock
+    begin = clock.now()
+    assert (await harness.gateway_state.read()).concurrency.oldest_pause_at is None
+    await admin.pause(Pause.everything())
+    await clock.advance(timedelta(hours=4))
+    await admin.pause(Pause.everything())
+    await admin.pause(Pause.tenant("ada"))
+    found = (await harness.gateway_state.read()).concurrency
+    assert (found.pauses, found.oldest_pause_at) == (2, begin)
+    await admin.resume(Pause.everything())
+    found = (await harness.gateway_state.read()).concurrency
+    assert (found.pauses, found.oldest_pause_at) == (1, clock.now())
 
 
 async def test_a_reading_costs_the_same_however_many_jobs_there_are(harness: StateHarness) -> None:

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 from random import Random
 from typing import Any
 
-from core.frozen import statically_frozen
 from core.jobs.job import BillingStatus, FollowUp, Job, Trigger
 from core.jobs.run_times import RunHistory
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
+from core.runtime.statically_frozen import statically_frozen
 from core.transactions.job_update import Change
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault

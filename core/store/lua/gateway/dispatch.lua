@@ -5,7 +5,7 @@
 -- USES: zadd_batch concurrency fair_queue forget_pause
 -- ARGV: now message_template message_ttl wake_due_at
 
-for _, target in ipairs(redis.call('SMEMBERS', NAMES.pauses)) do
+for _, target in ipairs(redis.call('HKEYS', NAMES.pauses)) do
   local name = string.match(target, '^tenant:(.*)$')
   if name then forget_pause(name) end
 end

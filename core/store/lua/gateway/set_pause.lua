@@ -1,10 +1,11 @@
--- Pauses or resumes a target ('all', 'tenant:x' or 'model:y'), and dispatches jobs that this allows to run.
+-- Pauses or resumes a target ('all', 'tenant:x' or 'model:y'), and dispatches jobs that this allows to run. A pause
+-- that is set again keeps the instant of the first time.
 -- USES: zadd_batch concurrency fair_queue
 -- FLAGS: allow-oom
 -- KEYS: pauses
 -- ARGV: target paused_now now message_template message_ttl wake_due_at
 
-redis.call(paused_now == '1' and 'SADD' or 'SREM', pauses, target)
+if paused_now == '1' then redis.call('HSETNX', pauses, target, now) else redis.call('HDEL', pauses, target) end
 local kind, name = string.match(target, '^(%a+):?(.*)$')
 if kind == 'tenant' then refresh_tenant(name) end
 if kind == 'model' then refresh_model(name) end

@@ -25,7 +25,7 @@ end
 local function is_paused(target)
   if not cached.pauses then
     cached.pauses = {}
-    for _, name in ipairs(redis.call('SMEMBERS', NAMES.pauses)) do cached.pauses[name] = true end
+    for _, name in ipairs(redis.call('HKEYS', NAMES.pauses)) do cached.pauses[name] = true end
   end
   return cached.pauses[target]
 end

@@ -2,5 +2,5 @@
 local function forget_pause(tenant_name)
   if redis.call('SISMEMBER', NAMES.tenants, tenant_name) == 1 then return end
   if redis.call('HEXISTS', NAMES.waiting, tenant_name) == 1 then return end
-  redis.call('SREM', NAMES.pauses, 'tenant:' .. tenant_name)
+  redis.call('HDEL', NAMES.pauses, 'tenant:' .. tenant_name)
 end

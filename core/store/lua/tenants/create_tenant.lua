@@ -8,7 +8,7 @@ redis.call('HSET', tenant, unpack(ARGV, FIXED_ARGUMENTS + 1))
 redis.call('HSET', webhooks, 'version', config_version, 'doc', config_doc)
 redis.call('PERSIST', webhooks)
 redis.call('SADD', tenants, name)
-redis.call('SREM', pauses, 'tenant:' .. name)
+redis.call('HDEL', pauses, 'tenant:' .. name)
 redis.call('HSET', api_key, 'tenant', name, 'expires', expires, 'scopes', scopes, 'doc', key_doc)
 redis.call('SADD', tenant_keys, digest)
 return 1

@@ -77,7 +77,7 @@ BUILT_KEYS = {
     keys.key_usage("ID"): "hash",
     keys.LUA_NAMES["call_rate"] + "ID:ID": "string",
     keys.LIMITS: "hash",
-    keys.PAUSES: "set",
+    keys.PAUSES: "hash",
     keys.RUNNING: "hash",
     keys.WAITING: "hash",
     keys.QUEUE_TAGS: "hash",
