@@ -41,29 +41,32 @@ preload(tenant_name, items[1].model, policy)
 local rejections, last_admissible, quota_rows = decide_items(admission, items, resolve_cache_status)
 local writes = dry_run ~= '1' and last_admissible and (all_or_nothing ~= '1' or not next(rejections))
 
-local claim = has_idempotency_key == '1' and idempotency or nil
-local writing = new_writing({
-  tenant = tenant_name, now = now, now_text = now_text, unpaid_templates = unpaid_templates,
-  wake_options = { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl },
-  batch = batch ~= '' and batch or nil, idempotency = claim, idempotency_target = idempotency_target,
-  key_usage = admission.has_key_budget and key_usage or nil,
-})
-for _, item in ipairs(items) do
-  if item.is_admissible and not item.paid then fill_unpaid(writing, item) end
-end
-if writes then
+-- A block: Lua allows a function 200 local variables at a time.
+do
+  local claim = has_idempotency_key == '1' and idempotency or nil
+  local writing = new_writing({
+    tenant = tenant_name, now = now, now_text = now_text, unpaid_templates = unpaid_templates,
+    wake_options = { now = now, due_at = wake_due_at, template = message_template, ttl = message_ttl },
+    batch = batch ~= '' and batch or nil, idempotency = claim, idempotency_target = idempotency_target,
+    key_usage = admission.has_key_budget and key_usage or nil,
+  })
   for _, item in ipairs(items) do
-    if item.is_admissible then write_item(writing, item) end
+    if item.is_admissible and not item.paid then fill_unpaid(writing, item) end
   end
-  write_collected(writing, load_fair_queue)
-  book_items(admission, items, call)
-  if batch ~= '' then
-    load_batch_parts().write_batch(items, rejections, STATUSES, {
-      id = batch, doc = batch_doc, rejected = rejected_items, tenant = tenant_name, now = now,
-      ttl_seconds = batch_ttl, idempotency = claim,
-    })
+  if writes then
+    for _, item in ipairs(items) do
+      if item.is_admissible then write_item(writing, item) end
+    end
+    write_collected(writing, load_fair_queue)
+    book_items(admission, items, call)
+    if batch ~= '' then
+      load_batch_parts().write_batch(items, rejections, STATUSES, {
+        id = batch, doc = batch_doc, rejected = rejected_items, tenant = tenant_name, now = now,
+        ttl_seconds = batch_ttl, idempotency = claim,
+      })
+    end
+    if claim then redis.call('SET', claim, idempotency_fingerprint .. ' ' .. idempotency_target) end
   end
-  if claim then redis.call('SET', claim, idempotency_fingerprint .. ' ' .. idempotency_target) end
 end
 
 -- An API key without the scope `read` learns that there is a result, but not its output.
