@@ -34,8 +34,7 @@ class FairShare:
     def enter(self, groups: Iterable[str]) -> None:
         """Count an item that begins."""
         self.total += 1
-        for group in groups:
-            self.by_group[group] += 1
+        self.by_group.update(groups)
 
     def leave(self, groups: Iterable[str]) -> None:
         """Count an item that ended."""
