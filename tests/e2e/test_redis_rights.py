@@ -41,7 +41,6 @@ def test_the_documented_user_may_do_all_that_the_gateway_does(tmp_path: Path) ->
                     assert team.http.get(f"/v1/{path}").status_code == httpx.codes.OK, path
             stack.run_gateway("store", "reconcile", "--dry-run")
             stack.run_gateway("doubt", "list")
-            for path in ("/readyz", "/metrics"):
-                answer = httpx.get(stack.url + path, trust_env=False)
-                assert answer.status_code == httpx.codes.OK, path
+            for url in (f"{stack.url}/readyz", f"{stack.workers[0].url}/metrics"):
+                assert httpx.get(url, trust_env=False).status_code == httpx.codes.OK, url
         assert [one["object"] for one in admin.acl_log()] == []

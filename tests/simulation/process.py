@@ -435,10 +435,10 @@ class ProcessIdentity:
         """See `StoreIdentity.load_noted_entry`."""
         return await self.connection.call(lambda: self.stores.identity.load_noted_entry(job_id))
 
-    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+    async def replace_lost_entry(self, before: StorePosition, lost: str) -> bool:
         """See `StoreIdentity.replace_lost_entry`."""
         identity = self.stores.identity
-        return await self.connection.call(lambda: identity.replace_lost_entry(held, lost))
+        return await self.connection.call(lambda: identity.replace_lost_entry(before, lost))
 
     async def list_claims(self) -> Sequence[str]:
         """See `StoreIdentity.list_claims`."""
