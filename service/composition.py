@@ -20,7 +20,7 @@ from core.observability.job_label_metrics import JobLabelMetrics
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
-from core.observability.tracing import TracingPolicy, open_tracing
+from core.observability.tracing import open_tracing
 from core.private_sources import PrivateSources
 from core.settings.effective import effective_settings
 from core.store.booking import UsageRetention
@@ -121,9 +121,9 @@ async def open_app_context(
     clock = OffsetClock(SystemClock())
     release = version(DISTRIBUTION)
     registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
-    traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
+    tracing = open_tracing("service", release, settings.sample_ratio, clock, SystemIds())
     async with AsyncExitStack() as stack:
-        span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
+        span_namer, trace = stack.enter_context(tracing)
         pool = build_connection_pool(settings.own_redis, "service")
         client = await stack.enter_async_context(
             RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)

@@ -30,6 +30,7 @@ from core.errors import (
     Unauthenticated,
 )
 from core.files.records import FILES_FOLDER
+from core.observability.gateway_state import GatewayState
 from service.console.api_calls import ApiCaller, JsonObject
 from service.console.rendering import html_response
 from service.console.sessions import User, load_user
@@ -55,6 +56,7 @@ MAX_OPEN_FORM_BYTES: Final = 16 * 1024
 _MAX_FORM_FIELDS: Final = 500
 _PRESIGNED_LIFETIME: Final = timedelta(minutes=1)
 _FORM: Final = "gateway.console_form"
+_STATE: Final = "gateway_state"
 _USER: Final = "gateway.console_user"
 _CHANGES: Final = frozenset({"POST"})
 OPEN_ROUTES: Final = frozenset({"sign_in_page", "sign_in", "asset"})
@@ -80,6 +82,13 @@ class Form:
     def __contains__(self, name: str) -> bool:
         """Return whether the field was sent."""
         return any(key == name for key, _ in self.pairs)
+
+    def is_changed(self, name: str) -> bool:
+        """Return whether a field differs from what the page showed, which it sends as `was.NAME`.
+
+        A comparison with what is there now would take back a change that was made meanwhile.
+        """
+        return name in self and self.get(name) != self.get(f"was.{name}")
 
     def values(self, *names: str) -> dict[str, str]:
         """Return these fields, those that are empty left out."""
@@ -128,6 +137,10 @@ class Page:
         with suppress(ObjectsUnavailable):
             presigned = await objects.presign(FILES_FOLDER, _PRESIGNED_LIFETIME)
         return [request_links(self.request).base, *([presigned] if presigned else [])]
+
+    async def gateway_state(self) -> GatewayState:
+        """Return the snapshot of the gateway, which all open pages share."""
+        return await self.context.shared_reads.get(_STATE, self.context.read_state)
 
     def redirect(self, path: str, notice: str = "") -> Response:
         """Return a redirect to another page after a change; `notice` names what was done."""

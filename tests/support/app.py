@@ -240,7 +240,6 @@ class LazyMetrics:
         return ServiceMetrics(self._registry, partial(_empty_state, self._clock), self._clock)
 
     async def render(self) -> bytes:
-        """As `ServiceMetrics.render`."""
         for event in self._events[self._counted :]:
             self._registry(event)
         self._counted = len(self._events)

@@ -5,6 +5,7 @@ from typing import Final
 from service.console.routes import (
     live,
     operator,
+    operator_tenants,
     operator_usage,
     playground,
     sign_in,
@@ -15,6 +16,7 @@ ROUTERS: Final = (
     sign_in.router,
     tenant.router,
     operator.router,
+    operator_tenants.router,
     operator_usage.router,
     playground.router,
     live.router,

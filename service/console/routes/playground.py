@@ -12,6 +12,7 @@ from starlette.responses import Response
 from core.errors import GatewayError, InvalidInput, MalformedRequest
 from core.tenants.api_keys import Credential
 from service.console.api_calls import JsonObject
+from service.console.filters import chosen
 from service.console.pages import (
     MAX_FORM_BYTES,
     Form,
@@ -21,7 +22,6 @@ from service.console.pages import (
     console_router,
 )
 from service.console.rendering import html_response
-from service.console.routes.tenant import chosen
 from service.console.schema_form import WrongField, filled, parse_object, widgets
 from service.console.sessions import new_token
 from service.jobs.read_input import read_input
