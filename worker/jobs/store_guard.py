@@ -151,7 +151,7 @@ class StoreGuard:
     async def report_lost_entry(self, claimed: Job, number: int) -> None:
         """Stop all submits: the journal lacks an entry. Raises `StoreUnavailable`.
 
-        Not if an operator has accepted meanwhile that claims until then may lack theirs.
+        Not if an operator has accepted meanwhile that claims until then may lack their entry.
         """
         self.is_open = False
         lost, position = entry_name(attempts_prefix(claimed), number), await self._identity.load()
