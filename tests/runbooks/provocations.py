@@ -94,9 +94,9 @@ class Provocation:
     """Steps that fail while the alert fires."""
 
 
-def _team(incident: Incident, name: str, *flags: str) -> str:
+def _team(incident: Incident, name: str, **settings: object) -> str:
     if name not in incident.live.tenants:
-        incident.live.add_tenant(name, *flags)
+        incident.live.add_tenant(name, **settings)
     return name
 
 
@@ -279,7 +279,7 @@ def _stop_log(incident: Incident) -> None:
 
 
 def _spend_budget(incident: Incident) -> Names:
-    live, name = incident.live, _team(incident, "hits", "--usd-per-day", "1")
+    live, name = incident.live, _team(incident, "hits", usd_per_day=1)
     for _ in range(28):
         live.submit(name)
     return {"NAME": name}
@@ -298,7 +298,7 @@ def _use_wrong_keys(incident: Incident) -> Names:
 
 
 def _fail_a_model(incident: Incident) -> Names:
-    live, name = incident.live, _team(incident, "model", "--doubt", "fail")
+    live, name = incident.live, _team(incident, "model", doubt="fail")
     incident.repeat(lambda: live.submit(name, "[sim:5xx_before]", FABLE), 15)
     return {"CIRCUIT": f"model:{FABLE}"}
 
@@ -314,7 +314,7 @@ def _break_storage(incident: Incident) -> Names:
     """Put a file where the folder of objects was, while outputs wait to be kept."""
     live, name = (
         incident.live,
-        _team(incident, "files", "--archive", "after", "--storage-bytes", "1000000000"),
+        _team(incident, "files", archive="after", storage_bytes=10**9),
     )
     folder = live.folder / "objects"
     folder.rename(live.folder / "objects-away")
@@ -382,7 +382,7 @@ def _skew_clock(incident: Incident) -> None:
     """Give a worker a clock that is ahead."""
     worker = incident.live.stack.workers[1]
     command = worker.command
-    worker.command = (sys.executable, "-m", "tests.runbooks.skewed_worker")
+    worker.command = (sys.executable, "-m", "tests.runbooks.skewed_worker", "work")
     worker.restart()
     worker.command = command
 
@@ -436,7 +436,7 @@ def _end_balance(incident: Incident) -> Names:
 
 
 def _break_submits(incident: Incident) -> None:
-    live, name = incident.live, _team(incident, "models", "--doubt", "fail")
+    live, name = incident.live, _team(incident, "models", doubt="fail")
     live.script_runcomfy("faults", [{"kind": "5xx_before", "call": "submit", "status": 502}])
     for model in (LUMEN, FABLE, CAPTION):
         body = {"image_url": "https://media.example.com/a.png"} if model == CAPTION else {}
@@ -647,8 +647,6 @@ PROVOCATIONS: Final = (
         "redis-cli config set appendonly yes",
         "redis-cli config set appendfsync always",
         "redis-cli config rewrite",
-        # This Redis was started without a file.
-        failing=("redis-cli config rewrite",),
     ),
     _row(
         "BudgetNear",
