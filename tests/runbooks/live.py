@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -21,6 +23,7 @@ import yaml
 
 from deploy.grafana.demo_traffic import LUMEN
 from deploy.grafana.live_prometheus import RULES_FOLDER
+from simulator.demo import wait_for
 from simulator.private_redis import LOOPBACK, free_port
 from simulator.stack import (
     ManagedProcess,
@@ -32,6 +35,7 @@ from simulator.stack import (
 )
 
 POLL_SECONDS: Final = 2.0
+SOON: Final = timedelta(minutes=3)
 STEADY_SECONDS: Final = 8.0
 HTTP_TIMEOUT: Final = 60.0
 COMMAND_TIMEOUT: Final = 300.0
@@ -65,13 +69,21 @@ class LiveGateway:
         """Create a tenant with the receiver as its webhook."""
         admin = {"Authorization": f"Bearer {self.stack.environment['GATEWAY_ADMIN_TOKEN']}"}
         url = f"{self.stack.url}/admin/v1/tenants"
-        made = self.http.post(url, json={"tenant": name, **settings}, headers=admin)
-        made.raise_for_status()
-        document = made.json()
+        document = wait_for(partial(self._create, url, admin, name, settings), SOON, "a tenant")
         tenant = TenantCredentials(name, document["key"], document["webhook_secret"])
         endpoint = {"url": self.stack.webhook_url(name)}
         self.http.post(f"{url}/{name}/endpoints", json=endpoint, headers=admin).raise_for_status()
         self.tenants[name] = tenant
+
+    def _create(
+        self, url: str, admin: dict[str, str], name: str, settings: Mapping[str, object]
+    ) -> dict[str, str] | None:
+        """Return a new tenant; None while Redis is stopped for another alert."""
+        made = self.http.post(url, json={"tenant": name, **settings}, headers=admin)
+        if made.is_server_error:
+            return None
+        document: dict[str, str] = made.raise_for_status().json()
+        return document
 
     def submit(self, tenant: str, prompt: str = "", model: str = LUMEN, **body: object) -> str:
         """Submit a request, of an input that no other has; return its id, or '' if refused."""

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -22,10 +21,9 @@ from core.store.codecs import DELIVERY_CODEC
 from deploy.grafana.demo_traffic import CAPTION, FABLE, LUMEN
 from simulator.demo import wait_for
 from simulator.private_redis import LOOPBACK, free_port
-from tests.runbooks.live import LiveGateway, repeat
+from tests.runbooks.live import SOON, LiveGateway, repeat
 from worker.webhooks.retry_schedule import SchedulePolicy
 
-SOON: Final = timedelta(minutes=3)
 PAUSED_HOURS: Final = 4
 STOPPED_SECONDS: Final = 40
 DAY: Final = 86400
@@ -727,7 +725,7 @@ PROVOCATIONS: Final = (
         "gateway store show",
         "gateway store reconcile --dry-run",
         mend=_remember_store,
-        failing=("gateway doctor",),
+        failing=("gateway doctor", "gateway store reconcile --dry-run"),
     ),
     _row(
         "UpstreamRefused",
