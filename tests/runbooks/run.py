@@ -38,7 +38,7 @@ ENDS_WITHIN: Final = 35 * 60.0
 AFTER_WEBHOOKS: Final = 40 * 60.0
 """How long a second page is waited for; the windows hold the first one's failures for less."""
 STEADY: Final = "steady"
-_FAILURES: Final = (SubprocessError, RuntimeError, AssertionError, httpx.HTTPError)
+_FAILURES: Final = (SubprocessError, RuntimeError, LookupError, AssertionError, httpx.HTTPError)
 
 
 @dataclass(slots=True)
