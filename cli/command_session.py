@@ -1,6 +1,5 @@
 """Opens what a command works with: settings, and the stores in Redis."""
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -10,7 +9,6 @@ from pydantic import SecretStr
 # Typer has its own copy of Click, and this function under no other name.
 from typer._click.globals import get_current_context
 
-from cli.settings_errors import load_settings
 from core.clock import SystemClock
 from core.observability.events import Event
 from core.settings.definitions import ObjectSettings
@@ -37,19 +35,15 @@ class CommandContext:
     objects: ObjectSettings
 
 
-def run_session(action: Callable[[CommandContext], Coroutine[Any, Any, T]], actor: str) -> T:
-    """Return what `action` returns; `actor` is the name in the audit log.
-
-    Raises `GatewayError`. Wrong settings end the process.
-    """
-    return asyncio.run(_run(load_settings(ServiceSettings), action, actor))
-
-
-async def _run(
+async def run_session(
     settings: ServiceSettings,
     action: Callable[[CommandContext], Coroutine[Any, Any, T]],
     actor: str,
 ) -> T:
+    """Return what `action` returns; `actor` is the name in the audit log.
+
+    Raises `GatewayError`.
+    """
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
         scripts, cipher = LuaScripts(client, load_scripts()), SecretCipher(settings.secret_keys)
         clock = SystemClock()

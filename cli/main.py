@@ -22,78 +22,99 @@ from typer.main import get_command
 from cli.env_file import EnvFileOption, use_env_file
 
 DISTRIBUTION: Final = "runcomfy-gateway"
-COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "serve": ("cli.commands.serve:serve", "Run the HTTP service until SIGTERM."),
-    "work": (
-        "cli.commands.work:work",
-        "Run a worker until SIGTERM: it submits and polls jobs, and delivers webhooks.",
-    ),
-    "settings": (
-        "cli.commands.settings:settings",
-        "Print the effective settings and where each is from, without secrets.",
-    ),
-    "doctor": (
-        "cli.commands.doctor:doctor",
-        "Check settings, Redis, journal, RunComfy and webhooks, and name what to set.",
-    ),
-    "tenant": ("cli.commands.tenants:app", "Create, show and change tenants."),
-    "key": ("cli.commands.keys:app", "Create, list and revoke API keys."),
-    "usage": ("cli.commands.usage:app", "Report what tenants used and what it cost."),
-    "limits": (
-        "cli.commands.limits:app",
-        "Show and set the limits of the whole gateway and the minimum account balance.",
-    ),
-    "doubt": (
-        "cli.commands.in_doubt:app",
-        "List and resolve jobs in doubt: RunComfy may have received and charged them.",
-    ),
-    "store": (
-        "cli.commands.store:app",
-        "Show, make and reconcile the store: which Redis this is, and what it has forgotten.",
-    ),
-    "circuit": (
-        "cli.commands.circuits:app",
-        "List and reset the circuit breakers, which stop submits that RunComfy refuses.",
-    ),
-    "model": (
-        "cli.commands.models:app",
-        "List what RunComfy changed in its catalogue; pin models as they are.",
-    ),
-    "job": (
-        "cli.commands.jobs:app",
-        "List a tenant's jobs. Callers submit with `rcg`: docs/cli.md.",
-    ),
-    "pause": (
-        "cli.commands.limits:pause",
-        "Stop submitting jobs: all, a tenant's or a model's. Running jobs continue, others queue.",
-    ),
-    "resume": ("cli.commands.limits:resume", "End a pause: queued jobs are submitted."),
-    "archive": (
-        "cli.commands.archive:app",
-        "Keep outputs of requests that have ended, while RunComfy has them.",
-    ),
-    "encryption": (
-        "cli.commands.encryption:app",
-        "Create and replace the keys that encrypt webhook secrets in Redis.",
-    ),
-    "operator": (
-        "cli.commands.operators:app",
-        "Create, list and revoke operators: persons with a token and roles of their own.",
-    ),
-    "audit": (
-        "cli.commands.audit:app",
-        "List, export and verify the audit log: what operators and tenants did.",
-    ),
-    "console": (
-        "cli.commands.console:app",
-        "Create a link that signs in to the web console once.",
-    ),
-    "webhook": (
-        "cli.commands.webhooks:app",
-        "Manage a tenant's webhook endpoints, secrets and deliveries.",
-    ),
+SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
+    "Processes": {
+        "serve": ("cli.commands.processes.serve:serve", "Run the HTTP service until SIGTERM."),
+        "work": (
+            "cli.commands.processes.work:work",
+            "Run a worker until SIGTERM: it submits and polls jobs, and delivers webhooks.",
+        ),
+        "settings": (
+            "cli.commands.processes.settings:settings",
+            "Print the effective settings and where each is from, without secrets.",
+        ),
+        "doctor": (
+            "cli.commands.processes.doctor:doctor",
+            "Check settings, Redis, journal, RunComfy and webhooks, and name what to set.",
+        ),
+    },
+    "Tenants": {
+        "tenant": ("cli.commands.tenants.tenants:app", "Create, show and change tenants."),
+        "key": ("cli.commands.tenants.keys:app", "Create, list and revoke API keys."),
+        "usage": (
+            "cli.commands.tenants.usage:app",
+            "Report what tenants used and what it cost.",
+        ),
+        "webhook": (
+            "cli.commands.tenants.webhooks:app",
+            "Manage a tenant's webhook endpoints, secrets and deliveries.",
+        ),
+        "job": (
+            "cli.commands.tenants.jobs:app",
+            "List a tenant's jobs. Callers submit with `rcg`: docs/cli.md.",
+        ),
+    },
+    "RunComfy": {
+        "limits": (
+            "cli.commands.runcomfy.limits:app",
+            "Show and set the limits of the whole gateway and the minimum account balance.",
+        ),
+        "pause": (
+            "cli.commands.runcomfy.limits:pause",
+            "Queue jobs and submit none: all, a tenant's or a model's. Running jobs continue.",
+        ),
+        "resume": (
+            "cli.commands.runcomfy.limits:resume",
+            "End a pause: queued jobs are submitted.",
+        ),
+        "doubt": (
+            "cli.commands.runcomfy.in_doubt:app",
+            "List and resolve jobs in doubt: RunComfy may have received and charged them.",
+        ),
+        "circuit": (
+            "cli.commands.runcomfy.circuits:app",
+            "List and reset the circuit breakers, which stop submits that RunComfy refuses.",
+        ),
+        "model": (
+            "cli.commands.runcomfy.models:app",
+            "List what RunComfy changed in its catalogue; pin models as they are.",
+        ),
+    },
+    "Storage": {
+        "store": (
+            "cli.commands.storage.store:app",
+            "Show, make and reconcile the store: which Redis this is, and what it has forgotten.",
+        ),
+        "archive": (
+            "cli.commands.storage.archive:app",
+            "Keep outputs of requests that have ended, while RunComfy has them.",
+        ),
+        "encryption": (
+            "cli.commands.storage.encryption:app",
+            "Create and replace the keys that encrypt webhook secrets in Redis.",
+        ),
+    },
+    "Operators": {
+        "operator": (
+            "cli.commands.operators.operators:app",
+            "Create, list and revoke operators: persons with a token and roles of their own.",
+        ),
+        "audit": (
+            "cli.commands.operators.audit:app",
+            "List, export and verify the audit log: what operators and tenants did.",
+        ),
+        "console": (
+            "cli.commands.operators.console:app",
+            "Create a link that signs in to the web console once.",
+        ),
+    },
 }
-"""By name: `module:attribute` of a `typer.Typer` or a function, and the help text."""
+"""The sections of the help, each a folder of `cli/commands`. A command has a target, which is
+`module:attribute` of a `typer.Typer` or a function, and a help text."""
+
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    name: command for section in SECTIONS.values() for name, command in section.items()
+}
 
 DEFAULT_COMMANDS: Final[Mapping[str, str]] = {"usage": "report"}
 """What a group does if none of its commands is named."""
@@ -184,6 +205,13 @@ class GatewayGroup(TyperGroup):
         for name, (target, help_text) in COMMANDS.items():
             kind = LazyGroup if target.endswith(":app") else LazyCommand
             self.add_command(kind(name, target, help_text))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401 - Typer's private types
+        """Write the help of the commands, by section."""
+        del ctx
+        for title, commands in SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, text) for name, (_, text) in commands.items()])
 
 
 app = typer.Typer(

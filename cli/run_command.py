@@ -4,13 +4,14 @@ Commands work on Redis directly, so that they need no running service: the first
 before there is one.
 """
 
+import asyncio
 import os
 import pwd
 import sys
 import tomllib
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from core.errors import GatewayError, InvalidInput, StoreUnavailable, StoreUnsupported
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 EXIT_FAILED: Final = 1
 """Exit status of a command that failed."""
+EXIT_UNSUPPORTED: Final = 2
+"""Exit status for a store that no retry will make usable."""
 
 
 def run_admin(action: Callable[["AdminContext"], Coroutine[Any, Any, T]]) -> T:
@@ -31,18 +34,28 @@ def run_admin(action: Callable[["AdminContext"], Coroutine[Any, Any, T]]) -> T:
 def run_command(action: Callable[["CommandContext"], Coroutine[Any, Any, T]]) -> T:
     """Do the same for an action that needs webhooks too."""
     from cli.command_session import run_session  # noqa: PLC0415 - `--help` needs no Redis
-    from cli.store_check import exit_for_store  # noqa: PLC0415 - as above
+    from cli.settings_errors import load_settings  # noqa: PLC0415 - as above
+    from service.settings import ServiceSettings  # noqa: PLC0415 - as above
 
+    return run_or_exit(run_session(load_settings(ServiceSettings), action, audit_actor()))
+
+
+def run_or_exit(action: Coroutine[Any, Any, T]) -> T:
+    """Run an action. An error ends the process with one line on stderr."""
     try:
-        return run_session(action, audit_actor())
+        return asyncio.run(action)
     except StoreUnsupported as error:
-        exit_for_store(error)
+        exit_with(str(error), EXIT_UNSUPPORTED)
     except StoreUnavailable as error:
-        print(f"gateway: {error.operator_detail}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from None
+        exit_with(error.operator_detail, EXIT_FAILED)
     except GatewayError as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from None
+        exit_with(str(error), EXIT_FAILED)
+
+
+def exit_with(line: str, status: int) -> NoReturn:
+    """Print why the process ends on stderr, and end it."""
+    print(f"gateway: {line}", file=sys.stderr)
+    raise SystemExit(status)
 
 
 def audit_actor() -> str:

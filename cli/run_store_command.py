@@ -1,7 +1,5 @@
 """Runs an operator's command about the store: with the journal, and what it is compared by."""
 
-import asyncio
-import sys
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -9,11 +7,9 @@ from random import Random
 from typing import Any, TypeVar
 
 from cli.command_session import discard_event, log_in_operator, running_command
-from cli.run_command import EXIT_FAILED, audit_actor
+from cli.run_command import EXIT_FAILED, audit_actor, exit_with, run_or_exit
 from cli.settings_errors import load_settings
-from cli.store_check import exit_for_store
 from core.clock import SystemClock
-from core.errors import GatewayError, StoreUnavailable, StoreUnsupported
 from core.ids import SystemIds
 from core.journal.objects import JournalUnavailable
 from core.journal.open import open_journal
@@ -40,17 +36,10 @@ def run_store_command(
 
     `change` is what the audit log has of an action that changes something.
     """
-    settings = load_settings(ServiceSettings)
     try:
-        return asyncio.run(_run(settings, action, change))
-    except StoreUnsupported as error:
-        exit_for_store(error)
-    except StoreUnavailable as error:
-        print(f"gateway: {error.operator_detail}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from None
-    except (GatewayError, JournalUnavailable) as error:
-        print(f"gateway: {error}", file=sys.stderr)
-        raise SystemExit(EXIT_FAILED) from None
+        return run_or_exit(_run(load_settings(ServiceSettings), action, change))
+    except JournalUnavailable as error:
+        exit_with(str(error), EXIT_FAILED)
 
 
 async def _run(

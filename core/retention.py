@@ -1,7 +1,8 @@
 """How long records are kept, and the time limits that must fit into those periods.
 
 They are in one module because each depends on another: shortening one alone loses results that a
-caller may still fetch, or deliveries that are still pending.
+caller may still fetch, or deliveries that are still pending. Periods of uploaded files are in
+`core.files.records`.
 """
 
 from datetime import timedelta

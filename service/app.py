@@ -32,12 +32,6 @@ from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
 from service.console.api_calls import operations_of
-from service.console.routes import live as console_live
-from service.console.routes import operator as console_operator
-from service.console.routes import operator_usage as console_operator_usage
-from service.console.routes import playground as console_playground
-from service.console.routes import sign_in as console_sign_in
-from service.console.routes import tenant as console_tenant
 from service.context import AppContext
 from service.errors import MethodNotAllowed
 from service.http.fast_router import FastRouter
@@ -76,19 +70,11 @@ ROUTERS: Final = (
 )
 
 
-CONSOLE_ROUTERS: Final = (
-    console_sign_in.router,
-    console_tenant.router,
-    console_operator.router,
-    console_operator_usage.router,
-    console_playground.router,
-    console_live.router,
-    console_sign_in.catch_all,
-)
+def create_app(open_context: OpenAppContext, *, has_console: bool = True) -> FastAPI:
+    """Return the application. Nothing is opened before its lifespan begins.
 
-
-def create_app(open_context: OpenAppContext) -> FastAPI:
-    """Return the application. Nothing is opened before its lifespan begins."""
+    With `has_console` it has the console's routes, which still need the console to be on.
+    """
     mcp = McpEndpoint()
 
     @asynccontextmanager
@@ -109,11 +95,18 @@ def create_app(open_context: OpenAppContext) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     app.state.operations = operations_of(app)
-    for router in CONSOLE_ROUTERS:
-        app.include_router(router)
+    if has_console:
+        _add_console(app)
     app.router.routes.append(mcp_route(mcp))
     add_docs_routes(app)
     return app
+
+
+def _add_console(app: FastAPI) -> None:
+    from service.console.routes.all_routes import ROUTERS as CONSOLE_ROUTERS  # noqa: PLC0415 - heavy: a fifteenth of a start and 4 MB
+
+    for router in CONSOLE_ROUTERS:
+        app.include_router(router)
 
 
 class _GatewayApp(FastAPI):

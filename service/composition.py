@@ -20,7 +20,7 @@ from core.observability.job_label_metrics import JobLabelMetrics
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer, pass_through
-from core.observability.tracing import TracingPolicy, open_tracing
+from core.observability.tracing import open_tracing
 from core.private_sources import PrivateSources
 from core.settings.effective import effective_settings
 from core.store.booking import UsageRetention
@@ -55,8 +55,8 @@ from service.settings import ServiceSettings
 from service.shutdown import Shutdown
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
-from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
+from service.tenants.refusal_delays import REFUSALS, DelayPolicy, RefusalDelays
 from service.webhooks.webhook_service import WebhookService
 
 _CANCEL_RETRY_INTERVAL: Final = timedelta(milliseconds=20)
@@ -121,9 +121,9 @@ async def open_app_context(
     clock = OffsetClock(SystemClock())
     release = version(DISTRIBUTION)
     registry = MetricsRegistry(MetricSource.SERVICE, release, settings.metrics.label_limits)
-    traces = TracingPolicy(settings.traces, settings.traces_sample_ratio, "service", release)
+    tracing = open_tracing("service", release, settings.sample_ratio, clock, SystemIds())
     async with AsyncExitStack() as stack:
-        span_namer, trace = stack.enter_context(open_tracing(traces, clock, SystemIds()))
+        span_namer, trace = stack.enter_context(tracing)
         pool = build_connection_pool(settings.own_redis, "service")
         client = await stack.enter_async_context(
             RedisClient(pool, RoundTripObserver(clock, registry), replicas=settings.redis.replicas)
@@ -205,9 +205,8 @@ def build_app_context(
             clock, settings.max_subscriptions, settings.max_subscriptions_per_tenant
         ),
         known_keys=KnownKeys(stores.jobs, clock),
-        failed_authentications=FailedAuthentications(
-            clock, FailurePolicy(delay=settings.failed_authentication_delay)
-        ),
+        failed_authentications=RefusalDelays(clock, DelayPolicy(delay=settings.refusal_delay)),
+        refusals=RefusalDelays(clock, DelayPolicy(REFUSALS, settings.refusal_delay)),
         body_budget=BodyBudget(settings.body_budget_policy()),
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores, clock),

@@ -32,8 +32,8 @@ from service.parsing.identity_headers import IdentityPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
-from service.tenants.failed_authentications import FailedAuthentications
 from service.tenants.known_keys import KnownKeys
+from service.tenants.refusal_delays import RefusalDelays
 from service.webhooks.webhook_service import WebhookService
 
 ADMIN_API_ACTOR: Final = "admin-api"
@@ -137,7 +137,10 @@ class AppContext:
     run_times: RunTimeCache
     subscriptions: Subscriptions
     known_keys: KnownKeys
-    failed_authentications: FailedAuthentications
+    failed_authentications: RefusalDelays
+    """By address."""
+    refusals: RefusalDelays
+    """By tenant."""
     body_budget: BodyBudget
     metrics: MetricsRenderer
     webhooks: WebhookService

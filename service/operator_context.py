@@ -1,7 +1,7 @@
 """What an operator's action needs: stores, clock, ids, and the actor for the audit log."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from core.clock import Clock
 from core.ids import IdSource
@@ -11,6 +11,9 @@ from core.webhooks.url_policy import TargetPolicy
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
     from core.store.stores import Stores
+
+EVERYBODY: Final = "all"
+"""Stands for every tenant in the audit log."""
 
 
 @dataclass(frozen=True, slots=True)

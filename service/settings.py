@@ -298,10 +298,10 @@ class ServiceSettings(ProcessSettings):
     max_subscriptions_per_tenant: int = Field(
         5_000, ge=0, description="As `GATEWAY_MAX_SUBSCRIPTIONS`, for one tenant."
     )
-    failed_authentication_delay: Seconds = Field(
+    refusal_delay: Seconds = Field(
         timedelta(seconds=1),
         description="How long the answer to a wrong key waits once an address has sent twenty of "
-        "them; 0: no wait.",
+        "them, and a tenant's other refusals beyond a hundred a second; 0: no wait.",
     )
     max_connections: int = Field(
         12_000,

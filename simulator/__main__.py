@@ -16,18 +16,13 @@ from simulator.runcomfy.documents import MICRO_PER_USD
 from simulator.runcomfy.job import DurationRange, Pace
 from simulator.runcomfy.state import RunComfyState, SimulatorConfig
 from simulator.runcomfy.vocabulary import Vocabulary
-from simulator.script_fields import ScriptError
 from simulator.server import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the server named by the first argument until a stop signal."""
-    parser = _build_parser()
-    options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except ScriptError as error:
-        parser.error(str(error))
+    options = _build_parser().parse_args(arguments)
+    options.run(options)
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -60,7 +55,13 @@ def _add_runcomfy(parser: argparse.ArgumentParser) -> None:
 
 def _add_receiver(parser: argparse.ArgumentParser) -> None:
     _add_address(parser, port=8200)
-    parser.add_argument("--secret", action="append", default=[], help="whsec_...; may be repeated")
+    parser.add_argument(
+        "--secret",
+        action="append",
+        type=_parse_secret,
+        default=[],
+        help="whsec_...; may be repeated",
+    )
     parser.set_defaults(run=_run_receiver)
 
 
@@ -101,6 +102,14 @@ def _parse_range(text: str) -> DurationRange:
         message = f"{text!r}: the lower bound is above the upper one"
         raise argparse.ArgumentTypeError(message)
     return span
+
+
+def _parse_secret(text: str) -> str:
+    try:
+        Inbox(random.Random()).add_secret(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def _parse_seconds(text: str) -> timedelta:

@@ -32,7 +32,7 @@ from core.observability.logs import configure_logging
 from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer
-from core.observability.tracing import TracingPolicy, open_tracing
+from core.observability.tracing import open_tracing
 from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
 from core.store.server_time import SYNC_INTERVAL
@@ -100,10 +100,10 @@ def run(settings: WorkerSettings) -> None:
         settings.worker_metrics_host, settings.worker_metrics_port, "GATEWAY_WORKER_METRICS_PORT"
     )
     listening = open_listening_socket(address)
-    tracing_policy = TracingPolicy(
-        settings.traces, settings.traces_sample_ratio, "worker", version(DISTRIBUTION)
+    tracing = open_tracing(
+        "worker", version(DISTRIBUTION), settings.sample_ratio, SystemClock(), SystemIds()
     )
-    with listening, open_tracing(tracing_policy, SystemClock(), SystemIds()) as (span_namer, trace):
+    with listening, tracing as (span_namer, trace):
         labels = JobLabelMetrics(metrics.record, settings.metrics.named_labels)
         subscribers: list[Emit] = [metrics, labels, log, trace]
         uvloop.run(_serve_and_work(settings, metrics, listening, subscribers, span_namer))

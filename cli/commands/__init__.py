@@ -1,1 +1,1 @@
-"""The commands, by subject."""
+"""The commands, in a folder for each section of `gateway --help`."""

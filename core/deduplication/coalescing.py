@@ -25,8 +25,8 @@ TIMEOUT_ERROR: Final = JobError(
 
 def first_deadline(job: Job) -> datetime | None:
     """Return the first of the job's deadlines, if any."""
-    limits = (job.start_deadline, job.deadline)
-    return min((limit for limit in limits if limit is not None), default=None)
+    start, end = job.start_deadline, job.deadline
+    return min(start, end) if start is not None and end is not None else start or end
 
 
 def next_follower_poll_at(job: Job, now: datetime) -> datetime:

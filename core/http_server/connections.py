@@ -4,7 +4,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Final, Protocol
+
+MALFORMED_PER_SECOND: Final = 20
+"""What an address may send that is no request before its connections are slowed."""
+MALFORMED_DELAY: Final = timedelta(seconds=1)
+_MAX_ADDRESSES: Final = 10_000
 
 
 def _is_never_exempt(_: str) -> bool:
@@ -32,7 +37,7 @@ class ConnectionPolicy:
     unacknowledged_timeout: timedelta = timedelta(seconds=15)
     """For sent bytes that the caller's host does not acknowledge (`TCP_USER_TIMEOUT`)."""
     is_exempt: Callable[[str], bool] = _is_never_exempt
-    """Whether `max_per_address` is not applied to an address: to a trusted proxy's."""
+    """Whether what counts by address is not applied to one: to a trusted proxy's."""
 
 
 class Connection(Protocol):
@@ -60,6 +65,8 @@ class Connections:
         self._open: dict[Connection, str] = {}
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
         self._by_address: Counter[str] = Counter()
+        self._malformed: dict[str, float] = {}
+        """By address: until when what was malformed counts, each for a part of a second."""
 
     def __len__(self) -> int:
         """Return the number of open connections."""
@@ -91,6 +98,23 @@ class Connections:
             self._by_address[address] -= 1
             if not self._by_address[address]:
                 del self._by_address[address]
+
+    def note_malformed(self, address: str, now: float) -> None:
+        """Count what an address sent that is no request; `now` is the event loop's time."""
+        until = max(now, self._malformed.pop(address, now)) + 1 / MALFORMED_PER_SECOND
+        if len(self._malformed) >= _MAX_ADDRESSES:
+            del self._malformed[next(iter(self._malformed))]
+        self._malformed[address] = min(until, now + 2 * MALFORMED_DELAY.total_seconds())
+
+    def reading_delay(self, address: str, now: float) -> timedelta:
+        """Return how long a new connection waits before it is read.
+
+        Each refusal costs as much as a request. Callers behind the same address, of a proxy for
+        example, are served all the same.
+        """
+        counted = self._malformed.get(address, now) - now
+        is_slowed = counted > MALFORMED_DELAY.total_seconds()
+        return MALFORMED_DELAY if is_slowed and not self.policy.is_exempt(address) else timedelta()
 
     def close_overdue(self, now: float) -> None:
         """Close every connection whose deadline has passed; `now` is the event loop's time."""

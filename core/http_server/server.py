@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from math import ceil
 from typing import Any, Final
 
 import uvicorn
@@ -21,7 +20,6 @@ def build_config(
     **options: Any,  # noqa: ANN401 - uvicorn's
 ) -> uvicorn.Config:
     """Return uvicorn's configuration with what every listener of the gateway has in common."""
-    keep_alive = connections.policy.keep_alive_timeout
     return uvicorn.Config(
         app,
         http=partial(BoundedHttpProtocol, connections),  # type: ignore[arg-type]  # called, never inspected
@@ -31,7 +29,6 @@ def build_config(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=ceil(keep_alive.total_seconds()),
         **options,
     )
 

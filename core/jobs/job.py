@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, replace
 from datetime import UTC, date, datetime
 from enum import StrEnum
-from typing import Any, ClassVar, Final, Self, TypeVar, dataclass_transform
+from typing import Any, ClassVar, Final, Self
 
 from core.archive import ArchivedOutput, ArchiveMode, deleted_at
 from core.errors import IllegalTransition
 from core.jobs.input_parts import InputPart
 from core.labels import Labels
 from core.money import MicroUsd
+from core.statically_frozen import statically_frozen
 
 
 class JobState(StrEnum):
@@ -74,7 +75,6 @@ class Trigger(StrEnum):
     DETACHED = "detached"
 
 
-T = TypeVar("T")
 _S, _T = JobState, Trigger
 
 TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
@@ -225,17 +225,7 @@ class JobError:
     upstream_code: str | None = None
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(field,))
-def _statically_frozen(cls: type[T]) -> type[T]:
-    """Make a dataclass whose fields mypy does not let be assigned.
-
-    With `frozen=True` Python assigns each of the many fields through a function: creating a job
-    would take over ten times as long, in every submit and every write of a worker.
-    """
-    return dataclass(slots=True)(cls)
-
-
-@_statically_frozen
+@statically_frozen
 class Job:
     """The record. It is frozen.
 

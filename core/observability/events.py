@@ -15,6 +15,7 @@ from core.labels import Labels
 from core.models.changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.outcomes import FileOrigin, FileOutcome
+from core.statically_frozen import statically_frozen
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.windows import Window
 from core.upstream.circuit_breaker import BreakerReason, BreakerState
@@ -22,7 +23,7 @@ from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import DisabledReason
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class JobAdmitted:
     """A submit was admitted: its job is stored."""
 
@@ -34,7 +35,7 @@ class JobAdmitted:
     labels: Labels | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class CacheLookup:
     """An accepted submit was looked up in the result cache.
 
@@ -243,7 +244,7 @@ SUBMIT_ROUTE: Final = "/v1/models/{model_id:path}"
 """The route of a submit, whose metrics are its own."""
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class RequestServed:
     """An HTTP request was served.
 
@@ -267,7 +268,7 @@ class RequestServed:
     client: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class RedisAnswered:
     """A round trip to Redis ended. Too frequent to log; used by a metric."""
 

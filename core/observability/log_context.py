@@ -1,5 +1,7 @@
 """The job or delivery that the present task works on, for log lines and spans only.
 
+The other fields of a line are those of its event: `core.observability.events`.
+
 A context variable carries it, so that an HTTP client need not know about jobs. No decision may
 depend on it.
 """

@@ -465,6 +465,11 @@ class ProcessSettings(BaseSettings):
         return self
 
     @property
+    def sample_ratio(self) -> float | None:
+        """The sampled share of new traces; None: there is no tracing."""
+        return self.traces_sample_ratio if self.traces else None
+
+    @property
     def delivery_policy(self) -> DeliveryPolicy:
         """Return how RunComfy gets files."""
         base = self.public_url.rstrip("/") if self.public_url else None

@@ -148,7 +148,7 @@ def admission_arguments(
         call.idempotency_target,
         *dispatch_arguments(now),
         str(calendar),
-        *window_arguments(calendar.windows_of(day), now),
+        *window_arguments(calendar, day, now),
         *retention.arguments(day),
         *batch_arguments(call.batch),
         unpaid_templates(),
@@ -175,16 +175,16 @@ def item_arguments(admission: Admission, now: datetime) -> tuple[Argument, ...]:
     job, cache = admission.job, admission.cache
     limit, check = first_deadline(job), next_follower_poll_at(job, now)
     unclosed = JOB_CODEC.encode(job)[:_CLOSING_BRACE]
-    held_until = _held_until(job, now)
+    held_until, created_at = _held_until(job, now), job.created_at.isoformat()
     return (
         job.id,
         job.version,
         unclosed + _json_tail(_paid_fields(job, held_until, now)),
         len(unclosed),
-        _admitted_template().replace(_PLACEHOLDER_TIME_JSON, _json_time(job.created_at)),
+        _admitted_template().replace(_PLACEHOLDER_TIME_JSON, _json_time(created_at)),
         admission.input,
         to_ms(job.created_at),
-        job.created_at.isoformat(),
+        created_at,
         job.model_id,
         int(job.priority),  # Redis would get an IntEnum's name
         price_argument(job),
@@ -234,9 +234,9 @@ def _admitted_template() -> bytes:
     return TIMELINE_ENTRY_CODEC.encode(admitted_entry(_PLACEHOLDER_TIME))
 
 
-def _json_time(instant: datetime) -> bytes:
-    """Return an instant as `TIMELINE_ENTRY_CODEC` writes it, without its quotes."""
-    return instant.isoformat().replace("+00:00", "Z").encode()
+def _json_time(instant: str) -> bytes:
+    """Return an instant, of `isoformat`, as `TIMELINE_ENTRY_CODEC` writes it without its quotes."""
+    return instant.replace("+00:00", "Z").encode()
 
 
 @cache

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, to_ms
 from core.errors import CallerError, Unavailable
+from core.many_items import call_with_many
 from core.quotas import Quota
 from core.retention import RETENTION
 from core.store import keys
@@ -92,7 +93,9 @@ class BatchParts:
 
     def is_large(self, admission: BatchAdmission) -> bool:
         """Return whether the batch has more than one part."""
-        return len(split_into_parts(admission.admissions, self._max_items)) > 1
+        items = admission.admissions
+        stored = sum(len(one.input) for one in items)
+        return len(items) > self._max_items or (len(items) > 1 and stored > MAX_PART_BYTES)
 
     async def admit(
         self, admission: BatchAdmission, *, all_or_nothing: bool
@@ -157,9 +160,9 @@ class BatchParts:
     async def _accept(
         self, attempt: "_Attempt", part_sizes: Sequence[int], found: Sequence[Any]
     ) -> Sequence[Any]:
-        answers: Sequence[Any] = await self._scripts.call(
-            "accept_batch", *attempt.accept_call(part_sizes, found), replicated=True
-        )
+        count = len(attempt.call.admissions)
+        call = await call_with_many(count, attempt.accept_call, part_sizes, found)
+        answers: Sequence[Any] = await self._scripts.call("accept_batch", *call, replicated=True)
         return answers
 
     def _write_arguments(self, batch_id: str) -> list[Argument]:
@@ -185,16 +188,11 @@ class BatchParts:
         if decided[0][0] == _ALL_ACCEPTED:
             decided = [(_ACCEPTED,)] * len(admission.admissions)
         if not any(answer[0] == _ACCEPTED for answer in decided):
-            return BatchAdmissionResult(
-                tuple(_read_answer(answer, quotas, iter(())) for answer in decided), stored=False
-            )
+            return await _read_results(decided, quotas, (), stored=False)
         written = await self.write_rest(admission.batch.id)
         if written is None:  # a worker, or a reader of the batch, was faster
             return BatchAdmissionResult((), stored=False, existing_batch_id=admission.batch.id)
-        rest = iter(written)
-        return BatchAdmissionResult(
-            tuple(_read_answer(answer, quotas, rest) for answer in decided), stored=True
-        )
+        return await _read_results(decided, quotas, written, stored=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +212,7 @@ class _Attempt:
         return [api_key, tenant, rate, usage, idempotency, stored_under], [
             *self._credential(),
             *self._claim(),
-            window_arguments(self.calendar.windows_of(part[0].job.usage_day), self.now)[0],
+            window_arguments(self.calendar, part[0].job.usage_day, self.now)[0],
             int(call.all_or_nothing and number == 1),
             len(call.admissions),
             PART_TTL // MILLISECOND,
@@ -230,7 +228,7 @@ class _Attempt:
             *self._credential(),
             int(call.all_or_nothing),
             *self._claim(),
-            *window_arguments(self.calendar.windows_of(day), self.now),
+            *window_arguments(self.calendar, day, self.now),
             *self.retention.arguments(day),
             *batch_arguments(call.batch),
             " ".join(map(str, part_sizes)),
@@ -288,6 +286,20 @@ def _unknown_lookup(admission: Admission) -> tuple[int, str]:
         return stored, ""
     modes = (cache.requested or "", cache.mode)
     return stored, "|".join(("unknown", *modes, "", admission.job.fingerprint))
+
+
+async def _read_results(
+    decided: Sequence[Sequence[Any]],
+    quotas: tuple[Quota, ...],
+    written: Sequence[Sequence[Any]],
+    *,
+    stored: bool,
+) -> BatchAdmissionResult:
+    def read() -> tuple[AdmissionResult | CallerError | None, ...]:
+        rest = iter(written)
+        return tuple(_read_answer(answer, quotas, rest) for answer in decided)
+
+    return BatchAdmissionResult(await call_with_many(len(decided), read), stored=stored)
 
 
 def _read_answer(

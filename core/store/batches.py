@@ -7,6 +7,7 @@ from typing import Any, Final
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
+from core.many_items import call_with_many
 from core.page import Page
 from core.store import keys
 from core.store.admission import (
@@ -107,7 +108,8 @@ class BatchStore:
             answer = await self._read(credential, batch_id, indexes, scope)
         raise_if_rejected(answer[0])
         _, doc, finished_at, counts, rows, docs = answer
-        return _parse_batch([doc, finished_at, *counts], _parse_items(indexes.start, rows, docs))
+        items = await call_with_many(len(rows), _parse_items, indexes.start, rows, docs)
+        return _parse_batch([doc, finished_at, *counts], items)
 
     async def _read(
         self, credential: Credential, batch_id: str, indexes: range, scope: Scope

@@ -8,12 +8,12 @@ from typing import Final
 
 from core.billing.usage import usage_facts
 from core.billing.usage_history import rows_of_job
-from core.clock import MILLISECOND
+from core.clock import to_ms
 from core.jobs.job import Job
 from core.retention import USAGE_RETENTION, WINDOW_RETENTION
 from core.store import keys
 from core.store.client import Argument, ttl_seconds
-from core.tenants.windows import UsageWindow, window_names
+from core.tenants.windows import AccountingCalendar, window_names
 
 _NEVER: Final = -1
 
@@ -65,16 +65,28 @@ def facts_text(facts: Sequence[int]) -> str:
     return " ".join(map(str, facts))
 
 
-def window_arguments(windows: Sequence[UsageWindow], now: datetime) -> tuple[Argument, Argument]:
-    """Return the names of windows, and the milliseconds until each ends; -1 for never.
+def window_arguments(
+    calendar: AccountingCalendar, day: date, now: datetime
+) -> tuple[Argument, Argument]:
+    """Return the names of a day's windows, and the milliseconds until each ends; -1 for never.
 
     A job that was created just before the end of a window is admitted just after it: 0 are left.
     """
-    ends = [
-        _NEVER if window.resets_at is None else max((window.resets_at - now) // MILLISECOND, 0)
-        for window in windows
-    ]
-    return " ".join([window.name for window in windows]), " ".join(map(str, ends))
+    names, ends = _windows_of(calendar, day)
+    now_ms = to_ms(now)
+    return names, " ".join([str(_NEVER if end is None else max(end - now_ms, 0)) for end in ends])
+
+
+@lru_cache(maxsize=1024)
+def _windows_of(calendar: AccountingCalendar, day: date) -> tuple[str, tuple[int | None, ...]]:
+    """Return the names of a day's windows, and when each ends (ms)."""
+    # Cached, as in `day_text`.
+    windows = calendar.windows_of(day)
+    ends = (window.resets_at for window in windows)
+    return (
+        " ".join([window.name for window in windows]),
+        tuple(None if end is None else to_ms(end) for end in ends),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ class UsageRetention:
 
     def arguments(self, day: date) -> tuple[Argument, ...]:
         """Return what the admission script needs to begin a new day and a new window, in order."""
-        return day_text(day - WINDOW_RETENTION), *self.history_arguments(day).values()
+        return _retention_arguments(self, day)
 
     def history_arguments(self, day: date) -> Mapping[str, Argument]:
         """Return what a script needs to begin a new day."""
@@ -94,6 +106,12 @@ class UsageRetention:
             "history_day": day_text(day),
             "oldest_history_day": day_text(day - self.history),
         }
+
+
+@lru_cache(maxsize=64)
+def _retention_arguments(retention: UsageRetention, day: date) -> tuple[Argument, ...]:
+    # Cached, as in `day_text`.
+    return day_text(day - WINDOW_RETENTION), *retention.history_arguments(day).values()
 
 
 DEFAULT_USAGE_RETENTION: Final = UsageRetention()

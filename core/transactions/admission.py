@@ -11,6 +11,7 @@ from core.jobs.job import Job, JobRecord
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import MAX_CACHE_LIFETIME
+from core.statically_frozen import statically_frozen
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus
 
@@ -62,7 +63,7 @@ class Admission:
     archive: ModelArchive = KEEPS_NO_OUTPUTS
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class AdmissionResult:
     """The job is stored. `quotas` are the tenant's limits after the admission."""
 

@@ -1,4 +1,7 @@
-"""A tenant's webhook configuration: its endpoints and secrets, one versioned record."""
+"""A tenant's webhook configuration: its endpoints and secrets, one versioned record.
+
+The types of events are `WebhookEventType` in `core.webhooks.delivery`.
+"""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta

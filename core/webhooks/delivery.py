@@ -1,4 +1,4 @@
-"""A webhook delivery, one event to one endpoint: the record and its states. Knows no HTTP."""
+"""A webhook delivery, one event to one endpoint: types of events, record, states. Knows no HTTP."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime

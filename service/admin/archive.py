@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 from pydantic import Field
 
@@ -11,13 +10,10 @@ from core.archive import ArchiveMode
 from core.jobs.job import Job, JobState
 from core.jobs.query import MAX_JOBS_PER_PAGE, JobQuery
 from core.transactions.job_update import Change, WriteResult
-from service.operator_context import AdminContext
+from service.operator_context import EVERYBODY, AdminContext
 from service.parsing.request_models import Document, RequestModel, Timestamp
 from service.tenants.settings import TenantName
 from service.tenants.tenants import load_tenant_or_deleted
-
-EVERYBODY: Final = "all"
-"""Stands for every tenant in the audit log."""
 
 
 class BackfillRequest(RequestModel):

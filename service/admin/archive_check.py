@@ -6,7 +6,7 @@ Every difference is read again before it is reported: files come and go during a
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from typing import Final
 
 from pydantic import Field
@@ -26,14 +26,12 @@ from core.objects.archive_audit import (
 )
 from core.objects.object_store import ObjectStore, StoredObject
 from core.page import Page
-from service.operator_context import AdminContext
+from service.operator_context import EVERYBODY, AdminContext
 from service.parsing.request_models import Document
 from service.tenants.tenants import load_tenant_or_deleted
 
 MAX_FINDINGS: Final = 1_000
 """That are listed; all are counted."""
-EVERYBODY: Final = "all"
-"""Stands for every tenant in the audit log."""
 _PAGE: Final = 500
 
 
@@ -51,60 +49,24 @@ class ListedFinding(Document):
 class CheckResult(Document):
     """What was compared, and what differs."""
 
-    ok: bool = Field(description="Whether nothing differs, or all of it was repaired.")
-    objects: int
-    bytes: int = Field(description="Of these objects.")
-    files: int
-    requests: int = Field(description="Requests that name a file.")
-    users: int = Field(description="Users that the files count.")
-    ended_users: int = Field(
-        description="Of these, requests that are deleted: each is dropped when its file expires."
-    )
-    differences: dict[Difference, int]
-    findings: list[ListedFinding] = Field(description="The first 1,000 of them.")
-
-
-@dataclass
-class _Counts:
-    """What a check has found so far."""
-
+    ok: bool = Field(default=True, description="Whether nothing differs, or all was repaired.")
     objects: int = 0
-    bytes: int = 0
+    bytes: int = Field(0, description="Of these objects.")
     files: int = 0
-    requests: int = 0
-    users: int = 0
-    live_users: int = 0
-    unrepaired: int = 0
-    differences: Counter[Difference] = field(default_factory=Counter)
-    findings: list[ListedFinding] = field(default_factory=list)
-
-    def add(self, finding: Finding, *, repaired: bool) -> None:
-        """Count a difference."""
-        self.differences[finding.difference] += 1
-        self.unrepaired += not repaired
-        if len(self.findings) < MAX_FINDINGS:
-            self.findings.append(ListedFinding(**asdict(finding), repaired=repaired))
-
-    def result(self) -> CheckResult:
-        """Return everything that was found."""
-        return CheckResult(
-            ok=not self.unrepaired,
-            objects=self.objects,
-            bytes=self.bytes,
-            files=self.files,
-            requests=self.requests,
-            users=self.users,
-            ended_users=max(self.users - self.live_users, 0),
-            differences=dict(self.differences),
-            findings=self.findings,
-        )
+    requests: int = Field(0, description="Requests that name a file.")
+    users: int = Field(0, description="Users that the files count.")
+    ended_users: int = Field(
+        0, description="Of these, requests that are deleted: each is dropped when its file expires."
+    )
+    differences: Counter[Difference] = Field(default_factory=Counter)
+    findings: list[ListedFinding] = Field([], description="The first 1,000 of them.")
 
 
 async def check_archive(
     admin: AdminContext, objects: ObjectStore, tenant: str | None = None
 ) -> CheckResult:
     """Compare, and change nothing. Raises `NotFound` for an unknown tenant."""
-    return (await _compare(admin, objects, tenant, None)).result()
+    return await _Comparison(admin, objects).run(tenant)
 
 
 async def repair_archive(
@@ -120,51 +82,11 @@ async def repair_archive(
     is deleted that no request of its tenant names. Only a person knows whether the records are
     complete, and those of the gateway that writes to this storage.
     """
-    repair = _Repair(admin, objects, delete_objects=delete_objects)
-    counts = await _compare(admin, objects, tenant, repair)
-    repaired = counts.differences.total() - counts.unrepaired
-    change = f"{repaired} of {counts.differences.total()} differences"
+    comparison = _Comparison(admin, objects, repairs=True, deletes_objects=delete_objects)
+    result = await comparison.run(tenant)
+    change = f"{comparison.repaired} of {result.differences.total()} differences"
     await admin.record_action("archive.repair", tenant or EVERYBODY, change)
-    return counts.result()
-
-
-async def _compare(
-    admin: AdminContext, objects: ObjectStore, tenant: str | None, repair: "_Repair | None"
-) -> _Counts:
-    if tenant is None:
-        names, folder = sorted(await admin.stores.tenants.list_names()), FILES_FOLDER
-    else:
-        names = [(await load_tenant_or_deleted(admin, tenant)).name]
-        folder = f"{FILES_FOLDER}{names[0]}/"
-    comparison = _Comparison(admin, objects, repair)
-    await comparison.read_objects(folder)
-    for name in names:
-        await comparison.read_files(name)
-        await comparison.read_requests(name)
-    await comparison.report_orphans(names)
-    return comparison.counts
-
-
-@dataclass(frozen=True, slots=True)
-class _Repair:
-    """Repairs what can be without a loss."""
-
-    admin: AdminContext
-    objects: ObjectStore
-    delete_objects: bool
-
-    async def __call__(self, finding: Finding) -> bool:
-        """Return whether it is repaired."""
-        if finding.difference is not Difference.USER_MISSING:
-            return False
-        file_id, job_id = finding.file_id or "", finding.request_id or ""
-        return await self.admin.stores.files.use(finding.tenant, job_id, [file_id])
-
-    async def delete_orphan(self, name: str) -> bool:
-        """Return whether the object, which no request names, is deleted."""
-        if self.delete_objects:
-            await self.objects.delete([name])
-        return self.delete_objects
+    return result
 
 
 class _Comparison:
@@ -173,11 +95,21 @@ class _Comparison:
     An object without a record is handled last: a request may name it, whose output it would be.
     """
 
-    def __init__(self, admin: AdminContext, objects: ObjectStore, repair: _Repair | None) -> None:
-        self.counts = _Counts()
+    def __init__(
+        self,
+        admin: AdminContext,
+        objects: ObjectStore,
+        *,
+        repairs: bool = False,
+        deletes_objects: bool = False,
+    ) -> None:
+        self.result = CheckResult()
+        self.repaired = 0
+        self._live_users = 0
         self._admin = admin
         self._objects = objects
-        self._repair = repair
+        self._repairs = repairs
+        self._deletes_objects = deletes_objects
         self._files = admin.stores.files
         self._now = admin.clock.now()
         self._seen: set[str] = set()
@@ -186,15 +118,29 @@ class _Comparison:
         self._named_by: dict[str, str | None] = {}
         """Their ids, each with a request that names it."""
 
-    async def read_objects(self, folder: str) -> None:
+    async def run(self, tenant: str | None) -> CheckResult:
+        """Compare everything, or what is a tenant's. Raises `NotFound` for an unknown one."""
+        if tenant is None:
+            names, folder = sorted(await self._admin.stores.tenants.list_names()), FILES_FOLDER
+        else:
+            names = [(await load_tenant_or_deleted(self._admin, tenant)).name]
+            folder = f"{FILES_FOLDER}{names[0]}/"
+        await self._read_objects(folder)
+        for name in names:
+            await self._read_files(name)
+            await self._read_requests(name)
+        await self._report_orphans(names)
+        return self.result
+
+    async def _read_objects(self, folder: str) -> None:
         """Compare each object with its record."""
         async for batch in self._objects.list(folder):
             await asyncio.gather(*map(self._check_object, batch))
 
     async def _check_object(self, found: StoredObject) -> None:
         tenant, _, file_id = found.name.removeprefix(FILES_FOLDER).partition("/")
-        self.counts.objects += 1
-        self.counts.bytes += found.size
+        self.result.objects += 1
+        self.result.bytes += found.size
         self._seen.add(file_id)
         entry = await self._files.load(file_id)
         finding = compare_object(found, tenant, file_id, entry, self._now)
@@ -206,7 +152,7 @@ class _Comparison:
         elif await self._exists(found.name):  # a worker may have deleted it since it was listed
             await self._report(finding)
 
-    async def read_files(self, tenant: str) -> None:
+    async def _read_files(self, tenant: str) -> None:
         """Compare each record with its object, and their sum with the tenant's usage."""
         before, stored = await self._counted_bytes(tenant), 0
         async for page in self._file_pages(tenant):
@@ -229,8 +175,8 @@ class _Comparison:
 
     async def _check_file(self, counted: CountedFile) -> None:
         file = counted.entry.file
-        self.counts.files += 1
-        self.counts.users += counted.users
+        self.result.files += 1
+        self.result.users += counted.users
         if is_overdue(counted.entry, self._now):
             await self._report_file(Difference.OVERDUE, counted)
         if file.id not in self._seen and not await self._exists(file.object_name):
@@ -243,7 +189,7 @@ class _Comparison:
             detail = f"{file.bytes} bytes, {file.media_type}"
             await self._report(Finding(difference, file.tenant, file.id, detail=detail))
 
-    async def read_requests(self, tenant: str) -> None:
+    async def _read_requests(self, tenant: str) -> None:
         """Compare each request with the files that it names."""
         query = JobQuery(limit=MAX_JOBS_PER_PAGE)
         while True:
@@ -255,7 +201,7 @@ class _Comparison:
 
     async def _check_job(self, job: Job) -> None:
         named = sorted(files_named_by(job))
-        self.counts.requests += bool(named)
+        self.result.requests += bool(named)
         self._named_by |= {file_id: job.id for file_id in named if file_id in self._named_by}
         for finding in await self._compare_users(job, named):
             # It may have been deleted, or have changed, since it was listed.
@@ -273,14 +219,14 @@ class _Comparison:
 
     async def _difference_of(self, job: Job, file_id: str) -> Difference | None:
         if await self._files.is_user(job.id, file_id):
-            self.counts.live_users += 1
+            self._live_users += 1
             return None
         entry = await self._files.load(file_id)
         if entry is None:
             return Difference.FILE_MISSING if file_id in files_needed_by(job) else None
         return Difference.USER_MISSING if must_count(job, entry) else None
 
-    async def report_orphans(self, tenants: Collection[str]) -> None:
+    async def _report_orphans(self, tenants: Collection[str]) -> None:
         """Report the objects without a record, after the requests of these tenants were read.
 
         Of other tenants nothing is deleted: a deleted one, whose requests were not read, or one of
@@ -294,10 +240,11 @@ class _Comparison:
                 continue
             finding = replace(found, request_id=self._named_by[file_id])
             is_unneeded = finding.request_id is None and finding.tenant in tenants
-            repaired = (
-                self._repair is not None and is_unneeded and await self._repair.delete_orphan(name)
-            )
-            self.counts.add(finding, repaired=repaired)
+            is_deleted = is_unneeded and self._deletes_objects
+            if is_deleted:
+                await self._objects.delete([name])
+            self._add(finding, repaired=is_deleted)
+        self.result.ended_users = max(self.result.users - self._live_users, 0)
 
     async def _exists(self, name: str) -> bool:
         try:
@@ -307,5 +254,18 @@ class _Comparison:
         return True
 
     async def _report(self, finding: Finding) -> None:
-        repaired = self._repair is not None and await self._repair(finding)
-        self.counts.add(finding, repaired=repaired)
+        self._add(finding, repaired=self._repairs and await self._repair(finding))
+
+    async def _repair(self, finding: Finding) -> bool:
+        """Repair what can be without a loss; return whether it is repaired."""
+        if finding.difference is not Difference.USER_MISSING:
+            return False
+        file_id, job_id = finding.file_id or "", finding.request_id or ""
+        return await self._files.use(finding.tenant, job_id, [file_id])
+
+    def _add(self, finding: Finding, *, repaired: bool) -> None:
+        self.result.differences[finding.difference] += 1
+        self.repaired += repaired
+        self.result.ok &= repaired
+        if len(self.result.findings) < MAX_FINDINGS:
+            self.result.findings.append(ListedFinding(**asdict(finding), repaired=repaired))

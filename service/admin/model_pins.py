@@ -1,27 +1,23 @@
 """Use cases of operators: pin models as they have been tried, and see what changed since."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from core.errors import Conflict, NotFound
-from core.models.changes import ModelChange
 from core.models.ids import MAX_MODEL_ID_LENGTH
 from core.models.pins import MAX_PINS, ModelPin, changes_since, pin_model, schema_digest
 from service.models import ModelCard, load_cards
 from service.models.catalogue_entry import parse_catalogue_card
-from service.operator_context import AdminContext
+from service.models.pins import PinState
+from service.operator_context import EVERYBODY, AdminContext
 from service.parsing.request_models import Flag, RequestModel
 from service.tenants.settings import TenantName
 from service.tenants.tenants import load_tenant
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
     from core.store.model_catalogue import CatalogueSnapshot
-
-EVERYBODY: Final = "all"
-"""Stands for every tenant in the audit log."""
 
 
 class PinTarget(RequestModel):
@@ -42,14 +38,6 @@ class PinRequest(PinTarget):
         description="`schema_digest` of the model that was tried: any other is 409. null: the "
         "present one.",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class PinState:
-    """A pin, and what RunComfy has changed since that can change what an input means."""
-
-    pin: ModelPin
-    changes: tuple[ModelChange, ...]
 
 
 async def list_pins(admin: AdminContext) -> Sequence[PinState]:

@@ -1,6 +1,7 @@
 """JSON of the admin API and of `--json` in commands. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,7 +25,7 @@ from service.tenants.tenants import NewTenant, TenantDetails
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
     from service.admin.audit import Verification
-    from service.admin.model_pins import PinState
+    from service.models.pins import PinState
 
 JsonObject = dict[str, Any]
 _SUBMIT_TRIGGERS: Final = frozenset({Trigger.NO_ANSWER, Trigger.NOT_SENT, Trigger.CLAIMED})
@@ -185,15 +186,9 @@ def circuits_representation(circuits: Mapping[str, CircuitBreaker]) -> JsonObjec
     }
 
 
-def model_change_representation(change: ModelChange) -> JsonObject:
-    """Return a change of the catalogue."""
-    return {
-        "at": iso(change.at),
-        "model_id": change.model_id,
-        "kind": change.kind,
-        "subject": change.subject,
-        "detail": change.detail,
-    }
+def entry_representation(entry: AuditEntry | ModelChange) -> JsonObject:
+    """Return an entry of the audit log or a change of the catalogue; the API has its fields."""
+    return asdict(entry) | {"at": iso(entry.at)}
 
 
 def model_pins_representation(found: Sequence["PinState"]) -> JsonObject:
@@ -206,7 +201,7 @@ def model_pins_representation(found: Sequence["PinState"]) -> JsonObject:
                 "pinned_at": iso(one.pin.pinned_at),
                 "with_price": one.pin.with_price,
                 "schema_digest": one.pin.schema_digest,
-                "changes": [model_change_representation(change) for change in one.changes],
+                "changes": [entry_representation(change) for change in one.changes],
             }
             for one in found
         ]
@@ -216,18 +211,6 @@ def model_pins_representation(found: Sequence["PinState"]) -> JsonObject:
 def pauses_representation(pauses: Sequence[Pause]) -> list[str]:
     """Return the pauses: `all`, `tenant:x`, `model:y`."""
     return [pause.target for pause in pauses]
-
-
-def audit_entry_representation(entry: AuditEntry) -> JsonObject:
-    """Return one operator's action."""
-    return {
-        "at": iso(entry.at),
-        "actor": entry.actor,
-        "address": entry.address,
-        "action": entry.action,
-        "subject": entry.subject,
-        "change": entry.change,
-    }
 
 
 def verification_representation(found: "Verification") -> JsonObject:

@@ -24,8 +24,7 @@ async def list_models(
 ) -> Response:
     """List models."""
     models = await context.model_cache.for_tenant(tenant)
-    page = models.page(query, context.run_times.refusal_costs)
-    return json_response(page.representation())
+    return json_response(models.page_representation(query, context.run_times.refusal_costs))
 
 
 @router.get("/v1/models/categories", responses={200: json_content("The categories.", "Categories")})

@@ -23,7 +23,7 @@ from service.jobs.submit_options import (
     parse_option_values,
 )
 from service.parsing.fields import InvalidField
-from service.parsing.json_body import MAX_BATCH_VALUES, parse_object
+from service.parsing.json_body import BATCH_VALUES, parse_object
 from service.parsing.json_offsets import TextRange, locate_elements, locate_fields
 from service.parsing.labels import parse_label_object
 
@@ -65,7 +65,7 @@ def parse_batch(
 
     Each item has the labels of the call (`labels`), of the batch, and its own, which come first.
     """
-    value = parse_object(body, MAX_BATCH_VALUES)
+    value = parse_object(body, BATCH_VALUES)
     text = body.decode()
     fields = locate_fields(text)
     wrong = [*_unknown_field_errors(value), *_items_errors(value.get("items"))]

@@ -1,1 +1,1 @@
-"""The web console: pages over the operations of the API, for tenants and operators."""
+"""The web console: pages over the operations of the API, for tenants and operators (`routes`)."""

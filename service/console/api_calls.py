@@ -7,6 +7,7 @@ idempotency are the API's.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import FastAPI
@@ -15,7 +16,6 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from core.errors import NotFound
-from service.console.rendering import encode_query
 from service.console.sessions import User
 from service.http.authentication import SIGNED_IN, request_links
 
@@ -46,6 +46,11 @@ class Answer:
         """The body as JSON; an empty body is `{}`."""
         parsed: JsonObject = orjson.loads(self.body) if self.body else {}
         return parsed
+
+
+def encode_query(fields: Mapping[str, Any]) -> str:
+    """Return the fields that have a value as a query."""
+    return urlencode({name: value for name, value in fields.items() if value not in (None, "")})
 
 
 def operations_of(app: FastAPI) -> Mapping[str, Operation]:

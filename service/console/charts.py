@@ -1,4 +1,4 @@
-"""Charts of usage and run times, as numbers that a template draws without a script. Pure."""
+"""Usage and run times as charts, numbers that a template draws, and as a table. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import Any, Final
 
 from core.jobs.run_times import RunHistory
+from service.tenants.usage_reports import write_csv
 
 HEIGHT: Final = 40
 """Of the tallest bar, in the chart's own units."""
@@ -49,6 +50,15 @@ def scaled(amounts: Sequence[tuple[str, float]]) -> list[Bar]:
         Bar(name, amount, max(amount / largest * HEIGHT, _MIN_HEIGHT) if amount > 0 else 0)
         for name, amount in amounts
     ]
+
+
+def table_of(report: Mapping[str, Any]) -> str:
+    """Return a report as CSV, its total last."""
+    rows = [*report["rows"], {"group": "total", **report["total"]}]
+    names = ["group", *report["total"]]
+    return write_csv(
+        [report["by"], *names[1:]], [[str(row[name]) for name in names] for row in rows]
+    )
 
 
 def summed(report: Mapping[str, Any], name: str = "group") -> dict[str, Any]:

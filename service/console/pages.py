@@ -1,5 +1,9 @@
-"""What every page has: the user, the API as this user, and rendering in the console's frame."""
+"""What every page has: the user, the API as this user, and rendering in the console's frame.
 
+The pages themselves are in `service.console.routes` and `templates/`.
+"""
+
+import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +30,7 @@ from core.errors import (
     Unauthenticated,
 )
 from core.files.records import FILES_FOLDER
+from core.observability.gateway_state import GatewayState
 from service.console.api_calls import ApiCaller, JsonObject
 from service.console.rendering import html_response
 from service.console.sessions import User, load_user
@@ -35,6 +40,7 @@ from service.http.authentication import request_links
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
+from service.parsing.body_budget import SMALL_BODY
 from service.parsing.identity_headers import Identity
 from service.parsing.json_body import BodyLimits
 from service.problems import problem_of
@@ -45,9 +51,12 @@ _SECURE_COOKIE: Final = f"__Host-{COOKIE}"
 """A browser takes a cookie of this name over TLS only, and from no other host."""
 FORM_TYPE: Final = "application/x-www-form-urlencoded"
 MAX_FORM_BYTES: Final = 2 * 2**20
+MAX_OPEN_FORM_BYTES: Final = 16 * 1024
+"""Of a form that needs no session: a key, a token or a code."""
 _MAX_FORM_FIELDS: Final = 500
 _PRESIGNED_LIFETIME: Final = timedelta(minutes=1)
 _FORM: Final = "gateway.console_form"
+_STATE: Final = "gateway_state"
 _USER: Final = "gateway.console_user"
 _CHANGES: Final = frozenset({"POST"})
 OPEN_ROUTES: Final = frozenset({"sign_in_page", "sign_in", "asset"})
@@ -73,6 +82,13 @@ class Form:
     def __contains__(self, name: str) -> bool:
         """Return whether the field was sent."""
         return any(key == name for key, _ in self.pairs)
+
+    def is_changed(self, name: str) -> bool:
+        """Return whether a field differs from what the page showed, which it sends as `was.NAME`.
+
+        A comparison with what is there now would take back a change that was made meanwhile.
+        """
+        return name in self and self.get(name) != self.get(f"was.{name}")
 
     def values(self, *names: str) -> dict[str, str]:
         """Return these fields, those that are empty left out."""
@@ -121,6 +137,10 @@ class Page:
         with suppress(ObjectsUnavailable):
             presigned = await objects.presign(FILES_FOLDER, _PRESIGNED_LIFETIME)
         return [request_links(self.request).base, *([presigned] if presigned else [])]
+
+    async def gateway_state(self) -> GatewayState:
+        """Return the snapshot of the gateway, which all open pages share."""
+        return await self.context.shared_reads.get(_STATE, self.context.read_state)
 
     def redirect(self, path: str, notice: str = "") -> Response:
         """Return a redirect to another page after a change; `notice` names what was done."""
@@ -255,15 +275,21 @@ OperatorPage = Annotated[Page, Depends(open_operator_page)]
 SentForm = Annotated[Form, Depends(sent_form)]
 
 
-async def read_form(request: Request) -> Form:
+async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
     """Read a form. Raises `UnsupportedMedia`, `MalformedRequest`, `BodyTooLarge`."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type != FORM_TYPE:
         raise UnsupportedMedia(f"A form is sent as {FORM_TYPE}.")
     timeout = app_context(request.scope).policy.body_limits.timeout
-    body = await read_body(request, BodyLimits(MAX_FORM_BYTES, timeout))
-    # The operation that a form calls has a body of its own.
-    request_context(request.scope).release_body()
+    body = await read_body(request, BodyLimits(max_bytes, timeout))
+    if len(body) <= SMALL_BODY:
+        return _parse_form(body)
+    # Two megabytes of escapes take a second.
+    return await asyncio.to_thread(_parse_form, body)
+
+
+def _parse_form(body: bytes) -> Form:
+    """Raises `MalformedRequest`."""
     try:
         pairs = parse_qsl(
             body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FORM_FIELDS
@@ -299,13 +325,15 @@ class ConsoleRoute(APIRoute):
     async def _check_change(self, request: Request) -> None:
         """Raise `NotPermitted` unless the page that sent the change is the console's own."""
         _check_origin(request)
-        if self.name in FORWARDED_BODIES:
-            request.scope[_FORM] = Form(tuple(request.query_params.items()))
-        else:
-            request.scope[_FORM] = await read_form(request)
         if self.name in OPEN_ROUTES:
+            request.scope[_FORM] = await read_form(request, MAX_OPEN_FORM_BYTES)
             return
-        user, form = await signed_in(request), await sent_form(request)
+        user = await signed_in(request)  # before a body is read, as for the API (docs/adr/0021)
+        if self.name in FORWARDED_BODIES:
+            form = Form(tuple(request.query_params.items()))
+        else:
+            form = await read_form(request)
+        request.scope[_FORM] = form
         if not compare_digest(form.get("csrf").encode(), user.csrf.encode()):
             raise NotPermitted("The form is from another session. Open the page again.")
 

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlsplit
 
 from jinja2 import ChainableUndefined, Environment, PackageLoader
 from starlette.responses import HTMLResponse
 
 from core.files.records import MEDIA_EXTENSIONS
+from service.console.api_calls import encode_query
 
 NOTHING: Final = "\N{EN DASH}"
 MEDIA_KINDS: Final[Mapping[str, str]] = {
@@ -147,11 +148,6 @@ def format_bytes(count: object) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} TiB"
-
-
-def encode_query(fields: Mapping[str, Any]) -> str:
-    """Return the fields that have a value as a query."""
-    return urlencode({name: value for name, value in fields.items() if value not in (None, "")})
 
 
 def format_query(fields: Mapping[str, Any]) -> str:

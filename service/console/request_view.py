@@ -18,6 +18,7 @@ _PHASES: Final[Mapping[str, str]] = {
     JobState.CANCELLING: "at RunComfy",
     JobState.COLLECTING: "collecting",
 }
+FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 _WEBHOOK: Final = "webhook"
 _MAX_MEDIA: Final = 100
 _MIN_WIDTH: Final = 0.4
@@ -93,6 +94,11 @@ def _delivery_spans(deliveries: Sequence[JsonObject], now: datetime) -> Iterator
 def media_in(document: object, name: str = "") -> list[Medium]:
     """Return the media that a document names, with the name of the field, in order."""
     return list(_walk(document, name))[:_MAX_MEDIA]
+
+
+def urls_of(media: Any) -> list[str]:  # noqa: ANN401 - several groups of media
+    """Return the addresses of groups of media."""
+    return [medium.url for group in media for medium in group]
 
 
 def outputs_in(detail: JsonObject) -> list[Medium]:

@@ -60,8 +60,6 @@ class User:
     @property
     def name(self) -> str:
         """The name that the audit log has."""
-        if isinstance(self.identity, Login):
-            return self.identity.actor
         return self.identity.actor
 
     def uncounted(self) -> "User":

@@ -1,16 +1,31 @@
 """Responses whose JSON is ready: they are not validated again."""
 
 from collections.abc import Mapping
+from typing import Final
 
 import orjson
 from starlette.responses import Response
+
+_CONTENT_TYPE: Final = (b"content-type", b"application/json")
+
+
+class _JsonResponse(Response):
+    """A response with a JSON body. Names of headers are in lower case."""
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Encode the headers. Starlette's own method first searches them for these two."""
+        self.raw_headers = [
+            *((name.encode(), value.encode("latin-1")) for name, value in (headers or {}).items()),
+            (b"content-length", b"%d" % len(self.body)),
+            _CONTENT_TYPE,
+        ]
 
 
 def json_bytes_response(
     body: bytes, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a response with a JSON body."""
-    return Response(body, status, headers, "application/json")
+    return _JsonResponse(body, status, headers)
 
 
 def json_response(

@@ -19,6 +19,7 @@ from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
+_SERVER_ERRORS: Final = 500
 NO_STORE_PREFIXES: Final = ("/v1", "/admin", "/console", "/mcp")
 """Path prefixes of responses that intermediaries must not cache."""
 _IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -59,20 +60,33 @@ class GatewayMiddleware:
         sender: "_ResponseSender",
         request_context: RequestContext,
     ) -> None:
+        problem = None
         try:
             await self._app(scope, receive, sender)
         except ClientDisconnect:
             request_context.status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:
             # The shutdown timeout is over. uvicorn itself would answer 500 and log a traceback.
-            error = CutOff(is_repeatable=is_repeatable(scope))
-            await sender.send_problem(error, scope, receive)
+            problem = sender.report(CutOff(is_repeatable=is_repeatable(scope)))
         except GatewayError as error:
-            if isinstance(error, Unauthenticated):
-                await app_context(scope).failed_authentications.record(request_context.client)
-            await sender.send_problem(error, scope, receive)
+            problem = sender.report(error)
         except Exception as error:  # noqa: BLE001 - the outermost layer: a defect is reported and logged
-            await sender.send_problem(defect_of(error), scope, receive)
+            problem = sender.report(defect_of(error))
+        if problem is None:
+            return
+        # Here the exception has gone, and with it the frames that hold the request's body.
+        request_context.release_body()
+        await _delay_refusal(scope, request_context, problem)
+        await sender.send_problem(problem, scope, receive)
+
+
+async def _delay_refusal(scope: Scope, current: RequestContext, problem: Problem) -> None:
+    """Wait, if the address has sent many wrong keys, or the tenant was refused often."""
+    context = app_context(scope)
+    if problem.code == Unauthenticated.code:
+        await context.failed_authentications.record(current.client)
+    elif problem.status < _SERVER_ERRORS:
+        await context.refusals.record(current.tenant or current.client)
 
 
 _NO_STORE_HEADERS: Final = (
@@ -101,7 +115,8 @@ class _ResponseSender:
             message = {**message, "body": b""}
         await self._send(message)
 
-    async def send_problem(self, error: GatewayError, scope: Scope, receive: Receive) -> None:
+    def report(self, error: GatewayError) -> Problem:
+        """Return the problem document of an error; operators are warned of a defect."""
         problem = problem_of(error, self._request_context.job_id)
         self._request_context.code = problem.code
         if isinstance(error, (Defect, StoreRefused)):
@@ -111,6 +126,10 @@ class _ResponseSender:
                     error.code, type(cause).__name__, self._request_context.job_id, cause
                 )
             )
+        return problem
+
+    async def send_problem(self, problem: Problem, scope: Scope, receive: Receive) -> None:
+        """Send it, if no answer has begun."""
         if self._request_context.status is None:
             await problem_response(problem)(scope, receive, self)
 

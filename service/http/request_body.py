@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Mapping
+from typing import Final
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from core.errors import BodyTooLarge
 from service.context import app_context
@@ -12,6 +13,8 @@ from service.http.request_context import request_context
 from service.parsing.body_budget import BodyReservation
 from service.parsing.content_coding import BYTE_ORDER_MARK, IDENTITY, GzipDecoder, is_gzip
 from service.parsing.json_body import BodyLimits
+
+_DISCONNECT: Final = "http.disconnect"
 
 
 async def read_body(request: Request, limits: BodyLimits) -> bytes:
@@ -26,6 +29,7 @@ async def read_body(request: Request, limits: BodyLimits) -> bytes:
     current = request_context(request.scope)
     is_compressed = is_gzip(request.headers.get("content-encoding", IDENTITY))
     budget = app_context(request.scope).body_budget
+    current.release_body()  # of the call that this one is part of, as a form's or a tool's
     current.body = budget.open(current.tenant or "", current.client)
     declared = declared_length(request.headers, limits.max_bytes)
     try:
@@ -45,13 +49,18 @@ async def _read_plain(
 ) -> bytes:
     """Return the body, of which `reserved` bytes are checked and reserved already."""
     chunks, size = [], 0
-    async for chunk in request.stream():
+    is_complete = False
+    while not is_complete:  # `request.stream` takes six times as long
+        message = await request.receive()
+        if message["type"] == _DISCONNECT:
+            raise ClientDisconnect
+        chunk, is_complete = message.get("body", b""), not message.get("more_body")
         size += len(chunk)
         if size > reserved:
             _check_size(size, limits, reservation)
         if chunk:
             chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return await _join(chunks, size)
 
 
 async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
@@ -64,7 +73,19 @@ async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyRese
             _check_size(size, limits, reservation)
             pieces.append(piece)
     decoder.finish()
-    return b"".join(pieces)
+    return await _join(pieces, size)
+
+
+async def _join(pieces: list[bytes], size: int) -> bytes:
+    if len(pieces) == 1:
+        return pieces[0]
+    if size <= _LARGE:
+        return b"".join(pieces)
+    return await asyncio.to_thread(b"".join, pieces)
+
+
+_LARGE: Final = 2**20
+"""Python joins so much without its lock. Memory that was never used takes 0.5 ms a MiB."""
 
 
 def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> None:

@@ -1,6 +1,5 @@
 """Admission: decides whether a submit may become a job, and builds that job. Pure; no HTTP."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from core.jobs.job import Job
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
 from core.representations.jobs import Links
+from core.statically_frozen import statically_frozen
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import PAID_CACHE_STATUSES, CachePolicy, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult, CacheRequest, IdempotencyClaim
@@ -38,7 +38,7 @@ from service.models import (
 from service.parsing.json_body import parse_object, reject_duplicate_keys
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class ParsedSubmit:
     """A submit as the caller sent it. `body` is RunComfy's, and is passed on byte for byte."""
 

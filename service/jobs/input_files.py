@@ -13,6 +13,7 @@ from core.files.delivery import DeliveryPolicy, FileDelivery
 from core.files.records import INPUT_TEXT, FileEntry, StoredFile, file_object_name
 from core.ids import IdSource
 from core.jobs.input_parts import LargeText, find_large_texts, find_references, replace_texts
+from core.many_items import give_turn
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import discard
 from core.private_sources import NO_PRIVATE_SOURCES, PrivateSources
@@ -63,7 +64,10 @@ class InputFiles:
 
     async def load_all(self, tenant: str, bodies: Iterable[bytes]) -> Sequence[NamedFiles]:
         """As `load`, of each body. Of one that names too many files none is read."""
-        named = [[part.file_id for part in find_references(body)] for body in bodies]
+        named = []
+        for number, body in enumerate(bodies):
+            named.append([part.file_id for part in find_references(body)])
+            await give_turn(number)
         wanted = {each for ids in named if len(ids) <= MAX_REFERENCES for each in ids}
         own = await self._load_own(tenant, sorted(wanted)) if wanted else {}
         return [_with_files(self._unnamed, ids, own) if ids else self._unnamed for ids in named]
@@ -103,7 +107,11 @@ class InputFiles:
 
     async def store_all(self, admissions: Sequence[Admission]) -> tuple[Admission, ...]:
         """As `store`, one after the other: their texts may be large."""
-        return tuple([await self.store(each) for each in admissions])
+        stored = []
+        for number, each in enumerate(admissions):
+            stored.append(await self.store(each))
+            await give_turn(number)
+        return tuple(stored)
 
     async def _move(self, objects: ObjectStore, admission: Admission, text: LargeText) -> str:
         """Store a text of an input as a file. Returns its id; that of an equal one if it exists."""

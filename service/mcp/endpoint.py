@@ -17,6 +17,7 @@ from service.http.authentication import bearer_token, checked_credential
 from service.http.operators import log_in_operator, serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import request_context
+from service.parsing.json_body import check_number_of_values
 
 if TYPE_CHECKING:
     from service.mcp.server import McpServer
@@ -44,6 +45,8 @@ class McpEndpoint:
         check_origin(request)
         user = await authenticate(request)
         body = await read_body(request, policy.body_limits)
+        # The SDK makes all values, on the event loop.
+        check_number_of_values(body)
         await self.server.serve(scope, _replay(body, receive), send, user)
 
 

@@ -13,7 +13,6 @@ from service.models.media.named_files import MAX_REFERENCES, NO_NAMED_FILES, Nam
 from service.models.media.source_parts import find_source_parts
 from service.models.pricing import InputEstimate
 from service.models.registry import (
-    ModelPage,
     ModelQuery,
     ModelRegistry,
     UnlistedPolicy,
@@ -26,7 +25,6 @@ __all__ = [
     "InputEstimate",
     "MediaField",
     "ModelCard",
-    "ModelPage",
     "ModelQuery",
     "ModelRegistry",
     "NamedFiles",

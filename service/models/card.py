@@ -25,7 +25,7 @@ from service.models.media.fields import (
     reference_errors,
 )
 from service.models.media.named_files import NO_NAMED_FILES, NamedFiles
-from service.models.pins import PinConflict
+from service.models.pins import PinState
 from service.models.pricing import (
     NO_ESTIMATE,
     InputEstimate,
@@ -120,7 +120,7 @@ _CATALOGUE_FIELDS: Final = (
 def validate_input(
     card: ModelCard | None,
     value: object,
-    conflict: PinConflict | None = None,
+    conflict: PinState | None = None,
     files: NamedFiles = NO_NAMED_FILES,
 ) -> None:
     """Raise `InvalidInput` with every invalid field; without a schema, check only the shape.

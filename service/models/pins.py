@@ -12,8 +12,8 @@ from service.errors import PinnedModelChanged
 
 
 @dataclass(frozen=True, slots=True)
-class PinConflict:
-    """A pin, and what RunComfy changed of its model since that can change what an input means."""
+class PinState:
+    """A pin, and what RunComfy has changed since that can change what an input means."""
 
     pin: ModelPin
     changes: tuple[ModelChange, ...]

@@ -9,7 +9,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Final, NamedTuple, Self
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -19,7 +19,7 @@ from core.models.ids import is_model_id
 from core.models.pins import ModelPin, changes_since, schema_digest
 from service.models.card import ModelCard
 from service.models.catalogue_entry import parse_catalogue_card
-from service.models.pins import PinConflict
+from service.models.pins import PinState
 from service.parsing.fields import UNREADABLE_OPTION, InvalidField
 from service.parsing.request_models import FlagOption, RequestModel, WholeNumberOption
 
@@ -67,24 +67,6 @@ class ModelQuery(RequestModel):
     include_schema: FlagOption = Field(default=False, description="Include the schemas.")
 
 
-@dataclass(frozen=True, slots=True)
-class ModelPage:
-    """One page of the list; `total` counts all matches."""
-
-    entries: tuple[Mapping[str, object], ...]
-    total: int
-    query: ModelQuery
-
-    def representation(self) -> dict[str, object]:
-        """Return the response of `GET /v1/models`."""
-        return {
-            "models": list(self.entries),
-            "total": self.total,
-            "limit": self.query.limit,
-            "offset": self.query.offset,
-        }
-
-
 class NamedModel(NamedTuple):
     """The model that a path means; `alias` None: the path is the model's own id."""
 
@@ -107,7 +89,7 @@ class ModelRegistry:
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Model ids by alias. An alias counts before a model of the same id."""
     pins: tuple[ModelPin, ...] = ()
-    pin_conflicts: Mapping[tuple[str, str], PinConflict | None] = field(default_factory=dict)
+    pin_conflicts: Mapping[tuple[str, str], PinState | None] = field(default_factory=dict)
     """By tenant ('': all) and model id, for every pin; None where nothing has changed."""
 
     @classmethod
@@ -164,22 +146,17 @@ class ModelRegistry:
         conflicts = {(pin.tenant, pin.model_id): self._conflict_with(pin, now) for pin in kept}
         return replace(self, pins=kept, pin_conflicts=conflicts)
 
-    def _conflict_with(self, pin: ModelPin, now: datetime) -> PinConflict | None:
+    def _conflict_with(self, pin: ModelPin, now: datetime) -> PinState | None:
         card = self.by_id.get(pin.model_id)
         changes = changes_since(pin, card.source_document if card else None, now)
-        return PinConflict(pin, changes) if changes else None
+        return PinState(pin, changes) if changes else None
 
-    def pin_conflict(self, tenant: str, model_id: str) -> PinConflict | None:
+    def pin_conflict(self, tenant: str, model_id: str) -> PinState | None:
         """Return what has changed since the pin of a model; a tenant's own pin counts first."""
         if not self.pin_conflicts:
             return None
         own = (tenant, model_id)
         return self.pin_conflicts.get(own if own in self.pin_conflicts else ("", model_id))
-
-    @property
-    def unreadable_count(self) -> int:
-        """The number of catalogue documents that could not be parsed."""
-        return sum(card is None for card in self.cards_by_document.values())
 
     def lists(self, written: str) -> bool:
         """Return whether a path means a model of the catalogue or of a card."""
@@ -269,16 +246,21 @@ class ModelRegistry:
         near = get_close_matches(model_id.casefold(), names, n=_MAX_NEAR_NAMES, cutoff=0.7)
         return [names[name] for name in near]
 
-    def page(
+    def page_representation(
         self, query: ModelQuery, refusal_costs: Mapping[str, RefusalCosts] = NO_REFUSAL_COSTS
-    ) -> ModelPage:
-        """Return a page of the matching models, by id."""
+    ) -> dict[str, Any]:
+        """Return the response of `GET /v1/models`; `total` counts all matches."""
         found = [card for card in self.by_id.values() if _matches(card, query)]
         entries = (
             self._entry(card, refusal_costs, include_schema=query.include_schema)
             for card in found[query.offset : query.offset + query.limit]
         )
-        return ModelPage(tuple(entries), len(found), query)
+        return {
+            "models": list(entries),
+            "total": len(found),
+            "limit": query.limit,
+            "offset": query.offset,
+        }
 
     def categories_representation(self) -> dict[str, object]:
         """Return the response of `GET /v1/models/categories`: all categories, sorted."""

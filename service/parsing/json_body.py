@@ -1,8 +1,10 @@
 """Parses JSON bodies strictly: one object, no duplicate fields."""
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
@@ -26,25 +28,33 @@ _TOO_DEEP: Final = "depth limit exceeded"
 """orjson's message for JSON that is nested deeper than 1024 levels."""
 
 
-MAX_VALUES: Final = 100_000
-"""Most values of one input, whose bytes are those of a few large texts.
+@dataclass(frozen=True, slots=True)
+class ValueLimits:
+    """Most values of a body, and how many of them may be fields, which cost the validator more.
 
-A value takes up to a hundred times its bytes of memory, and other callers wait while they are made.
-"""
-MAX_BATCH_VALUES: Final = 1_000_000
-_VALUES_PER_FIELD: Final = 10
-"""Fields cost the validator more than items do: of the values, at most a tenth may be fields."""
+    A value takes up to a hundred times its bytes of memory, and others wait while they are made.
+    """
+
+    values: int
+    fields: int
+
+
+INPUT_VALUES: Final = ValueLimits(100_000, 10_000)
+"""Of one input: more bytes are those of a few large texts."""
+BATCH_VALUES: Final = ValueLimits(200_000, 100_000)
+"""200 values for each of 1,000 items. A million empty lists stopped all other calls for 1.7 s."""
 _SEPARATORS: Final = (b",", b"[", b"{")
 """Each value but the first follows one of these."""
+_COLON: Final = b":"
+_COLONS: Final = (b'":', b" :", b"\n:", b"\t:", b"\r:")
+"""Each field has one of these."""
+_WINDOW: Final = 16 * 1024
+"""Counted at a time: a count of a large body takes 0.2 s, in which no other thread runs."""
 
 
-def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
-    """Return the JSON object in `body`. Raises `MalformedRequest` with the error's position.
-
-    Separators count as values, also those in texts: only so nothing need be parsed to refuse it.
-    """
-    if len(body) > max_values:
-        _reject_too_many(body, max_values)
+def parse_object(body: bytes, limits: ValueLimits = INPUT_VALUES) -> dict[str, Any]:
+    """Return the JSON object in `body`. Raises `MalformedRequest` with the error's position."""
+    check_number_of_values(body, limits)
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -57,11 +67,35 @@ def parse_object(body: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
     return value
 
 
-def _reject_too_many(body: bytes, max_values: int) -> None:
-    if sum(map(body.count, _SEPARATORS)) > max_values:
-        raise MalformedRequest(f"The body has more than {max_values:,} values.")
-    if _most_fields(body) > (max_fields := max_values // _VALUES_PER_FIELD):
-        raise MalformedRequest(f"The body has more than {max_fields:,} fields.")
+def check_number_of_values(body: bytes, limits: ValueLimits = INPUT_VALUES) -> None:
+    """Raise `MalformedRequest` for JSON with more values or fields than `limits`.
+
+    Separators count as values, also those in texts: only so nothing need be parsed to refuse it.
+    """
+    if len(body) <= limits.fields:
+        return
+    if _exceed(_count_separators(body), limits.values):
+        raise MalformedRequest(f"The body has more than {limits.values:,} values.")
+    if _exceed(_count_colons(body), limits.fields):
+        raise MalformedRequest(f"The body has more than {limits.fields:,} fields.")
+
+
+def _exceed(counts: Iterable[int], most: int) -> bool:
+    return any(total > most for total in accumulate(counts))
+
+
+def _count_separators(body: bytes) -> Iterator[int]:
+    """Yield the number of separators in each window."""
+    for start in range(0, len(body), _WINDOW):
+        yield sum(body.count(mark, start, start + _WINDOW) for mark in _SEPARATORS)
+
+
+def _count_colons(body: bytes) -> Iterator[int]:
+    """Yield the number of colons in each window that can be a field's: at most one for a field."""
+    for start in range(0, len(body), _WINDOW):
+        end = start + _WINDOW + 1  # a pair that begins in the window
+        if body.count(_COLON, start, end):  # a tenth of the time that the pairs take
+            yield sum(body.count(mark, start, end) for mark in _COLONS)
 
 
 def reject_duplicate_keys(body: bytes, value: dict[str, Any]) -> None:
@@ -73,7 +107,7 @@ def reject_duplicate_keys(body: bytes, value: dict[str, Any]) -> None:
     if _is_compact_text_of(value, body):
         return
     # Parsed again only if the text can have a field that the value lacks.
-    if _most_fields(body) == _count_fields(value):
+    if sum(_count_colons(body)) == _count_fields(value):
         return
     try:
         _DUPLICATE_KEY_DECODER.decode(body.decode())
@@ -91,11 +125,6 @@ def _is_compact_text_of(value: dict[str, Any], body: bytes) -> bool:
         return orjson.dumps(value) == body
     except orjson.JSONEncodeError:  # nested more deeply than it writes, or a surrogate
         return False
-
-
-def _most_fields(body: bytes) -> int:
-    """Return how many fields valid JSON has at most: a quote or white space precedes each colon."""
-    return sum(map(body.count, (b'":', b" :", b"\n:", b"\t:", b"\r:")))
 
 
 def _count_fields(value: dict[str, Any]) -> int:

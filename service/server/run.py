@@ -66,7 +66,10 @@ def run(settings: ServiceSettings, shared: SharedSockets | None = None) -> None:
     log = configure_logging(settings.log_format, settings.log_level, sys.stderr)
     shutdown = Shutdown(settings.shutdown_delay)
     clock = SystemClock()
-    app = create_app(partial(_open_context, settings, log, shutdown, metrics))
+    app = create_app(
+        partial(_open_context, settings, log, shutdown, metrics),
+        has_console=settings.console_policy().enabled,
+    )
     connections = Connections(_connection_policy(settings, log))
     config = build_config(
         app,

@@ -10,6 +10,7 @@
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import orjson
 from starlette.applications import Starlette
@@ -30,10 +31,9 @@ from simulator.receiver.inbox import (
     Inbox,
     ResponseMode,
     WebhookCall,
-    parse_behaviours,
     summary_line,
 )
-from simulator.script_fields import Fields, Json, ScriptError
+from simulator.script import Json, Script, error_text, parse_scripts
 
 WriteLine = Callable[[str], None]
 
@@ -53,6 +53,13 @@ def create_receiver_app(inbox: Inbox, clock: SimulatorClock, write_line: WriteLi
             Route("/_recv/healthz", api.healthz, methods=["GET"]),
         ]
     )
+
+
+class SecretScript(Script):
+    """What ``/_recv/secret`` takes; ``name`` None: for every path."""
+
+    secret: str
+    name: str | None = None
 
 
 class ReceiverApi:
@@ -82,21 +89,19 @@ class ReceiverApi:
     async def add_behaviours(self, request: Request) -> Response:
         """Add behaviours."""
         try:
-            behaviours = parse_behaviours(orjson.loads(await request.body()))
-        except (ScriptError, orjson.JSONDecodeError) as error:
-            return _json_response({"error": str(error)}, 400)
+            behaviours = parse_scripts(Behaviour, orjson.loads(await request.body()))
+        except ValueError as error:
+            return _json_response({"error": error_text(error)}, 400)
         self._inbox.rules.extend(behaviours)
         return _json_response({"added": len(behaviours)})
 
     async def add_secret(self, request: Request) -> Response:
         """Add a secret."""
         try:
-            fields = Fields(orjson.loads(await request.body()))
-            secret, name = fields.text("secret"), fields.text("name")
-            fields.reject_unknown()
-            self._inbox.add_secret(secret or "", name)
-        except (ScriptError, orjson.JSONDecodeError) as error:
-            return _json_response({"error": str(error)}, 400)
+            script = SecretScript.model_validate(orjson.loads(await request.body()))
+            self._inbox.add_secret(script.secret, script.name)
+        except ValueError as error:
+            return _json_response({"error": error_text(error)}, 400)
         return _json_response({"status": "trusted"})
 
     async def clear_behaviours(self, _request: Request) -> Response:
@@ -134,7 +139,7 @@ class ReceiverApi:
 def build_response(webhook: WebhookCall, clock: SimulatorClock) -> Response:
     """Return the response; 401 in place of 200 for a webhook without a valid signature."""
     behaviour = webhook.behaviour
-    match behaviour.mode:
+    match behaviour.manner:
         case ResponseMode.HANG:
             return HangingResponse()
         case ResponseMode.CLOSE:
@@ -145,7 +150,9 @@ def build_response(webhook: WebhookCall, clock: SimulatorClock) -> Response:
             return huge_response(behaviour.size, behaviour.status)
         case ResponseMode.SLOW:
             return DelayedResponse(
-                _build_default_response(webhook, behaviour), behaviour.delay, clock
+                _build_default_response(webhook, behaviour),
+                timedelta(seconds=behaviour.seconds),
+                clock,
             )
         case ResponseMode.ANSWER:
             return _build_default_response(webhook, behaviour)
@@ -158,7 +165,7 @@ def _build_default_response(webhook: WebhookCall, behaviour: Behaviour) -> Respo
         {"verified": webhook.is_verified, "reason": webhook.rejection_reason}, status
     )
     if behaviour.retry_after is not None:
-        answer.headers["retry-after"] = behaviour.retry_after
+        answer.headers["retry-after"] = str(behaviour.retry_after)
     return answer
 
 
@@ -172,7 +179,7 @@ def _webhook_to_json(webhook: WebhookCall) -> Json:
         "verified": webhook.is_verified,
         "reason": webhook.rejection_reason,
         "webhook_id": webhook.webhook_id,
-        "manner": webhook.behaviour.mode.value,
+        "manner": webhook.behaviour.manner.value,
         "status": webhook.behaviour.status,
     }
 

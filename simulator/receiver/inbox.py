@@ -3,20 +3,20 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 
 import orjson
+from pydantic import Field
 from standardwebhooks.webhooks import (
     EmptyWebhookSecretError,
     Webhook,
     WebhookVerificationError,
 )
 
-from simulator.script_fields import Fields, ScriptError
-from simulator.script_rules import RuleFrequency, RuleList
+from simulator.script import Count, Rule, RuleList, Seconds
 
-DEFAULT_DELAY = timedelta(seconds=5)
+DEFAULT_SECONDS = 5.0
 DEFAULT_SIZE = 64 * 1024 * 1024
 
 
@@ -31,16 +31,15 @@ class ResponseMode(StrEnum):
     HUGE = "huge"
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
+class Behaviour(Rule):
     """The response to webhooks at one path; ``name`` None: at every path."""
 
-    mode: ResponseMode = ResponseMode.ANSWER
+    manner: ResponseMode = Field(ResponseMode.ANSWER, strict=False)
     name: str | None = None
-    status: int = 200
-    retry_after: str | None = None
-    delay: timedelta = DEFAULT_DELAY
-    size: int = DEFAULT_SIZE
+    status: Count = 200
+    retry_after: int | float | str | None = None
+    seconds: Seconds = DEFAULT_SECONDS
+    size: Count = DEFAULT_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +74,12 @@ class Inbox:
         self._secrets: list[tuple[str | None, Webhook]] = []
 
     def add_secret(self, secret: str, name: str | None = None) -> None:
-        """Accept signatures with a ``whsec_`` secret at one path or at all. Raises ScriptError."""
+        """Accept signatures with a ``whsec_`` secret at one path or at all. Raises `ValueError`."""
         try:
             self._secrets.append((name, Webhook(secret)))
         except (ValueError, EmptyWebhookSecretError) as error:
             text = f"secret: {error}"
-            raise ScriptError(text) from error
+            raise ValueError(text) from error
 
     def clear_secrets(self) -> None:
         """Remove all secrets."""
@@ -110,12 +109,6 @@ class Inbox:
         return reasons[-1] if reasons else "no secret is known for this path"
 
 
-def parse_behaviours(documents: object) -> list[tuple[Behaviour, RuleFrequency]]:
-    """Parse behaviours, one object or a list. Raises ScriptError."""
-    rows = documents if isinstance(documents, list) else [documents]
-    return [_parse_behaviour(row) for row in rows]
-
-
 def summary_line(webhook: WebhookCall) -> str:
     """Return a log line: type, request, path and webhook id."""
     try:
@@ -132,19 +125,3 @@ def _verification_error(secret: Webhook, headers: Mapping[str, str], body: bytes
     except (WebhookVerificationError, ValueError) as error:
         return str(error)
     return None
-
-
-def _parse_behaviour(document: object) -> tuple[Behaviour, RuleFrequency]:
-    fields = Fields(document)
-    retry_after = fields.raw("retry_after")
-    behaviour = Behaviour(
-        mode=fields.choice("manner", ResponseMode) or ResponseMode.ANSWER,
-        name=fields.text("name"),
-        status=fields.integer_or_default("status", 200),
-        retry_after=None if retry_after is None else str(retry_after),
-        delay=fields.duration_or_default("seconds", DEFAULT_DELAY),
-        size=fields.integer_or_default("size", DEFAULT_SIZE),
-    )
-    frequency = RuleFrequency.parse(fields)
-    fields.reject_unknown()
-    return behaviour, frequency

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from simulator.runcomfy.catalogue import MAX_LIMIT, CatalogueQuery
+from simulator.runcomfy.catalogue import categories_of, page_of, without_schemas
 from simulator.runcomfy.documents import (
     MICRO_PER_USD,
     RenderContext,
@@ -22,8 +22,8 @@ from simulator.runcomfy.errors import HTTP_STATUS, RunComfyErrorCode, error_docu
 from simulator.runcomfy.input_check import validate_input
 from simulator.runcomfy.job import Anomaly, SimulatedRequest
 from simulator.runcomfy.prompt_triggers import NO_TRIGGERS, PromptTriggers
-from simulator.runcomfy.state import RunComfyState, ValidatedSubmit
-from simulator.script_fields import Json
+from simulator.runcomfy.state import RunComfyState
+from simulator.script import Json
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
@@ -72,7 +72,7 @@ def authenticate_and_handle(
 
 def submit(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     """Accept a request, charge it, and return its URLs."""
-    model = state.catalogue.models.get(api_request.model_id)
+    model = state.models.get(api_request.model_id)
     if model is None:
         return _error_response(
             RunComfyErrorCode.INVALID_ID, f"Unknown model: {api_request.model_id}"
@@ -85,8 +85,9 @@ def submit(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
         return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", errors)
     if state.is_out_of_balance:
         return _error_response(RunComfyErrorCode.INSUFFICIENT_BALANCE, "Insufficient balance")
-    valid = ValidatedSubmit(model, api_request.payload, api_request.triggers, api_request.anomaly)
-    job = state.submit(valid, api_request.now)
+    job = state.submit(
+        model, api_request.payload, api_request.now, api_request.triggers, api_request.anomaly
+    )
     return ApiResponse(200, submit_document(job, api_request.render_context(state)))
 
 
@@ -114,7 +115,7 @@ def cancel(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     answer = _handle_request_call(
         state,
         api_request,
-        lambda job: cancel_document(*state.cancel(job, api_request.now), context),
+        lambda job: cancel_document(state.cancel(job, api_request.now), context),
     )
     return replace(answer, status=202) if answer.status == 200 else answer  # noqa: PLR2004 - HTTP
 
@@ -126,25 +127,20 @@ def models(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     if not (limit.isdecimal() and offset.isdecimal()):
         detail = [{"loc": ["query"], "msg": "limit and offset are integers", "type": "int_parsing"}]
         return _error_response(RunComfyErrorCode.VALIDATION_FAILED, "Validation error", detail)
-    catalogue_query = CatalogueQuery(
-        search=query.get("search", ""),
-        category=query.get("category", ""),
-        kind=query.get("kind", ""),
-        include_schema=_is_true(query.get("include_schema")),
-        limit=min(int(limit), MAX_LIMIT),
-        offset=int(offset),
-    )
-    return ApiResponse(200, state.catalogue.page(catalogue_query))
+    page = page_of(state.models, query, int(limit), int(offset))
+    if not _is_true(query.get("include_schema")):
+        page["models"] = [without_schemas(card) for card in page["models"]]
+    return ApiResponse(200, page)
 
 
 def categories(state: RunComfyState, _api_request: ApiRequest) -> ApiResponse:
     """Return all categories."""
-    return ApiResponse(200, {"categories": state.catalogue.categories})
+    return ApiResponse(200, {"categories": categories_of(state.models)})
 
 
 def model(state: RunComfyState, api_request: ApiRequest) -> ApiResponse:
     """Return one model with its schemas."""
-    found = state.catalogue.models.get(api_request.model_id)
+    found = state.models.get(api_request.model_id)
     if found is None:
         return _error_response(
             RunComfyErrorCode.NOT_FOUND, f"Unknown model: {api_request.model_id}"

@@ -17,11 +17,11 @@ from simulator.runcomfy.answers import ApiRequest, ApiResponse, CallHandler, aut
 from simulator.runcomfy.control import build_control_routes
 from simulator.runcomfy.documents import file_names
 from simulator.runcomfy.fault_effects import TriggeredFault, build_faulty_response, build_response
-from simulator.runcomfy.faults import CallContext, FaultRule, SimulatedOperation
+from simulator.runcomfy.faults import FaultRule, SimulatedOperation
 from simulator.runcomfy.job import Status
 from simulator.runcomfy.prompt_triggers import NO_TRIGGERS, parse_triggers
 from simulator.runcomfy.state import RunComfyState
-from simulator.script_fields import Json
+from simulator.script import Json
 
 RequestHandler = Callable[[Request], Awaitable[Response]]
 
@@ -99,11 +99,7 @@ class RunComfyApi:
             if triggered is not None:
                 return triggered
         return self._state.take_rule(
-            CallContext(
-                operation,
-                model_id=api_request.model_id or None,
-                request_id=api_request.request_id or None,
-            )
+            operation, api_request.model_id or None, api_request.request_id or None
         )
 
     async def _parse_request(self, request: Request) -> ApiRequest:

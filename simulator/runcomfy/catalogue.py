@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from simulator.runcomfy.job import Product
-from simulator.script_fields import Json
+from simulator.script import Json
 
 MAX_LIMIT = 500
 _FILES = ("catalogue.json", "seen_models.json")
@@ -23,21 +23,17 @@ _SCHEMAS = ("input_schema", "output_schema")
 
 
 @dataclass(frozen=True, slots=True)
-class Tariff:
-    """``rate`` micro-dollars per unit; ``muted_rate`` applies without audio."""
+class SimulatedModel:
+    """A public card, and what it has as text only: the kind of output and the price.
 
+    That is ``rate`` micro-dollars per ``unit``; ``muted_rate`` applies without audio.
+    """
+
+    card: Json
+    output_kind: str
     unit: str
     rate: int
     muted_rate: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SimulatedModel:
-    """A public card, and the price and output kind, which a card has as text only."""
-
-    card: Json
-    tariff: Tariff
-    output_kind: str
 
     @property
     def model_id(self) -> str:
@@ -47,10 +43,8 @@ class SimulatedModel:
     def price_of(self, payload: Json) -> int:
         """Return the price in micro-dollars, by seconds or outputs; Kling's is that of its page."""
         muted = any(self._value(payload, name) is False for name in _SOUND_FIELDS)
-        rate = self.tariff.rate
-        if muted and self.tariff.muted_rate is not None:
-            rate = self.tariff.muted_rate
-        units = self._value(payload, "duration") if self.tariff.unit == "second" else None
+        rate = self.rate if self.muted_rate is None or not muted else self.muted_rate
+        units = self._value(payload, "duration") if self.unit == "second" else None
         return round(rate * (units or self._count(payload)))
 
     def product_of(self, payload: Json) -> Product:
@@ -68,49 +62,32 @@ class SimulatedModel:
         return default if value is None else value
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogueQuery:
-    """Filters and page of the model list; empty strings match everything."""
-
-    search: str = ""
-    category: str = ""
-    kind: str = ""
-    include_schema: bool = False
-    limit: int = 20
-    offset: int = 0
+def categories_of(models: Mapping[str, SimulatedModel]) -> list[str]:
+    """Return every category of a card, sorted."""
+    return sorted({name for model in models.values() for name in model.card["categories"]})
 
 
-@dataclass(frozen=True, slots=True)
-class SimulatedCatalogue:
-    """All models by id."""
-
-    models: Mapping[str, SimulatedModel]
-
-    @property
-    def categories(self) -> list[str]:
-        """Every category of a card, sorted."""
-        return sorted({name for model in self.models.values() for name in model.card["categories"]})
-
-    def page(self, query: CatalogueQuery) -> Json:
-        """Return ``models``, ``total``, ``limit``, ``offset``; schemas are optional."""
-        found = [model.card for model in self.models.values() if _matches(model.card, query)]
-        limit = min(query.limit, MAX_LIMIT)
-        page = found[query.offset : query.offset + limit]
-        cards = page if query.include_schema else [_without_schemas(card) for card in page]
-        return {"models": cards, "total": len(found), "limit": limit, "offset": query.offset}
+def page_of(
+    models: Mapping[str, SimulatedModel], filters: Mapping[str, str], limit: int, offset: int
+) -> Json:
+    """Return ``models``, ``total``, ``limit``, ``offset``; an absent filter matches everything."""
+    found = [model.card for model in models.values() if _matches(model.card, filters)]
+    limit = min(limit, MAX_LIMIT)
+    page = found[offset : offset + limit]
+    return {"models": page, "total": len(found), "limit": limit, "offset": offset}
 
 
-def load_catalogue(path: Path | None = None) -> SimulatedCatalogue:
-    """Read the files beside this module, or another in the same format."""
+def load_catalogue(path: Path | None = None) -> Mapping[str, SimulatedModel]:
+    """Return the models by id of the files beside this module, or of another in their format."""
     paths = [path] if path else [Path(__file__).with_name(name) for name in _FILES]
     rows = [row for one in paths for row in orjson.loads(one.read_bytes())]
-    return SimulatedCatalogue({model.model_id: model for model in _models(rows)})
+    return {model.model_id: model for model in _models(rows)}
 
 
 def _models(rows: Iterable[Json]) -> Iterable[SimulatedModel]:
     for row in rows:
         card = row["card"] | _derived_fields(row["card"])
-        yield SimulatedModel(card=card, tariff=Tariff(**row["tariff"]), output_kind=row["makes"])
+        yield SimulatedModel(card=card, output_kind=row["makes"], **row["tariff"])
 
 
 def _derived_fields(card: Json) -> Json:
@@ -122,14 +99,15 @@ def _derived_fields(card: Json) -> Json:
     }
 
 
-def _matches(card: Json, query: CatalogueQuery) -> bool:
+def _matches(card: Json, filters: Mapping[str, str]) -> bool:
     text = f"{card['model_id']} {card['display_name']} {card['description']}".lower()
     return (
-        query.search.lower() in text
-        and query.category in {"", *card["categories"]}
-        and query.kind in {"", card["kind"]}
+        filters.get("search", "").lower() in text
+        and filters.get("category", "") in {"", *card["categories"]}
+        and filters.get("kind", "") in {"", card["kind"]}
     )
 
 
-def _without_schemas(card: Json) -> Json:
+def without_schemas(card: Json) -> Json:
+    """Return a card as a list has it by default."""
     return {name: value for name, value in card.items() if name not in _SCHEMAS}

@@ -15,18 +15,54 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
+from typing import Annotated
 
 import orjson
+from pydantic import AfterValidator, Field
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from simulator.runcomfy.documents import MICRO_PER_USD
-from simulator.runcomfy.faults import SimulatedOperation, parse_rules, rule_to_json
+from simulator.runcomfy.faults import FaultRule, SimulatedOperation
 from simulator.runcomfy.job import DurationRange, Pace
 from simulator.runcomfy.state import PaidSubmission, RunComfyState, SimulatorConfig
 from simulator.runcomfy.vocabulary import Vocabulary
-from simulator.script_fields import Fields, Json, ScriptError
+from simulator.script import Json, Script, Seconds, error_text, parse_scripts
+
+
+def _check_order(ends: list[float]) -> list[float]:
+    low, high = ends
+    if low > high:
+        text = "expected low not above high"
+        raise ValueError(text)
+    return ends
+
+
+Span = Annotated[list[Seconds], Field(min_length=2, max_length=2), AfterValidator(_check_order)]
+"""``[low, high]``."""
+
+
+class BalanceScript(Script):
+    """What ``/_sim/balance`` takes."""
+
+    usd: Annotated[float, Field(ge=0)] | None = None
+    enforce: bool | None = None
+
+
+class PaceScript(Script):
+    """What ``/_sim/pace`` takes, in seconds."""
+
+    queue: Span | None = None
+    run: Span | None = None
+    cost_delay: Seconds | None = None
+
+
+class WordsScript(Script):
+    """What ``/_sim/words`` takes."""
+
+    words: Vocabulary = Field(strict=False)
+
 
 ReadHandler = Callable[[RunComfyState, Request], object]
 WriteHandler = Callable[[RunComfyState, object], object]
@@ -64,8 +100,8 @@ def _build_write_endpoint(
     async def handle(request: Request) -> Response:
         try:
             return _json_response(change(state, orjson.loads(await request.body())))
-        except (ScriptError, orjson.JSONDecodeError) as error:
-            return _json_response({"error": str(error)}, status=400)
+        except ValueError as error:
+            return _json_response({"error": error_text(error)}, status=400)
 
     return handle
 
@@ -75,21 +111,11 @@ def _healthz(_state: RunComfyState, _request: Request) -> object:
 
 
 def _list_faults(state: RunComfyState, _request: Request) -> object:
-    return {
-        "rules": [
-            {
-                **rule_to_json(entry.rule),
-                "times": entry.frequency.times,
-                "rate": entry.frequency.rate,
-                "used": entry.use_count,
-            }
-            for entry in state.rules.entries
-        ]
-    }
+    return {"rules": [{**rule.summary(), "used": use_count} for rule, use_count in state.rules]}
 
 
 def _add_faults(state: RunComfyState, document: object) -> object:
-    rules = parse_rules(document)
+    rules = parse_scripts(FaultRule, document)
     state.rules.extend(rules)
     return {"added": len(rules)}
 
@@ -139,52 +165,32 @@ def _calls(state: RunComfyState, _request: Request) -> object:
 
 
 def _set_balance(state: RunComfyState, document: object) -> object:
-    fields = Fields(document)
-    usd, enforce = fields.number("usd"), fields.boolean("enforce")
-    fields.reject_unknown()
-    setup = state.config
-    state.update_config(
-        replace(
-            setup,
-            balance=setup.balance if usd is None else round(usd * MICRO_PER_USD),
-            enforce_balance=setup.enforce_balance if enforce is None else enforce,
-        )
-    )
+    script, config = BalanceScript.model_validate(document), state.config
+    balance = config.balance if script.usd is None else round(script.usd * MICRO_PER_USD)
+    enforce = config.enforce_balance if script.enforce is None else script.enforce
+    state.update_config(replace(config, balance=balance, enforce_balance=enforce))
     return {"usd": state.config.balance / MICRO_PER_USD, "enforce": state.config.enforce_balance}
 
 
 def _set_pace(state: RunComfyState, document: object) -> object:
-    fields = Fields(document)
-    setup = state.config
-    queue = _parse_range(fields, "queue", setup.pace.queue)
-    run = _parse_range(fields, "run", setup.pace.run)
-    cost_delay = fields.duration_or_default("cost_delay", setup.cost_delay)
-    fields.reject_unknown()
-    state.update_config(replace(setup, pace=Pace(queue, run), cost_delay=cost_delay))
+    script, config = PaceScript.model_validate(document), state.config
+    pace = Pace(
+        queue=_duration_range(script.queue) or config.pace.queue,
+        run=_duration_range(script.run) or config.pace.run,
+    )
+    delay = config.cost_delay if script.cost_delay is None else timedelta(seconds=script.cost_delay)
+    state.update_config(replace(config, pace=pace, cost_delay=delay))
     return _pace_to_json(state.config)
 
 
+def _duration_range(ends: list[float] | None) -> DurationRange | None:
+    return None if ends is None else DurationRange(*(timedelta(seconds=end) for end in ends))
+
+
 def _set_words(state: RunComfyState, document: object) -> object:
-    fields = Fields(document)
-    words = fields.choice("words", Vocabulary) or state.config.vocabulary
-    fields.reject_unknown()
-    state.update_config(replace(state.config, vocabulary=words))
-    return {"words": words.value}
-
-
-def _parse_range(fields: Fields, name: str, default: DurationRange) -> DurationRange:
-    value = fields.raw(name)
-    if value is None:
-        return default
-    if not isinstance(value, list) or len(value) != len(("low", "high")):
-        text = f"{name}: expected [low, high] in seconds"
-        raise ScriptError(text)
-    ends = Fields({f"{name} low": value[0], f"{name} high": value[1]})
-    low, high = ends.duration(f"{name} low"), ends.duration(f"{name} high")
-    if low is None or high is None or low > high:
-        text = f"{name}: expected low not above high"
-        raise ScriptError(text)
-    return DurationRange(low, high)
+    script = WordsScript.model_validate(document)
+    state.update_config(replace(state.config, vocabulary=script.words))
+    return {"words": script.words.value}
 
 
 def _pace_to_json(config: SimulatorConfig) -> Json:

@@ -8,12 +8,11 @@ from simulator.runcomfy.job import (
     Anomaly,
     AnomalyKind,
     Product,
-    SimulatedCancelOutcome,
     SimulatedRequest,
     Status,
 )
 from simulator.runcomfy.vocabulary import RESULT_WORDS, STATUS_WORDS, Vocabulary
-from simulator.script_fields import Json
+from simulator.script import Json
 
 MICRO_PER_USD = 1_000_000
 _FILE_NAMES = {"video": "output.mp4", "image": "output.png"}
@@ -83,12 +82,15 @@ def cost_document(job: SimulatedRequest, now: datetime, delay: timedelta) -> Jso
     return {"cost": job.charge / MICRO_PER_USD}
 
 
-def cancel_document(
-    job: SimulatedRequest, outcome: SimulatedCancelOutcome, context: RenderContext
-) -> Json:
+def cancel_document(job: SimulatedRequest, context: RenderContext) -> Json:
     """Return the status after the cancel call, and its outcome."""
-    word = context.status_words[job.status_at(context.now)]
-    return {"request_id": job.request_id, "status": word, "outcome": outcome.value}
+    status = job.status_at(context.now)
+    outcome = "cancelled" if status is Status.CANCELLED else "not_cancellable"
+    return {
+        "request_id": job.request_id,
+        "status": context.status_words[status],
+        "outcome": outcome,
+    }
 
 
 def output_document(job: SimulatedRequest, context: RenderContext) -> Json:

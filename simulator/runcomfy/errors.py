@@ -2,7 +2,7 @@
 
 from enum import IntEnum
 
-from simulator.script_fields import Json
+from simulator.script import Json
 
 
 class RunComfyErrorCode(IntEnum):

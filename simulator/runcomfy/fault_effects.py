@@ -19,7 +19,7 @@ from simulator.runcomfy.documents import apply_anomaly
 from simulator.runcomfy.errors import error_document, error_for_status
 from simulator.runcomfy.faults import FaultRule, SimulatedFaultKind, SimulatedOperation
 from simulator.runcomfy.vocabulary import Vocabulary
-from simulator.script_fields import Json
+from simulator.script import Json
 
 _PAGE = """<!DOCTYPE html><html><head><title>{status} | edge</title></head>
 <body><h1>Just a moment...</h1><p>Ray ID: 8f00ba4</p></body></html>

@@ -6,12 +6,14 @@
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, model_validator
 
 from simulator.runcomfy.job import UNKNOWN_WORD, Anomaly, AnomalyKind
-from simulator.script_fields import Fields, Json, ScriptError
-from simulator.script_rules import RuleFrequency
+from simulator.script import Count, Json, Rule, Seconds
 
-DEFAULT_DELAY = timedelta(seconds=5)
+DEFAULT_SECONDS = 5.0
 DEFAULT_SIZE = 256 * 1024 * 1024
 DEFAULT_LOCATION = "https://elsewhere.example/moved"
 
@@ -102,103 +104,72 @@ FAULT_TRAITS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CallContext:
-    """What a rule can match of a call."""
-
-    operation: SimulatedOperation
-    model_id: str | None = None
-    request_id: str | None = None
+def _none_if_any(call: object) -> object:
+    return None if call == "any" else call
 
 
-@dataclass(frozen=True, slots=True)
-class FaultRule:
-    """One fault. ``operation`` None: any; each kind uses the fields that it needs."""
+class FaultRule(Rule):
+    """One fault. ``call`` None: any; each kind uses the fields that it needs."""
 
-    kind: SimulatedFaultKind
-    operation: SimulatedOperation | None = None
+    kind: SimulatedFaultKind = Field(strict=False)
+    call: Annotated[SimulatedOperation | None, BeforeValidator(_none_if_any)] = Field(
+        None, strict=False
+    )
     model: str | None = None
     request_id: str | None = None
-    is_executed: bool | None = None
-    status: int | None = None
-    body: object = None
-    retry_after: float | None = None
-    delay: timedelta = DEFAULT_DELAY
-    status_word: str = UNKNOWN_WORD
+    carried_out: bool | None = None
+    status: Count | None = None
+    body: Any = None
+    retry_after: Annotated[float, Field(ge=0)] | None = None
+    seconds: Seconds = DEFAULT_SECONDS
+    word: str = UNKNOWN_WORD
     location: str = DEFAULT_LOCATION
-    size: int = DEFAULT_SIZE
+    size: Count = DEFAULT_SIZE
 
-    def __post_init__(self) -> None:
-        """Raise ScriptError for a kind that is impossible for the operation."""
-        if self.operation is not None and self.operation not in FAULT_TRAITS[self.kind].operations:
-            text = f"call: {self.kind} is not possible for {self.operation}"
-            raise ScriptError(text)
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.call is not None and self.call not in FAULT_TRAITS[self.kind].operations:
+            text = f"call: {self.kind} is not possible for {self.call}"
+            raise ValueError(text)
+        return self
+
+    @property
+    def delay(self) -> timedelta:
+        """How late a slow answer is."""
+        return timedelta(seconds=self.seconds)
 
     @property
     def executes_call(self) -> bool:
         """Whether the call is executed although its response is faulty."""
-        return FAULT_TRAITS[self.kind].is_executed if self.is_executed is None else self.is_executed
+        return FAULT_TRAITS[self.kind].is_executed if self.carried_out is None else self.carried_out
 
     @property
     def anomaly(self) -> Anomaly | None:
         """The anomaly of a kind that is one; None for the others."""
         if self.kind.value not in list(AnomalyKind):
             return None
-        plain = Anomaly(AnomalyKind(self.kind.value), status_word=self.status_word)
-        return plain if self.body is None else Anomaly(plain.kind, self.status_word, self.body)
+        plain = Anomaly(AnomalyKind(self.kind.value), status_word=self.word)
+        return plain if self.body is None else Anomaly(plain.kind, self.word, self.body)
 
-    def matches(self, context: CallContext) -> bool:
+    def matches(
+        self, operation: SimulatedOperation, model_id: str | None, request_id: str | None
+    ) -> bool:
         """Return whether the rule matches a call."""
         return (
-            context.operation in FAULT_TRAITS[self.kind].operations
-            and self.operation in {None, context.operation}
-            and self.model in {None, context.model_id}
-            and self.request_id in {None, context.request_id}
+            operation in FAULT_TRAITS[self.kind].operations
+            and self.call in {None, operation}
+            and self.model in {None, model_id}
+            and self.request_id in {None, request_id}
         )
 
-
-def parse_rules(documents: object) -> list[tuple[FaultRule, RuleFrequency]]:
-    """Parse rules, one object or a list. Raises ScriptError."""
-    rows = documents if isinstance(documents, list) else [documents]
-    return [_parse_rule(row) for row in rows]
-
-
-def rule_to_json(rule: FaultRule) -> Json:
-    """Return a rule's identifying fields."""
-    return {
-        "kind": rule.kind.value,
-        "call": rule.operation.value if rule.operation else "any",
-        "model": rule.model,
-        "request_id": rule.request_id,
-        "carried_out": rule.executes_call,
-    }
-
-
-def _parse_rule(document: object) -> tuple[FaultRule, RuleFrequency]:
-    fields = Fields(document)
-    kind = fields.choice("kind", SimulatedFaultKind)
-    if kind is None:
-        text = "kind: missing"
-        raise ScriptError(text)
-    rule = FaultRule(
-        kind=kind,
-        operation=_parse_operation(fields),
-        model=fields.text("model"),
-        request_id=fields.text("request_id"),
-        is_executed=fields.boolean("carried_out"),
-        status=fields.integer("status"),
-        body=fields.raw("body"),
-        retry_after=fields.number("retry_after"),
-        delay=fields.duration_or_default("seconds", DEFAULT_DELAY),
-        status_word=fields.text_or_default("word", UNKNOWN_WORD),
-        location=fields.text_or_default("location", DEFAULT_LOCATION),
-        size=fields.integer_or_default("size", DEFAULT_SIZE),
-    )
-    frequency = RuleFrequency.parse(fields)
-    fields.reject_unknown()
-    return rule, frequency
-
-
-def _parse_operation(fields: Fields) -> SimulatedOperation | None:
-    value = fields.raw("call")
-    return None if value == "any" else Fields({"call": value}).choice("call", SimulatedOperation)
+    def summary(self) -> Json:
+        """Return the rule's identifying fields."""
+        return {
+            "kind": self.kind.value,
+            "call": self.call.value if self.call else "any",
+            "model": self.model,
+            "request_id": self.request_id,
+            "carried_out": self.executes_call,
+            "times": self.times,
+            "rate": self.rate,
+        }

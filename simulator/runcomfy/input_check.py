@@ -6,7 +6,7 @@ A ``required`` name that is not a property is ignored; such names occur in real 
 from collections.abc import Iterator
 from typing import Any
 
-from simulator.script_fields import Json
+from simulator.script import Json
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

@@ -22,13 +22,6 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
-class SimulatedCancelOutcome(StrEnum):
-    """Outcome of a cancel call."""
-
-    CANCELLED = "cancelled"
-    NOT_CANCELLABLE = "not_cancellable"
-
-
 class AnomalyKind(StrEnum):
     """How a request's responses differ from a normal run."""
 
@@ -130,11 +123,7 @@ class SimulatedRequest:
         failing = self.anomaly is not None and self.anomaly.kind in FAILING_ANOMALIES
         return 0 if failing or self.cancelled_at is not None else self.price
 
-    def cancel(self, now: datetime) -> tuple["SimulatedRequest", SimulatedCancelOutcome]:
-        """Cancel a queued request. A second call changes nothing."""
-        status = self.status_at(now)
-        if status is Status.CANCELLED:
-            return self, SimulatedCancelOutcome.CANCELLED
-        if status is not Status.IN_QUEUE:
-            return self, SimulatedCancelOutcome.NOT_CANCELLABLE
-        return replace(self, cancelled_at=now), SimulatedCancelOutcome.CANCELLED
+    def cancel(self, now: datetime) -> "SimulatedRequest":
+        """Return the request, cancelled if it was queued."""
+        is_queued = self.status_at(now) is Status.IN_QUEUE
+        return replace(self, cancelled_at=now) if is_queued else self

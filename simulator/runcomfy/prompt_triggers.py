@@ -18,7 +18,7 @@ from datetime import timedelta
 
 from simulator.runcomfy.faults import FaultRule, SimulatedFaultKind, SimulatedOperation
 from simulator.runcomfy.job import DurationRange, Pace
-from simulator.script_fields import Json, ScriptError
+from simulator.script import Json
 
 _FAULT_MARK = re.compile(r"\[sim:([a-z0-9_]+)(?:=([^\]*]+))?(?:\*(\d+))?\]")
 _MARKER = re.compile(r"\[mark:([^\]]+)\]")
@@ -71,32 +71,20 @@ def _with_mark(found: PromptTriggers, name: str, value: str, times: str) -> Prom
 def _parse_rule(name: str, value: str) -> FaultRule | None:
     try:
         kind = _ALIASES.get(name) or SimulatedFaultKind(name)
-        rule = FaultRule(kind=kind, operation=SimulatedOperation.SUBMIT)
-        return _DETAIL_PARSERS.get(kind, _with_status)(rule, value) if value else rule
-    except (ValueError, ScriptError):
+        detail = _DETAILS.get(kind, _status)(value) if value else {}
+        return FaultRule(kind=kind, call=SimulatedOperation.SUBMIT, **detail)
+    except ValueError:
         return None
 
 
-def _with_status(rule: FaultRule, value: str) -> FaultRule:
-    return replace(rule, status=int(value))
+def _status(value: str) -> Json:
+    return {"status": int(value)}
 
 
-def _with_delay(rule: FaultRule, value: str) -> FaultRule:
-    return replace(rule, delay=timedelta(seconds=float(value)))
-
-
-def _with_word(rule: FaultRule, value: str) -> FaultRule:
-    return replace(rule, status_word=value)
-
-
-def _with_retry_after(rule: FaultRule, value: str) -> FaultRule:
-    return replace(rule, retry_after=float(value))
-
-
-_DETAIL_PARSERS: Mapping[SimulatedFaultKind, Callable[[FaultRule, str], FaultRule]] = {
-    SimulatedFaultKind.SLOW: _with_delay,
-    SimulatedFaultKind.UNKNOWN_WORD: _with_word,
-    SimulatedFaultKind.THROTTLED: _with_retry_after,
+_DETAILS: Mapping[SimulatedFaultKind, Callable[[str], Json]] = {
+    SimulatedFaultKind.SLOW: lambda value: {"seconds": float(value)},
+    SimulatedFaultKind.UNKNOWN_WORD: lambda value: {"word": value},
+    SimulatedFaultKind.THROTTLED: lambda value: {"retry_after": float(value)},
 }
 
 

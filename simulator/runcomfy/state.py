@@ -6,19 +6,18 @@ Time, randomness and ids are arguments. Money is in micro-dollars.
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import orjson
 
-from simulator.runcomfy.catalogue import SimulatedCatalogue, SimulatedModel
-from simulator.runcomfy.faults import CallContext, FaultRule, SimulatedOperation
-from simulator.runcomfy.job import Anomaly, Pace, SimulatedCancelOutcome, SimulatedRequest
-from simulator.runcomfy.prompt_triggers import PromptTriggers
+from simulator.runcomfy.catalogue import SimulatedModel
+from simulator.runcomfy.faults import FaultRule, SimulatedOperation
+from simulator.runcomfy.job import Anomaly, Pace, SimulatedRequest
+from simulator.runcomfy.prompt_triggers import NO_TRIGGERS, PromptTriggers
 from simulator.runcomfy.vocabulary import Vocabulary
-from simulator.script_fields import Json
-from simulator.script_rules import RuleList
+from simulator.script import Json, RuleList
 
 IdFactory = Callable[[], str]
 _MAX_QUEUE_POSITION = 12
@@ -50,23 +49,13 @@ class PaidSubmission:
     marker: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class ValidatedSubmit:
-    """A valid submit: the model, its input, and scripted triggers and anomalies."""
-
-    model: SimulatedModel
-    input: Json
-    triggers: PromptTriggers
-    anomaly: Anomaly | None = None
-
-
 class RunComfyState:
     """One account at RunComfy."""
 
     def __init__(
-        self, config: SimulatorConfig, catalogue: SimulatedCatalogue, ids: IdFactory
+        self, config: SimulatorConfig, models: Mapping[str, SimulatedModel], ids: IdFactory
     ) -> None:
-        self.catalogue = catalogue
+        self.models = models
         self._ids = ids
         self._initial_config = config
         self.reset()
@@ -91,12 +80,13 @@ class RunComfyState:
         """Whether a submit is refused because the balance is used up."""
         return self.config.enforce_balance and self.config.balance <= 0
 
-    def take_rule(self, context: CallContext) -> FaultRule | None:
+    def take_rule(
+        self, operation: SimulatedOperation, model_id: str | None, request_id: str | None
+    ) -> FaultRule | None:
         """Return the rule for a call and count it as used; None if none applies."""
-        if context.request_id in self.jobs:
-            model_id = self.jobs[context.request_id].model_id
-            context = replace(context, model_id=model_id)
-        return self.rules.take_match(lambda rule: rule.matches(context))
+        if request_id in self.jobs:
+            model_id = self.jobs[request_id].model_id
+        return self.rules.take_match(lambda rule: rule.matches(operation, model_id, request_id))
 
     def take_triggered_rule(self, triggers: PromptTriggers, prompt: str) -> FaultRule | None:
         """Return the rule of a prompt, at most as often as the prompt allows."""
@@ -106,44 +96,49 @@ class RunComfyState:
         spent = triggers.max_times is not None and self._trigger_counts[prompt] > triggers.max_times
         return None if spent else triggers.rule
 
-    def submit(self, submit: ValidatedSubmit, now: datetime) -> SimulatedRequest:
-        """Accept and charge a request. Its durations come from the seeded generator."""
-        pace = submit.triggers.pace_or_default(self.config.pace)
+    def submit(
+        self,
+        model: SimulatedModel,
+        payload: Json,
+        now: datetime,
+        triggers: PromptTriggers = NO_TRIGGERS,
+        anomaly: Anomaly | None = None,
+    ) -> SimulatedRequest:
+        """Accept and charge a valid request. Its durations come from the seeded generator."""
+        pace = triggers.pace_or_default(self.config.pace)
         starts_at = now + pace.queue.sample(self._rng)
         job = SimulatedRequest(
             request_id=self._ids(),
-            model_id=submit.model.model_id,
-            product=submit.model.product_of(submit.input),
-            price=submit.model.price_of(submit.input),
+            model_id=model.model_id,
+            product=model.product_of(payload),
+            price=model.price_of(payload),
             submitted_at=now,
             starts_at=starts_at,
             ends_at=starts_at + pace.run.sample(self._rng),
             initial_queue_position=self._rng.randint(2, _MAX_QUEUE_POSITION),
-            anomaly=submit.anomaly,
+            anomaly=anomaly,
         )
         self.jobs[job.request_id] = job
-        self._record_submit(job, submit)
+        self._record_submit(job, payload, triggers.marker)
         return job
 
-    def cancel(
-        self, job: SimulatedRequest, now: datetime
-    ) -> tuple[SimulatedRequest, SimulatedCancelOutcome]:
-        """Cancel a queued request and refund it."""
-        changed, outcome = job.cancel(now)
+    def cancel(self, job: SimulatedRequest, now: datetime) -> SimulatedRequest:
+        """Return the request after a cancel: one that was queued is cancelled and refunded."""
+        changed = job.cancel(now)
         self.jobs[job.request_id] = changed
         self._charge(changed.charge - job.charge)
-        return changed, outcome
+        return changed
 
-    def _record_submit(self, job: SimulatedRequest, submit: ValidatedSubmit) -> None:
-        text = orjson.dumps([job.model_id, submit.input], option=orjson.OPT_SORT_KEYS)
+    def _record_submit(self, job: SimulatedRequest, payload: Json, marker: str | None) -> None:
+        text = orjson.dumps([job.model_id, payload], option=orjson.OPT_SORT_KEYS)
         entry = PaidSubmission(
             request_id=job.request_id,
             model_id=job.model_id,
             received_at=job.submitted_at,
-            input=submit.input,
+            input=payload,
             price=job.price,
             fingerprint=hashlib.sha256(text).hexdigest()[:16],
-            marker=submit.triggers.marker,
+            marker=marker,
         )
         self.ledger.append(entry)
         self._charge(job.charge)

@@ -5,12 +5,14 @@ Each counts what it sent and what it was answered. `run.py` measures what it did
 
 import asyncio
 import json
+import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 from itertools import count
 from typing import Final
 
@@ -70,6 +72,17 @@ async def nobody(_: Target, until: float, counts: Counts) -> None:
 
     await in_parallel(3, once, until, counts)
     server.close()
+
+
+async def control(_: Target, until: float, counts: Counts) -> None:
+    """Compute on all cores, without a call: what such a load alone takes from others."""
+
+    def compute() -> None:
+        while time.monotonic() < until:
+            sha256(BLOCK)  # without Python's lock
+            counts["blocks"] += 1
+
+    await asyncio.gather(*(asyncio.to_thread(compute) for _ in range(os.cpu_count() or 1)))
 
 
 _ENDLESS_PARTS: Final = (
@@ -351,6 +364,7 @@ async def junk_models(target: Target, until: float, counts: Counts) -> None:
 _SUCCESS: Final = frozenset({"200", "201", "202"})
 ATTACKS: Final[tuple[Attack, ...]] = (
     Attack(0, "nobody", "sends to itself: what the machine alone costs others", nobody),
+    Attack(0, "control", "computes on all cores: what any such load costs others", control),
     Attack(1, "endless-trailers", "trailers and chunk extensions without end", endless_trailers),
     Attack(1, "tiny-chunks", "bodies of one byte a chunk", tiny_chunks),
     Attack(

@@ -21,6 +21,7 @@ CALLERS: Final = 4
 CALLS_PER_SECOND: Final = 40
 """Of all callers together; each fourth call is a submit."""
 WEBHOOK_PATIENCE_SECONDS: Final = 60
+_WATCH_SECONDS: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -32,6 +33,8 @@ class Answers:
     webhooks_sent: int = 0
     webhooks_received: int = 0
     webhook_seconds: list[float] = field(default_factory=list)
+    own_seconds: list[float] = field(default_factory=list)
+    """By how much this process itself was late, whatever the gateway did."""
 
     def add(self, other: "Answers") -> None:
         """Add the answers of another time."""
@@ -40,10 +43,16 @@ class Answers:
         self.webhooks_sent += other.webhooks_sent
         self.webhooks_received += other.webhooks_received
         self.webhook_seconds += other.webhook_seconds
+        self.own_seconds += other.own_seconds
 
     def percentile_ms(self, share: float) -> float:
         """A percentile of the calls, in milliseconds."""
         return percentile(self.seconds, share) * 1000
+
+    @property
+    def own_ms(self) -> float:
+        """The 99th percentile of this process's own delay, in milliseconds."""
+        return percentile(self.own_seconds, 0.99) * 1000
 
     @property
     def all_answered(self) -> bool:
@@ -78,12 +87,19 @@ class Bystander:
     async def run(self, seconds: float) -> Answers:
         """Call at the steady rate for some seconds, and wait until all is answered."""
         answers = Answers()
+        watch = asyncio.create_task(_measure_own_delay(answers))
+        try:
+            await self._run_callers(seconds, answers)
+        finally:
+            watch.cancel()
+        return answers
+
+    async def _run_callers(self, seconds: float, answers: Answers) -> None:
         async with asyncio.TaskGroup() as group:
             for number in range(CALLERS):
                 group.create_task(self._call(seconds, number, answers))
             group.create_task(self._read_stream(answers))
             group.create_task(self._receive_webhook(answers))
-        return answers
 
     async def _call(self, seconds: float, number: int, answers: Answers) -> None:
         """One caller. Its calls start by the clock, so that a slow answer is measured whole."""
@@ -146,6 +162,13 @@ class Bystander:
         url = f"{self._stack.receiver.url}/_recv/calls"
         calls = (await http.get(url, params={"name": self._receiver_name})).json()["calls"]
         return any(call["headers"].get("webhook-id") == delivery_id for call in calls)
+
+
+async def _measure_own_delay(answers: Answers) -> None:
+    while True:
+        due = time.perf_counter() + _WATCH_SECONDS
+        await asyncio.sleep(_WATCH_SECONDS)
+        answers.own_seconds.append(max(0.0, time.perf_counter() - due))
 
 
 async def _ticks(seconds: float, per_second: float, offset: float) -> AsyncIterator[float]:

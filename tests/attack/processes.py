@@ -37,6 +37,29 @@ def cpu_seconds(pid: int) -> float:
     return 0.0
 
 
+def machine_seconds() -> tuple[float, float]:
+    """Processor time of all cores since the start of the machine: idle, and in all."""
+    with suppress(OSError):
+        times = [int(one) for one in Path("/proc/stat").read_text("ascii").split()[1:9]]
+        return float(times[3] + times[4]), float(sum(times))
+    return 0.0, 0.0
+
+
+class MachineWatch:
+    """Measures what the machine's cores have left until the block ends."""
+
+    def __init__(self) -> None:
+        self._began = machine_seconds()
+        self.idle_share = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        idle, of_all = machine_seconds()
+        self.idle_share = (idle - self._began[0]) / max(of_all - self._began[1], 1)
+
+
 def set_priority(pid: int, nice: int) -> bool:
     """Set the priority of a process that leads a session. False: that is not allowed.
 

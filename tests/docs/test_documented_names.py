@@ -12,12 +12,15 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from cli.setting_names import all_variables
+from cli.settings_errors import settings_issue
 from core.observability.metrics import METRICS
 from core.settings.sources import FILE_SUFFIX, secret_file_names
 from core.tenants.limits import Limits
 from core.webhooks.delivery import WebhookEventType
 from docs.generate import ROOT, groups
 from service.jobs.submit_options import SUBMIT_OPTIONS
+from service.settings import ServiceSettings
+from worker.settings import WorkerSettings
 
 PAGES: Final = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")} - {ROOT / "CHANGELOG.md"})
 METRIC_NAMES: Final = {
@@ -101,6 +104,15 @@ def test_the_page_on_webhooks_lists_every_event_type() -> None:
 def test_the_readme_lists_every_option_of_a_submit() -> None:
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     assert [name for name in SUBMIT_OPTIONS if f"`{name}`" not in page] == []
+
+
+def test_the_readme_sets_what_a_worker_and_a_service_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever copies the commands of "Run it" has processes that start."""
+    _, _, section = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Run it")
+    block = section.split("```")[1]
+    for name, value in re.findall(r"(GATEWAY_\w+)=(\S+)", block):
+        monkeypatch.setenv(name, value)
+    assert [settings_issue(kind) for kind in (WorkerSettings, ServiceSettings)] == [None, None]
 
 
 def test_the_page_on_batches_lists_every_option_of_an_item() -> None:

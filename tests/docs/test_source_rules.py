@@ -11,7 +11,6 @@ PRODUCT: Final = ("core", "service", "worker", "cli")
 MAX_MODULES: Final = 15
 LARGE_FOLDERS: Final = {
     "core/store": "each module is the Redis side of one subject",
-    "cli/commands": "each module is one command",
 }
 SECRET_NAMES: Final = ("token", "secret", "password", "signature", "digest")
 

@@ -142,7 +142,7 @@ def test_switched_off_the_caller_s_trace_still_reaches_the_receiver(stack: Stack
     assert headers["traceparent"] == SAMPLED
 
 
-@pytest.mark.parametrize("part", ["cli.commands.serve", "cli.commands.work"])
+@pytest.mark.parametrize("part", ["cli.commands.processes.serve", "cli.commands.processes.work"])
 def test_switched_off_nothing_of_it_is_loaded(part: str) -> None:
     look = "import sys, {0}; print([name for name in sys.modules if name in {1}])"
     wanted = [

@@ -48,8 +48,8 @@ from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
-from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
 from service.tenants.known_keys import KnownKeys
+from service.tenants.refusal_delays import DelayPolicy, RefusalDelays
 from service.tenants.token_bucket import TokenBucket
 from service.webhooks.requests import EndpointPolicy
 from service.webhooks.webhook_service import WebhookService
@@ -59,6 +59,7 @@ from tests.support.memory_store.stores import MemoryStores, memory_stores
 from tests.support.object_store import MemoryObjectStore
 
 _FAILURES: Final = TokenBucket(50, timedelta(seconds=1))
+_REFUSALS: Final = TokenBucket(10_000, timedelta(seconds=1))
 KLING: Final = "kling/kling-3.0/standard/image-to-video"
 KLING_PATH: Final = f"/v1/models/{KLING}"
 KLING_INPUT: Final[dict[str, Any]] = {
@@ -239,7 +240,6 @@ class LazyMetrics:
         return ServiceMetrics(self._registry, partial(_empty_state, self._clock), self._clock)
 
     async def render(self) -> bytes:
-        """As `ServiceMetrics.render`."""
         for event in self._events[self._counted :]:
             self._registry(event)
         self._counted = len(self._events)
@@ -280,7 +280,8 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         run_times=RunTimeCache(stores.run_times, clock, emit),
         subscriptions=waiters,
         known_keys=KnownKeys(stores.jobs, clock),
-        failed_authentications=FailedAuthentications(clock, FailurePolicy(_FAILURES)),
+        failed_authentications=RefusalDelays(clock, DelayPolicy(_FAILURES)),
+        refusals=RefusalDelays(clock, DelayPolicy(_REFUSALS)),
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),

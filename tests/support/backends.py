@@ -5,7 +5,7 @@ A probe reads what the stores' methods do not return: indexes, counters, message
 
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 from pydantic import SecretStr
@@ -22,60 +22,144 @@ from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import memory_stores
 
 
-class StoreProbe(Protocol):
-    """Reads the contents of a store that its methods do not return. Scores are milliseconds."""
+class MemoryProbe:
+    """Reads the state of the in-memory stores. Scores are milliseconds."""
+
+    def __init__(self, memory: MemoryState) -> None:
+        """Read `memory`."""
+        self._memory = memory
 
     async def due(self) -> dict[str, int]:
         """Jobs with the instants at which they are due."""
-        ...
+        return dict(self._memory.due)
 
     async def in_doubt(self) -> dict[str, int]:
         """Jobs in doubt with the instants since which they are."""
-        ...
+        return dict(self._memory.in_doubt)
 
     async def outbox(self) -> dict[str, int]:
         """Waiting deliveries with their next attempt; those in flight with the end of the lease."""
-        ...
+        channels = self._memory.delivery_queues.values()
+        return {n: at for each in channels for n, at in (each.waiting | each.in_flight).items()}
 
     async def channels(self) -> dict[str, int]:
         """Delivery queues with the instants at which they are due."""
-        ...
+        queues = self._memory.tenant_queues.values()
+        return {name: at for each in queues for name, at in each.items()}
 
     async def tenant_jobs(self, tenant: str) -> dict[str, int]:
         """A tenant's jobs with their scores in the list."""
-        ...
+        places = self._memory.tenant_jobs.get(tenant, {})
+        return {name: int(place) for name, place in places.items()}
 
     async def states(self) -> dict[str, int]:
         """The number of jobs by state, without zeros."""
-        ...
+        return {str(state): number for state, number in self._memory.states.items() if number}
 
     async def wake_queue(self) -> dict[str, int]:
         """Wake-up messages with the instants of their creation."""
-        ...
+        return dict(self._memory.wake_queue)
 
     async def ttl_of_job(self, job_id: str) -> timedelta | None:
         """The record's TTL; None without one."""
-        ...
+        return self._ttl(self._memory.jobs[job_id].expires_at)
 
     async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
         """The record's TTL; None without one."""
-        ...
+        return self._ttl(self._memory.deliveries[delivery_id].expires_at)
 
     async def timeline_length(self, job_id: str) -> int:
         """The number of entries in a job's timeline."""
-        ...
+        return len(self._memory.timelines.get(job_id, ()))
 
     async def forget_job(self, job_id: str) -> None:
         """Remove the record and its timeline, as their expiry does, and no index entry."""
-        ...
+        del self._memory.jobs[job_id]
+        del self._memory.timelines[job_id]
 
     async def forget_tenants(self) -> None:
         """Remove all names of tenants."""
-        ...
+        self._memory.tenants.clear()
 
     async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
         """Store a state in a delivery's record as another release would."""
-        ...
+        row = self._memory.deliveries[delivery_id]
+        row.doc = _with_state(row.doc, state)
+
+    def _ttl(self, expires_at: int | None) -> timedelta | None:
+        return None if expires_at is None else timedelta(milliseconds=expires_at - self._memory.now)
+
+
+class RedisProbe:
+    """Does the same with Redis's keys."""
+
+    def __init__(self, wire: RedisClient) -> None:
+        """Read through the stores' own client."""
+        self._wire = wire
+
+    async def due(self) -> dict[str, int]:
+        return await self._scores(keys.DUE)
+
+    async def in_doubt(self) -> dict[str, int]:
+        return await self._scores(keys.IN_DOUBT)
+
+    async def outbox(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for name in await self.channels():
+            found |= await self._scores(keys.delivery_queue(name))
+            found |= await self._scores(keys.deliveries_in_flight(name))
+        return found
+
+    async def channels(self) -> dict[str, int]:
+        tenants = await self._scores(keys.OUTBOX)
+        queues = [await self._scores(keys.tenant_queues(tenant)) for tenant in tenants]
+        return {name: at for each in queues for name, at in each.items()}
+
+    async def tenant_jobs(self, tenant: str) -> dict[str, int]:
+        return await self._scores(keys.tenant_jobs(tenant))
+
+    async def states(self) -> dict[str, int]:
+        flat = await self._wire.execute("HGETALL", keys.STATE_COUNTS)
+        counts = {name.decode(): int(n) for name, n in zip(flat[::2], flat[1::2], strict=True)}
+        return {name: number for name, number in counts.items() if number}
+
+    async def wake_queue(self) -> dict[str, int]:
+        """Only messages whose job data exists, as arq needs both."""
+        messages = await self._scores(keys.WAKE_QUEUE)
+        return {
+            name: score
+            for name, score in messages.items()
+            if await self._wire.execute("EXISTS", keys.arq_message(name))
+        }
+
+    async def ttl_of_job(self, job_id: str) -> timedelta | None:
+        return await self._ttl(keys.job(job_id))
+
+    async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
+        return await self._ttl(keys.delivery(delivery_id))
+
+    async def timeline_length(self, job_id: str) -> int:
+        return int(await self._wire.execute("LLEN", keys.timeline(job_id)))
+
+    async def forget_job(self, job_id: str) -> None:
+        await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))
+
+    async def forget_tenants(self) -> None:
+        await self._wire.execute("DEL", keys.TENANTS)
+
+    async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
+        key = keys.delivery(delivery_id)
+        document = await self._wire.execute("HGET", key, "doc")
+        await self._wire.execute("HSET", key, "doc", _with_state(document, state))
+
+    async def _scores(self, key: str) -> dict[str, int]:
+        flat = await self._wire.execute("ZRANGE", key, 0, -1, "WITHSCORES")
+        pairs = zip(flat[::2], flat[1::2], strict=True)
+        return {name.decode(): int(float(score)) for name, score in pairs}
+
+    async def _ttl(self, key: str) -> timedelta | None:
+        left = await self._wire.execute("PTTL", key)
+        return None if left < 0 else timedelta(milliseconds=left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +167,7 @@ class StoreBackend(Stores):
     """All stores of one kind, empty, and the clock that they read."""
 
     clock: FakeClock
-    probe: StoreProbe
+    probe: MemoryProbe | RedisProbe
 
 
 def memory_backend(clock: FakeClock) -> StoreBackend:
@@ -106,158 +190,6 @@ def redis_backend(
 
 def _fields_of(stores: Stores) -> dict[str, Any]:
     return {field.name: getattr(stores, field.name) for field in fields(Stores)}
-
-
-class MemoryProbe:
-    """Reads the state of the in-memory stores."""
-
-    def __init__(self, memory: MemoryState) -> None:
-        """Read `memory`."""
-        self._memory = memory
-
-    async def due(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return dict(self._memory.due)
-
-    async def in_doubt(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return dict(self._memory.in_doubt)
-
-    async def outbox(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        channels = self._memory.delivery_queues.values()
-        return {n: at for each in channels for n, at in (each.waiting | each.in_flight).items()}
-
-    async def channels(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        queues = self._memory.tenant_queues.values()
-        return {name: at for each in queues for name, at in each.items()}
-
-    async def tenant_jobs(self, tenant: str) -> dict[str, int]:
-        """See `StoreProbe`."""
-        places = self._memory.tenant_jobs.get(tenant, {})
-        return {name: int(place) for name, place in places.items()}
-
-    async def states(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return {str(state): number for state, number in self._memory.states.items() if number}
-
-    async def wake_queue(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return dict(self._memory.wake_queue)
-
-    async def ttl_of_job(self, job_id: str) -> timedelta | None:
-        """See `StoreProbe`."""
-        return self._ttl(self._memory.jobs[job_id].expires_at)
-
-    async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
-        """See `StoreProbe`."""
-        return self._ttl(self._memory.deliveries[delivery_id].expires_at)
-
-    async def timeline_length(self, job_id: str) -> int:
-        """See `StoreProbe`."""
-        return len(self._memory.timelines.get(job_id, ()))
-
-    async def forget_job(self, job_id: str) -> None:
-        """See `StoreProbe`."""
-        del self._memory.jobs[job_id]
-        del self._memory.timelines[job_id]
-
-    async def forget_tenants(self) -> None:
-        """See `StoreProbe`."""
-        self._memory.tenants.clear()
-
-    async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
-        """See `StoreProbe`."""
-        row = self._memory.deliveries[delivery_id]
-        row.doc = _with_state(row.doc, state)
-
-    def _ttl(self, expires_at: int | None) -> timedelta | None:
-        return None if expires_at is None else timedelta(milliseconds=expires_at - self._memory.now)
-
-
-class RedisProbe:
-    """Reads Redis's keys."""
-
-    def __init__(self, wire: RedisClient) -> None:
-        """Read through the stores' own client."""
-        self._wire = wire
-
-    async def due(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return await self._scores(keys.DUE)
-
-    async def in_doubt(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return await self._scores(keys.IN_DOUBT)
-
-    async def outbox(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        found: dict[str, int] = {}
-        for name in await self.channels():
-            found |= await self._scores(keys.delivery_queue(name))
-            found |= await self._scores(keys.deliveries_in_flight(name))
-        return found
-
-    async def channels(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        tenants = await self._scores(keys.OUTBOX)
-        queues = [await self._scores(keys.tenant_queues(tenant)) for tenant in tenants]
-        return {name: at for each in queues for name, at in each.items()}
-
-    async def tenant_jobs(self, tenant: str) -> dict[str, int]:
-        """See `StoreProbe`."""
-        return await self._scores(keys.tenant_jobs(tenant))
-
-    async def states(self) -> dict[str, int]:
-        """See `StoreProbe`."""
-        flat = await self._wire.execute("HGETALL", keys.STATE_COUNTS)
-        counts = {name.decode(): int(n) for name, n in zip(flat[::2], flat[1::2], strict=True)}
-        return {name: number for name, number in counts.items() if number}
-
-    async def wake_queue(self) -> dict[str, int]:
-        """See `StoreProbe`: only messages whose job data exists, as arq needs both."""
-        messages = await self._scores(keys.WAKE_QUEUE)
-        return {
-            name: score
-            for name, score in messages.items()
-            if await self._wire.execute("EXISTS", keys.arq_message(name))
-        }
-
-    async def ttl_of_job(self, job_id: str) -> timedelta | None:
-        """See `StoreProbe`."""
-        return await self._ttl(keys.job(job_id))
-
-    async def ttl_of_delivery(self, delivery_id: str) -> timedelta | None:
-        """See `StoreProbe`."""
-        return await self._ttl(keys.delivery(delivery_id))
-
-    async def timeline_length(self, job_id: str) -> int:
-        """See `StoreProbe`."""
-        return int(await self._wire.execute("LLEN", keys.timeline(job_id)))
-
-    async def forget_job(self, job_id: str) -> None:
-        """See `StoreProbe`."""
-        await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))
-
-    async def forget_tenants(self) -> None:
-        """See `StoreProbe`."""
-        await self._wire.execute("DEL", keys.TENANTS)
-
-    async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
-        """See `StoreProbe`."""
-        key = keys.delivery(delivery_id)
-        document = await self._wire.execute("HGET", key, "doc")
-        await self._wire.execute("HSET", key, "doc", _with_state(document, state))
-
-    async def _scores(self, key: str) -> dict[str, int]:
-        flat = await self._wire.execute("ZRANGE", key, 0, -1, "WITHSCORES")
-        pairs = zip(flat[::2], flat[1::2], strict=True)
-        return {name.decode(): int(float(score)) for name, score in pairs}
-
-    async def _ttl(self, key: str) -> timedelta | None:
-        left = await self._wire.execute("PTTL", key)
-        return None if left < 0 else timedelta(milliseconds=left)
 
 
 def _with_state(document: bytes, state: str) -> bytes:

@@ -28,11 +28,9 @@ class FakeClock:
         self._numbers = count()
 
     def now(self) -> datetime:
-        """See `core.clock.Clock`."""
         return self._now
 
     def monotonic(self) -> timedelta:
-        """See `core.clock.Clock`."""
         return self._now - self._start
 
     async def sleep(self, span: timedelta) -> None:
@@ -95,11 +93,9 @@ class TickingClock:
         self.reads = 0
 
     def now(self) -> datetime:
-        """See `core.clock.Clock`."""
         return self._now
 
     def monotonic(self) -> timedelta:
-        """See `core.clock.Clock`."""
         self.reads += 1
         return self._step * self.reads
 
@@ -115,11 +111,9 @@ class SelfAdvancingClock:
         self._now = start
 
     def now(self) -> datetime:
-        """See `simulator.clock.Clock`."""
         return self._now
 
     async def sleep(self, span: timedelta) -> None:
-        """See `simulator.clock.Clock`."""
         self._now += span
 
     def advance(self, seconds: float) -> None:

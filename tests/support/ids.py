@@ -20,27 +20,21 @@ class SeededIds:
         self._rng = rng
 
     def job_id(self, now: datetime) -> str:
-        """See `core.ids.IdSource`."""
         return uuid7(now, self._rng.getrandbits(62))
 
     def delivery_id(self, now: datetime) -> str:
-        """See `core.ids.IdSource`."""
         return self._named("msg", now)
 
     def endpoint_id(self, now: datetime) -> str:
-        """See `core.ids.IdSource`."""
         return self._named("ep", now)
 
     def batch_id(self, now: datetime) -> str:
-        """See `core.ids.IdSource`."""
         return self._named("bat", now)
 
     def file_id(self, now: datetime) -> str:
-        """See `core.ids.IdSource`."""
         return self._named("file", now)
 
     def secret(self) -> bytes:
-        """See `core.ids.IdSource`."""
         return self._rng.randbytes(SECRET_BYTES)
 
     def _named(self, prefix: str, now: datetime) -> str:

@@ -162,7 +162,6 @@ class FakeRunComfy:
         return _submit_answer(going, upstream_id)
 
     async def get_status(self, upstream_id: str) -> StatusAnswer:
-        """See `worker.ports.Upstream`."""
         await self.clock.sleep(self.behavior.latency())
         entry = self._find(upstream_id)
         if (fault := self.behavior.read_fault()) is not None:
@@ -181,7 +180,6 @@ class FakeRunComfy:
         )
 
     async def get_result(self, upstream_id: str) -> ResultAnswer:
-        """See `worker.ports.Upstream`."""
         await self.clock.sleep(self.behavior.latency())
         entry = self._find(upstream_id)
         if (fault := self.behavior.read_fault()) is not None:

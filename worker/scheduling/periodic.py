@@ -19,7 +19,6 @@ def is_recent(at: datetime, now: datetime, span: timedelta) -> bool:
 
 
 HEARTBEAT_INTERVAL: Final = timedelta(seconds=5)
-SYNC_CHECK_INTERVAL: Final = timedelta(seconds=15)
 CATALOGUE_CHECK_INTERVAL: Final = timedelta(seconds=2)
 """How soon a requested sync begins."""
 RUN_TIMES_INTERVAL: Final = timedelta(seconds=5)

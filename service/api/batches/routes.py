@@ -12,6 +12,7 @@ from starlette.responses import Response
 from core.batches import BatchSnapshot, BatchStatus
 from core.errors import CallerError, NotFound, ObjectsUnavailable, StoreTimeout
 from core.ids import is_valid_id
+from core.many_items import call_with_many, give_turn
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult, IdempotencyClaim
@@ -106,11 +107,13 @@ async def submit_batch(request: Request) -> Response:
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
         return await _replay(request, context, credential, admitted.existing_batch_id)
+    size = admission.batch.size
     if not admitted.stored:
-        raise batch_rejection(admission, admitted)
-    view = build_batch_snapshot(admission, admitted, context.clock.now())
-    _emit_batch(context, admission, admitted, view)
-    return _response(request, view, dict(rate_limit_headers(quotas_after(admitted))))
+        raise await call_with_many(size, batch_rejection, admission, admitted)
+    now = context.clock.now()
+    view = await call_with_many(size, build_batch_snapshot, admission, admitted, now)
+    await _emit_batch(context, admission, admitted, view)
+    return await _response(request, view, dict(rate_limit_headers(quotas_after(admitted))))
 
 
 async def _parse_request(
@@ -128,7 +131,8 @@ async def _parse_request(
         return parsed, claim
 
     # Reading a thousand inputs would block the event loop for other callers.
-    parsed, claim = await asyncio.to_thread(parse)
+    async with context.body_budget.parsing:
+        parsed, claim = await asyncio.to_thread(parse)
     trace = request_context(request.scope).trace
     return parsed, BatchContext(context.ids.batch_id(now), credential, now, trace, claim)
 
@@ -144,7 +148,8 @@ async def _build_admission(
         models = await context.model_cache.covering(names, tenant)
     call = replace(call, files=await _load_files(context, tenant, parsed))
     validator = BatchValidator(models, policy.options, policy.cache, context.ids)
-    return await asyncio.to_thread(validator.build_admission, parsed, call)
+    async with context.body_budget.parsing:
+        return await asyncio.to_thread(validator.build_admission, parsed, call)
 
 
 async def _load_files(
@@ -167,7 +172,7 @@ async def _replay(
     request: Request, context: AppContext, credential: Credential, batch_id: str
 ) -> Response:
     view = await context.stores.batches.read(credential, batch_id, cancel.ALL_ITEMS, Scope.SUBMIT)
-    return _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
+    return await _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
 
 
 async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissionResult:
@@ -181,26 +186,31 @@ async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissi
         ) from error
 
 
-def _emit_batch(
+async def _emit_batch(
     context: AppContext,
     admission: BatchAdmission,
     admitted: BatchAdmissionResult,
     view: BatchSnapshot,
 ) -> None:
-    for item, result in accepted_jobs(admission, admitted):
+    for number, (item, result) in enumerate(accepted_jobs(admission, admitted)):
         emit_admitted(context.emit, item, result)
+        await give_turn(number)
     batch = view.batch
     context.emit(
         BatchAdmittedEvent(batch.id, batch.tenant, batch.size, view.counts.admitted, batch.trace)
     )
 
 
-def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) -> Response:
+async def _response(request: Request, view: BatchSnapshot, headers: dict[str, str]) -> Response:
     """Return 202, or 200 if every job of the batch has ended."""
     base = request_links(request).base
     status = 200 if view.status is BatchStatus.COMPLETED else 202
     headers = {"location": f"{base}/v1/batches/{view.batch.id}"} | headers
-    return json_bytes_response(batch_to_json(view, base), status, headers)
+    return json_bytes_response(await _render(view, base), status, headers)
+
+
+async def _render(view: BatchSnapshot, base: str) -> bytes:
+    return await call_with_many(len(view.items), batch_to_json, view, base)
 
 
 @router.get(
@@ -238,7 +248,7 @@ async def show_batch(
     await _check_id(context, key, batch_id, Scope.READ)
     indexes = range(query.offset, query.offset + query.limit)
     view = await context.stores.batches.read(key, batch_id, indexes)
-    return json_bytes_response(batch_to_json(view, links.base))
+    return json_bytes_response(await _render(view, links.base))
 
 
 @router.post(

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from core.errors import GatewayError, NotFound
+from service.console.filters import REQUEST_FILTERS, chosen
 from service.console.pages import AnyPage, Page, base_path, console_router, frame_values
 from service.console.rendering import environment
 from service.console.routes import operator, tenant
@@ -132,7 +133,7 @@ async def _fragment(page: Page, name: str, subject: str) -> str:
         subject,
         page.user.identity,
         base_path(page.request),
-        str(tenant.chosen(page.query, tenant.REQUEST_FILTERS)),
+        str(chosen(page.query, REQUEST_FILTERS)),
     )
     return await page.context.shared_reads.get(key, render)
 

@@ -9,10 +9,12 @@ from typing import Any, Final
 import orjson
 from starlette.responses import Response
 
-from core.errors import GatewayError, InvalidInput
+from core.errors import GatewayError, InvalidInput, MalformedRequest
 from core.tenants.api_keys import Credential
 from service.console.api_calls import JsonObject
+from service.console.filters import chosen
 from service.console.pages import (
+    MAX_FORM_BYTES,
     Form,
     Page,
     SentForm,
@@ -20,15 +22,17 @@ from service.console.pages import (
     console_router,
 )
 from service.console.rendering import html_response
-from service.console.routes.tenant import chosen
 from service.console.schema_form import WrongField, filled, parse_object, widgets
 from service.console.sessions import new_token
 from service.jobs.read_input import read_input
+from service.parsing.json_body import parse_object as parse_json_object
 
 router = console_router()
 MODELS_PER_PAGE: Final = 50
 _OPTIONS: Final = ("reference", "max_cost", "priority", "cache")
 _JSON_MODE: Final = "json"
+MAX_LAID_OUT_BYTES: Final = 64 * 1024
+"""Of an input that is shown indented and as code: others wait while that is written."""
 
 
 @router.get("/playground")
@@ -54,7 +58,7 @@ async def show_model(page: TenantPage, model_id: str) -> Response:
     values = {
         "model": model,
         "widgets": widgets(schema, given),
-        "raw": orjson.dumps(given, option=orjson.OPT_INDENT_2).decode(),
+        "raw": _as_text(given),
         "files": (files or {}).get("files", []),
         # Sent with the form: a second click repeats the same submit, and pays nothing.
         "submit_key": new_token(page.context.ids.secret()),
@@ -63,11 +67,19 @@ async def show_model(page: TenantPage, model_id: str) -> Response:
     return page.render("model.html", values)
 
 
+def _as_text(given: JsonObject) -> str:
+    text = orjson.dumps(given)
+    is_small = len(text) <= MAX_LAID_OUT_BYTES
+    return (orjson.dumps(given, option=orjson.OPT_INDENT_2) if is_small else text).decode()
+
+
 async def _given_input(page: Page, request_id: str) -> dict[str, Any]:
     identity = page.user.identity
     if not request_id or not isinstance(identity, Credential):
         return {}
     text = await read_input(page.context.stores.jobs, identity, request_id)
+    if text and len(text) > MAX_FORM_BYTES:
+        raise InvalidInput("The input of that request is too large for a form.")
     given = orjson.loads(text) if text else {}
     return given if isinstance(given, dict) else {}
 
@@ -115,24 +127,23 @@ async def _input_of(page: Page, model_id: str, form: Form) -> dict[str, Any]:
 def parse_input(text: str) -> dict[str, Any]:
     """Return a text as an input. Raises `InvalidInput`."""
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(f"The input is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidInput("The input must be a JSON object.")
-    return value
+        return parse_json_object(text.encode())
+    except MalformedRequest as error:
+        raise InvalidInput(error.detail) from error
 
 
 async def _priced(
     page: Page, model_id: str, given: JsonObject, options: Mapping[str, str]
 ) -> dict[str, Any]:
     """Return what a submit would cost, or what is wrong with it, and the submit as code."""
-    code = code_samples(page.api.base_url, model_id, given)
+    sent = orjson.dumps(given)
+    is_small = len(sent) <= MAX_LAID_OUT_BYTES
+    code = code_samples(page.api.base_url, model_id, given) if is_small else ()
     if not page.user.may("submit"):
         return {"code": code, "problem": None, "price": None}
     try:
         answer = await page.api.send(
-            "submit", orjson.dumps(given), {**options, "dry_run": "true"}, model_id=model_id
+            "submit", sent, {**options, "dry_run": "true"}, model_id=model_id
         )
     except GatewayError as error:
         return {"code": code, "problem": error, "price": None}

@@ -1,8 +1,7 @@
 """A tenant's pages: home, requests, webhooks, usage, keys, batches."""
 
 import asyncio
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import orjson
@@ -16,29 +15,23 @@ from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import SUBSCRIBABLE_EVENTS
 from service.admin.representations import key_representation
 from service.console.api_calls import JsonObject
-from service.console.charts import bars_of
+from service.console.charts import bars_of, table_of
+from service.console.filters import PAGE_SIZE, REPORT_FILTERS, REQUEST_FILTERS, chosen
 from service.console.pages import Form, Page, SentForm, TenantPage, console_router
-from service.console.request_view import Medium, media_in, outputs_in, phases
+from service.console.request_view import (
+    FINAL_STATUSES,
+    Medium,
+    media_in,
+    outputs_in,
+    phases,
+    urls_of,
+)
 from service.console.schema_form import as_number
 from service.jobs.read_input import read_input
 from service.tenants.api_keys import list_keys
-from service.tenants.usage_reports import write_csv
 
 router = console_router()
 RECENT: Final = 6
-PAGE_SIZE: Final = 50
-REQUEST_FILTERS: Final = (
-    "status",
-    "model_id",
-    "reference",
-    "label",
-    "created_after",
-    "created_before",
-    "cursor",
-)
-REPORT_FILTERS: Final = ("by", "from", "to")
-TIMES: Final = frozenset({"created_after", "created_before", "since", "until", "expires_at"})
-FINAL_STATUSES: Final = frozenset({"completed", "failed", "cancelled"})
 
 
 @router.get("/home")
@@ -80,11 +73,6 @@ async def _pictures(page: Page, requests: Sequence[JsonObject]) -> dict[str, lis
     }
 
 
-def urls_of(media: Any) -> list[str]:  # noqa: ANN401 - several groups of media
-    """Return the addresses of groups of media."""
-    return [medium.url for group in media for medium in group]
-
-
 @router.get("/requests")
 async def list_requests(page: TenantPage) -> Response:
     """List requests that match the filters."""
@@ -96,21 +84,6 @@ async def requests_values(page: Page) -> dict[str, Any]:
     filters = chosen(page.query, REQUEST_FILTERS)
     found = await page.api.read("list_requests", {**filters, "limit": PAGE_SIZE})
     return {"filters": filters, "statuses": list(PublicStatus), **found}
-
-
-def chosen(query: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """Return the fields of a query with these names that have a value; times as the API wants."""
-    given = {name: query[name] for name in names if query.get(name)}
-    return {name: as_instant(text) if name in TIMES else text for name, text in given.items()}
-
-
-_LOCAL_TIME: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?")
-
-
-def as_instant(text: str) -> str:
-    """Return the time of a form's field, which has no zone, as one in UTC; other texts as is."""
-    found = _LOCAL_TIME.fullmatch(text)
-    return text if found is None else f"{text}{'' if found[1] else ':00'}Z"
 
 
 @router.get("/requests/{request_id}")
@@ -297,15 +270,6 @@ async def download_usage(page: TenantPage) -> Response:
     report = await page.api.read("usage", filters)
     headers = {"content-disposition": f'attachment; filename="usage-{page.user.tenant}.csv"'}
     return Response(table_of(report), media_type="text/csv; charset=utf-8", headers=headers)
-
-
-def table_of(report: JsonObject) -> str:
-    """Return a report as CSV, its total last."""
-    rows = [*report["rows"], {"group": "total", **report["total"]}]
-    names = ["group", *report["total"]]
-    return write_csv(
-        [report["by"], *names[1:]], [[str(row[name]) for name in names] for row in rows]
-    )
 
 
 @router.get("/keys")

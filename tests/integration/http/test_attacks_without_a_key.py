@@ -11,6 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.http_server.connections import MALFORMED_PER_SECOND
+from core.http_server.listener import (
+    RECEIVE_BUFFER,
+    UNSENT_BYTES,
+    ListenAddress,
+    open_listening_socket,
+)
 from core.tenants.api_keys import build_api_key
 from tests.support.app import KLING_PATH
 from tests.support.processes import run_gateway, running_service
@@ -93,6 +100,28 @@ def test_endless_parts_of_a_chunked_body_are_cut(
         assert send_until_cut(connection, piece, 2000) < 100 * MIB
     assert service.memory_mib() - before < MAX_GROWTH_MIB
     assert service.is_serving_others()
+
+
+def test_what_the_kernel_keeps_of_a_connection_is_bounded() -> None:
+    """Its memory is one for all connections: hundreds that do not read took it from the others."""
+    with open_listening_socket(ListenAddress("127.0.0.1", 0, "")) as listening:
+        with closing(socket.create_connection(listening.getsockname())):
+            accepted, _ = listening.accept()
+        with closing(accepted):
+            buffer = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            unsent = accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT)
+    assert buffer <= 2 * RECEIVE_BUFFER  # the kernel doubles it, for its own use
+    assert unsent == UNSENT_BYTES
+
+
+def test_an_address_that_sends_no_requests_is_slowed_and_others_are_not(service: Service) -> None:
+    for _ in range(3 * MALFORMED_PER_SECOND):
+        with closing(service.connect()) as connection:
+            connection.sendall(b"\x16\x03\x01\r\n\r\n")
+    with closing(service.connect()) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert service.is_serving_others()
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_key_in_a_trailer_is_no_key(service: Service) -> None:

@@ -30,7 +30,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     """Jobs end soon, so that the fuzzer reads every kind of answer."""
     pace = runcomfy_pace("0..0.1", "0.1..0.3")
     # The fuzzer sends many wrong keys, pauses everything, and then waits for jobs.
-    hasty = {"GATEWAY_FAILED_AUTHENTICATION_DELAY": "0", "GATEWAY_MAX_WAIT": "1"}
+    hasty = {"GATEWAY_REFUSAL_DELAY": "0", "GATEWAY_MAX_WAIT": "1"}
     with running_stack(tmp_path, hasty, runcomfy_options=pace) as stack:
         yield stack
 

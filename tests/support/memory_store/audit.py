@@ -18,7 +18,6 @@ class MemoryAuditLogStore:
         self._memory = memory
 
     async def append(self, entry: AuditEntry, tenant: str | None = None) -> None:
-        """See `AuditLogStore.append`."""
         now, kept = self._memory.now, self._records(tenant)
         previous = kept[-1][1].digest if kept else ""
         record = AuditRecord.following(previous, AUDIT_ENTRY_CODEC.encode(entry))
@@ -28,12 +27,10 @@ class MemoryAuditLogStore:
         self._memory.audit[tenant] = [*kept, (now, record)][-MAX_TENANT_ENTRIES:]
 
     async def list_entries(self, limit: int, tenant: str | None = None) -> Sequence[AuditEntry]:
-        """See `AuditLogStore.list_entries`."""
         newest = self._records(tenant)[::-1][:limit]
         return decode_readable(AUDIT_ENTRY_CODEC, [record.document for _, record in newest])
 
     async def read_records(self, tenant: str | None = None) -> AsyncIterator[AuditRecord]:
-        """See `AuditLogStore.read_records`."""
         for _, record in self._records(tenant):
             yield record
 

@@ -46,7 +46,6 @@ class MemoryBatchStore:
         self._memory = memory
 
     async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
-        """See `BatchStore.admit`."""
         memory, batch = self._memory, admission.batch
         authenticate(memory, admission.admissions[0].credential, Scope.SUBMIT)
         earlier = _find_existing(memory, admission)
@@ -69,7 +68,6 @@ class MemoryBatchStore:
         return BatchAdmissionResult(verdicts, stored=True)
 
     async def find_replay(self, credential: Credential, claim: IdempotencyClaim) -> str | None:
-        """See `BatchStore.find_replay`."""
         authenticate(self._memory, credential, Scope.SUBMIT)
         return _find_replay(self._memory, credential.tenant, claim)
 
@@ -80,7 +78,6 @@ class MemoryBatchStore:
         indexes: range,
         scope: Scope = Scope.READ,
     ) -> BatchSnapshot:
-        """See `BatchStore.read`."""
         memory = self._memory
         authenticate_call(memory, credential, scope)
         row = memory.batch(batch_id)
@@ -92,7 +89,6 @@ class MemoryBatchStore:
     async def list_page(
         self, credential: Credential, after: str | None, limit: int
     ) -> Page[BatchSnapshot, str]:
-        """See `BatchStore.list_page`."""
         memory = self._memory
         authenticate_call(memory, credential, Scope.READ)
         own = [row for row in memory.batches.values() if row.batch.tenant == credential.tenant]
@@ -105,7 +101,6 @@ class MemoryBatchStore:
         return Page(views, page[-1] if len(page) == limit else None)
 
     async def claim_completed(self, lease: timedelta, limit: int) -> Sequence[Batch]:
-        """See `BatchStore.claim_completed`."""
         memory, claimed = self._memory, []
         for name in due_members(memory.completed_batches, memory.now, limit):
             row = memory.batch(name)
@@ -125,12 +120,10 @@ class MemoryBatchStore:
         """See `BatchStore.write_rest`."""
 
     async def load(self, batch_id: str) -> BatchSnapshot | None:
-        """See `BatchStore.load`."""
         row = self._memory.batch(batch_id)
         return None if row is None else _view(self._memory, row)
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
-        """See `BatchStore.complete`."""
         if self._memory.completed_batches.pop(batch.id, None) is None:
             return False
         for delivery in deliveries:

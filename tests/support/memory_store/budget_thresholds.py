@@ -18,18 +18,15 @@ class MemoryBudgetThresholdStore:
         self._notified: dict[tuple[str, str], tuple[str, int]] = {}
 
     async def acquire_threshold_lock(self, worker: str, lease: timedelta) -> bool:
-        """See `BudgetThresholdStore.acquire_threshold_lock`."""
         return self._memory.acquire_lock("threshold", worker, lease)
 
     async def load_notified(self, tenant: str, window: UsageWindow) -> int:
-        """See `BudgetThresholdStore.load_notified`."""
         name, percent = self._notified.get((tenant, window.kind), ("", 0))
         return percent if name == window.name else 0
 
     async def notify(
         self, tenant: str, reached: ReachedThreshold, deliveries: tuple[Delivery, ...]
     ) -> bool:
-        """See `BudgetThresholdStore.notify`."""
         if await self.load_notified(tenant, reached.window) >= reached.percent:
             return False
         window = reached.window

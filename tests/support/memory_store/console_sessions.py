@@ -13,16 +13,13 @@ class MemoryConsoleSessionStore:
         self._memory = memory
 
     async def add(self, digest: str, document: bytes, lifetime: timedelta) -> None:
-        """See `ConsoleSessionStore.add`."""
         self._memory.console_sessions[digest] = (document, self._memory.clock.now() + lifetime)
 
     async def load(self, digest: str) -> bytes | None:
-        """See `ConsoleSessionStore.load`."""
         found = self._memory.console_sessions.get(digest)
         return found[0] if found is not None and self._memory.clock.now() < found[1] else None
 
     async def take(self, digest: str) -> bytes | None:
-        """See `ConsoleSessionStore.take`."""
         found = await self.load(digest)
         self._memory.console_sessions.pop(digest, None)
         return found

@@ -32,15 +32,12 @@ class MemoryFileStore:
         self._memory = memory
 
     async def add_upload(self, file: StoredFile) -> FileEntry:
-        """See `FileStore.add_upload`."""
         return self._add(file, is_upload=True)
 
     async def find_upload(self, file: StoredFile) -> FileEntry:
-        """See `FileStore.find_upload`."""
         return self._add(file, is_upload=True, only_known=True)
 
     async def add(self, file: StoredFile) -> FileEntry:
-        """See `FileStore.add`."""
         return self._add(file, is_upload=False)
 
     def _add(self, file: StoredFile, *, is_upload: bool, only_known: bool = False) -> FileEntry:
@@ -69,30 +66,25 @@ class MemoryFileStore:
         return _entry(memory.files[file.id])
 
     async def load(self, file_id: str) -> FileEntry | None:
-        """See `FileStore.load`."""
         row = self._memory.files.get(file_id)
         return None if row is None else _entry(row)
 
     async def list_page(self, tenant: str, cursor: str, limit: int) -> Page[FileEntry, str]:
-        """See `FileStore.list_page`."""
         page = await self.list_counted(tenant, cursor, limit)
         entries = (each.entry for each in page.items)
         return Page(tuple(each for each in entries if not each.file.is_input_text), page.cursor)
 
     async def list_counted(self, tenant: str, cursor: str, limit: int) -> Page[CountedFile, str]:
-        """See `FileStore.list_counted`."""
         rows = sorted(self._rows_of(tenant), key=lambda row: row.file.id, reverse=True)
         found = [row for row in rows if not cursor or row.file.id < cursor][:limit]
         items = tuple(CountedFile(_entry(row), len(row.users)) for row in found)
         return Page(items, found[-1].file.id if len(found) == limit else None)
 
     async def is_user(self, job_id: str, file_id: str) -> bool:
-        """See `FileStore.is_user`."""
         row = self._memory.files.get(file_id)
         return row is not None and job_id in row.users
 
     async def use(self, tenant: str, job_id: str, file_ids: Collection[str]) -> bool:
-        """See `FileStore.use`."""
         rows = [self._memory.files.get(file_id) for file_id in file_ids]
         found = [row for row in rows if row is not None and row.file.tenant == tenant]
         if len(found) < len(rows):
@@ -103,7 +95,6 @@ class MemoryFileStore:
         return True
 
     async def remove(self, tenant: str, file_id: str) -> FileRemoval:
-        """See `FileStore.remove`."""
         row = self._memory.files.get(file_id)
         if row is None or row.file.tenant != tenant:
             return FileRemoval.NOT_FOUND
@@ -116,7 +107,6 @@ class MemoryFileStore:
         return FileRemoval.REMOVED
 
     async def expire(self, due: DueFile) -> FileRemoval:
-        """See `FileStore.expire`."""
         row = self._memory.files.get(due.id)
         if row is None or row.file.tenant != due.tenant:
             return FileRemoval.NOT_FOUND
@@ -131,7 +121,6 @@ class MemoryFileStore:
         return FileRemoval.REMOVED
 
     async def list_due(self, limit: int) -> Sequence[DueFile]:
-        """See `FileStore.list_due`."""
         due = [
             DueFile(row.file.tenant, row.file.id)
             for row in self._memory.files.values()
@@ -140,11 +129,9 @@ class MemoryFileStore:
         return due[:limit]
 
     async def acquire_orphan_check_lock(self, worker: str, lease: timedelta) -> bool:
-        """See `FileStore.acquire_orphan_check_lock`."""
         return self._memory.acquire_lock("orphan_check", worker, lease)
 
     async def read_usage(self, tenant: str, now: datetime) -> FileUsage:
-        """See `FileStore.read_usage`."""
         del now
         return self._memory.file_usage(tenant)
 

@@ -16,7 +16,6 @@ class MemoryStoreIdentity:
         self._memory = memory
 
     async def load(self, known: StorePosition | None = None) -> StorePosition | None:
-        """See `StoreIdentity.load`."""
         held, log = self._memory.position, self._memory.claim_log
         if held is None:
             return None
@@ -33,11 +32,9 @@ class MemoryStoreIdentity:
         )
 
     async def list_claims(self) -> Sequence[str]:
-        """See `StoreIdentity.list_claims`."""
         return tuple(self._memory.claim_log)
 
     async def replace_journal(self, held: str, journal_id: str, since: datetime | None) -> bool:
-        """See `StoreIdentity.replace_journal`."""
         now = self._memory.position
         if now is None or now.journal_id != held:
             return False
@@ -47,7 +44,6 @@ class MemoryStoreIdentity:
         return True
 
     async def note_entry(self, job_id: str, number: int, name: str, journal_id: str) -> bool:
-        """See `StoreIdentity.note_entry`."""
         now, row = self._memory.position, self._memory.job(job_id)
         if row is None or journal_id != ("" if now is None else now.journal_id):
             return False
@@ -57,12 +53,10 @@ class MemoryStoreIdentity:
         return True
 
     async def load_noted_entry(self, job_id: str) -> int | None:
-        """See `StoreIdentity.load_noted_entry`."""
         row = self._memory.job(job_id)
         return None if row is None else row.journal_entry
 
     async def replace_lost_entry(self, held: str, lost: str) -> bool:
-        """See `StoreIdentity.replace_lost_entry`."""
         now = self._memory.position
         if now is None or now.lost_entry != held:
             return False
@@ -70,7 +64,6 @@ class MemoryStoreIdentity:
         return True
 
     async def create(self, position: StorePosition) -> bool:
-        """See `StoreIdentity.create`."""
         if self._memory.position is not None:
             return False
         self._memory.position = position
@@ -78,14 +71,12 @@ class MemoryStoreIdentity:
         return True
 
     async def mark_went_back(self, compare_since: datetime) -> None:
-        """See `StoreIdentity.mark_went_back`."""
         held = self._memory.position
         if held is not None:
             since = min(compare_since, held.compare_since or compare_since)
             self._memory.position = replace(held, compare_since=since)
 
     async def settle(self, before: StorePosition, after: StorePosition) -> bool:
-        """See `StoreIdentity.settle`."""
         now = await self.load()
         if now is None:
             return False
@@ -101,11 +92,9 @@ class MemoryStoreIdentity:
         return True
 
     async def load_account(self) -> str:
-        """See `StoreIdentity.load_account`."""
         return self._memory.account
 
     async def replace_account(self, held: str, account: str) -> bool:
-        """See `StoreIdentity.replace_account`."""
         if self._memory.account != held:
             return False
         self._memory.account = account

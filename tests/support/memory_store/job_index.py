@@ -91,12 +91,10 @@ class MemoryJobIndex:
         self._memory = memory
 
     async def list_page(self, credential: Credential, query: JobQuery) -> Page[Job, Cursor]:
-        """See `JobIndex.list_page`."""
         authenticate_call(self._memory, credential, Scope.READ)
         return await self.list_page_for_tenant(credential.tenant, query)
 
     async def list_page_for_tenant(self, tenant: str, query: JobQuery) -> Page[Job, Cursor]:
-        """See `JobIndex.list_page_for_tenant`."""
         found: list[Job] = []
         read, behind = 0, self._index(tenant, query)
         for number, (place, name) in enumerate(behind, start=1):
@@ -140,7 +138,6 @@ class MemoryJobIndex:
         return row is not None and JOB_CODEC.decode(row.doc).status is query.status
 
     async def delete(self, job: Job) -> DeletionResult:
-        """See `JobIndex.delete`."""
         memory, row = self._memory, self._memory.job(job.id)
         if row is None:
             return DeletionResult.NOT_FOUND
@@ -163,7 +160,6 @@ class MemoryJobIndex:
     async def prune(
         self, tenant: str, offset: int, created_before: datetime
     ) -> tuple[int, int | None]:
-        """See `JobIndex.prune`."""
         index = self._memory.tenant_jobs.get(tenant, {})
         step = sorted((place, name) for name, place in index.items())[offset:][:PRUNE_BATCH_SIZE]
         ripe = [name for place, name in step if place < to_ms(created_before)]
@@ -174,5 +170,4 @@ class MemoryJobIndex:
         return len(gone), None if over else offset + len(ripe) - len(gone)
 
     async def acquire_prune_lock(self, worker: str, lease: timedelta) -> bool:
-        """See `JobIndex.acquire_prune_lock`."""
         return self._memory.acquire_lock("prune", worker, lease)

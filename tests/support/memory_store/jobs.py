@@ -67,24 +67,20 @@ class MemoryJobStore:
         scope: Scope | None = None,
         rate: CallRate | None = CallRate.CALLS,
     ) -> None:
-        """See `JobStore.authenticate`."""
         authenticate_call(self._memory, credential, scope, rate=rate)
 
     async def admit(self, admission: Admission) -> AdmissionResult:
-        """See `JobStore.admit`."""
         return admit(self._memory, admission)
 
     async def find_replay(
         self, credential: Credential, claim: IdempotencyClaim
     ) -> AdmissionResult | None:
-        """See `JobStore.find_replay`."""
         authenticate(self._memory, credential, Scope.SUBMIT)
         return find_replay(self._memory, credential, claim)
 
     async def read(
         self, credential: Credential, job_id: str, projection: Projection, scope: Scope = Scope.READ
     ) -> JobView:
-        """See `JobStore.read`."""
         authenticate_call(self._memory, credential, scope)
         row = self._memory.job(job_id)
         if row is None or (job := JOB_CODEC.decode(row.doc)).tenant != credential.tenant:
@@ -108,7 +104,6 @@ class MemoryJobStore:
         )
 
     async def load(self, job_id: str) -> JobRecord | None:
-        """See `JobStore.load`."""
         row = self._memory.job(job_id)
         if row is None:
             return None
@@ -119,17 +114,14 @@ class MemoryJobStore:
         )
 
     async def load_view(self, job_id: str) -> JobView | None:
-        """See `JobStore.load_view`."""
         record = await self.load(job_id)
         return None if record is None else self._with_history(record)
 
     async def load_input(self, job_id: str) -> bytes | None:
-        """See `JobStore.load_input`."""
         row = self._memory.job(job_id)
         return None if row is None else row.input
 
     async def load_submission(self, job: Job) -> Submission | None:
-        """See `JobStore.load_submission`."""
         memory, row = self._memory, self._memory.job(job.id)
         if row is None or row.input is None:
             return None
@@ -147,11 +139,9 @@ class MemoryJobStore:
         )
 
     async def find_by_upstream_id(self, upstream_id: str) -> str | None:
-        """See `JobStore.find_by_upstream_id`."""
         return self._memory.upstream_ids.get(upstream_id)
 
     async def store(self, change: Change) -> WriteResult:
-        """See `JobStore.store`."""
         memory, before, after = self._memory, change.before, change.after
         row = memory.job(after.id)
         if row is None:
@@ -210,7 +200,6 @@ class MemoryJobStore:
         return WriteResult.STORED
 
     async def restore(self, restoration: Restoration) -> bool:
-        """See `JobStore.restore`."""
         memory, job, submission = self._memory, restoration.job, restoration.submission
         if memory.job(job.id) is not None:
             return False
@@ -260,7 +249,6 @@ class MemoryJobStore:
             turns.occupy_slot(after)
 
     async def wake_waiting(self, waiting_for: WaitingFor) -> int:
-        """See `JobStore.wake_waiting`."""
         memory = self._memory
         waiting = memory.waiting_for.get(waiting_for, {})
         memory.due |= {name: memory.now for name in waiting if name in memory.due}
@@ -268,12 +256,10 @@ class MemoryJobStore:
         return len(waiting)
 
     async def find_cheapest_waiting(self, waiting_for: WaitingFor) -> str | None:
-        """See `JobStore.find_cheapest_waiting`."""
         waiting = self._memory.waiting_for.get(waiting_for, {})
         return min(waiting, key=lambda name: (waiting[name], name), default=None)
 
     async def load_successor(self, job_id: str) -> Job | None:
-        """See `JobStore.load_successor`."""
         followers = self._memory.coalescing.followers_of(job_id)
         if not followers:
             return None
@@ -281,7 +267,6 @@ class MemoryJobStore:
         return None if record is None else record.job
 
     async def load_leader(self, job: Job) -> JobRecord | None:
-        """See `JobStore.load_leader`."""
         leader = self._memory.coalescing.leaders.get(job.id)
         return None if leader is None else await self.load(leader)
 
@@ -306,7 +291,6 @@ class MemoryJobStore:
             dispatch_slots(self._memory, MAX_DISPATCHED_PER_END)
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Job]:
-        """See `JobStore.claim_due`."""
         memory, per_second = self._memory, self._memory.fair_queue.limits.polls_per_second
         room = min(limit, len(due_members(memory.due, memory.now, limit)))
         if per_second is not None and room:
@@ -321,18 +305,15 @@ class MemoryJobStore:
         return jobs
 
     async def claim_archives(self, lease: timedelta, limit: int) -> Sequence[Job]:
-        """See `JobStore.claim_archives`."""
         memory = self._memory
         claimed = _claim(memory, memory.archives, memory.jobs, lease, limit)
         return [JOB_CODEC.decode(row.doc) for _, row in claimed]
 
     async def postpone_archive(self, job_id: str, due_at: datetime) -> None:
-        """See `JobStore.postpone_archive`."""
         if job_id in self._memory.archives:
             set_score(self._memory.archives, job_id, due_at)
 
     async def reschedule(self, job: Job, next_run_at: datetime, *, polled: bool = False) -> bool:
-        """See `JobStore.reschedule`."""
         memory, row = self._memory, self._memory.job(job.id)
         if row is None or row.version != job.version:
             return False
@@ -343,13 +324,11 @@ class MemoryJobStore:
         return True
 
     async def list_in_doubt(self, limit: int) -> Sequence[Job]:
-        """See `JobStore.list_in_doubt`."""
         oldest = sorted((since, name) for name, since in self._memory.in_doubt.items())
         records = [await self.load(name) for _, name in oldest[:limit]]
         return [record.job for record in records if record is not None]
 
     async def list_unsubmitted(self) -> Sequence[Job]:
-        """See `JobStore.list_unsubmitted`."""
         unsubmitted = {JobState.QUEUED, JobState.SUBMITTING}
         return [job for job in self._memory.all_jobs() if job.state in unsubmitted]
 

@@ -17,7 +17,6 @@ class MemoryOperatorStore:
         self._memory = memory
 
     async def add(self, operator: Operator) -> bool:
-        """See `OperatorStore.add`."""
         kept = self._memory.operators
         if operator.name in kept or len(kept) >= MAX_OPERATORS:
             return False
@@ -25,7 +24,6 @@ class MemoryOperatorStore:
         return True
 
     async def find(self, name: str, digest: str) -> Operator | None:
-        """See `OperatorStore.find`."""
         found = self._memory.operators.get(name)
         if found is None or not hmac.compare_digest(found.operator.digest, digest):
             return None
@@ -35,9 +33,7 @@ class MemoryOperatorStore:
         return found.operator
 
     async def revoke(self, name: str) -> bool:
-        """See `OperatorStore.revoke`."""
         return self._memory.operators.pop(name, None) is not None
 
     async def list_all(self) -> Sequence[OperatorUsage]:
-        """See `OperatorStore.list_all`."""
         return [self._memory.operators[name] for name in sorted(self._memory.operators)]

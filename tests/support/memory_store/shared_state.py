@@ -28,20 +28,17 @@ class MemoryCircuitBreakerStore:
         self._memory = memory
 
     async def load(self, model_id: str) -> Circuits:
-        """See `CircuitBreakerStore.load`."""
         stored = await self.load_all()
         names = ACCOUNT, BALANCE, model_circuit(model_id)
         return Circuits(model_id, *(stored.get(name, CircuitBreaker()) for name in names))
 
     async def load_all(self) -> Mapping[str, CircuitBreaker]:
-        """See `CircuitBreakerStore.load_all`."""
         rows = self._memory.circuit_breakers
         return {name: CIRCUIT_BREAKER_CODEC.decode(doc) for name, doc in rows.items()}
 
     async def compare_and_set(
         self, name: str, before: CircuitBreaker, after: CircuitBreaker
     ) -> bool:
-        """See `CircuitBreakerStore.compare_and_set`."""
         stored = (await self.load_all()).get(name, CircuitBreaker())
         if stored.version != before.version:
             return False
@@ -52,7 +49,6 @@ class MemoryCircuitBreakerStore:
         return True
 
     async def take_submit_token(self) -> datetime | None:
-        """See `CircuitBreakerStore.take_submit_token`."""
         memory, per_second = self._memory, self._memory.fair_queue.limits.submits_per_second
         if per_second is None:
             return None
@@ -70,40 +66,32 @@ class MemoryCatalogueStore:
         self._memory = memory
 
     async def replace(self, snapshot: CatalogueSnapshot) -> None:
-        """See `CatalogueStore.replace`."""
         memory = self._memory
         memory.models = dict(snapshot.models)
         memory.categories = snapshot.categories or b""
         memory.synced_at = None if snapshot.synced_at is None else to_ms(snapshot.synced_at)
 
     async def synced_at(self) -> datetime | None:
-        """See `CatalogueStore.synced_at`."""
         stored = self._memory.synced_at
         return None if stored is None else from_ms(stored)
 
     async def append_change(self, change: ModelChange) -> None:
-        """See `CatalogueStore.append_change`."""
         self._memory.model_changes.append(change)
 
     async def list_changes(self, limit: int) -> Sequence[ModelChange]:
-        """See `CatalogueStore.list_changes`."""
         return self._memory.model_changes[::-1][:limit]
 
     async def model_ids(self) -> frozenset[str]:
-        """See `CatalogueStore.model_ids`."""
         return frozenset(self._memory.models)
 
     async def request_sync(self, now: datetime) -> None:
-        """See `CatalogueStore.request_sync`."""
         self._memory.sync_requested_at = to_ms(now)
 
     async def is_sync_requested(self) -> bool:
-        """See `CatalogueStore.is_sync_requested`."""
         requested_at = self._memory.sync_requested_at
         return requested_at is not None and requested_at >= (self._memory.synced_at or 0)
 
     async def claim_requested_sync(self, interval: timedelta) -> bool:
-        """See `CatalogueStore.claim_requested_sync`."""
         memory = self._memory
         if memory.sync_claim_ends_at > memory.now:
             return False
@@ -111,7 +99,6 @@ class MemoryCatalogueStore:
         return True
 
     async def load(self) -> CatalogueSnapshot:
-        """See `CatalogueStore.load`."""
         memory = self._memory
         return CatalogueSnapshot(
             await self.synced_at(), dict(memory.models), memory.categories or None
@@ -126,15 +113,12 @@ class MemoryModelPinStore:
         self._memory = memory
 
     async def put(self, pin: ModelPin) -> None:
-        """See `ModelPinStore.put`."""
         self._memory.model_pins[pin.model_id, pin.tenant] = pin
 
     async def remove(self, tenant: str, model_id: str) -> bool:
-        """See `ModelPinStore.remove`."""
         return self._memory.model_pins.pop((model_id, tenant), None) is not None
 
     async def list_all(self) -> Sequence[ModelPin]:
-        """See `ModelPinStore.list_all`."""
         return [pin for _, pin in sorted(self._memory.model_pins.items())]
 
 
@@ -146,20 +130,16 @@ class MemoryWorkerHeartbeats:
         self._memory = memory
 
     async def record(self, worker: str) -> None:
-        """See `WorkerHeartbeats.record`."""
         memory = self._memory
         memory.workers[worker] = memory.now
         oldest = to_ms(memory.clock.now() - HEARTBEAT_RETENTION)
         memory.workers = {name: seen for name, seen in memory.workers.items() if seen > oldest}
 
     async def remove(self, worker: str) -> None:
-        """See `WorkerHeartbeats.remove`."""
         self._memory.workers.pop(worker, None)
 
     async def last_seen(self) -> datetime | None:
-        """See `WorkerHeartbeats.last_seen`."""
         return from_ms(max(self._memory.workers.values())) if self._memory.workers else None
 
     async def load_durability(self) -> Durability:
-        """See `WorkerHeartbeats.load_durability`."""
         return SAFE_DURABILITY

@@ -346,7 +346,6 @@ class MemoryState:
         return self.now + span // timedelta(milliseconds=1)
 
     def acquire_lock(self, name: str, owner: str, lease: timedelta) -> bool:
-        """See `LuaScripts.acquire_lock`."""
         if not owner or self.now < self.locks.get(name, 0):
             return False
         self.locks[name] = self.ms_after(lease)

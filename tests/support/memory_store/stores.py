@@ -47,15 +47,12 @@ class MemoryRunTimeStore:
         self._memory = memory
 
     async def load_counts(self) -> Mapping[str, int]:
-        """See `RunTimeStore.load_counts`."""
         return dict(self._memory.run_counts)
 
     async def load_refusal_costs(self) -> Mapping[str, RefusalCosts]:
-        """See `RunTimeStore.load_refusal_costs`."""
         return dict(self._memory.refusal_costs)
 
     async def load(self, models: Iterable[str]) -> Mapping[str, RunHistory]:
-        """See `RunTimeStore.load`."""
         return {
             model: RunHistory.from_newest_first(
                 timedelta(milliseconds=took) for took in self._memory.run_times.get(model, ())

@@ -50,7 +50,6 @@ class MemoryTenantStore:
     async def create(
         self, tenant: Tenant, key: ApiKey, config: WebhookConfig | None = None
     ) -> bool:
-        """See `TenantStore.create`."""
         if self._memory.tenant(tenant.name) is not None:
             return False
         self._memory.tenants[tenant.name] = TenantRow(tenant.disabled, TENANT_CODEC.encode(tenant))
@@ -63,19 +62,16 @@ class MemoryTenantStore:
         return True
 
     async def load(self, name: str) -> Tenant | None:
-        """See `TenantStore.load`."""
         row = self._memory.tenant(name)
         return None if row is None else TENANT_CODEC.decode(row.doc)
 
     async def list_names(self) -> frozenset[str]:
-        """See `TenantStore.list_names`."""
         found = [await self.load(name) for name in self._memory.tenants]
         return frozenset(
             tenant.name for tenant in found if tenant is not None and tenant.deleted_at is None
         )
 
     async def change(self, before: Tenant, after: Tenant) -> bool:
-        """See `TenantStore.change`."""
         held = await self.load(after.name)
         if held is None or held.version != before.version or held.deleted_at is not None:
             return False
@@ -84,7 +80,6 @@ class MemoryTenantStore:
         return True
 
     async def delete(self, before: Tenant, after: Tenant) -> bool:
-        """See `TenantStore.delete`."""
         memory, held = self._memory, await self.load(after.name)
         if held is None or held.version != before.version:
             return False
@@ -97,7 +92,6 @@ class MemoryTenantStore:
         return True
 
     async def add_key(self, key: ApiKey) -> bool:
-        """See `TenantStore.add_key`."""
         if key.tenant not in await self.list_names():
             return False
         if len(await self.list_keys(key.tenant)) >= MAX_KEYS_PER_TENANT:
@@ -108,7 +102,6 @@ class MemoryTenantStore:
         return True
 
     async def revoke_key(self, tenant: str, digest: str) -> bool:
-        """See `TenantStore.revoke_key`."""
         row = self._memory.keys.get(digest)
         if row is None or row.tenant != tenant:
             return False
@@ -116,7 +109,6 @@ class MemoryTenantStore:
         return True
 
     async def list_keys(self, tenant: str) -> Sequence[ApiKeyUsage]:
-        """See `TenantStore.list_keys`."""
         found = [
             ApiKeyUsage(
                 API_KEY_CODEC.decode(row.doc), None if row.used is None else from_ms(row.used)
@@ -143,7 +135,6 @@ class MemoryTenantStore:
     async def read_usage(
         self, tenant: str, budget: Budget, now: datetime, *, by_model: bool = False
     ) -> Usage:
-        """See `TenantStore.read_usage`."""
         memory, turns = self._memory, self._memory.fair_queue
         kept = memory.windows_of(tenant)
         days = [day async for day in read_days(memory, tenant, Dimension.MODEL) if by_model]
@@ -174,22 +165,18 @@ class MemoryAdminStore:
         self._memory = memory
 
     async def list_unreadable(self, limit: int) -> Sequence[UnreadableJob]:
-        """See `AdminStore.list_unreadable`."""
         oldest = sorted((since, name) for name, since in self._memory.unreadable.items())
         return [UnreadableJob(name, from_ms(since)) for since, name in oldest[:limit]]
 
     async def requeue_unreadable(self, job_id: str) -> None:
-        """See `AdminStore.requeue_unreadable`."""
         self._memory.due[job_id] = self._memory.now
         self._memory.unreadable.pop(job_id, None)
 
     async def load_limits(self) -> GlobalLimits:
-        """See `AdminStore.load_limits`."""
         limits = self._memory.fair_queue.limits
         return replace(limits, models=tuple(sorted(limits.models)))
 
     async def set_limits(self, limits: GlobalLimits, base: GlobalLimits | None = None) -> None:
-        """See `AdminStore.set_limits`."""
         held, base = await self.load_limits(), base or await self.load_limits()
         changed = {
             name: getattr(limits, name)
@@ -204,20 +191,16 @@ class MemoryAdminStore:
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def list_pauses(self) -> Sequence[Pause]:
-        """See `AdminStore.list_pauses`."""
         return [Pause(name) for name in sorted(self._memory.fair_queue.pauses)]
 
     async def pause(self, pause: Pause) -> None:
-        """See `AdminStore.pause`."""
         self._memory.fair_queue.pauses.add(pause.target)
 
     async def resume(self, pause: Pause) -> None:
-        """See `AdminStore.resume`."""
         self._memory.fair_queue.pauses.discard(pause.target)
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
 
     async def dispatch(self) -> int:
-        """See `AdminStore.dispatch`."""
         live = await MemoryTenantStore(self._memory).list_names()
         turns = self._memory.fair_queue
         for name in {pause.partition(":")[2] for pause in turns.pauses} - live:
@@ -227,15 +210,12 @@ class MemoryAdminStore:
         return len(self._memory.fair_queue.slots)
 
     async def load_balance(self) -> AccountBalance:
-        """See `AdminStore.load_balance`."""
         return self._memory.account_balance
 
     async def store_balance(self, balance: AccountBalance) -> None:
-        """See `AdminStore.store_balance`."""
         self._memory.account_balance = replace(
             balance, minimum=self._memory.account_balance.minimum
         )
 
     async def set_minimum_balance(self, minimum: MicroUsd | None) -> None:
-        """See `AdminStore.set_minimum_balance`."""
         self._memory.account_balance = replace(self._memory.account_balance, minimum=minimum)

@@ -26,21 +26,17 @@ class MemoryUsageHistoryStore:
     async def read_days(
         self, tenant: str, first: date, last: date, dimension: Dimension | None = None
     ) -> AsyncIterator[DayUsage]:
-        """See `UsageHistoryStore.read_days`."""
         async for day in read_days(self._memory, tenant, dimension):
             if first <= day.day <= last:
                 yield day
 
     async def read_windows(self, tenant: str) -> Mapping[str, UsageTotals]:
-        """See `UsageHistoryStore.read_windows`."""
         return self._memory.windows_of(tenant)
 
     async def list_tenants(self, since: date) -> Sequence[str]:
-        """See `UsageHistoryStore.list_tenants`."""
         return sorted({tenant for tenant, day in self._memory.usage_rows if day >= since})
 
     async def read_charges(self, day: date) -> Mapping[str, Charge]:
-        """See `UsageHistoryStore.read_charges`."""
         return self._memory.charges.get(day, {})
 
 

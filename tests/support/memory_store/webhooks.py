@@ -83,7 +83,6 @@ class MemoryDeliveryStore:
     async def claim_due(
         self, lease: timedelta, limit: int, in_flight: Mapping[str, int] | None = None
     ) -> Sequence[ClaimedDelivery]:
-        """See `DeliveryStore.claim_due`."""
         held = in_flight or {}
         ready = due_members(self._memory.outbox, self._memory.now, limit + len(held))
         shares = {tenant: _fair_share(limit, held.get(tenant, 0)) for tenant in ready}
@@ -156,13 +155,11 @@ class MemoryDeliveryStore:
         held.setdefault(member, self._memory.now)
 
     async def list_unreadable(self, limit: int) -> Sequence[UnreadableDelivery]:
-        """See `DeliveryStore.list_unreadable`."""
         held = self._memory.unreadable_deliveries
         ordered = sorted(held, key=lambda member: (held[member], member))
         return [parse_unreadable(member, held[member]) for member in ordered[:limit]]
 
     async def requeue_unreadable(self, delivery_id: str) -> bool:
-        """See `DeliveryStore.requeue_unreadable`."""
         for member in tuple(self._memory.unreadable_deliveries):
             name, _, queue = member.partition(" ")
             if name == delivery_id:
@@ -198,7 +195,6 @@ class MemoryDeliveryStore:
         memory.on_due_change()
 
     async def complete_attempt(self, completion: DeliveryUpdate) -> AttemptWriteResult:
-        """See `DeliveryStore.complete_attempt`."""
         memory, after, move = self._memory, completion.after, completion.circuit
         channel, row = memory.delivery_queue(move.queue), memory.delivery(after.id)
         outcome = WriteResult.NOT_FOUND
@@ -245,11 +241,9 @@ class MemoryDeliveryStore:
             memory.timelines[job_id].append(TIMELINE_ENTRY_CODEC.encode(settlement.entry))
 
     async def load_circuit(self, name: str) -> EndpointCircuit:
-        """See `DeliveryStore.load_circuit`."""
         return self._memory.delivery_queue(name).state
 
     async def update_circuit(self, update: CircuitUpdate) -> bool:
-        """See `DeliveryStore.update_circuit`."""
         channel = self._memory.delivery_queue(update.queue)
         if channel.state.version != update.before.version:
             return False
@@ -258,7 +252,6 @@ class MemoryDeliveryStore:
         return True
 
     async def enqueue(self, before: Delivery | None, after: Delivery) -> bool:
-        """See `DeliveryStore.enqueue`."""
         row = self._memory.delivery(after.id)
         if (row.version if row else 0) != (before.version if before else 0):
             return False
@@ -267,17 +260,14 @@ class MemoryDeliveryStore:
         return True
 
     async def load(self, delivery_id: str) -> Delivery | None:
-        """See `DeliveryStore.load`."""
         row = self._memory.delivery(delivery_id)
         return None if row is None else DELIVERY_CODEC.decode(row.doc)
 
     async def load_own(self, tenant: str, delivery_id: str) -> Delivery | None:
-        """See `DeliveryStore.load_own`."""
         found = await self.load(delivery_id)
         return found if found is not None and found.tenant == tenant else None
 
     async def list_attempts(self, delivery_id: str) -> Sequence[DeliveryAttempt]:
-        """See `DeliveryStore.list_attempts`."""
         return [
             DELIVERY_ATTEMPT_CODEC.decode(row) for row in self._memory.attempts.get(delivery_id, ())
         ]
@@ -285,13 +275,11 @@ class MemoryDeliveryStore:
     async def list_oldest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]:
-        """See `DeliveryStore.list_oldest_first`."""
         return self._between(tenant, delivery_range, limit, backwards=False)
 
     async def list_newest_first(
         self, tenant: str, delivery_range: DeliveryRange, limit: int
     ) -> Sequence[str]:
-        """See `DeliveryStore.list_newest_first`."""
         return self._between(tenant, delivery_range, limit, backwards=True)
 
     def _between(
@@ -328,23 +316,19 @@ class MemoryWebhookConfigStore:
         self._memory = memory
 
     async def load(self, tenant: str) -> WebhookConfig | None:
-        """See `WebhookConfigStore.load`."""
         document = webhook_document(self._memory, tenant)
         return None if document is None else WEBHOOK_CONFIG_CODEC.decode(document)
 
     async def load_versioned(self, tenant: str) -> VersionedConfig:
-        """See `WebhookConfigStore.load_versioned`."""
         document = webhook_document(self._memory, tenant)
         config = await self.load(tenant) or WebhookConfig(tenant)
         return VersionedConfig(config, version_digest(document))
 
     async def list_tenants(self) -> frozenset[str]:
-        """See `WebhookConfigStore.list_tenants`."""
         names = self._memory.webhook_configs
         return frozenset(name for name in names if webhook_document(self._memory, name) is not None)
 
     async def update(self, update: WebhookConfigUpdate) -> bool:
-        """See `WebhookConfigStore.update`."""
         memory, tenant = self._memory, update.after.tenant
         row, replay = memory.webhook_configs.get(tenant), memory.replays.get(tenant)
         if (row.version if row else 0) != update.before.version:
@@ -373,12 +357,10 @@ class MemoryReplayStore:
         self._memory = memory
 
     async def load(self, tenant: str) -> Replay:
-        """See `ReplayStore.load`."""
         row = self._memory.replays.get(tenant)
         return Replay(tenant) if row is None else REPLAY_CODEC.decode(row.doc)
 
     async def claim_due(self, lease: timedelta, limit: int) -> Sequence[Replay]:
-        """See `ReplayStore.claim_due`."""
         memory = self._memory
         names = due_members(memory.replays_due, memory.now, limit)
         for name in names:
@@ -386,7 +368,6 @@ class MemoryReplayStore:
         return [REPLAY_CODEC.decode(memory.replays[name].doc) for name in names]
 
     async def update(self, before: Replay, after: Replay, due_at: datetime) -> bool:
-        """See `ReplayStore.update`."""
         memory, row = self._memory, self._memory.replays.get(after.tenant)
         if (row.version if row else 0) != before.version:
             return False
@@ -407,7 +388,6 @@ class MemoryEventStreams:
         self.unavailable: set[str | None] = set()
 
     async def append(self, tenant: str, stream: RedisStream, event: bytes) -> None:
-        """See `EventStreams.append`."""
         if stream.sink in self.unavailable:
             raise StoreUnavailable
         self.written.append((tenant, stream, event))

@@ -9,7 +9,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from cli.main import COMMANDS, app, describe_version, read_commands
+from cli.main import COMMANDS, SECTIONS, app, describe_version, read_commands
 
 GROUPS: Final = sorted(
     target.removesuffix(":app") for target, _ in COMMANDS.values() if target.endswith(":app")
@@ -27,6 +27,20 @@ def test_help_names_commands_and_flags() -> None:
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output
     words = ("serve", "work", "tenant", "--version", "--install-completion")
     assert [word for word in words if word not in shown] == []
+
+
+def test_help_lists_commands_by_section_and_each_section_is_a_folder() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).output.splitlines()
+    first = next(iter(SECTIONS))
+    lines = [line for line in shown[shown.index(f"{first}:") :] if line and line[2] != " "]
+    listed = [line.split()[0] for line in lines]
+    assert listed == [
+        word for title, commands in SECTIONS.items() for word in (f"{title}:", *commands)
+    ]
+    folders = {
+        target.split(".")[2] for section in SECTIONS.values() for target, _ in section.values()
+    }
+    assert folders == {title.lower() for title in SECTIONS}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

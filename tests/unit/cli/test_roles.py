@@ -8,7 +8,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from cli.command_session import running_command
-from cli.commands import limits
+from cli.commands.runcomfy import limits
 from cli.main import COMMANDS, app, read_commands
 from service.admin.roles import ACTS, COMMANDS_WITHOUT_ROLE, ROLE_OF_COMMAND
 

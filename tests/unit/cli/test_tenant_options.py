@@ -8,8 +8,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cli.commands.limits import parse_number
-from cli.commands.tenants import budget_notice
+from cli.commands.runcomfy.limits import parse_number
+from cli.commands.tenants.tenants import budget_notice
 from cli.main import app
 from cli.output import print_document, print_table
 from cli.tenant_options import SETTING_OPTIONS, options_to_fields, unset_fields

@@ -22,5 +22,12 @@ def test_what_is_no_span_is_refused(text: str, capsys: pytest.CaptureFixture[str
 
 
 def test_secrets_may_be_many() -> None:
-    options = _build_parser().parse_args(["receiver", "--secret", "a", "--secret", "b"])
-    assert options.secret == ["a", "b"]
+    secrets = ["whsec_YQ==", "whsec_Yg=="]
+    words = [word for secret in secrets for word in ("--secret", secret)]
+    assert _build_parser().parse_args(["receiver", *words]).secret == secrets
+
+
+def test_what_is_no_secret_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        _build_parser().parse_args(["receiver", "--secret", "whsec_a"])
+    assert "--secret" in capsys.readouterr().err

@@ -47,7 +47,8 @@ local function book_items(admission, items, call)
       add_numbers(history[row], group.usage)
     end
   end
-  add_to_windows(call.usage, admission.window_names, all, call.oldest_window, admission.needed_windows)
+  add_to_windows(call.usage, admission.window_names, all, call.oldest_window, admission.needed_windows,
+    admission.window_rows)
   if admission.has_key_budget and add_to_windows(call.key_usage, admission.window_names, all, call.oldest_window) then
     redis.call('EXPIRE', call.key_usage, call.history_ttl)
   end

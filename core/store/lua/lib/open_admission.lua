@@ -31,10 +31,11 @@ local function open_admission(call, policy, key)
   for at, left in ipairs(resets) do resets[at] = tonumber(left) end
   local budgets, needed_windows = read_budgets(policy, call.usage, names, instant)
   local has_key_budget = key.usd_per_day or key.usd_per_month
+  local used_windows, window_rows = read_windows(call.usage, names)
   return {
     tenant = call.tenant, policy = policy, key = key, instant = instant, arrival = read_arrival(policy, call.rate, instant),
-    uses_rate = false, window_names = names, resets = resets, used_windows = read_windows(call.usage, names),
-    budgets = budgets, needed_windows = needed_windows, has_key_budget = has_key_budget,
+    uses_rate = false, window_names = names, resets = resets, used_windows = used_windows,
+    window_rows = window_rows, budgets = budgets, needed_windows = needed_windows, has_key_budget = has_key_budget,
     key_windows = has_key_budget and read_windows(call.key_usage, names),
     stored = policy.stored_bytes and read_stored_bytes(call.tenant) or 0,
     waiting = nil, account = nil, used_up = nil, admitted = 0, dedup_entries = {}, batch_leaders = {},

@@ -13,7 +13,9 @@ local NUMBERS = 18
 -- Returns the limits that are set. The first `NUMBERS` fields are numbers, the others texts.
 local function read_policy(tenant)
   local stored, policy = redis.call('HMGET', tenant, unpack(FIELDS)), {}
-  for at = 1, NUMBERS do policy[FIELDS[at]] = tonumber(stored[at]) end
+  for at = 1, NUMBERS do
+    if stored[at] then policy[FIELDS[at]] = tonumber(stored[at]) end
+  end
   for at = NUMBERS + 1, #FIELDS do
     if stored[at] ~= '' then policy[FIELDS[at]] = stored[at] or nil end
   end
@@ -171,14 +173,14 @@ local WINDOWS = {
   { kind = 'total', usd = 'usd_total', usd_policy = 'usd-total' },
 }
 
--- Returns a list of the windows `names`, each with `jobs` and `usd` used.
+-- Returns a list of the windows `names`, each with `jobs` and `usd` used, and their rows.
 local function read_windows(key, names)
   local stored, windows = read_rows(key, names), {}
   for at, name in ipairs(names) do
-    local numbers = parse_usage(stored[name])
-    windows[at] = { jobs = numbers[JOBS], usd = numbers[RESERVED] - numbers[RELEASED] }
+    local jobs, reserved, _, released = parse_reservations(stored[name])
+    windows[at] = { jobs = jobs, usd = reserved - released }
   end
-  return windows
+  return windows, stored
 end
 
 -- The top-ups of one kind of window, those first that end first: lines of kind, amount, end (ms), and the first and

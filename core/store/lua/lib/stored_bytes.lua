@@ -9,6 +9,13 @@ local function set_stored_bytes(tenant, id, bytes)
   redis.call('HINCRBY', key, '@total', difference)
 end
 
+-- As `set_stored_bytes` for a new job, of which nothing is counted.
+local function add_stored_bytes(tenant, id, bytes)
+  if bytes == 0 then return end
+  redis.call('HSET', NAMES.stored_bytes .. tenant, id, bytes)
+  redis.call('HINCRBY', NAMES.stored_bytes .. tenant, '@total', bytes)
+end
+
 local function count_stored_bytes(tenant, id, job)
   set_stored_bytes(tenant, id, redis.call('HSTRLEN', job, 'input') + redis.call('HSTRLEN', job, 'output'))
 end

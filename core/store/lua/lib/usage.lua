@@ -3,13 +3,21 @@
 -- to all of them. They are sums over jobs: what is added is what a job counts as now, less what it counted as before,
 -- so that a repeated step adds nothing. Sums are exact: all amounts are integers below 2^53.
 
-local JOBS, RESERVED, RELEASED, USAGE_NUMBERS = 1, 2, 4, 16
+local RESERVED, RELEASED, USAGE_NUMBERS = 2, 4, 16
 local MAX_ROWS = 200
 local MAX_FIELDS = 1000
 
 -- One call of C for a row: as texts, its numbers would take most of an admission's time.
-local NUMBER, BYTES, FORMATS = 'i8', 8, {}
-for count = 1, USAGE_NUMBERS do FORMATS[count] = '>' .. string.rep(NUMBER, count) end
+-- Formats by their count of numbers, made when they are needed: each call of a script begins with none.
+local NUMBER, BYTES = 'i8', 8
+local FORMATS = setmetatable({}, { __index = function(formats, count)
+  formats[count] = '>' .. string.rep(NUMBER, count)
+  return formats[count]
+end })
+local NO_NUMBERS = string.rep('\0', RELEASED * BYTES)
+
+-- Returns the first numbers of a row: jobs, reserved, settled and released.
+local function parse_reservations(row) return struct.unpack(FORMATS[RELEASED], (row or '') .. NO_NUMBERS) end
 
 -- `row` nil, false or '': no numbers. Those that a later release added stay as they are.
 local function parse_usage(row)
@@ -116,9 +124,10 @@ local function delete_old_windows(key, oldest, needed)
 end
 
 -- Adds to the windows `names` of a budget; a new one is created, and outdated ones are deleted then, unless `oldest`
--- is nil: a restored job does not know which windows top-ups need.
-local function add_to_windows(key, names, change, oldest, needed)
-  local stored, texts, is_new = read_rows(key, names), {}, false
+-- is nil: a restored job does not know which windows top-ups need. `stored`: the rows, if the script has read them.
+local function add_to_windows(key, names, change, oldest, needed, stored)
+  local texts, is_new = {}, false
+  stored = stored or read_rows(key, names)
   for _, name in ipairs(names) do
     is_new = is_new or not stored[name]
     texts[name] = format_usage(add_numbers(parse_usage(stored[name]), change))

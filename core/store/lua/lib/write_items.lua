@@ -56,7 +56,7 @@ local function write_record(writing, item)
   end
   redis.call('HSET', NAMES.job .. item.id, unpack(fields))
   redis.call('RPUSH', NAMES.job .. item.id .. ':timeline', item.entry)
-  set_stored_bytes(writing.tenant, item.id, #(item.output or item.input))
+  add_stored_bytes(writing.tenant, item.id, #(item.output or item.input))
 end
 
 local function add_to(sums, name, by) sums[name] = (sums[name] or 0) + by end

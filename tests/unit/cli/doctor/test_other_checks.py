@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cli.commands.doctor import format_checks
+from cli.commands.processes.doctor import format_checks
 from cli.doctor.check import Check, Status
 from cli.doctor.outside_checks import (
     check_balance,

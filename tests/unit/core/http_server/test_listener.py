@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from cli.listen_errors import EXIT_CANNOT_LISTEN, exit_if_unable_to_listen
+from cli.run_process import EXIT_CANNOT_LISTEN, exit_if_unable_to_listen
 from core.http_server.listener import CannotListen, ListenAddress, open_listening_socket
 
 ADDRESS = ListenAddress("127.0.0.1", 9100, "GATEWAY_WORKER_METRICS_PORT")

@@ -4,6 +4,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -12,10 +13,16 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from core.http_server.connections import ConnectionPolicy, Connections
+from core.http_server.connections import (
+    MALFORMED_DELAY,
+    MALFORMED_PER_SECOND,
+    ConnectionPolicy,
+    Connections,
+)
 from core.http_server.protocol import (
     BODY_GRACE,
     FREE_CHUNKS,
+    MAX_EMPTY_READS,
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
@@ -42,6 +49,7 @@ class RecordingTransport(asyncio.Transport):
         self.unsent = 0
         self.closed = False
         self.aborted = False
+        self.paused = False
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         assert not self.closed
@@ -60,10 +68,10 @@ class RecordingTransport(asyncio.Transport):
         return self.unsent
 
     def pause_reading(self) -> None:
-        """Nothing to pause."""
+        self.paused = True
 
     def resume_reading(self) -> None:
-        """Nothing to resume."""
+        self.paused = False
 
     @property
     def answers(self) -> list[bytes]:
@@ -430,6 +438,66 @@ async def test_an_empty_line_does_not_extend_a_deadline(
         assert protocol._since == began
     listener.pass_time(HEAD + timedelta(seconds=1))
     assert transport.closed
+
+
+async def test_a_flood_of_empty_lines_ends_the_connection(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    """Each costs a turn of the event loop, with hundreds of connections for many callers."""
+    for _ in range(3):
+        protocol.data_received(b"\r\n")
+        protocol.data_received(GET)
+        await run_ready_callbacks()
+    assert len(transport.answers) == 3
+    for _ in range(MAX_EMPTY_READS):
+        protocol.data_received(b"\r\n\n")
+    assert not transport.closed
+    protocol.data_received(b"\r")
+    assert transport.aborted
+
+
+async def test_empty_lines_during_an_answer_count_too(
+    listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
+) -> None:
+    listener.application.ready.clear()
+    protocol.data_received(GET)
+    await run_ready_callbacks()
+    for _ in range(MAX_EMPTY_READS + 1):
+        protocol.data_received(b"\r\n")
+    assert transport.aborted
+    protocol.connection_lost(None)
+    listener.application.ready.set()
+
+
+async def test_an_address_that_sends_no_requests_is_read_later(listener: Listener) -> None:
+    for _ in range(MALFORMED_PER_SECOND + 1):
+        protocol, transport = listener.connect()
+        protocol.data_received(b"\x16\x03\x01\r\n\r\n")
+        assert transport.answers == [b"HTTP/1.1 400 Bad Request"]
+        assert not transport.paused
+        protocol.connection_lost(None)
+    late, slowed = listener.connect()
+    other, not_slowed = listener.connect("192.0.2.2")
+    assert slowed.paused
+    assert not not_slowed.paused
+    late._begin_reading()
+    late.data_received(GET)
+    await run_ready_callbacks()
+    assert (slowed.paused, slowed.answers) == (False, [b"HTTP/1.1 204 No Content"])
+    for protocol in (late, other):
+        protocol.connection_lost(None)
+
+
+def test_what_was_malformed_is_forgotten() -> None:
+    connections = Connections(POLICY)
+    for _ in range(1000):
+        connections.note_malformed("192.0.2.1", 10.0)
+    assert connections.reading_delay("192.0.2.1", 10.5) == MALFORMED_DELAY
+    assert not connections.reading_delay("192.0.2.1", 11.0)
+    proxy = Connections(replace(POLICY, is_exempt=lambda _: True))
+    for _ in range(1000):
+        proxy.note_malformed("192.0.2.1", 10.0)
+    assert not proxy.reading_delay("192.0.2.1", 10.0)
 
 
 WINDOW = POLICY.write_window + timedelta(milliseconds=1)

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from html import unescape
 
 import httpx
@@ -8,7 +9,7 @@ from fastapi.routing import iter_route_contexts
 from core.observability.events import AdminAction
 from core.operators.operator import Role
 from service.app import create_app
-from service.console.pages import OPEN_ROUTES, ROOT
+from service.console.pages import MAX_FORM_BYTES, OPEN_ROUTES, ROOT
 from service.console.rendering import media_origin, page_headers
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, _never_opened
 from tests.support.console import Browser, signed_in_operator, signed_in_tenant
@@ -177,3 +178,40 @@ async def test_no_page_holds_the_key(app: AppHarness, key: str) -> None:
     browser = await signed_in_tenant(app, key)
     for path in ("/home", "/keys", "/usage", "/webhooks", f"/playground/{KLING}"):
         assert key not in (await browser.get(path)).text
+
+
+async def test_a_large_form_is_read_for_a_session_only(app: AppHarness, tenant: Browser) -> None:
+    """Two megabytes of escapes take a second to decode."""
+    escapes = {"secret": "%" * 300_000, "raw": "%" * 300_000}
+    stranger = Browser(app)
+    assert (await stranger.begin(escapes)).status_code == 413
+    path = f"/playground-price/{KLING}"
+    assert (await stranger.send(path, escapes)).status_code in {303, 401}
+    assert app.resources.body_budget.large.used == 0
+    assert (await tenant.send(path, {**escapes, "mode": "json"})).status_code == 200
+
+
+async def test_an_input_of_many_values_is_not_laid_out(tenant: Browser) -> None:
+    """Laying out 80,000 lists takes a quarter of a second, as text and as code."""
+    for lists, is_refused in ((100_000, True), (40_000, False)):
+        raw = '{"prompt": [' + "[]," * lists + "[]]}"
+        answer = await tenant.send(f"/playground-price/{KLING}", {"mode": "json", "raw": raw})
+        assert ("more than 100,000 values" in answer.text) is is_refused
+        assert "curl" not in answer.text
+
+
+async def test_an_input_that_no_form_can_send_is_not_shown_again(
+    app: AppHarness, key: str, tenant: Browser
+) -> None:
+    policy = app.resources.policy
+    app.replace_resources(
+        policy=replace(policy, body_limits=replace(policy.body_limits, max_bytes=4 * 2**20)),
+        input_files=replace(app.resources.input_files, min_input_bytes=4 * 2**20),
+    )
+    async with app.client(key) as caller:
+        body = {**KLING_INPUT, "negative_prompt": "x" * (MAX_FORM_BYTES + 1)}
+        answer = await caller.post(KLING_PATH, json=body)
+    assert answer.status_code == 202
+    page = await tenant.get(f"/playground/{KLING}?again={answer.json()['request_id']}")
+    assert page.status_code == 422
+    assert "too large" in page.text

@@ -13,7 +13,7 @@ from service.admin.operators import revoke_operator
 from service.console.sessions import code_digest, operator_document
 from service.context import ConsolePolicy
 from service.tenants.api_keys import revoke_key
-from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
+from service.tenants.refusal_delays import DelayPolicy, RefusalDelays
 from service.tenants.token_bucket import TokenBucket
 from tests.support.app import AppHarness
 from tests.support.clock import run_ready_tasks
@@ -78,8 +78,8 @@ async def test_a_wrong_secret_is_refused_and_counted(app: AppHarness, secret: st
 
 async def test_wrong_secrets_from_one_address_are_answered_later(app: AppHarness) -> None:
     bucket = TokenBucket(1, timedelta(seconds=1))
-    policy = FailurePolicy(bucket, delay=timedelta(seconds=5))
-    app.replace_resources(failed_authentications=FailedAuthentications(app.clock, policy))
+    policy = DelayPolicy(bucket, delay=timedelta(seconds=5))
+    app.replace_resources(failed_authentications=RefusalDelays(app.clock, policy))
     browser = Browser(app)
     await browser.sign_in("wrong")
     second = asyncio.ensure_future(browser.sign_in("wrong"))

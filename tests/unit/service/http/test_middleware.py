@@ -17,7 +17,7 @@ from service.api.openapi_document import openapi_document
 from service.app import create_app
 from service.context import KEYED_ROUTES
 from service.http.middleware import is_repeatable
-from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
+from service.tenants.refusal_delays import DelayPolicy, RefusalDelays
 from service.tenants.token_bucket import TokenBucket
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness, open_app
 from tests.support.clock import run_ready_tasks
@@ -201,8 +201,8 @@ async def test_after_many_wrong_keys_an_address_waits_and_a_valid_key_does_not(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     app.replace_resources(
-        failed_authentications=FailedAuthentications(
-            app.clock, FailurePolicy(TokenBucket(2, timedelta(seconds=1)))
+        failed_authentications=RefusalDelays(
+            app.clock, DelayPolicy(TokenBucket(2, timedelta(seconds=1)))
         )
     )
     async with app.client("wrong") as stranger:
@@ -212,11 +212,30 @@ async def test_after_many_wrong_keys_an_address_waits_and_a_valid_key_does_not(
         await run_ready_tasks()
         assert (await caller.get("/v1/usage")).status_code == 200
         assert not slow.done()
-        app.clock.move(FailurePolicy().delay)
+        app.clock.move(DelayPolicy().delay)
         assert (await slow).status_code == 401
     served = app.events_of(RequestServed)
     assert {event.client for event in served} == {"127.0.0.1"}
     assert [event.tenant for event in served if event.status == 401] == [None] * 3
+
+
+async def test_a_tenant_that_is_refused_often_waits_and_others_do_not(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    app.replace_resources(
+        refusals=RefusalDelays(app.clock, DelayPolicy(TokenBucket(2, timedelta(seconds=1))))
+    )
+    async with app.client(await app.tenant("other")) as other:
+        for _ in range(2):
+            assert (await caller.post(KLING_PATH, json={"wrong": 1})).status_code == 422
+        slow = asyncio.create_task(caller.post(KLING_PATH, json={"wrong": "x" * 3000}))
+        await run_ready_tasks()
+        assert (await caller.get("/v1/usage")).status_code == 200
+        assert (await other.get("/v1/requests/none")).status_code == 404
+        assert not slow.done()
+        assert not app.resources.body_budget.small.used  # what waits holds no body
+        app.clock.move(DelayPolicy().delay)
+        assert (await slow).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/v1/batches/x?offset=z", "/v1/requests?limit=x", "/v1/usage"])

@@ -425,6 +425,27 @@ async def test_a_hostile_body_is_refused(app: AppHarness, content: bytes, status
     assert not app.events_of(OperationalWarning)
 
 
+async def test_millions_of_values_are_refused_before_the_sdk_makes_them(app: AppHarness) -> None:
+    policy = app.resources.policy
+    limits = replace(policy.body_limits, max_bytes=16 * 2**20)
+    app.replace_resources(policy=replace(policy, body_limits=limits))
+    many = b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"a":[' + b"[]," * 100_000 + b"0]}}"
+    async with app.client(await app.tenant()) as http:
+        headers = {**ACCEPT, "content-type": "application/json"}
+        answer = await http.post("/mcp", content=many, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_request")
+
+
+async def test_calls_that_submit_give_the_budget_of_bodies_back(app: AppHarness) -> None:
+    """A call and the operation that it calls have a body each."""
+    async with connect(app, await app.tenant()) as client:
+        for _ in range(3):
+            await client.call_tool("submit", SUBMIT)
+            await client.call_tool("estimate", {"model_id": KLING, "input": {"wrong": 1}})
+    budget = app.resources.body_budget
+    assert (budget.small.used, budget.large.used, budget.small.by_owner) == (0, 0, {})
+
+
 @pytest.mark.parametrize("request_id", ["missing", None, True, 1.5, [], {}])
 async def test_nothing_is_paid_for_where_no_answer_can_be_sent(
     app: AppHarness, request_id: object

@@ -42,7 +42,7 @@ def registry(kling: ModelCard) -> ModelRegistry:
 
 
 def ids(registry: ModelRegistry, query: ModelQuery) -> list[object]:
-    return [entry["model_id"] for entry in registry.page(query).entries]
+    return [entry["model_id"] for entry in registry.page_representation(query)["models"]]
 
 
 def test_a_model_of_the_catalogue_is_known(registry: ModelRegistry) -> None:
@@ -130,7 +130,7 @@ def test_a_newer_catalogue_replaces_the_older_and_keeps_cards_that_did_not_chang
 
 
 def test_documents_that_are_no_models_are_counted(registry: ModelRegistry) -> None:
-    assert registry.unreadable_count == 1
+    assert list(registry.cards_by_document.values()).count(None) == 1
 
 
 def test_a_card_to_show_is_found_or_unknown(registry: ModelRegistry) -> None:
@@ -164,7 +164,7 @@ def test_the_list_is_searched_filtered_and_paged(
 
 
 def test_a_page_has_runcomfys_shape(registry: ModelRegistry) -> None:
-    document = registry.page(ModelQuery(limit=1, offset=1, kind="")).representation()
+    document = registry.page_representation(ModelQuery(limit=1, offset=1, kind=""))
     assert document["total"] == 3
     assert document["limit"] == 1
     assert document["offset"] == 1
@@ -175,15 +175,15 @@ def test_a_page_has_runcomfys_shape(registry: ModelRegistry) -> None:
 
 
 def test_schemas_come_when_asked_for(registry: ModelRegistry) -> None:
-    document: Any = registry.page(
+    document: Any = registry.page_representation(
         parse_model(ModelQuery, {"include_schema": "true"})
-    ).representation()
+    )
     assert all("input_schema" in model for model in document["models"])
 
 
 def test_pages_are_plain_json(registry: ModelRegistry) -> None:
     assert orjson.dumps(
-        registry.page(parse_model(ModelQuery, {"include_schema": "true"})).representation()
+        registry.page_representation(parse_model(ModelQuery, {"include_schema": "true"}))
     )
 
 

@@ -5,7 +5,12 @@ import tracemalloc
 import pytest
 
 from core.errors import MalformedRequest
-from service.parsing.json_body import MAX_VALUES, parse_object
+from service.parsing.json_body import (
+    BATCH_VALUES,
+    INPUT_VALUES,
+    parse_object,
+    reject_duplicate_keys,
+)
 
 MIB = 2**20
 
@@ -37,5 +42,20 @@ def test_a_large_text_is_one_value() -> None:
 
 
 def test_as_many_values_as_are_allowed_are_read() -> None:
-    body = b'{"a": [' + b"1," * (MAX_VALUES - 3) + b"1]}"
-    assert len(parse_object(body)["a"]) == MAX_VALUES - 2
+    body = b'{"a": [' + b"1," * (INPUT_VALUES.values - 3) + b"1]}"
+    assert len(parse_object(body)["a"]) == INPUT_VALUES.values - 2
+
+
+def test_a_batch_has_few_values_for_each_of_its_items() -> None:
+    items = b'{"items": [' + b"[]," * BATCH_VALUES.values + b"0]}"
+    with pytest.raises(MalformedRequest, match="more than 200,000 values"):
+        parse_object(items, BATCH_VALUES)
+
+
+@pytest.mark.parametrize("shift", range(-3, 4))
+def test_a_field_that_is_named_twice_is_found_wherever_the_body_is_cut(shift: int) -> None:
+    # The body is counted in windows of 16 KiB.
+    start = b'{"a": "'
+    body = start + b"x" * (16 * 1024 - len(start) - 6 + shift) + b'", "a":"", "b":"c:d"}'
+    with pytest.raises(MalformedRequest, match="twice"):
+        reject_duplicate_keys(body, parse_object(body))

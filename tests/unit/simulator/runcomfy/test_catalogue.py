@@ -11,7 +11,7 @@ from simulator.runcomfy.catalogue import SimulatedModel, load_catalogue
 from simulator.runcomfy.input_check import validate_input as runcomfy_faults
 
 URL: Final = "https://media.example.com/input.png"
-MODELS: Final = load_catalogue().models
+MODELS: Final = load_catalogue()
 TRAPS: Final = [
     # What a neighbouring model calls otherwise.
     ("kling/kling-3.0/pro/image-to-video", "generate_audio", "sound"),

@@ -8,14 +8,11 @@ import pytest
 from simulator.runcomfy.fault_effects import EFFECTS
 from simulator.runcomfy.faults import (
     FAULT_TRAITS,
-    CallContext,
     FaultRule,
     SimulatedFaultKind,
     SimulatedOperation,
-    parse_rules,
 )
-from simulator.script_fields import ScriptError
-from simulator.script_rules import RuleFrequency, RuleList
+from simulator.script import Rule, RuleList, parse_scripts
 from tests.support.clock import SelfAdvancingClock
 
 KLING = "/v1/models/kling/kling-3.0/standard/image-to-video"
@@ -182,25 +179,27 @@ async def test_carried_out_can_be_overruled(client: httpx.AsyncClient) -> None:
     ],
 )
 def test_a_rule_that_cannot_be_followed_is_refused(rule: object) -> None:
-    with pytest.raises(ScriptError):
-        parse_rules(rule)
+    with pytest.raises(ValueError, match=r"call|kind|rate|times|second|dictionary"):
+        parse_scripts(FaultRule, rule)
 
 
 def test_nought_is_a_value_and_not_an_absence() -> None:
-    ((rule, dose),) = parse_rules({"kind": "slow", "seconds": 0, "size": 0, "times": 0, "rate": 0})
-    assert (rule.delay, rule.size, dose) == (timedelta(0), 0, RuleFrequency(times=0, rate=0))
+    (rule,) = parse_scripts(
+        FaultRule, {"kind": "slow", "seconds": 0, "size": 0, "times": 0, "rate": 0}
+    )
+    assert (rule.delay, rule.size, rule.times, rule.rate) == (timedelta(0), 0, 0, 0)
 
 
 def test_any_call_means_the_calls_that_the_kind_can_happen_to() -> None:
-    gone = FaultRule(SimulatedFaultKind.NOT_FOUND)
-    assert gone.matches(CallContext(SimulatedOperation.RESULT, request_id="r"))
-    assert not gone.matches(CallContext(SimulatedOperation.SUBMIT))
+    gone = FaultRule(kind=SimulatedFaultKind.NOT_FOUND)
+    assert gone.matches(SimulatedOperation.RESULT, None, "r")
+    assert not gone.matches(SimulatedOperation.SUBMIT, None, None)
 
 
 def test_a_rate_repeats_with_its_seed() -> None:
     def run(seed: int) -> list[bool]:
-        rules: RuleList[str] = RuleList(random.Random(seed))
-        rules.extend([("rule", RuleFrequency(rate=0.3))])
+        rules: RuleList[Rule] = RuleList(random.Random(seed))
+        rules.extend([Rule(rate=0.3)])
         return [rules.take_match(lambda _: True) is not None for _ in range(1000)]
 
     assert 200 < sum(run(1)) < 400

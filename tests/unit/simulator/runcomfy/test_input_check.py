@@ -2,9 +2,9 @@ import pytest
 
 from simulator.runcomfy.catalogue import load_catalogue
 from simulator.runcomfy.input_check import validate_input
-from simulator.script_fields import Json
+from simulator.script import Json
 
-MODELS = load_catalogue().models
+MODELS = load_catalogue()
 KLING = "kling/kling-3.0/standard/image-to-video"
 GOOD: Json = {"prompt": "x", "start_image_url": "https://example.org/a.png"}
 

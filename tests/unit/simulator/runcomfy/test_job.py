@@ -8,7 +8,6 @@ from simulator.runcomfy.job import (
     AnomalyKind,
     DurationRange,
     Product,
-    SimulatedCancelOutcome,
     SimulatedRequest,
     Status,
 )
@@ -56,18 +55,16 @@ def test_place_falls_from_the_first_to_one() -> None:
 
 
 def test_only_a_waiting_request_is_cancelled() -> None:
-    assert job().cancel(at(10))[1] is SimulatedCancelOutcome.NOT_CANCELLABLE
-    assert job().cancel(at(31))[1] is SimulatedCancelOutcome.NOT_CANCELLABLE
-    cancelled, outcome = job().cancel(at(9))
-    assert outcome is SimulatedCancelOutcome.CANCELLED
+    assert job().cancel(at(10)) == job().cancel(at(31)) == job()
+    cancelled = job().cancel(at(9))
     assert cancelled.status_at(at(40)) is Status.CANCELLED
     assert cancelled.finished_at(at(40)) == at(9)
-    assert cancelled.cancel(at(50)) == (cancelled, SimulatedCancelOutcome.CANCELLED)
+    assert cancelled.cancel(at(50)) == cancelled
 
 
 def test_cancelled_and_failed_are_free() -> None:
     assert job().charge == 1_260_000
-    assert job().cancel(NOON)[0].charge == 0
+    assert job().cancel(NOON).charge == 0
     assert job(Anomaly(AnomalyKind.FAILED)).charge == 0
     assert job(Anomaly(AnomalyKind.STATUS_RESULT_DISAGREE)).charge == 0
     assert job(Anomaly(AnomalyKind.UNKNOWN_WORD)).charge == 1_260_000

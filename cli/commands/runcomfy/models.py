@@ -9,7 +9,8 @@ from cli.output import JsonOption, print_table
 from cli.run_command import run_admin
 from core.models.changes import MAX_CHANGES
 from service.admin import model_pins, representations
-from service.admin.model_pins import PinRequest, PinState, PinTarget
+from service.admin.model_pins import PinRequest, PinTarget
+from service.models.pins import PinState
 from service.parsing.request_models import parse_model
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -28,7 +29,7 @@ def changes(
 ) -> None:
     """List what RunComfy changed in its catalogue, newest first."""
     found = run_admin(lambda admin: admin.stores.catalogue.list_changes(limit))
-    rows = [representations.model_change_representation(change) for change in found]
+    rows = [representations.entry_representation(change) for change in found]
     print_table(rows, _CHANGE_COLUMNS, as_json=as_json)
 
 

@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from service.tenants import failed_authentications
-from service.tenants.failed_authentications import FailedAuthentications, FailurePolicy
+from service.tenants import refusal_delays
+from service.tenants.refusal_delays import DelayPolicy, RefusalDelays
 from service.tenants.token_bucket import TokenBucket
 from tests.support.clock import FakeClock, run_ready_tasks
 
-POLICY = FailurePolicy(TokenBucket(3, timedelta(seconds=1)), delay=timedelta(seconds=2))
+POLICY = DelayPolicy(TokenBucket(3, timedelta(seconds=1)), delay=timedelta(seconds=2))
 
 
 @pytest.fixture
@@ -19,13 +19,11 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def failures(clock: FakeClock) -> FailedAuthentications:
-    return FailedAuthentications(clock, POLICY)
+def failures(clock: FakeClock) -> RefusalDelays:
+    return RefusalDelays(clock, POLICY)
 
 
-async def is_delayed(
-    failures: FailedAuthentications, clock: FakeClock, address: str = "192.0.2.1"
-) -> bool:
+async def is_delayed(failures: RefusalDelays, clock: FakeClock, address: str = "192.0.2.1") -> bool:
     """Record a failure; whether its answer waits for the policy's delay."""
     task = asyncio.create_task(failures.record(address))
     await run_ready_tasks()
@@ -38,7 +36,7 @@ async def is_delayed(
 
 
 async def test_a_burst_is_answered_and_then_one_in_each_interval(
-    failures: FailedAuthentications, clock: FakeClock
+    failures: RefusalDelays, clock: FakeClock
 ) -> None:
     assert [await is_delayed(failures, clock) for _ in range(6)] == [False] * 3 + [True] * 3
     clock.move(POLICY.bucket.interval)
@@ -52,16 +50,14 @@ async def test_a_burst_is_answered_and_then_one_in_each_interval(
     [("192.0.2.2", False), ("", False), ("2001:db8::1", False), ("192.0.2.1", True)],
 )
 async def test_each_address_has_its_own_burst(
-    failures: FailedAuthentications, clock: FakeClock, other: str, *, shared: bool
+    failures: RefusalDelays, clock: FakeClock, other: str, *, shared: bool
 ) -> None:
     for _ in range(3):
         await failures.record("192.0.2.1")
     assert await is_delayed(failures, clock, other) is shared
 
 
-async def test_a_network_of_ipv6_is_one_address(
-    failures: FailedAuthentications, clock: FakeClock
-) -> None:
+async def test_a_network_of_ipv6_is_one_address(failures: RefusalDelays, clock: FakeClock) -> None:
     for number in range(3):
         await failures.record(f"2001:db8::{number}")
     assert await is_delayed(failures, clock, "2001:db8::ffff")
@@ -69,10 +65,10 @@ async def test_a_network_of_ipv6_is_one_address(
 
 
 async def test_what_is_remembered_and_what_waits_is_bounded(
-    failures: FailedAuthentications, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+    failures: RefusalDelays, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(failed_authentications, "_MAX_ADDRESSES", 2)
-    monkeypatch.setattr(failed_authentications, "_MAX_DELAYED", 1)
+    monkeypatch.setattr(refusal_delays, "_MAX_OWNERS", 2)
+    monkeypatch.setattr(refusal_delays, "_MAX_DELAYED", 1)
     for number in range(10):
         await failures.record(f"192.0.2.{number}")
     assert len(failures._full_at) == 2

@@ -37,7 +37,7 @@ def list_all(
         return await admin.stores.audit.list_entries(limit, tenant)
 
     entries = run_admin(read)
-    rows = [representations.audit_entry_representation(entry) for entry in entries]
+    rows = [representations.entry_representation(entry) for entry in entries]
     print_table(rows, _COLUMNS, as_json=as_json)
 
 

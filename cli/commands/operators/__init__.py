@@ -1,0 +1,1 @@
+"""Commands for operators: their tokens, what they did, the console."""

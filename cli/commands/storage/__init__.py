@@ -1,0 +1,1 @@
+"""Commands for what is stored: the store, kept outputs, encrypted secrets."""

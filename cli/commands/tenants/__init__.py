@@ -1,0 +1,1 @@
+"""Commands for a tenant: its settings, keys, usage, webhooks and jobs."""
