@@ -1065,7 +1065,7 @@ export interface components {
             /**
              * Held Back Until
              * Format: date-time
-             * @description No attempt is made before, unless one is asked for.
+             * @description No attempt is made before, unless a resend is requested.
              */
             held_back_until?: string;
             /** Id */

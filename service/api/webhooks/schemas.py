@@ -68,7 +68,7 @@ class Endpoint(Document):
     disabled_at: TimeText | None = optional()
     failing_since: TimeText | None = optional("Since when attempts fail, without a success.")
     held_back_until: TimeText | None = optional(
-        "No attempt is made before, unless one is asked for."
+        "No attempt is made before, unless a resend is requested."
     )
     last_failure: str | None = optional("The outcome of the last attempt, if it failed.")
 
