@@ -26,6 +26,12 @@ def _clean_environment() -> Iterator[None]:
         yield
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """Return one more than there are cores: tests of real processes wait for much of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """Freeze the collected tests, so that the garbage collector does not scan them again."""
     gc.collect()

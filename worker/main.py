@@ -16,7 +16,6 @@ from arq.connections import ArqRedis
 
 from core.clock import SystemClock
 from core.errors import RecordUnreadable, StoreUnavailable, Unavailable
-from core.garbage_collection import spare_startup_objects
 from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.ids import SystemIds
 from core.jobs.job import FINAL_STATES, JobState
@@ -33,6 +32,7 @@ from core.observability.metric_types import MetricSource
 from core.observability.prometheus import MetricsRegistry
 from core.observability.trace_context import SpanNamer
 from core.observability.tracing import open_tracing
+from core.runtime.garbage_collection import spare_startup_objects
 from core.store.client import build_retrying_pool
 from core.store.keys import WAKE_QUEUE
 from core.store.server_time import SYNC_INTERVAL

@@ -15,7 +15,9 @@ def parse_retry_after(value: str | None, now: datetime) -> timedelta | None:
 
     None if it is absent or invalid. A date in the past is a delay of 0.
     """
-    text = (value or "").strip()
+    if value is None:
+        return None
+    text = value.strip()
     if _SECONDS.fullmatch(text):
         return timedelta(seconds=int(text[:_MAX_DIGITS]))
     try:

@@ -34,6 +34,8 @@ MAX_PIPELINED: Final = 64
 """Requests that may wait behind one whose answer is not complete."""
 BODY_GRACE: Final = timedelta(seconds=5)
 """The application's own answer to a slow body comes before the connection is closed."""
+BODY_IS_COMPLETE: Final = "body_is_complete"
+"""Key in the ASGI state of a request of which everything was received: no read waits."""
 
 _LINE_END: Final = b"\r\n"
 _TOO_LARGE: Final = "Request header fields too large."
@@ -239,6 +241,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._begin(_Reading.NOTHING)
         self._mark_idle()
+        self.scope["state"][BODY_IS_COMPLETE] = True
         super().on_message_complete()
 
     def on_response_complete(self) -> None:

@@ -15,7 +15,7 @@ from core.errors import IllegalTransition
 from core.jobs.input_parts import InputPart
 from core.labels import Labels
 from core.money import MicroUsd
-from core.statically_frozen import statically_frozen
+from core.runtime.statically_frozen import statically_frozen
 
 
 class JobState(StrEnum):

@@ -63,14 +63,14 @@ class RunHistory:
         # After a delay d, the lags of the k runs that ended in it add up to k * d - sum(ends), and
         # must equal target_lag * in_progress. Solved for d with k = 1, 2, … until the next run
         # would end after d.
-        lag_and_ends = target_lag * in_progress
-        delay = timedelta.max
-        for ended, time in enumerate(self.times[first:], start=1):
-            if time - elapsed >= delay:
+        lag_and_ends, ended = target_lag * in_progress, 0
+        for time in self.times[first:]:
+            end = time - elapsed
+            if ended and end * ended >= lag_and_ends:
                 break
-            lag_and_ends += time - elapsed
-            delay = lag_and_ends / ended
-        return delay
+            lag_and_ends += end
+            ended += 1
+        return lag_and_ends / ended
 
     def remaining(self, elapsed: timedelta, quantile: float) -> timedelta | None:
         """Return the time until `quantile` of the runs in progress at `elapsed` had ended.

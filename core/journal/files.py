@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from itertools import count
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Final, TypeVar
 
 from core.journal.objects import JournalUnavailable, ObjectInfo
@@ -24,6 +26,9 @@ _TEMPORARY: Final = ".writing-"
 _THREADS: Final = 16
 """As many submits as a worker's default allows, and some reads. More threads than 8 write no faster
 (measured), but each waits for a disk that hangs."""
+_FOLDER_THREADS: Final = 2
+"""While one of them is free, a folder is synced at the same time as the file in it: both wait for
+the same commit of the file system. With more threads, concurrent writes are slower (measured)."""
 
 
 class FileStorage:
@@ -35,11 +40,12 @@ class FileStorage:
         """Touch nothing: `root` is created with the first write."""
         self._root = root
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="journal")
+        self._folders = FolderSync()
         self._numbers = count()
 
     async def create(self, name: str, content: bytes) -> bool:
         """See `ObjectStorage.create`. A crash of the machine can leave the file incomplete."""
-        return await self._run(lambda: _create(self._root / name, content))
+        return await self._run(lambda: _create(self._root / name, content, self._folders))
 
     async def replace(self, name: str, content: bytes) -> None:
         """See `ObjectStorage.replace`."""
@@ -65,6 +71,7 @@ class FileStorage:
     async def close(self) -> None:
         """See `ObjectStorage.close`. A thread whose disk hangs is left behind."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._folders.close()
 
     async def _run(self, action: Callable[[], T]) -> T:
         try:
@@ -73,13 +80,48 @@ class FileStorage:
             raise JournalUnavailable(f"The journal cannot be used: {error}.") from error
 
 
-def _create(path: Path, content: bytes) -> bool:
+class FolderSync:
+    """Syncs folders: beside what its caller does, while a thread is free."""
+
+    def __init__(self) -> None:
+        """No thread is started yet."""
+        self._threads = ThreadPoolExecutor(_FOLDER_THREADS, thread_name_prefix="journal-folder")
+        self._free = BoundedSemaphore(_FOLDER_THREADS)
+
+    def begin(self, folders: Sequence[Path]) -> Callable[[], None]:
+        """Begin to sync folders if a thread is free; return what ends it, and raises `OSError`."""
+        if not self._free.acquire(blocking=False):
+            return lambda: _sync_folders(folders)
+        return self._threads.submit(self._sync, folders).result
+
+    def _sync(self, folders: Sequence[Path]) -> None:
+        try:
+            _sync_folders(folders)
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        """End the threads. One whose disk hangs is left behind."""
+        self._threads.shutdown(wait=False)
+
+
+def _create(path: Path, content: bytes, folders: FolderSync) -> bool:
     changed = _create_folders(path.parent)
     try:
-        _write_synced(path, content)
+        descriptor = _open_new(path)
     except FileExistsError:
         return False
-    _sync_folders(changed)
+    with os.fdopen(descriptor, "wb", buffering=0) as file:
+        end = folders.begin(changed)
+        try:
+            _write(file, content)
+        except OSError:
+            # Incomplete, it would count as a submit, and nothing was sent. Once it is complete it
+            # stays, whatever fails: its claim may have found it meanwhile, and sent.
+            path.unlink(missing_ok=True)
+            raise
+        os.fsync(descriptor)
+        end()
     return True
 
 
@@ -108,11 +150,20 @@ def _create_folders(folder: Path) -> list[Path]:
 
 def _write_synced(path: Path, content: bytes) -> None:
     """Create a file. Raises `FileExistsError`, and removes nothing that it did not write."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(descriptor)
+    with os.fdopen(_open_new(path), "wb", buffering=0) as file:
+        _write(file, content)
+        os.fsync(file.fileno())
+
+
+def _open_new(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _FILE_MODE)
+
+
+def _write(file: FileIO, content: bytes) -> None:
+    """Write all of it: one call may write less, as on a full disk."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) :]
 
 
 def _sync_folders(folders: Sequence[Path]) -> None:

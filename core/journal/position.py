@@ -61,16 +61,20 @@ def status_of(
 
 
 def entries_to_find(
-    position: StorePosition, confirmed: StorePosition | None, today: date
+    position: StorePosition, remembered: Sequence[StorePosition | None], today: date
 ) -> Sequence[str]:
     """Return the entries that the journal must have, or it went back.
 
-    `confirmed` is the last position of which it had them. Its newest entry may be lost although
-    the one noted last was written afterwards. Old entries are left out: they may be deleted.
+    `remembered`: earlier positions. The newest entry of one may be lost although the one noted last
+    was written afterwards, and a store that went back with its journal has forgotten both. Old
+    entries are left out: they may be deleted.
     """
     names = [position.lost_entry, position.newest_entry]
-    if confirmed is not None and _journal_of(confirmed) == _journal_of(position):
-        names.append(confirmed.newest_entry)
+    names += [
+        each.newest_entry
+        for each in remembered
+        if each is not None and _journal_of(each) == _journal_of(position)
+    ]
     return [
         name for name in dict.fromkeys(names) if name and today - created_on(name) < MAX_LOOKBACK
     ]

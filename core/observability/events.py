@@ -15,7 +15,7 @@ from core.labels import Labels
 from core.models.changes import ModelChangeKind
 from core.money import MicroUsd
 from core.observability.outcomes import FileOrigin, FileOutcome
-from core.statically_frozen import statically_frozen
+from core.runtime.statically_frozen import statically_frozen
 from core.tenants.cache_policy import CacheStatus
 from core.tenants.windows import Window
 from core.upstream.circuit_breaker import BreakerReason, BreakerState

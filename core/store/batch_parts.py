@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, to_ms
 from core.errors import CallerError, Unavailable
-from core.many_items import call_with_many
 from core.quotas import Quota
 from core.retention import RETENTION
+from core.runtime.many_items import call_with_many
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,

@@ -7,8 +7,8 @@ from typing import Any, Final
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
 from core.jobs.job import PublicStatus
-from core.many_items import call_with_many
 from core.page import Page
+from core.runtime.many_items import call_with_many
 from core.store import keys
 from core.store.admission import (
     AdmissionScriptCall,

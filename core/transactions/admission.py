@@ -11,7 +11,7 @@ from core.jobs.job import Job, JobRecord
 from core.money import MicroUsd
 from core.quotas import Quota
 from core.retention import MAX_CACHE_LIFETIME
-from core.statically_frozen import statically_frozen
+from core.runtime.statically_frozen import statically_frozen
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import CacheMode, CacheOption, CacheStatus
 

@@ -6,7 +6,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from core.errors import Conflict, InvalidInput, NotFound, NotPermitted, Unauthenticated
+from core.errors import (
+    Conflict,
+    InvalidInput,
+    NotFound,
+    NotPermitted,
+    StoreUnknown,
+    Unauthenticated,
+)
 from core.operators.operator import (
     OPERATOR_NAME_PATTERN,
     Operator,
@@ -76,7 +83,10 @@ async def revoke_operator(admin: AdminContext, name: str) -> None:
 
 
 async def log_in(admin: AdminContext, token: str) -> Login:
-    """Return whose token it is. Raises `Unauthenticated`: unknown, revoked or expired."""
+    """Return whose token it is. Raises `Unauthenticated`: unknown, revoked or expired.
+
+    Raises `StoreUnknown` for an unknown token if the store has lost everything, or is another one.
+    """
     name = operator_named_by(token)
     return await log_in_by_digest(admin, name, operator_token_digest(token))
 
@@ -84,6 +94,8 @@ async def log_in(admin: AdminContext, token: str) -> Login:
 async def log_in_by_digest(admin: AdminContext, name: str | None, digest: str) -> Login:
     """As `log_in`, of the operator that the token names and the token's digest."""
     operator = None if name is None else await admin.stores.operators.find(name, digest)
+    if operator is None and name is not None and await admin.stores.identity.load() is None:
+        raise StoreUnknown
     if operator is None or operator.is_expired(admin.clock.now()):
         raise Unauthenticated("An operator's token is needed: `Authorization: Bearer …`.")
     return Login(f"{_ACTOR_PREFIX}{operator.name}", operator.roles)

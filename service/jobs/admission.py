@@ -19,7 +19,7 @@ from core.jobs.job import Job
 from core.money import MicroUsd, to_usd
 from core.observability.events import CacheLookup, CostSaved, Emit, JobAdmitted
 from core.representations.jobs import Links
-from core.statically_frozen import statically_frozen
+from core.runtime.statically_frozen import statically_frozen
 from core.tenants.api_keys import Credential
 from core.tenants.cache_policy import PAID_CACHE_STATUSES, CachePolicy, CacheStatus
 from core.transactions.admission import Admission, AdmissionResult, CacheRequest, IdempotencyClaim

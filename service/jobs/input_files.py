@@ -13,10 +13,10 @@ from core.files.delivery import DeliveryPolicy, FileDelivery
 from core.files.records import INPUT_TEXT, FileEntry, StoredFile, file_object_name
 from core.ids import IdSource
 from core.jobs.input_parts import LargeText, find_large_texts, find_references, replace_texts
-from core.many_items import give_turn
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import discard
 from core.private_sources import NO_PRIVATE_SOURCES, PrivateSources
+from core.runtime.many_items import give_turn
 from core.store.interfaces import FileRepository
 from core.transactions.admission import Admission
 from service.models import MAX_REFERENCES, NamedFiles

@@ -14,7 +14,6 @@ from typing import Final
 import uvicorn
 
 from core.clock import Clock, SystemClock
-from core.garbage_collection import spare_startup_objects
 from core.http_server.connections import ConnectionPolicy, Connections
 from core.http_server.file_descriptors import RESERVED, available_connections
 from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
@@ -22,6 +21,7 @@ from core.http_server.server import LimitedServer, build_config
 from core.observability.events import Emit, OperationalWarning
 from core.observability.exposition import MetricsExposition
 from core.observability.logs import configure_logging
+from core.runtime.garbage_collection import spare_startup_objects
 from service.app import create_app
 from service.composition import open_app_context
 from service.context import AppContext

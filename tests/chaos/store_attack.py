@@ -16,6 +16,7 @@ from tests.chaos.store_faults import COPIES, FAILOVERS, REWINDS
 from tests.chaos.store_under_attack import StoreUnderAttack
 
 CALLERS: Final = 4
+UNAUTHENTICATED: Final = 401
 CALLER_PAUSE: Final = timedelta(milliseconds=400)
 AFTER_REFUSAL: Final = timedelta(seconds=1)
 RECOVERY_TIMEOUT: Final = timedelta(seconds=240)
@@ -66,6 +67,8 @@ class StoreAttackRecord:
     accepted: dict[str, tuple[str, str]] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
+    keys_refused: int = 0
+    """How often a key was refused for which its caller had no newer one."""
 
 
 class StoreAttack:
@@ -134,4 +137,6 @@ class StoreAttack:
             return
         code = str(answer.json().get("code", ""))
         self.record.refused[f"{answer.status_code} {code}"] += 1
+        if answer.status_code == UNAUTHENTICATED and tenant in self._store.tenants:
+            self.record.keys_refused += 1
         await asyncio.sleep(AFTER_REFUSAL.total_seconds())

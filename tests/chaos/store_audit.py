@@ -101,6 +101,8 @@ class StoreAudit:
         if self._store.watcher is not None:  # the fence waits for the replica before a 202
             report.violations += [f"{request} was accepted and is unknown" for request in unknown]
         report.violations += [f"{mark} was paid for {paid[mark]} times" for mark in twice]
+        refused = self._record.keys_refused
+        report.demand(not refused, f"{refused} calls with the newest key were told 401")
         for one in jobs:
             report.demand(one.job.is_final, f"{one.job.id} has not ended: {one.job.state}")
         report.figures = {

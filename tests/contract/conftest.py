@@ -5,6 +5,7 @@ from typing import Final
 
 import pytest
 
+from core.store.identity import StorePosition
 from core.tenants.api_keys import ApiKey
 from core.tenants.tenant import Tenant
 from tests.contract.shared_tenants import open_coalescing
@@ -35,6 +36,7 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]
 
 async def _with_tenants(backend: StoreBackend) -> StoreBackend:
     now = backend.clock.now()
+    await backend.identity.create(StorePosition("store"))
     for name in TENANTS:
         assert await backend.tenants.create(Tenant(name, now), ApiKey(f"digest-{name}", name, now))
     return backend

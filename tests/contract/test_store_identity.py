@@ -27,7 +27,15 @@ from tests.support.store_steps import (
 )
 
 STORE = StorePosition("store-1")
+NOBODY = tenant_credential("nobody")
 MINE = "real 1111111111111111"
+
+
+@pytest.fixture
+async def backend(backend: StoreBackend) -> StoreBackend:
+    """Without an identity."""
+    await backend.probe.forget_identity()
+    return backend
 
 
 async def claim(backend: StoreBackend, job_id: str) -> Job:
@@ -276,15 +284,31 @@ async def test_its_key_finds_a_restored_job(backend: StoreBackend) -> None:
 
 
 async def test_an_empty_store_refuses_no_key(backend: StoreBackend) -> None:
-    credential = tenant_credential("nobody")
-    with pytest.raises(Unauthenticated):
-        await backend.jobs.authenticate(credential)
-    await backend.probe.forget_tenants()
+    """Nor one that an operator fills again: its first tenant says nothing of all others' keys."""
+    await backend.jobs.authenticate(tenant_credential("ada"))
     with pytest.raises(StoreUnknown):
-        await backend.jobs.authenticate(credential)
+        await backend.jobs.authenticate(NOBODY)
     await backend.identity.create(STORE)
     with pytest.raises(Unauthenticated):
-        await backend.jobs.authenticate(credential)
+        await backend.jobs.authenticate(NOBODY)
+    await backend.probe.forget_tenants()
+    with pytest.raises(StoreUnknown):
+        await backend.jobs.authenticate(NOBODY)
+
+
+async def test_the_key_of_the_last_tenant_is_refused_after_its_deletion(
+    backend: StoreBackend,
+) -> None:
+    await backend.identity.create(STORE)
+    for name in ("ada", "bob"):
+        tenant = await backend.tenants.load(name)
+        assert tenant is not None
+        deleted = replace(tenant, disabled=True, version=tenant.version + 1)
+        assert await backend.tenants.delete(tenant, deleted)
+    with pytest.raises(Unauthenticated):
+        await backend.jobs.authenticate(tenant_credential("ada"))
+    with pytest.raises(StoreUnknown):
+        await backend.jobs.authenticate(NOBODY)
 
 
 async def test_an_account_is_replaced_only_as_it_was_read(backend: StoreBackend) -> None:
@@ -302,6 +326,6 @@ async def test_an_account_alone_is_no_identity(backend: StoreBackend) -> None:
     await backend.probe.forget_tenants()
     assert await backend.identity.load() is None
     with pytest.raises(StoreUnknown):
-        await backend.jobs.authenticate(tenant_credential("nobody"))
+        await backend.jobs.authenticate(NOBODY)
     await backend.identity.create(STORE)
     assert await backend.identity.load() == replace(STORE, account=MINE)

@@ -21,4 +21,5 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> CertificateAuthority:
 def idle_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Two services over one Redis. No worker: jobs stay as they were admitted."""
     with running_stack(tmp_path_factory.mktemp("stack"), services=2, workers=0) as stack:
+        stack.run_gateway("store", "init")  # as its first worker would
         yield stack

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Final
 
@@ -20,6 +20,7 @@ from tests.support.memory_store.state import MemoryState
 SERVES: Final = frozenset(JobState) - {JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED}
 HISTORY: Final = 40
 """How many changes a store may forget that goes back."""
+END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
 STEPS: Final = frozenset((before, after) for (before, _), after in TRANSITIONS.items())
 
 
@@ -51,6 +52,11 @@ class SimulationLog:
     approvals: Counter[str] = field(default_factory=Counter)
     """How many resends were approved, by job, whatever the store forgot of them."""
     rewinds: int = 0
+    """How often store or journal went back."""
+    admitted_at: dict[str, datetime] = field(default_factory=dict)
+    """When each job was admitted, whatever the store forgot of it."""
+    copied_at: datetime = END_OF_TIME
+    """When the oldest backup was made that was restored."""
 
     def note(self, where: str, what: object, job_id: str | None = None) -> None:
         """Add a line."""
@@ -80,22 +86,24 @@ class CheckedJobStore(MemoryJobStore):
         super().__init__(memory)
         self._log = log
         self._can_go_back = can_go_back
-        self._history: list[Snapshot] = []
+        self._history: list[tuple[datetime, Snapshot]] = []
         self._given_up: set[str] = set()
 
-    def go_back(self, rng: Random) -> None:
-        """Forget any number of the last changes."""
+    def go_back(self, rng: Random) -> datetime | None:
+        """Forget any number of the last changes; return since when. None: there are none."""
         if not self._history:
-            return
+            return None
         steps = min(len(self._history), rng.choice((1, 2, 3, 5, 10, HISTORY)))
-        restore_snapshot(self._memory, self._history[-steps])
+        at, snapshot = self._history[-steps]
+        restore_snapshot(self._memory, snapshot)
         del self._history[-steps + 1 :]
         self._log.rewinds += 1
         self._log.note("store", f"goes back by {steps} changes")
+        return at
 
     def _remember_state(self) -> None:
         if self._can_go_back():
-            self._history.append(take_snapshot(self._memory))
+            self._history.append((self._memory.clock.now(), take_snapshot(self._memory)))
             del self._history[:-HISTORY]
 
     async def admit(self, admission: Admission) -> AdmissionResult:
@@ -103,6 +111,7 @@ class CheckedJobStore(MemoryJobStore):
         self._remember_state()
         admitted = await super().admit(admission)
         self._log.note("store", f"admitted {admitted.cache_status}", admission.job.id)
+        self._log.admitted_at.setdefault(admission.job.id, self._memory.clock.now())
         self._check_coalescing()
         return admitted
 

@@ -31,6 +31,7 @@ def all_ended(around: SimulationContext, workers: Sequence[SimulatedWorker]) -> 
         memory.due
         or memory.outbox
         or (memory.position is not None and memory.position.compare_since is not None)
+        or (memory.position is not None and memory.position.lost_entry)
         or not any(worker.lifetime.alive for worker in workers)
         or any(
             worker.lifetime.alive and (worker.is_busy or not worker.is_calm) for worker in workers
@@ -261,9 +262,13 @@ def _totals_match_ledger(memory: MemoryState) -> Iterator[str]:
 
 
 def _no_paid_job_is_lost(around: SimulationContext) -> Iterator[str]:
-    """Each job that RunComfy has is in the store, whatever that forgot meanwhile."""
+    """Each job that RunComfy has is in the store, whatever that forgot meanwhile.
+
+    Not so if the journal forgot it too: no backup has a job that was admitted after it was made.
+    """
     for entry in around.runcomfy.ledger:
-        if around.stores.memory.job(entry.job_id) is None:
+        is_forgotten = around.log.admitted_at[entry.job_id] >= around.log.copied_at
+        if not is_forgotten and around.stores.memory.job(entry.job_id) is None:
             yield f"{entry.job_id}: RunComfy has {entry.upstream_id}, the store has no job"
 
 

@@ -23,8 +23,16 @@ class Fault(StrEnum):
     """The journal refuses a call."""
     JOURNAL_ANSWER_LOST = auto()
     """The journal carries out a call, and its answer is lost."""
+    JOURNAL_AWAY = auto()
+    """The journal answers no process for a while."""
+    JOURNAL_SLOW = auto()
+    """A call of the journal takes long, perhaps longer than its caller waits; it is carried out."""
     STORE_REWINDS = auto()
     """The store goes back by any number of changes."""
+    JOURNAL_REWINDS = auto()
+    """The journal goes back by any number of writes, until an operator decides."""
+    BACKUP_RESTORED = auto()
+    """Store and journal are restored from one backup, as documented or under running workers."""
     WAKE_MESSAGES = auto()
     """Wake-up messages are lost, repeated or late."""
     LOST_BEFORE = auto()
@@ -86,11 +94,17 @@ IN_DOUBT_FAULTS: Final = frozenset(
         Fault.STORE_PARTITIONED,
         Fault.STORE_LATE,
         Fault.STORE_REWINDS,
+        Fault.JOURNAL_REWINDS,
+        Fault.BACKUP_RESTORED,
         Fault.LOST_BEFORE,
         Fault.LOST_AFTER,
     }
 )
 """The only faults that may bring a submit into doubt."""
+
+
+GOING_BACK: Final = (Fault.STORE_REWINDS, Fault.JOURNAL_REWINDS, Fault.BACKUP_RESTORED)
+"""A plan has one of them at most: each is mended by what the others take away."""
 
 
 @dataclass(frozen=True, slots=True)

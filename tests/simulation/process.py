@@ -31,8 +31,8 @@ from core.upstream.circuits import Circuits
 from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.config import VersionedConfig, WebhookConfig
 from core.webhooks.delivery import CircuitUpdate, ClaimedDelivery, DeliveryUpdate
+from tests.simulation.journal import SimulatedObjects
 from tests.simulation.plan import Fault, SeededRandomness
-from tests.support.journal import MemoryObjects
 from tests.support.memory_store.stores import MemoryStores
 from tests.support.upstream import FakeRunComfy
 from worker.ports import CancelAnswer, ResultAnswer, StatusAnswer, SubmitAnswer
@@ -96,16 +96,25 @@ class StoreAvailability:
         self._clock = clock
         self._chance = chance
         self._active = active
-        self.go_back: Callable[[Random], None] = lambda _: None
+        self.go_back: Callable[[Random], object] = lambda _: None
         """Lets the store forget its last changes."""
+        self.restore_backup: Callable[[Random], None] = lambda _: None
+        """Has an operator restore store and journal from a backup."""
         self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
+        self._of_the_journal = self._drawn("journal", Fault.JOURNAL_AWAY)
 
     def is_down(self, process: str) -> bool:
         """Whether the process cannot connect now."""
         if process not in self._outages:
             self._outages[process] = self._drawn(process, Fault.STORE_PARTITIONED)
+        return self._is_within((*self._outages[""], *self._outages[process]))
+
+    def is_journal_away(self) -> bool:
+        """Whether the journal answers nobody now."""
+        return self._is_within(self._of_the_journal)
+
+    def _is_within(self, outages: Sequence[tuple[timedelta, timedelta]]) -> bool:
         now = self._clock.monotonic()
-        outages = (*self._outages[""], *self._outages[process])
         return not self._chance.faults_ended and any(start <= now < end for start, end in outages)
 
     def _drawn(self, process: str, fault: Fault) -> tuple[tuple[timedelta, timedelta], ...]:
@@ -140,6 +149,9 @@ class StoreConnection:
             raise StoreTimeout
         if self._chance.occurs(Fault.STORE_REWINDS, self._rng, factor=0.03):
             self._availability.go_back(self._rng)
+        if self._chance.occurs(Fault.BACKUP_RESTORED, self._rng, factor=0.03):
+            self._availability.restore_backup(self._rng)
+            self._life.check()
         answer = await command()
         await self._life.checkpoint()
         if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=0.4):
@@ -460,9 +472,10 @@ class ProcessObjects:
     """The journal's objects, used by one process. Calls may fail, before or after their effect."""
 
     lifetime: ProcessLifetime
+    availability: StoreAvailability
     chance: SeededRandomness
     rng: Random
-    objects: MemoryObjects
+    objects: SimulatedObjects
 
     async def create(self, name: str, content: bytes) -> bool:
         """See `ObjectStorage.create`."""
@@ -498,13 +511,31 @@ class ProcessObjects:
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         await self.lifetime.checkpoint()
-        if self.chance.occurs(Fault.JOURNAL_FAILS, self.rng):
+        if self.availability.is_journal_away() or self.chance.occurs(Fault.JOURNAL_FAILS, self.rng):
             raise JournalUnavailable
-        answer = await call()
+        if self.chance.occurs(Fault.JOURNAL_REWINDS, self.rng, factor=0.03):
+            self.objects.go_back(self.rng)
+        answer = await self._slowly(call)
         await self.lifetime.checkpoint()
         if self.chance.occurs(Fault.JOURNAL_ANSWER_LOST, self.rng):
             raise JournalUnavailable
         return answer
+
+    async def _slowly(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Carry out a call, perhaps after its caller has given up, or answer it late."""
+        if not self.chance.occurs(Fault.JOURNAL_SLOW, self.rng, factor=0.4):
+            return await call()
+        takes = self.rng.choice((1.0, 6.0, 40.0)) * self.rng.random()
+        if self.rng.random() < 1 / 2:
+            answer = await call()
+            await asyncio.sleep(takes)
+            return answer
+
+        async def carry_out() -> T:
+            await asyncio.sleep(takes)
+            return await call()
+
+        return await asyncio.shield(carry_out())
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import sys
 from random import Random
 from typing import Final
 
-from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
+from tests.simulation.plan import GOING_BACK, IN_DOUBT_FAULTS, Fault, Plan
 from tests.simulation.runner import run
 
 REPORT_EVERY: Final = 1000
@@ -26,9 +26,10 @@ def plan_of(seed: int) -> Plan:
 
 def _compatible(faults: frozenset[Fault]) -> frozenset[Fault]:
     """Return faults of which none makes another's invariants impossible to keep."""
-    if Fault.STORE_REWINDS in faults:
-        return faults - {Fault.IDENTICAL_REQUESTS}
-    return faults
+    going_back = [fault for fault in GOING_BACK if fault in faults]
+    if not going_back:
+        return faults
+    return faults - set(going_back[1:]) - {Fault.IDENTICAL_REQUESTS}
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from itertools import count
+from random import Random
 from typing import Any, Final
 
 from core.jobs.job import Job
@@ -14,6 +15,7 @@ from tests.simulation.clients import SimulatedService, create_tenants, run_calle
 from tests.simulation.event_log import CheckedJobStore, SimulationLog
 from tests.simulation.faults import RandomUpstreamBehavior, SimulatedReceivers
 from tests.simulation.invariants import all_ended, violations_of
+from tests.simulation.journal import SimulatedObjects
 from tests.simulation.plan import Fault, Plan, SeededRandomness
 from tests.simulation.process import (
     ProcessDied,
@@ -21,11 +23,11 @@ from tests.simulation.process import (
     StoreAvailability,
     StoreConnection,
 )
+from tests.simulation.restoration import Restorer
 from tests.simulation.virtual_loop import LoopClock, run_virtually
 from tests.simulation.worker import DueWaiter, SimulatedWorker, SimulationContext
 from tests.support.clock import START
 from tests.support.ids import SeededIds
-from tests.support.journal import MemoryObjects
 from tests.support.memory_store.stores import memory_stores
 from tests.support.upstream import FakeRunComfy
 from worker.jobs.policies import LifecyclePolicy
@@ -87,8 +89,12 @@ class SimulationRun:
         self._wakes = self.randomness.stream("bell")
         self._active = self._rng.choice(ACTIVE_PERIOD) * SECOND
         self.log = SimulationLog(clock)
+        self._objects = SimulatedObjects(
+            clock, can_go_back=lambda: self._may_go_back(Fault.JOURNAL_REWINDS)
+        )
         self._context = self._open_context()
         self.workers: list[SimulatedWorker] = []
+        self._restorer = Restorer(self._context, self.workers, self._start_worker)
         self._numbers = count(1)
         self._background: set[asyncio.Task[None]] = set()
 
@@ -102,6 +108,7 @@ class SimulationRun:
         for number in range(self._plan.jobs):
             self._spawn(run_caller(service, number, self._active))
         self._spawn(run_operator(service, self._context.runcomfy))
+        self._spawn(self._restorer.keep_journal())
         await self._clock.sleep(self._active)
         self.randomness.faults_ended = True
         await self._until_ended()
@@ -127,10 +134,11 @@ class SimulationRun:
         stores = memory_stores(clock)
         stores.memory.on_wake = self._on_wake
         jobs = CheckedJobStore(
-            stores.memory, self.log, lambda: chance.may_still_occur(Fault.STORE_REWINDS)
+            stores.memory, self.log, lambda: self._may_go_back(Fault.STORE_REWINDS)
         )
         availability = StoreAvailability(clock, chance, self._active)
         availability.go_back = jobs.go_back
+        availability.restore_backup = lambda rng: self._restore_backup(jobs, rng)
         return SimulationContext(
             clock=clock,
             randomness=chance,
@@ -140,8 +148,23 @@ class SimulationRun:
             receivers=SimulatedReceivers(chance, clock, chance.stream("receivers")),
             log=self.log,
             due=DueWaiter(stores.memory),
-            objects=MemoryObjects(clock),
+            objects=self._objects,
         )
+
+    def _may_go_back(self, fault: Fault) -> bool:
+        return any(map(self.randomness.may_still_occur, (fault, Fault.BACKUP_RESTORED)))
+
+    def _restore_backup(self, jobs: CheckedJobStore, rng: Random) -> None:
+        """Restore store and journal from copies that were made within some seconds."""
+        if not self._restorer.is_idle:
+            return
+        at = jobs.go_back(rng)
+        if at is None:
+            return
+        self._objects.go_back_to(at + rng.choice((0, 0, -5, 5)) * SECOND)
+        self.log.copied_at = min(self.log.copied_at, at)
+        self._restorer.is_idle = False
+        self._spawn(self._restorer.finish_restore(at, self._restorer.stop_workers(rng)))
 
     def _open_service(self) -> SimulatedService:
         life = ProcessLifetime("service", self.randomness)
@@ -194,6 +217,8 @@ class SimulationRun:
 
     async def _until_ended(self) -> None:
         step, limit = 10 * SECOND, self._clock.monotonic() + END_TIMEOUT
-        while self._clock.monotonic() < limit and not all_ended(self._context, self.workers):
+        while self._clock.monotonic() < limit and not (
+            all_ended(self._context, self.workers) and self._restorer.is_idle
+        ):
             await self._clock.sleep(step)
             step = min(step * 1.3, MAX_STEP)

@@ -8,16 +8,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from core.jobs.job import JobState
-from tests.simulation.plan import IN_DOUBT_FAULTS, Fault, Plan
+from tests.simulation.plan import GOING_BACK, IN_DOUBT_FAULTS, Fault, Plan
 from tests.simulation.runner import SimulationReport, run
 
 RUNS: Final = 2000
-REWIND_RUNS: Final = 2000
+GOING_BACK_RUNS: Final = 2000
 IDENTICAL_REQUEST_RUNS: Final = 1000
 """Of each kind the same plans in each run, so that a change is judged by itself: `run_many` runs
 others."""
 SEEDS: Final = st.integers(min_value=0, max_value=2**32)
-KINDS: Final = [fault for fault in Fault if fault is not Fault.STORE_REWINDS]
+KINDS: Final = [fault for fault in Fault if fault not in GOING_BACK]
 FAULTS: Final = st.one_of(
     st.frozensets(st.sampled_from(KINDS), max_size=4),
     st.frozensets(st.sampled_from(KINDS), min_size=6),
@@ -42,13 +42,17 @@ SAME_PLANS: Final = st.builds(
     faults=FAULTS.map(lambda faults: faults | {Fault.IDENTICAL_REQUESTS}),
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
-REWIND_PLANS: Final = st.builds(
+GOING_BACK_PLANS: Final = st.builds(
     Plan,
     seed=SEEDS,
     workers=st.integers(1, 3),
     jobs=st.integers(1, 4),
     # Who follows whom is not rebuilt: identical requests may be paid for twice after a rewind.
-    faults=FAULTS.map(lambda faults: (faults | {Fault.STORE_REWINDS}) - {Fault.IDENTICAL_REQUESTS}),
+    faults=st.builds(
+        lambda faults, kind: (faults | {kind}) - {Fault.IDENTICAL_REQUESTS},
+        FAULTS,
+        st.sampled_from((Fault.STORE_REWINDS, *GOING_BACK)),
+    ),
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
 SAME_EXAMPLES: Final = settings(
@@ -150,10 +154,10 @@ def test_every_run_keeps_the_invariants(plan: Plan) -> None:
     _holds(run(plan))
 
 
-@settings(SAME_EXAMPLES, max_examples=REWIND_RUNS)
-@given(REWIND_PLANS)
+@settings(SAME_EXAMPLES, max_examples=GOING_BACK_RUNS)
+@given(GOING_BACK_PLANS)
 @pytest.mark.timeout(1800)
-def test_a_store_that_goes_back_loses_and_pays_twice_for_nothing(plan: Plan) -> None:
+def test_a_store_or_journal_that_goes_back_loses_and_pays_twice_for_nothing(plan: Plan) -> None:
     _holds(run(plan))
 
 

@@ -17,7 +17,8 @@ from core.upstream.circuit_breaker import BreakerPolicy
 from core.webhooks.delivery import ClaimedDelivery
 from tests.simulation.event_log import SimulationLog
 from tests.simulation.faults import SimulatedReceivers
-from tests.simulation.plan import Fault, SeededRandomness
+from tests.simulation.journal import SimulatedObjects
+from tests.simulation.plan import GOING_BACK, SeededRandomness
 from tests.simulation.process import (
     ProcessBreakers,
     ProcessClock,
@@ -34,7 +35,7 @@ from tests.simulation.process import (
     StoreConnection,
 )
 from tests.support.ids import SeededIds
-from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
+from tests.support.journal import JOURNAL_TIMEOUT
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import MemoryStores
 from tests.support.memory_store.webhooks import MemoryEventStreams
@@ -60,10 +61,10 @@ from worker.webhooks.transport import DeliveryTransport
 DELIVERY_LEASE: Final = timedelta(seconds=30)
 TICK: Final = timedelta(seconds=1)
 CHECK_TICKS: Final = (TICK, 4 * TICK, 10 * TICK)
-"""Of a store that may go back. Workers check each second; much may happen between two checks."""
+"""Of what may go back. Workers check each second; much may happen between two checks."""
 MIN_CALM_CHECKS: Final = 3
 SLOW_TICK: Final = timedelta(seconds=15)
-"""Where the store never goes back: seldom enough that most awaits of a run are those of jobs."""
+"""Where nothing goes back: seldom enough that most awaits of a run are those of jobs."""
 IDLE_TICK: Final = timedelta(hours=1)
 
 
@@ -119,7 +120,7 @@ class SimulationContext:
     receivers: SimulatedReceivers
     log: SimulationLog
     due: DueWaiter
-    objects: MemoryObjects
+    objects: SimulatedObjects
 
 
 class SimulatedWorker:
@@ -180,7 +181,7 @@ class SimulatedWorker:
         """Check the store until it was found current a few times without faults."""
         chance = self._context.randomness
         tick = SLOW_TICK
-        if chance.may_occur(Fault.STORE_REWINDS):
+        if any(map(chance.may_occur, GOING_BACK)):
             tick = chance.stream(f"checks:{self.lifetime.name}").choice(CHECK_TICKS)
         while True:
             with suppress(StoreUnavailable):
@@ -212,6 +213,7 @@ class SimulatedWorker:
         journal = Journal(
             ProcessObjects(
                 self.lifetime,
+                around.store_availability,
                 around.randomness,
                 around.randomness.stream(f"journal:{name}"),
                 around.objects,

@@ -78,8 +78,12 @@ class MemoryProbe:
         del self._memory.timelines[job_id]
 
     async def forget_tenants(self) -> None:
-        """Remove all names of tenants."""
+        """Remove all tenants, as a Redis that became empty does."""
         self._memory.tenants.clear()
+
+    async def forget_identity(self) -> None:
+        """Remove the store's identity."""
+        self._memory.position = None
 
     async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
         """Store a state in a delivery's record as another release would."""
@@ -145,7 +149,11 @@ class RedisProbe:
         await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))
 
     async def forget_tenants(self) -> None:
-        await self._wire.execute("DEL", keys.TENANTS)
+        names = await self._wire.execute("SMEMBERS", keys.TENANTS)
+        await self._wire.execute("DEL", keys.TENANTS, *(keys.tenant(n.decode()) for n in names))
+
+    async def forget_identity(self) -> None:
+        await self._wire.execute("DEL", keys.STORE, keys.STORE_CLAIMS)
 
     async def rewrite_delivery(self, delivery_id: str, state: str) -> None:
         key = keys.delivery(delivery_id)

@@ -15,6 +15,7 @@ from core.billing.usage import Budget, Usage
 from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.money import MicroUsd
 from core.store.client import RedisClient
+from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import (
     AdminRepository,
     CircuitBreakerRepository,
@@ -62,6 +63,7 @@ class StoreHarness:
     circuit_breakers: CircuitBreakerRepository
     history: UsageHistoryRepository
     job_index: JobIndexRepository
+    identity: StoreIdentityRepository
     ids: SeededIds = field(default_factory=lambda: SeededIds(Random(1)))
 
     async def tenant(
@@ -191,6 +193,7 @@ def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
         stores.circuit_breakers,
         stores.usage_history,
         stores.job_index,
+        stores.identity,
     )
 
 
@@ -198,10 +201,16 @@ def _harness_over(stores: Stores, clock: FakeClock) -> StoreHarness:
 async def open_harness(backend: str, request: pytest.FixtureRequest) -> AsyncIterator[StoreHarness]:
     """Yield an empty harness; Redis is started only if `backend` needs it."""
     if backend == "memory":
-        yield memory_harness()[0]
+        yield await _identified(memory_harness()[0])
         return
     async with redis_client(request.getfixturevalue("redis_flushed")) as wire:
-        yield redis_harness(wire)
+        yield await _identified(redis_harness(wire))
+
+
+async def _identified(harness: StoreHarness) -> StoreHarness:
+    """Return the harness, whose store is known: it refuses keys that it does not have."""
+    await harness.identity.create(StorePosition("store"))
+    return harness
 
 
 UNREACHABLE_LIMIT: Final = 10**9

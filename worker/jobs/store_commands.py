@@ -26,7 +26,7 @@ from worker.ports import UpstreamFault
 
 FORGOTTEN: Final = UpstreamFault(
     "store_restored",
-    "Redis was restored from a copy, and there is no journal: it may have been sent and billed.",
+    "Redis was restored from a copy, and no journal is as new: it may have been sent and billed.",
 )
 
 
@@ -92,12 +92,14 @@ class StoreCommands:
     async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
         """Put in doubt what may have been paid for since `at`, the time of the copy in use.
 
-        For a gateway without a journal: a job that was queued then may have been submitted since,
-        and a stored object may have lost its record. Returns these jobs. Raises `Conflict` if there
-        is a journal, which knows better.
+        For a gateway without a journal, or whose journal is a copy of that time as well: a job that
+        was queued then may have been submitted since, and a stored object may have lost its record.
+        What the journal does know is compared first. Returns these jobs. Raises `Conflict` if this
+        is no gateway's store, or that of another journal.
         """
-        if self.journal is not None:
-            raise Conflict("The journal knows what was paid for: use `gateway store reconcile`.")
+        position = await self._own_position()
+        if self.reconciler is not None and not dry_run:
+            await self.reconciler.run(await self._compare_since(position))
         found = [
             job
             for job in await self.jobs.list_unsubmitted()
@@ -106,8 +108,25 @@ class StoreCommands:
         if not dry_run:
             for job in found:
                 await self.answers.record_unanswered(job, FORGOTTEN)
+            if self.journal is not None:
+                await self._replace_journal(position)
             await self._begin_epoch()
         return found
+
+    async def _own_position(self) -> StorePosition:
+        """Return the store's position. Raises `Conflict` if it is not that of the journal."""
+        position, known = await self.positions()
+        if position is None:
+            raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
+        if known is not None and known.store_id != position.store_id:
+            raise Conflict(f"This is the journal of store {known.store_id}; nothing was changed.")
+        return position
+
+    async def _compare_since(self, position: StorePosition) -> datetime:
+        """Return since when the store may lack what the journal has."""
+        _, known = await self.positions()
+        claims = await self.identity.list_claims()
+        return position.compare_since or compare_since(claims, known, self.clock.now())
 
     async def _begin_epoch(self) -> None:
         """Let the store count as one that went back; a claim in between is counted first."""
@@ -123,23 +142,20 @@ class StoreCommands:
         Returns the jobs whose submit is in flight: those whose worker has died go in doubt when
         their lease ends. Raises `Conflict` if the store has no other journal, and all of it.
         """
-        position = await self.identity.load()
-        if position is None:
-            raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
-        held, known = "", None
-        if self.journal is not None:
-            held, known = await self.journal.load_id(), await self.journal.load_position()
+        position = await self._own_position()
+        held = "" if self.journal is None else await self.journal.load_id()
         if held == position.journal_id and not position.lost_entry:
             raise Conflict("This is the journal of the store; nothing was changed.")
-        if known is not None and known.store_id != position.store_id:
-            raise Conflict(f"This is the journal of store {known.store_id}; nothing was changed.")
         listed = await self.jobs.list_unsubmitted()
         found = [job for job in listed if job.state is JobState.SUBMITTING]
         if not dry_run:
-            new = await self._begin_journal(position)
-            since = self.clock.now() + CLOCK_MARGIN
-            await self.identity.replace_journal(position.journal_id, new, since)
+            await self._replace_journal(position)
         return found
+
+    async def _replace_journal(self, position: StorePosition) -> None:
+        """Let this journal, or none, be the store's; of claims until now it proves nothing."""
+        new, since = await self._begin_journal(position), self.clock.now() + CLOCK_MARGIN
+        await self.identity.replace_journal(position.journal_id, new, since)
 
     async def _begin_journal(self, position: StorePosition) -> str:
         if self.journal is None:
@@ -158,8 +174,7 @@ class StoreCommands:
         status = status_of(position, known)
         if position is None or status not in {StoreStatus.CURRENT, StoreStatus.WENT_BACK}:
             raise Conflict("This is not the store of the journal; see `gateway store show`.")
-        claims = await self.identity.list_claims()
-        start = since or position.compare_since or compare_since(claims, known, self.clock.now())
+        start = since or await self._compare_since(position)
         found = await self.reconciler.run(start, dry_run=dry_run)
         if status is StoreStatus.WENT_BACK and not dry_run:
             position = await self.identity.load(known) or position

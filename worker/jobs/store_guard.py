@@ -4,7 +4,7 @@ At a worker's start, and when the store went back, the journal is compared with 
 """
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -80,6 +80,7 @@ class StoreGuard:
         self._went_back_at: timedelta | None = None
         self._position: StorePosition | None = None
         self._confirmed: StorePosition | None = None
+        self._noted: StorePosition | None = None
         self._journal_id = ""
         self._journal_issue: StoreStatus | None = None
         self._identified_at: timedelta | None = None
@@ -134,7 +135,11 @@ class StoreGuard:
         journal. Raises `StoreUnavailable`.
         """
         name = entry_name(attempts_prefix(claimed), number)
-        return await self._identity.note_entry(claimed.id, number, name, self._journal_id)
+        if not await self._identity.note_entry(claimed.id, number, name, self._journal_id):
+            return False
+        if self._known is not None:
+            self._noted = replace(self._known, newest_entry=name)
+        return True
 
     async def load_noted_entry(self, claimed: Job) -> int | None:
         """Return the number of the entry that a claim had; None: it has sent nothing.
@@ -205,7 +210,8 @@ class StoreGuard:
     async def _went_back(self, journal: Journal, position: StorePosition) -> bool:
         """Return whether the journal lacks an entry, and let all workers know."""
         held = position.lost_entry
-        for name in entries_to_find(position, self._confirmed, self._clock.now().date()):
+        remembered = (self._confirmed, self._known, self._noted)
+        for name in entries_to_find(position, remembered, self._clock.now().date()):
             if not await journal.has_entry(name):
                 if not held:
                     await self._identity.replace_lost_entry("", name)

@@ -34,7 +34,8 @@ class FairShare:
     def enter(self, groups: Iterable[str]) -> None:
         """Count an item that begins."""
         self.total += 1
-        self.by_group.update(groups)
+        for group in groups:
+            self.by_group[group] += 1
 
     def leave(self, groups: Iterable[str]) -> None:
         """Count an item that ended."""

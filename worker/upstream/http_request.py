@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http import HTTPStatus
 from typing import Final
 
 from worker.retry_after import parse_retry_after
 from worker.upstream.error_classification import ResponseTooLarge
 
+SUCCESSES: Final = range(200, 300)
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 
@@ -28,7 +28,7 @@ class HttpResponse:
     @property
     def is_success(self) -> bool:
         """Whether a 2xx status line arrived."""
-        return self.status is not None and HTTPStatus(200) <= self.status < HTTPStatus(300)
+        return self.status in SUCCESSES
 
 
 @dataclass(frozen=True, slots=True)

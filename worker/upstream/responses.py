@@ -4,10 +4,11 @@ Status words are mapped by `core.jobs.runcomfy_status`. Any ambiguous answer to 
 `Indeterminate`: only certainty that no work was started allows a second submit.
 """
 
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from core.jobs.job import CancelOutcome
-from core.jobs.runcomfy_status import FINAL_PHASES, Phase
+from core.jobs.runcomfy_status import FINAL_PHASES, PHASES_BY_STATUS, Phase
 from core.observability.outcomes import FaultKind
 from worker.ports import (
     Accepted,
@@ -101,10 +102,9 @@ def parse_status(response: HttpResponse, redactor: Redactor) -> StatusAnswer:
     answer = _parse_answer(response, redactor)
     if isinstance(answer, RequestNotFound | Unreachable):
         return answer
-    doc, word = answer
-    if json_parser.parse_phase(doc) in FINAL_PHASES:
-        return Finished(word)
-    return _build_in_progress(doc, word, redactor)
+    if answer.phase in FINAL_PHASES:
+        return Finished(answer.word)
+    return _build_in_progress(answer, redactor)
 
 
 def parse_result(response: HttpResponse, redactor: Redactor) -> ResultAnswer:
@@ -112,61 +112,54 @@ def parse_result(response: HttpResponse, redactor: Redactor) -> ResultAnswer:
     answer = _parse_answer(response, redactor)
     if isinstance(answer, RequestNotFound | Unreachable):
         return answer
-    doc, word = answer
-    return _build_result(doc, word, response, redactor)
+    return _build_result(answer, response, redactor)
+
+
+@dataclass(frozen=True, slots=True)
+class _RequestState:
+    """The document of a status or a result. `phase`: what its word means; None: undocumented."""
+
+    doc: Document
+    word: str
+    phase: Phase | None
 
 
 def _parse_answer(
     response: HttpResponse, redactor: Redactor
-) -> tuple[Document, str] | RequestNotFound | Unreachable:
-    """Return the document of a status or a result, and its status word."""
+) -> _RequestState | RequestNotFound | Unreachable:
     doc = parse_document(response, redactor)
     if isinstance(doc, RequestNotFound | Unreachable):
         return doc
     word = json_parser.parse_status_word(doc)
     if word is None:
         return build_unreachable(FaultKind.MALFORMED, response, redactor)
-    return doc, word
+    return _RequestState(doc, word, PHASES_BY_STATUS.get(word))
 
 
-def _build_result(
-    doc: Document, word: str, response: HttpResponse, redactor: Redactor
-) -> ResultAnswer:
-    match json_parser.parse_phase(doc):
-        case Phase.COMPLETED:
-            return _build_completed(doc, word, response, redactor)
-        case Phase.FAILED:
-            return RunFailed(
-                fault_of(FaultKind.FAILED, response, redactor),
-                json_parser.parse_cost(doc),
-                json_parser.parse_times(doc),
-                word,
-            )
-        case Phase.CANCELLED:
-            return RunCancelled(json_parser.parse_cost(doc), json_parser.parse_times(doc), word)
-        case _:
-            return _build_in_progress(doc, word, redactor)
-
-
-def _build_completed(
-    doc: Document, word: str, response: HttpResponse, redactor: Redactor
-) -> RunCompleted | RunFailed:
+def _build_result(state: _RequestState, response: HttpResponse, redactor: Redactor) -> ResultAnswer:
+    if state.phase not in FINAL_PHASES:
+        return _build_in_progress(state, redactor)
+    cost, times = json_parser.parse_cost(state.doc), json_parser.parse_times(state.doc)
+    if state.phase is Phase.CANCELLED:
+        return RunCancelled(cost, times, state.word)
+    if state.phase is Phase.FAILED:
+        return RunFailed(fault_of(FaultKind.FAILED, response, redactor), cost, times, state.word)
     output = json_parser.parse_output(response.body)
-    cost, times = json_parser.parse_cost(doc), json_parser.parse_times(doc)
     if output is None:
-        return RunFailed(fault_of(FaultKind.NO_OUTPUT, response, redactor), cost, times, word)
-    return RunCompleted(output, cost, times, word)
+        return RunFailed(fault_of(FaultKind.NO_OUTPUT, response, redactor), cost, times, state.word)
+    return RunCompleted(output, cost, times, state.word)
 
 
-def _build_in_progress(doc: Document, word: str, redactor: Redactor) -> InProgress:
-    phase = json_parser.parse_phase(doc)
-    # In its original case: the redactor would not recognise a token in lower case.
-    undocumented = redactor.redact_label(str(doc.get("status")))
+def _build_in_progress(state: _RequestState, redactor: Redactor) -> InProgress:
+    word, phase = state.word, state.phase
+    if phase is None:
+        # In its original case: the redactor would not recognise a token in lower case.
+        word = redactor.redact_label(str(state.doc.get("status")))
     return InProgress(
         is_running=phase is Phase.RUNNING,
-        status_word=undocumented if phase is None else word,
+        status_word=word,
         is_documented=phase is not None,
-        queue_position=json_parser.parse_queue_position(doc),
+        queue_position=json_parser.parse_queue_position(state.doc),
     )
 
 

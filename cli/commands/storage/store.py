@@ -79,9 +79,10 @@ def restored(
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Put in doubt what may have been paid for since a copy was made, without a journal.
+    """Put in doubt what may have been paid for since a copy was made.
 
-    Before workers start over a restored Redis: its queued jobs may have been submitted since then.
+    Where no journal is newer than the copy: there is none, or it was restored with Redis. Before
+    workers start: jobs that were queued then may have been submitted since.
     """
     since = parse_timestamp(at)
     found = run_store_command(

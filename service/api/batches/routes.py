@@ -12,8 +12,8 @@ from starlette.responses import Response
 from core.batches import BatchSnapshot, BatchStatus
 from core.errors import CallerError, NotFound, ObjectsUnavailable, StoreTimeout
 from core.ids import is_valid_id
-from core.many_items import call_with_many, give_turn
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
+from core.runtime.many_items import call_with_many, give_turn
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import BatchAdmission, BatchAdmissionResult, IdempotencyClaim
 from service.api.batches.representations import (

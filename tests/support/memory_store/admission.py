@@ -266,10 +266,16 @@ def _write(memory: MemoryState, admission: Admission, amount: MicroUsd) -> None:
     set_score(memory.due, job.id, job.next_run_at if job.leader else first_deadline(job))
 
 
+def _may_be_forgotten(memory: MemoryState, tenant: str) -> bool:
+    """Return whether a key may have been lost with all else. A deleted tenant left its record."""
+    live = [name for name, row in memory.tenants.items() if row.expires_at is None]
+    return memory.position is None or not (live or tenant in memory.tenants)
+
+
 def authenticate(memory: MemoryState, credential: Credential, scope: Scope | None) -> None:
     """Raise the error with which the key is refused, if any."""
     key = memory.keys.get(credential.digest)
-    if key is None and not memory.tenants and memory.position is None:
+    if key is None and _may_be_forgotten(memory, credential.tenant):
         raise StoreUnknown
     if key is None or key.tenant != credential.tenant:
         raise Unauthenticated

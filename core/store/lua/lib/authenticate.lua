@@ -1,5 +1,5 @@
--- Returns the error of an API key ('unauthenticated' or 'not_permitted'; 'store_unknown' if the store
--- has neither tenants nor an identity), or nil, its scopes and its own limits.
+-- Returns the error of an API key ('unauthenticated' or 'not_permitted'; 'store_unknown' of an unknown key if the
+-- store has no identity, or no tenants at all), or nil, its scopes and its own limits.
 -- `disabled` is the tenant's field, `address` the caller's as bits. Records the key's last use, to the minute.
 
 -- Whether the address is in one of the networks: a network is the beginning that its addresses share.
@@ -10,12 +10,16 @@ local function is_address_allowed(networks, address)
   return false
 end
 
+-- Whether the key may have been lost with everything else. A tenant that was deleted has left its record.
+local function may_be_forgotten(disabled)
+  if redis.call('HEXISTS', NAMES.store, 'id') == 0 then return true end
+  return not disabled and redis.call('EXISTS', NAMES.tenants) == 0
+end
+
 local function authenticate(api_key, disabled, tenant_name, scope, now, address)
   local stored = redis.call('HMGET', api_key, 'tenant', 'expires', 'scopes', 'last_used_at', 'addresses', 'models',
     'usd_per_day', 'usd_per_month')
-  if not stored[1] and redis.call('EXISTS', NAMES.tenants) + redis.call('HEXISTS', NAMES.store, 'id') == 0 then
-    return 'store_unknown'
-  end
+  if not stored[1] and may_be_forgotten(disabled) then return 'store_unknown' end
   if stored[1] ~= tenant_name then return 'unauthenticated' end
   if stored[2] ~= '' and tonumber(stored[2]) <= tonumber(now) then return 'unauthenticated' end
   if disabled ~= '0' then return 'unauthenticated' end

@@ -21,6 +21,7 @@ from core.http_server.connections import (
 )
 from core.http_server.protocol import (
     BODY_GRACE,
+    BODY_IS_COMPLETE,
     FREE_CHUNKS,
     MAX_EMPTY_READS,
     MAX_FIELDS,
@@ -168,6 +169,38 @@ async def test_a_request_is_served_and_the_next_one_too(
         await run_ready_callbacks()
     assert len(transport.answers) == 3
     assert not transport.closed
+    protocol.connection_lost(None)
+
+
+async def test_a_request_states_whether_all_of_it_was_received(
+    listener: Listener, protocol: BoundedHttpProtocol
+) -> None:
+    def states() -> list[bool]:
+        return [BODY_IS_COMPLETE in scope["state"] for scope in listener.application.scopes]
+
+    head = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\n\r\n"
+    protocol.data_received(head + b"{}")
+    await run_ready_callbacks()
+    protocol.data_received(head + b"{")
+    await run_ready_callbacks()
+    assert states() == [True, False]
+    protocol.data_received(b"}")
+    await run_ready_callbacks()
+    protocol.data_received(head)
+    await run_ready_callbacks()
+    assert states() == [True, True, False]
+    protocol.connection_lost(None)
+
+
+async def test_an_answer_sets_no_timer(
+    protocol: BoundedHttpProtocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers: list[float] = []
+    monkeypatch.setattr(protocol.loop, "call_later", lambda delay, *_: timers.append(delay))
+    protocol.data_received(GET)
+    await run_ready_callbacks()
+    monkeypatch.undo()
+    assert timers == []
     protocol.connection_lost(None)
 
 

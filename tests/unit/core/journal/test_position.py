@@ -99,26 +99,27 @@ FIRST, SECOND, OLD = (
     f"entries/{day}/a4/req_{number}.1.entry"
     for day, number in ((NOW.date(), 1), (NOW.date(), 2), (NOW.date() - MAX_LOOKBACK, 3))
 )
-HAS_FIRST = replace(HERE, newest_entry=FIRST)
+HAS_FIRST, HAS_SECOND = (replace(HERE, newest_entry=name) for name in (FIRST, SECOND))
 
 
 @pytest.mark.parametrize(
-    ("position", "confirmed", "names"),
+    ("position", "remembered", "names"),
     [
-        (HERE, None, []),
-        (HAS_FIRST, None, [FIRST]),
-        (HAS_FIRST, HAS_FIRST, [FIRST]),
-        (replace(HERE, newest_entry=SECOND), HAS_FIRST, [SECOND, FIRST]),
-        (replace(HERE, newest_entry=SECOND, lost_entry=FIRST), None, [FIRST, SECOND]),
-        (replace(HERE, newest_entry=SECOND, journal_since=NOW), HAS_FIRST, [SECOND]),
-        (replace(HERE, newest_entry=SECOND, journal_id="b"), HAS_FIRST, [SECOND]),
-        (replace(HERE, newest_entry=OLD, lost_entry=OLD), HAS_FIRST, [FIRST]),
+        (HERE, [None], []),
+        (HAS_FIRST, [None], [FIRST]),
+        (HAS_FIRST, [HAS_FIRST, HAS_FIRST], [FIRST]),
+        (HERE, [HAS_FIRST, None, HAS_SECOND], [FIRST, SECOND]),
+        (HAS_SECOND, [HAS_FIRST], [SECOND, FIRST]),
+        (replace(HERE, newest_entry=SECOND, lost_entry=FIRST), [], [FIRST, SECOND]),
+        (replace(HERE, newest_entry=SECOND, journal_since=NOW), [HAS_FIRST], [SECOND]),
+        (replace(HERE, newest_entry=SECOND, journal_id="b"), [HAS_FIRST], [SECOND]),
+        (replace(HERE, newest_entry=OLD, lost_entry=OLD), [HAS_FIRST], [FIRST]),
     ],
 )
 def test_what_a_journal_must_have(
-    position: StorePosition, confirmed: StorePosition | None, names: list[str]
+    position: StorePosition, remembered: list[StorePosition | None], names: list[str]
 ) -> None:
-    assert entries_to_find(position, confirmed, NOW.date()) == names
+    assert entries_to_find(position, remembered, NOW.date()) == names
 
 
 @pytest.mark.parametrize("issue", [S.OTHER_JOURNAL, S.JOURNAL_WENT_BACK])

@@ -4,7 +4,7 @@ Over the in-memory stores, which go back by snapshots.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 import pytest
@@ -804,6 +804,7 @@ async def test_the_journals_identity_counts_not_one_that_a_store_forgot_at_once(
 
 async def test_without_a_journal_what_a_copy_has_queued_is_put_in_doubt() -> None:
     harness = GuardHarness()
+    await harness.started()
     await harness.admit("req_old")
     await harness.clock.advance(SECOND)
     copied_at = harness.clock.now()
@@ -833,7 +834,89 @@ async def test_a_copy_without_a_journal_counts_as_a_store_that_went_back() -> No
     assert (after.epoch, after.complete_since) == (before.epoch + 1, now)
 
 
-async def test_with_a_journal_nothing_is_put_in_doubt_by_hand() -> None:
+async def test_only_a_store_and_its_own_journal_can_have_been_restored() -> None:
     harness = GuardHarness()
-    with pytest.raises(Conflict, match="reconcile"):
+    with pytest.raises(Conflict, match="no gateway's store"):
         await harness.commands().restored(harness.clock.now(), dry_run=True)
+    await harness.started()
+    await harness.journal.save_position(StorePosition("another"))
+    with pytest.raises(Conflict, match="store another"):
+        await harness.commands().restored(harness.clock.now(), dry_run=True)
+
+
+# --- store and journal, restored from one backup
+
+
+@dataclass
+class Backup:
+    """A copy of store and journal, made when a job was queued that was paid for afterwards."""
+
+    gateway: GuardHarness
+    made_at: datetime = field(init=False)
+    store: Snapshot = b""
+    journal: dict[str, bytes] = field(default_factory=dict)
+
+    async def make(self) -> Job:
+        queued = await self.gateway.admit()
+        self.store, self.journal = self.gateway.snapshot(), self.gateway.copy_journal()
+        self.made_at = self.gateway.clock.now()
+        return queued
+
+    def restore(self) -> None:
+        self.gateway.go_back_to(self.store)
+        self.gateway.swap_journal(self.journal)
+
+
+@pytest.mark.parametrize("has_checked", [False, True])
+async def test_a_running_worker_notices_that_store_and_journal_went_back_together(
+    gateway: GuardHarness, *, has_checked: bool
+) -> None:
+    """It remembers the entry, whether it saw it in a check or has just had it noted."""
+    guard, backup = await gateway.started(), Backup(gateway)
+    claimed = await gateway.claim(await backup.make())
+    assert await guard.allows_submit()
+    assert await guard.note_entry(claimed, 1)
+    if has_checked:
+        await guard.run_once(gateway.reconciler)
+    backup.restore()
+    assert not await guard.allows_submit()
+    await guard.run_once(gateway.reconciler)
+    assert (guard.is_open, gateway.stops[-1]) == (False, "journal_went_back")
+    fresh = gateway.guard()
+    await fresh.run_once(gateway.reconciler)
+    assert not fresh.is_open, "it has been told by the store"
+
+    await gateway.commands().restored(backup.made_at, dry_run=False)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+    for each in (guard, fresh):
+        await each.run_once(gateway.reconciler)
+        assert await each.allows_submit()
+
+
+async def test_a_claim_whose_entry_the_copy_of_the_journal_lacks_is_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    backup = Backup(gateway)
+    await gateway.started()
+    await backup.make()
+    claimed = await gateway.claim_without_entry(await gateway.admit("req_2"))
+    backup.store = gateway.snapshot()
+    backup.restore()
+    guard = gateway.guard()
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open, "nothing is left that knows"
+    await gateway.commands().restored(gateway.clock.now(), dry_run=False)
+    assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+
+
+async def test_what_a_newer_journal_knows_is_no_doubt(gateway: GuardHarness) -> None:
+    backup = Backup(gateway)
+    await gateway.started()
+    claimed = await gateway.claim(await backup.make())
+    await gateway.accepted(claimed)
+    gateway.go_back_to(backup.store)
+    assert [job.id for job in await gateway.commands().restored(backup.made_at, dry_run=True)] == [
+        "req_1"
+    ]
+    assert await gateway.commands().restored(backup.made_at, dry_run=False) == []
+    assert await gateway.state_of() == (S.RUNNING, "up-1")

@@ -100,6 +100,16 @@ async def test_what_is_no_operator_is_refused(
     assert await app.stores.operators.list_all() == []
 
 
+async def test_a_store_that_lost_everything_refuses_no_operator(app: AppHarness) -> None:
+    app.enable_admin_api(TOKEN)
+    token = await create_operator(app, "ada", [Role.OPERATE])
+    app.stores.memory.operators.clear()
+    app.stores.memory.position = None
+    async with app.client(token) as ada:
+        answer = await ada.get(OPERATORS)
+    assert (answer.status_code, answer.json()["code"]) == (503, "store_unknown")
+
+
 async def test_a_name_is_taken_once(operator: httpx.AsyncClient) -> None:
     wish = {"operator": "ada", "roles": ["read"]}
     answers = [await operator.post(OPERATORS, json=wish) for _ in range(2)]

@@ -42,6 +42,7 @@ def coalescing(app: AppHarness) -> CoalescingHarness:
             stores.circuit_breakers,
             stores.usage_history,
             stores.job_index,
+            stores.identity,
         )
     )
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from core.many_items import MANY, call_with_many, give_turn
+from core.runtime.many_items import MANY, call_with_many, give_turn
 
 
 @pytest.mark.parametrize(("count", "is_apart"), [(0, False), (MANY, False), (MANY + 1, True)])
