@@ -73,6 +73,8 @@ class LiveGateway:
         tenant = TenantCredentials(name, document["key"], document["webhook_secret"])
         endpoint = {"url": self.stack.webhook_url(name)}
         self.http.post(f"{url}/{name}/endpoints", json=endpoint, headers=admin).raise_for_status()
+        secret = {"name": name, "secret": tenant.webhook_secret}
+        self.http.post(f"{self.stack.receiver.url}/_recv/secret", json=secret).raise_for_status()
         self.tenants[name] = tenant
 
     def _create(

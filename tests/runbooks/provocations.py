@@ -706,7 +706,7 @@ PROVOCATIONS: Final = (
         "gateway pause --tenant NAME",
         mend=_raise_balance,
     ),
-    _row("ClockSkew", Group.BUSY, _skew_clock, "gateway_clock_skew_seconds", mend=_set_clock),
+    _row("ClockSkew", Group.QUIET, _skew_clock, "gateway_clock_skew_seconds", mend=_set_clock),
     _row(
         "JournalAway",
         Group.OUTAGE,

@@ -131,7 +131,7 @@ def run_group(group: Group, rows: Iterable[Provocation], folder: Path) -> list[R
     """Run the rows of a group on a stack of its own."""
     environment = {**without_settings(os.environ), **settings_of_stack()}
     options = ("--queue-seconds", "0..1", "--run-seconds", "1..3", "--balance-usd", "100000")
-    workers = 2 if group is Group.BUSY else 1
+    workers = 2 if group in {Group.BUSY, Group.QUIET} else 1
     plan = StackPlan(folder, environment=environment, workers=workers, runcomfy_options=options)
     with run_live(plan) as live:
         over = threading.Event()
