@@ -106,7 +106,7 @@ def _box(position: PanelPosition, rows: int, height: float) -> tuple[float, floa
 
 
 def series_colours(names: Sequence[str]) -> list[str] | None:
-    """Return the colour of each series; None, for the usual ones, if no name has a meaning."""
+    """Return the colour of each series; None, for the default ones, if no name has a meaning."""
     meant = [_meant_colour(name) for name in names]
     if not any(meant):
         return None
