@@ -1,11 +1,11 @@
 """What settings mean for safety, beyond being valid. Pure."""
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import Final
 
 from cli.doctor.check import Check, fail, ok, warn
-from service.settings import ServiceSettings
+from service.settings import ServiceSettings, is_loopback
 
 Network = IPv4Network | IPv6Network
 MIN_PREFIX: Final = 7
@@ -23,14 +23,6 @@ def check_settings(settings: ServiceSettings) -> Sequence[Check]:
         _check_metrics(settings),
         _check_encryption(settings),
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine can connect to `host`."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _check_proxies(settings: ServiceSettings) -> Iterator[Check]:

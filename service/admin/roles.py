@@ -56,9 +56,8 @@ ACTS: Final = (
     Act(Role.OPERATE, "revoke_key", "key revoke"),
     # Who may create a key can sign in as its tenant.
     Act(Role.OPERATE, "", "console tenant-link"),
-    Act(Role.OPERATE, "rotate_webhook_secret", "tenant webhook-secret"),
-    Act(Role.OPERATE, "retire_webhook_secret"),
-    Act(Role.OPERATE, "", "webhook rotate"),
+    Act(Role.OPERATE, "rotate_webhook_secret", "webhook rotate"),
+    Act(Role.OPERATE, "retire_webhook_secret", "webhook retire"),
     Act(Role.OPERATE, "create_endpoint", "webhook add"),
     Act(Role.OPERATE, "change_endpoint", "webhook enable"),
     Act(Role.OPERATE, "", "webhook disable"),

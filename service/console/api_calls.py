@@ -5,7 +5,7 @@ idempotency are the API's.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -33,19 +33,29 @@ class Operation:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
-    """What an operation answered."""
+    """What an operation answered; one that ended without an answer had lost its caller."""
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
+    status: int = 500
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
     @property
     def document(self) -> JsonObject:
         """The body as JSON; an empty body is `{}`."""
         parsed: JsonObject = orjson.loads(self.body) if self.body else {}
         return parsed
+
+    async def receive(self, message: Message) -> None:
+        """Take what the operation sends by ASGI."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {
+                name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]
+            }
+        else:
+            self.body += message.get("body", b"")
 
 
 def encode_query(fields: Mapping[str, Any]) -> str:
@@ -124,9 +134,9 @@ class ApiCaller:
             "headers": [*host, *(field for field in headers if field[0] != b"host")],
             SIGNED_IN: self.user.identity,
         }
-        answer = _AnswerReader()
-        await self.request.app.router(scope, receive or self._receive_after(b""), answer.send)
-        return Answer(answer.status, answer.headers, b"".join(answer.chunks))
+        answer = Answer()
+        await self.request.app.router(scope, receive or self._receive_after(b""), answer.receive)
+        return answer
 
     def _receive_after(self, content: bytes) -> Receive:
         """Return ASGI's receive: the body, then what the page's own caller does, who may leave."""
@@ -136,24 +146,6 @@ class ApiCaller:
             return messages.pop() if messages else await self.request.receive()
 
         return receive
-
-
-class _AnswerReader:
-    """Collects an answer. An operation that ends without one left its caller: there is none."""
-
-    def __init__(self) -> None:
-        self.status = 500
-        self.headers: dict[str, str] = {}
-        self.chunks: list[bytes] = []
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self.status = message["status"]
-            self.headers = {
-                name.decode().lower(): value.decode("latin-1") for name, value in message["headers"]
-            }
-        else:
-            self.chunks.append(message.get("body", b""))
 
 
 def _fill(template: str, values: Mapping[str, str]) -> str:

@@ -37,6 +37,7 @@ from service.console.sessions import User, load_user
 from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.errors import UnsupportedMedia
 from service.http.authentication import request_links
+from service.http.middleware import delay_refusal
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
@@ -314,11 +315,14 @@ class ConsoleRoute(APIRoute):
                     await self._check_change(request)
                 return await handle(request)
             except RequestValidationError as error:
-                return error_page(request, _malformed(error))
+                page = error_page(request, _malformed(error))
             except (Defect, StoreRefused):
                 raise  # operators are warned of these where the API's are
             except GatewayError as error:
-                return error_page(request, error)
+                page = error_page(request, error)
+            request.scope.pop(_FORM, None)  # it may be large, and the wait long
+            await delay_refusal(request.scope, page.status_code)
+            return page
 
         return handler
 

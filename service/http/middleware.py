@@ -14,12 +14,12 @@ from core.observability.events import Emit, OperationalWarning, RequestServed
 from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
 from service.http.idempotency_header import IDEMPOTENCY_KEY
-from service.http.request_context import RequestContext, open_request_context
+from service.http.request_context import RequestContext, open_request_context, request_context
 from service.problems import MEDIA_TYPE, Problem, defect_of, problem_of
 
 UNMATCHED: Final = "unmatched"
 CLIENT_CLOSED_REQUEST: Final = 499
-_SERVER_ERRORS: Final = 500
+_REFUSALS: Final = range(400, 500)
 NO_STORE_PREFIXES: Final = ("/v1", "/admin", "/console", "/mcp")
 """Path prefixes of responses that intermediaries must not cache."""
 _IDEMPOTENT_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -75,17 +75,20 @@ class GatewayMiddleware:
         if problem is None:
             return
         # Here the exception has gone, and with it the frames that hold the request's body.
-        request_context.release_body()
-        await _delay_refusal(scope, request_context, problem)
+        await delay_refusal(scope, problem.status)
         await sender.send_problem(problem, scope, receive)
 
 
-async def _delay_refusal(scope: Scope, current: RequestContext, problem: Problem) -> None:
-    """Wait, if the address has sent many wrong keys, or the tenant was refused often."""
-    context = app_context(scope)
-    if problem.code == Unauthenticated.code:
+async def delay_refusal(scope: Scope, status: int) -> None:
+    """Wait, if the address has sent many wrong keys, or the tenant was refused often.
+
+    `status` is that of the answer. Call it where no exception holds the request's body any more.
+    """
+    context, current = app_context(scope), request_context(scope)
+    current.release_body()
+    if current.code == Unauthenticated.code:
         await context.failed_authentications.record(current.client)
-    elif problem.status < _SERVER_ERRORS:
+    elif status in _REFUSALS:
         await context.refusals.record(current.tenant or current.client)
 
 

@@ -8,7 +8,7 @@ out where errors are named, and are only checked for validity.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final
 
 Schema = Mapping[str, object]
 IsValid = Callable[[object], bool]
@@ -21,13 +21,6 @@ MAX_SCHEMA_SIZE: Final = 20_000
 _DEFINITIONS: Final = ("$defs", "definitions")
 _MAX_VISITED: Final = 500
 _MAX_ITEMS: Final = 20
-
-
-class FailedAlternative(NamedTuple):
-    """Where an input fits no alternative, and which keyword demands one."""
-
-    path: Path
-    keyword: str
 
 
 def without_alternatives(schema: object) -> object:
@@ -109,8 +102,11 @@ def _resolve(reference: str, root: Schema) -> object:
 
 def failed_alternatives(
     schema: Schema, value: object, compile_schema: Compile
-) -> Iterator[FailedAlternative]:
-    """Yield the alternatives that `value` fails, outermost first, within a bounded search."""
+) -> Iterator[tuple[Path, str]]:
+    """Yield where `value` fits no alternative, and the keyword that demands one.
+
+    Outermost first, within a bounded search.
+    """
     definitions = {name: schema[name] for name in _DEFINITIONS if name in schema}
     compiled: dict[tuple[int, str], IsValid] = {}
     waiting: list[tuple[object, object, Path]] = [(schema, value, ())]
@@ -126,7 +122,7 @@ def failed_alternatives(
             if known not in compiled:
                 compiled[known] = compile_schema({keyword: node[keyword], **definitions})
             if not compiled[known](item):
-                yield FailedAlternative(path, keyword)
+                yield path, keyword
         waiting.extend(_children(node, item, path))
 
 

@@ -1,9 +1,8 @@
-"""Use cases of tenants: create, read, change and delete; their webhook secrets."""
+"""Use cases of tenants: create, read, change and delete."""
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Final
 
 from core.billing.usage import Budget, Usage
@@ -12,7 +11,7 @@ from core.tenants.api_keys import ApiKey, api_key_digest, build_api_key
 from core.tenants.tenant import Tenant, check_tenant_name, is_tenant_name
 from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.webhooks.config import WebhookConfig, initial_config
-from core.webhooks.secrets import SecretKind, encode_webhook_secret
+from core.webhooks.secrets import encode_webhook_secret
 from service.operator_context import AdminContext
 from service.tenants.settings import (
     Difference,
@@ -175,36 +174,6 @@ async def _remove_pins(admin: AdminContext, name: str) -> None:
     for pin in await admin.stores.model_pins.list_all():
         if pin.tenant == name:
             await admin.stores.model_pins.remove(name, pin.model_id)
-
-
-async def rotate_webhook_secret(
-    admin: AdminContext, name: str, overlap: timedelta
-) -> tuple[str, datetime]:
-    """Create a webhook secret. Older ones are live for `overlap`, or until they are retired.
-
-    Returns the secret, which is shown once, and when the older ones end.
-
-    Raises `NotFound`; `Conflict` if too many secrets are live.
-    """
-    secret, now = encode_webhook_secret(admin.ids.secret()), admin.clock.now()
-    await load_tenant(admin, name)
-    await _update_config(
-        admin,
-        name,
-        lambda config: config.with_rotated_secret(SecretKind.HMAC, secret, now, overlap),
-    )
-    ends = (now + overlap).isoformat(timespec="seconds")
-    await admin.record_action("webhook-secret.rotate", name, f"the one before ends {ends}")
-    return secret, now + overlap
-
-
-async def retire_webhook_secret(admin: AdminContext, name: str) -> TenantDetails:
-    """Sign webhooks with the newest secret alone from now on."""
-    tenant = await load_tenant(admin, name)
-    before, after = await _update_config(admin, name, WebhookConfig.without_older_secrets)
-    if after is not before:
-        await admin.record_action("webhook-secret.retire", name)
-    return TenantDetails(tenant, after)
 
 
 async def load_usage(admin: AdminContext, name: str) -> Usage:

@@ -1,5 +1,8 @@
 """Use cases of webhooks with an entry in the audit log, for operators and tenants."""
 
+from datetime import datetime
+
+from core.webhooks.config import WebhookConfig
 from core.webhooks.delivery import Delivery
 from core.webhooks.endpoint import Endpoint
 from core.webhooks.replay import Replay, ReplayRange
@@ -76,8 +79,20 @@ async def send_test(
 
 async def rotate_secret(
     admin: AdminContext, webhooks: WebhookService, tenant: str, rotation: SecretRotation
-) -> str:
-    """Create a new secret or signing key, and return it."""
-    new = await webhooks.rotate_secret(tenant, rotation)
-    await admin.record_action("webhook.rotate", tenant, rotation.kind)
-    return new
+) -> tuple[str, datetime]:
+    """Create a secret or signing key; return it, and when the previous ones end."""
+    new, ends_at = await webhooks.rotate_secret(tenant, rotation)
+    ends = ends_at.isoformat(timespec="seconds")
+    await admin.record_action(
+        "webhook.rotate", tenant, f"{rotation.kind}; the one before ends {ends}"
+    )
+    return new, ends_at
+
+
+async def retire_secrets(
+    admin: AdminContext, webhooks: WebhookService, tenant: str
+) -> WebhookConfig:
+    """Sign webhooks with the newest secret alone from now on."""
+    after = await webhooks.retire_secrets(tenant)
+    await admin.record_action("webhook.retire", tenant)
+    return after

@@ -7,7 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -170,8 +170,11 @@ class WebhookService:
         """Delete an endpoint; its pending deliveries are dropped. Raises `NotFound`."""
         await self._update_config(tenant, lambda config: config.without_endpoint(endpoint_id))
 
-    async def rotate_secret(self, tenant: str, rotation: SecretRotation) -> str:
-        """Create and return a secret or signing key; the previous ones end after the overlap."""
+    async def rotate_secret(self, tenant: str, rotation: SecretRotation) -> tuple[str, datetime]:
+        """Create a secret or signing key; return it, and when the previous ones end.
+
+        Raises `NotFound`; `Conflict` if too many are live.
+        """
         mint = encode_webhook_secret if rotation.kind is SecretKind.HMAC else encode_signing_key
         new, now = mint(self.ids.secret()), self.clock.now()
         overlap = timedelta(seconds=rotation.overlap)
@@ -179,7 +182,11 @@ class WebhookService:
             tenant,
             lambda config: config.with_rotated_secret(rotation.kind, new, now, overlap),
         )
-        return new
+        return new, now + overlap
+
+    async def retire_secrets(self, tenant: str) -> WebhookConfig:
+        """Sign webhooks with the newest secret alone from now on. Raises `NotFound`."""
+        return await self._update_config(tenant, WebhookConfig.without_older_secrets)
 
     async def send_test_events(
         self, tenant: str, endpoint_id: str | None = None
@@ -269,7 +276,7 @@ class WebhookService:
         for _ in range(_MAX_TRIES):
             before = await self.load_config(tenant)
             after = decide(before)
-            if await self.configs.update(WebhookConfigUpdate(before, after)):
+            if after is before or await self.configs.update(WebhookConfigUpdate(before, after)):
                 return after
         raise _contended()
 

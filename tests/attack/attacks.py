@@ -119,7 +119,9 @@ async def _send_bodies(
     await in_parallel(connections, once, until, counts)
 
 
-def _batch_of(items: int, text: str, webhook: Callable[[int], str] | None = None) -> object:
+def _batch_of(
+    items: int, text: str, webhook: Callable[[int], str] | None = None
+) -> dict[str, object]:
     """A batch of equal items; `webhook` returns the URL of each."""
     item = {"model_id": MODEL, "input": {**load_kling_example().input, "prompt": text}}
     if webhook is None:
@@ -284,6 +286,58 @@ def _host(index: int, port: int) -> str:
     return f"http://127.1.{index // 250}.{index % 250 + 1}:{port}/"
 
 
+async def _send_batches(
+    key: Callable[[Target], str],
+    more: dict[str, object],
+    target: Target,
+    until: float,
+    counts: Counts,
+) -> None:
+    numbers = count()
+
+    def one() -> bytes:
+        items = _batch_of(1000, f"batch {next(numbers)} {time.time_ns()}")
+        return request("POST", "/v1/batches", key(target), {**items, **more})
+
+    await repeat(1, one, target, until, counts)
+
+
+async def dense_batches(target: Target, until: float, counts: Counts) -> None:
+    """Batches of few bytes and as many values as are read, and of more."""
+    bodies = [
+        head("POST", "/v1/batches", target.unlimited_key, f"Content-Length: {len(body)}") + body
+        for values in (95_000, 3_000_000)
+        for body in [
+            b'{"items": [{"model_id": "a/b", "input": {"a": [' + b"[]," * values + b"0]}}]}"
+        ]
+    ]
+    numbers = count()
+    await repeat(2, lambda: bodies[next(numbers) % len(bodies)], target, until, counts)
+
+
+async def forms(target: Target, until: float, counts: Counts) -> None:
+    """Forms of two megabytes of escapes, without a session."""
+    body = b"secret=" + b"%41" * 690_000
+    lines = ("Content-Type: application/x-www-form-urlencoded", f"Content-Length: {len(body)}")
+    data = head("POST", "/console/sign-in", "x", *lines) + body
+    await repeat(2, lambda: data, target, until, counts)
+
+
+async def tool_calls(target: Target, until: float, counts: Counts) -> None:
+    """Calls of MCP tools with millions of values, and with as many as are read."""
+    lines = ("Content-Type: application/json", "Accept: application/json, text/event-stream")
+    start = (
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"show_usage","arguments":'
+    )
+    bodies = [
+        head("POST", "/mcp", target.unlimited_key, *lines, f"Content-Length: {len(body)}") + body
+        for values in (45_000, 5_000_000)
+        for body in [start + b'{"a": [' + b"[]," * values + b"0]}}}"]
+    ]
+    numbers = count()
+    await repeat(2, lambda: bodies[next(numbers) % len(bodies)], target, until, counts)
+
+
 async def forbidden_scope(target: Target, until: float, counts: Counts) -> None:
     """A key that may only submit tries everything that leads to results."""
     url = {"url": f"http://{LOOPBACK}:9/", "events": ["request.completed"]}
@@ -377,6 +431,21 @@ ATTACKS: Final[tuple[Attack, ...]] = (
     Attack(2, "forged-batches", "batches of 12 MB with a forged key", forged_batches, _SUCCESS),
     Attack(2, "costly-inputs", "inputs of 100,000 wrong values", costly_inputs, _SUCCESS),
     Attack(2, "many-values", "inputs of 60 MiB of numbers", many_values, _SUCCESS),
+    Attack(
+        2,
+        "large-batches",
+        "batches of 1,000 equal items, all admitted",
+        partial(_send_batches, lambda target: target.unlimited_key, {}),
+    ),
+    Attack(
+        2,
+        "refused-batches",
+        "batches of 1,000 items of which few fit",
+        partial(_send_batches, lambda target: target.key, {"admit": "fit"}),
+    ),
+    Attack(2, "dense-batches", "batches of millions of empty lists", dense_batches, _SUCCESS),
+    Attack(2, "forms", "forms of 2 MiB without a session", forms, _SUCCESS),
+    Attack(2, "tool-calls", "MCP calls of millions of values", tool_calls),
     Attack(3, "open-connections", "2,000 connections that never end", open_connections),
     Attack(4, "metrics", "idle connections and calls on the metrics ports", metrics),
     Attack(5, "unread-answers", "pipelined requests, unread, reset", unread_answers),

@@ -47,6 +47,8 @@ _SETTINGS: Final = {
     "GATEWAY_MAX_SUBSCRIPTIONS": "1000",
     "GATEWAY_MAX_SUBSCRIPTIONS_PER_TENANT": "500",
     "GATEWAY_POLL__INITIAL_DELAY": "0.5",
+    "GATEWAY_CONSOLE__ENABLED": "true",
+    "GATEWAY_MCP__ENABLED": "true",
 }
 _ATTACKERS_LIMITS: Final = (
     *("--requests-per-minute", "600", "--calls-per-minute", "1200"),

@@ -126,6 +126,13 @@ def test_the_page_on_tenants_lists_every_limit() -> None:
     assert [limit.name for limit in fields(Limits) if f"`{limit.name}`" not in page] == []
 
 
+@pytest.mark.parametrize("root", ["core", "service", "worker"])
+def test_the_page_on_architecture_lists_every_package(root: str) -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    packages = sorted(path.parent.name for path in (ROOT / root).glob("*/__init__.py"))
+    assert [name for name in packages if f"(../{root}/{name}/__init__.py)" not in page] == []
+
+
 @pytest.mark.parametrize("folder", ["docs", "docs/adr"])
 def test_the_index_of_a_folder_lists_every_page(folder: str) -> None:
     index = (ROOT / folder / "README.md").read_text(encoding="utf-8")

@@ -1,8 +1,7 @@
-"""`gateway tenant …`: tenants, their settings, usage and default webhook secret."""
+"""`gateway tenant …`: tenants, their settings and usage."""
 
 import sys
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -20,7 +19,6 @@ from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import LimitSettings, TenantSettings
 from service.tenants.top_ups import TopUpRequest
 from service.tenants.usage import usage_representation
-from service.webhooks.requests import SecretRotation
 
 if TYPE_CHECKING:
     from cli.command_session import CommandContext
@@ -267,31 +265,3 @@ def _format_step(step: apply_file.PlanStep) -> list[str]:
         *(f"    {change}" for change in step.changes),
         *(f"    {name}: {text}" for name, text in secrets.items() if text is not None),
     ]
-
-
-@app.command()
-def webhook_secret(
-    name: NameArgument,
-    *,
-    retire: Annotated[
-        bool, typer.Option("--retire", help="Create none; end the previous secret now.")
-    ] = False,
-    overlap: Annotated[
-        float | None,
-        typer.Option(help="Seconds for which the previous secret stays valid; default: a day."),
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Create a new webhook secret, shown only once. During the overlap both sign deliveries."""
-    if retire:
-        tenant = run_admin(lambda admin: tenants.retire_webhook_secret(admin, name))
-        document = {"tenant": name, "webhook_secrets": len(tenant.config.secrets)}
-    else:
-        fields = {} if overlap is None else {"overlap": overlap}
-        new_secret = run_admin(
-            lambda admin: tenants.rotate_webhook_secret(
-                admin, name, timedelta(seconds=parse_model(SecretRotation, fields).overlap)
-            )
-        )
-        document = {"tenant": name, **representations.new_secret_representation(*new_secret)}
-    print_document(document, as_json=as_json)

@@ -277,9 +277,19 @@ def rotate(
 
     async def run(context: "CommandContext") -> dict[str, Any]:
         rotation = parse_model(SecretRotation, _without_none(kind=kind, overlap=overlap))
-        secret = await audited_webhooks.rotate_secret(
+        secret, _ = await audited_webhooks.rotate_secret(
             context.admin, context.webhooks, tenant, rotation
         )
         return representations.secret_representation(rotation.kind, secret)
 
     print_document(run_command(run), as_json=as_json)
+
+
+@app.command()
+def retire(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
+    """End all secrets but the newest now, before their overlap has passed."""
+    config = run_command(
+        lambda context: audited_webhooks.retire_secrets(context.admin, context.webhooks, tenant)
+    )
+    document = {"tenant": tenant, "webhook_secrets": len(config.secrets)}
+    print_document(document, as_json=as_json)

@@ -1,6 +1,5 @@
 """Operators: tenants, their keys and webhook secrets."""
 
-from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import Query
@@ -28,9 +27,12 @@ from service.http.openapi import Tag, problem_responses
 from service.tenants import api_keys, apply_file, tenants, top_ups
 from service.tenants.apply_file import TenantsFile
 from service.tenants.settings import TenantSettings
+from service.tenants.tenants import TenantDetails
 from service.tenants.top_ups import TopUpRequest, top_ups_representation
 from service.tenants.usage import usage_representation
 from service.tenants.usage_reports import UsageQuery, report_all, report_representation
+from service.webhooks import audited_webhooks
+from service.webhooks.requests import SecretRotation
 
 JsonObject = dict[str, Any]
 router = admin_router(Tag.ADMIN_TENANTS)
@@ -172,20 +174,23 @@ async def revoke_key(admin: Admin, tenant: str, key_id: str) -> None:
     responses=WRITE_PROBLEMS,
 )
 async def rotate_webhook_secret(
-    admin: Admin, tenant: str, request: SecretRequest = _NO_OVERLAP
+    admin: Admin, context: Context, tenant: str, request: SecretRequest = _NO_OVERLAP
 ) -> JsonObject:
     """Create a new webhook secret.
 
     Webhooks carry the signatures of both until `overlap_seconds` have passed (one day by default),
     or the old secret is retired.
     """
-    overlap = timedelta(seconds=request.overlap_seconds)
-    made = await tenants.rotate_webhook_secret(admin, tenant, overlap)
+    name = (await tenants.load_tenant(admin, tenant)).name
+    rotation = SecretRotation(overlap=request.overlap_seconds)
+    made = await audited_webhooks.rotate_secret(admin, context.webhooks, name, rotation)
     return representations.new_secret_representation(*made)
 
 
 @router.delete("/tenants/{tenant}/webhook-secret/previous", response_model=Tenant)
-async def retire_webhook_secret(admin: Admin, tenant: str) -> Response:
+async def retire_webhook_secret(admin: Admin, context: Context, tenant: str) -> Response:
     """Retire the webhook secret before the newest."""
-    changed = await tenants.retire_webhook_secret(admin, tenant)
-    return json_response(representations.tenant_representation(changed))
+    found = await tenants.load_tenant(admin, tenant)
+    config = await audited_webhooks.retire_secrets(admin, context.webhooks, found.name)
+    details = TenantDetails(found, config)
+    return json_response(representations.tenant_representation(details))

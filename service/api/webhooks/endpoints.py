@@ -106,7 +106,7 @@ async def rotate_secret(
     It is shown once. Until `overlap` has passed, webhooks carry the signatures of the old and the
     new one. With `ed25519` the first call turns such signatures (`v1a`) on.
     """
-    new = await audited_webhooks.rotate_secret(
+    new, _ = await audited_webhooks.rotate_secret(
         manager.audit, context.webhooks, manager.tenant, rotation
     )
     secret = secret_representation(rotation.kind, new)

@@ -175,8 +175,8 @@ def test_a_bill_that_differs_is_an_exit_status(operator: CommandRunner, tmp_path
 
 def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     first = operator("tenant", "create", "ads")["webhook_secret"]
-    assert operator("tenant", "webhook-secret", "ads")["webhook_secret"] != first
-    assert operator("tenant", "webhook-secret", "ads", "--retire")["webhook_secrets"] == 1
+    assert operator("webhook", "rotate", "ads")["secret"] != first
+    assert operator("webhook", "retire", "ads")["webhook_secrets"] == 1
     assert operator("doubt", "list") == []
     assert "no job" in operator.error_of("doubt", "resolve", "req_1", "--lost")
     windows = operator("tenant", "usage", "ads")["windows"]
@@ -184,8 +184,8 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     assert "no limit" in operator.text("tenant", "usage", "ads")
     entries = operator("audit", "list")
     assert [entry["action"] for entry in entries] == [
-        "webhook-secret.retire",
-        "webhook-secret.rotate",
+        "webhook.retire",
+        "webhook.rotate",
         "tenant.create",
     ]
     assert {entry["actor"] for entry in entries} == {audit_actor()}

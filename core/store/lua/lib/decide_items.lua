@@ -99,9 +99,23 @@ local function is_refused_alike(admission, item)
     and not check_paid(admission, item, amount_of(admission.policy, item.price))
 end
 
--- What refused an item refuses the next one that is as this one (`alike`), unless one was admitted between.
-local function remember_rejection(admission, alike, rejection)
-  if alike then alike.rejection, alike.rejected_after = rejection, admission.admitted end
+-- Limits that count what an item has of its own: its bytes, and whether it starts. Others depend on its class and on
+-- whether it is paid for.
+local OF_THE_ITEM = { ['stored-bytes'] = true, ['storage-bytes'] = true, waiting = true }
+
+-- What refused an item refuses the next one that is as this one (`alike`), unless one was admitted between. It refuses
+-- the next one of its class too, unless it is a limit of the item.
+local function remember_rejection(admission, item, rejection)
+  if item.alike then item.alike.rejection, item.alike.rejected_after = rejection, admission.admitted end
+  if item.class and not OF_THE_ITEM[rejection[1]] then
+    admission.refused[item.class .. tostring(item.paid)] = { rejection, admission.admitted }
+  end
+end
+
+local function remembered_rejection(admission, item)
+  item.paid = item.cache_status == 'miss' or item.cache_status == 'off'
+  local known = item.class and admission.refused[item.class .. tostring(item.paid)]
+  return known and known[2] == admission.admitted and known[1]
 end
 
 -- Returns the rejection of an item, or nil. `resolve` finds its cache status.
@@ -110,13 +124,15 @@ local function decide_item(admission, item, resolve, rows)
   local alike = item.alike
   if alike and alike.rejection and alike.rejected_after == admission.admitted then return alike.rejection end
   resolve(item, admission)
+  local remembered = not rows and remembered_rejection(admission, item)
+  if remembered then return remembered end
   local rejection = check_limits(admission, item, rows)
   if not rejection then
     admit_item(admission, item)
     return nil
   end
   note_used_up(admission, rejection)
-  remember_rejection(admission, alike, rejection)
+  remember_rejection(admission, item, rejection)
   return rejection
 end
 

@@ -39,5 +39,6 @@ local function open_admission(call, policy, key)
     key_windows = has_key_budget and read_windows(call.key_usage, names),
     stored = policy.stored_bytes and read_stored_bytes(call.tenant) or 0,
     waiting = nil, account = nil, used_up = nil, admitted = 0, dedup_entries = {}, batch_leaders = {},
+    refused = {},
   }
 end

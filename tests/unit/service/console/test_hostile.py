@@ -1,5 +1,7 @@
+import asyncio
 import re
 from dataclasses import replace
+from datetime import timedelta
 from html import unescape
 
 import httpx
@@ -11,7 +13,10 @@ from core.operators.operator import Role
 from service.app import create_app
 from service.console.pages import MAX_FORM_BYTES, OPEN_ROUTES, ROOT
 from service.console.rendering import media_origin, page_headers
+from service.tenants.refusal_delays import DelayPolicy, RefusalDelays
+from service.tenants.token_bucket import TokenBucket
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness, _never_opened
+from tests.support.clock import run_ready_tasks
 from tests.support.console import Browser, signed_in_operator, signed_in_tenant
 
 HOSTILE = "<script>alert(1)</script>\u202e\U0001f600\"'><img src=x onerror=alert(1)>"
@@ -215,3 +220,16 @@ async def test_an_input_that_no_form_can_send_is_not_shown_again(
     page = await tenant.get(f"/playground/{KLING}?again={answer.json()['request_id']}")
     assert page.status_code == 422
     assert "too large" in page.text
+
+
+async def test_a_stranger_who_is_refused_often_waits(app: AppHarness, tenant: Browser) -> None:
+    bucket = TokenBucket(1, timedelta(seconds=1))
+    app.replace_resources(refusals=RefusalDelays(app.clock, DelayPolicy(bucket)))
+    stranger, escapes = Browser(app), {"secret": "%" * 10_000}
+    assert (await stranger.begin(escapes)).status_code == 413
+    slow = asyncio.create_task(stranger.begin(escapes))
+    await run_ready_tasks()
+    assert not slow.done()
+    assert (await tenant.get("/")).status_code == 200
+    app.clock.move(DelayPolicy().delay)
+    assert (await slow).status_code == 413

@@ -229,7 +229,7 @@ async def test_an_operator_says_how_long_the_secret_before_counts(
     at_once = (await operator.post(where, json={"overlap_seconds": 0})).json()["webhook_secret"]
     assert (await app.resources.webhooks.load_config("ads")).live_secrets(now) == (at_once,)
     (entry,) = [e for e in await app.stores.audit.list_entries(1) if e.subject == "ads"]
-    assert entry.change == "the one before ends 2026-03-01T12:00:00+00:00"
+    assert entry.change == "hmac; the one before ends 2026-03-01T12:00:00+00:00"
 
 
 @pytest.mark.parametrize(
@@ -389,8 +389,8 @@ async def test_every_act_is_in_the_audit_log_without_secrets(operator: httpx.Asy
         "tenant.change",
         "key.create",
         "key.revoke",
-        "webhook-secret.rotate",
-        "webhook-secret.retire",
+        "webhook.rotate",
+        "webhook.retire",
         "limits.set",
         "pause",
         "resume",
