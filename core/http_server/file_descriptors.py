@@ -7,6 +7,10 @@ RESERVED: Final = 64
 """Descriptors kept for Redis, logs, the metrics listener and the interpreter: without them a flood
 of connections would also cut the process off from Redis."""
 
+PER_CONNECTION: Final = 2
+"""Its socket, and the file that its answer is read from: a caller who does not read keeps both
+open. The API reference needs no key."""
+
 
 class DescriptorPlan(NamedTuple):
     """The soft limit to set, and the connections that it allows."""
@@ -22,10 +26,10 @@ def plan_descriptors(wanted: int, soft: int, hard: int) -> DescriptorPlan:
     """
     if soft == resource.RLIM_INFINITY:
         return DescriptorPlan(soft, wanted)
-    needed = wanted + RESERVED
+    needed = PER_CONNECTION * wanted + RESERVED
     highest = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     limit = max(soft, highest)
-    return DescriptorPlan(limit, max(1, min(wanted, limit - RESERVED)))
+    return DescriptorPlan(limit, max(1, min(wanted, (limit - RESERVED) // PER_CONNECTION)))
 
 
 def available_connections(wanted: int) -> int:

@@ -150,8 +150,9 @@ def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolic
         emit(
             OperationalWarning(
                 "few_file_descriptors",
-                f"`ulimit -n` allows {available} connections beside {RESERVED} reserved "
-                f"descriptors, GATEWAY_MAX_CONNECTIONS is {wanted}: raise the hard limit",
+                f"`ulimit -n` allows {available} connections, of two descriptors each "
+                f"beside {RESERVED} reserved ones, GATEWAY_MAX_CONNECTIONS is {wanted}: raise the "
+                "hard limit",
             )
         )
     return ConnectionPolicy(

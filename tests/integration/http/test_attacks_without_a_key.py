@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from core.http_server.connections import MALFORMED_PER_SECOND
+from core.http_server.file_descriptors import PER_CONNECTION, RESERVED
 from core.http_server.listener import (
     RECEIVE_BUFFER,
     UNSENT_BYTES,
@@ -174,6 +175,33 @@ def test_more_connections_than_descriptors_keep_no_other_caller_out(
         assert open_files < DESCRIPTORS - 50
         for connection in connections:
             connection.close()
+
+
+def test_answers_from_files_that_nobody_reads_leave_descriptors(
+    service: Service, redis_url: str, tmp_path: Path
+) -> None:
+    """Such a connection keeps a file open too, and the API reference needs no key."""
+    wanted = (DESCRIPTORS - RESERVED) // PER_CONNECTION
+    settings = {
+        "GATEWAY_MAX_CONNECTIONS": str(wanted),
+        "GATEWAY_MAX_CONNECTIONS_PER_ADDRESS": str(wanted - 4),
+    }
+    with running_service(redis_url, tmp_path / "log", **settings) as (process, port):
+        limited = Service(process.pid, port, service.key, tmp_path / "log")
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+        connections = [limited.connect() for _ in range(2 * wanted)]
+        for connection in connections:
+            with suppress(OSError):  # it gave way
+                connection.sendall(
+                    b"GET /docs/assets/swagger-ui-bundle.js HTTP/1.1\r\nHost: a\r\n\r\n" * 4
+                )
+        for _ in range(10):
+            assert limited.is_serving_others()
+        for connection in connections:
+            connection.close()
+    log = (tmp_path / "log").read_text("utf-8")
+    assert "internal_error" not in log
+    assert "Too many open files" not in log
 
 
 def test_few_descriptors_are_reported_at_the_start(redis_url: str, tmp_path: Path) -> None:
