@@ -26,6 +26,7 @@ from worker.webhooks.retry_schedule import SchedulePolicy
 
 PAUSED_HOURS: Final = 4
 STOPPED_SECONDS: Final = 40
+FAILED_SUBMITS: Final = 25
 DAY: Final = 86400
 ATTEMPTS: Final = len(SchedulePolicy().delays)
 ARCHIVE_LATE_MS: Final = 484_000_000
@@ -234,7 +235,7 @@ def _deliver_late(incident: Incident) -> Names:
 
 def _fail_submits(incident: Incident) -> Names:
     live, name = incident.live, _team(incident, "burn")
-    threads = [threading.Thread(target=live.submit, args=(name,)) for _ in range(9)]
+    threads = [threading.Thread(target=live.submit, args=(name,)) for _ in range(FAILED_SUBMITS)]
     live.signal_redis(signal.SIGSTOP)
     for thread in threads:
         thread.start()
@@ -778,9 +779,8 @@ PROVOCATIONS: Final = (
         _LIMITS,
         "gateway limits set --polls-per-second N",
         mend=_start_workers,
-        # No worker is scraped, and `doctor` says so.
+        # No worker is scraped.
         failing=(
-            "gateway doctor",
             f'{_SLOTS}{{loop="jobs"}}',
             f'{_SLOTS}{{loop="deliveries"}}',
             _SLOTS_LIMIT,
