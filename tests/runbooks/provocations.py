@@ -21,12 +21,14 @@ from core.store.codecs import DELIVERY_CODEC
 from deploy.grafana.demo_traffic import CAPTION, FABLE, LUMEN
 from simulator.demo import wait_for
 from simulator.private_redis import LOOPBACK, free_port
+from simulator.stack import ROOT
 from tests.runbooks.live import SOON, LiveGateway, repeat
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 PAUSED_HOURS: Final = 4
 STOPPED_SECONDS: Final = 40
 FAILED_SUBMITS: Final = 25
+PICTURE: Final = ROOT / "simulator" / "media" / "output.png"
 DAY: Final = 86400
 ATTEMPTS: Final = len(SchedulePolicy().delays)
 ARCHIVE_LATE_MS: Final = 484_000_000
@@ -323,7 +325,7 @@ def _break_storage(incident: Incident) -> Names:
     def upload() -> None:
         live.http.post(
             f"{live.stack.url}/v1/files",
-            content=b"\x89PNG\r\n\x1a\n" + bytes(200),
+            content=PICTURE.read_bytes(),
             headers=live.tenants[name].auth_header | {"content-type": "image/png"},
         )
 
