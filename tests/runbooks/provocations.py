@@ -21,11 +21,14 @@ from core.store.codecs import DELIVERY_CODEC
 from deploy.grafana.demo_traffic import CAPTION, FABLE, LUMEN
 from simulator.demo import wait_for
 from simulator.private_redis import LOOPBACK, free_port
+from simulator.stack import ROOT
 from tests.runbooks.live import SOON, LiveGateway, repeat
 from worker.webhooks.retry_schedule import SchedulePolicy
 
 PAUSED_HOURS: Final = 4
 STOPPED_SECONDS: Final = 40
+FAILED_SUBMITS: Final = 25
+PICTURE: Final = ROOT / "simulator" / "media" / "output.png"
 DAY: Final = 86400
 ATTEMPTS: Final = len(SchedulePolicy().delays)
 ARCHIVE_LATE_MS: Final = 484_000_000
@@ -234,7 +237,7 @@ def _deliver_late(incident: Incident) -> Names:
 
 def _fail_submits(incident: Incident) -> Names:
     live, name = incident.live, _team(incident, "burn")
-    threads = [threading.Thread(target=live.submit, args=(name,)) for _ in range(9)]
+    threads = [threading.Thread(target=live.submit, args=(name,)) for _ in range(FAILED_SUBMITS)]
     live.signal_redis(signal.SIGSTOP)
     for thread in threads:
         thread.start()
@@ -322,7 +325,7 @@ def _break_storage(incident: Incident) -> Names:
     def upload() -> None:
         live.http.post(
             f"{live.stack.url}/v1/files",
-            content=b"\x89PNG\r\n\x1a\n" + bytes(200),
+            content=PICTURE.read_bytes(),
             headers=live.tenants[name].auth_header | {"content-type": "image/png"},
         )
 
@@ -778,9 +781,8 @@ PROVOCATIONS: Final = (
         _LIMITS,
         "gateway limits set --polls-per-second N",
         mend=_start_workers,
-        # No worker is scraped, and `doctor` says so.
+        # No worker is scraped.
         failing=(
-            "gateway doctor",
             f'{_SLOTS}{{loop="jobs"}}',
             f'{_SLOTS}{{loop="deliveries"}}',
             _SLOTS_LIMIT,
