@@ -13,6 +13,7 @@ from typing import Final, Literal, Protocol
 from core.archive import ArchiveError
 from core.jobs.job import CancelOutcome, Job
 from core.money import MicroUsd
+from core.runtime.statically_frozen import statically_frozen
 from core.upstream.circuits import SubmitBlock
 
 SUBMIT_DEADLINE: Final = timedelta(seconds=30)
@@ -81,7 +82,7 @@ class Indeterminate:
 SubmitAnswer = Accepted | NotSent | Rejected | Indeterminate
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class InProgress:
     """The request is queued or running at RunComfy.
 

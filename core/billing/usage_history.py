@@ -77,7 +77,7 @@ class GroupBy(StrEnum):
     KEY = "key"
     REFERENCE = "reference"
     LABEL = "label"
-    """A job with several labels counts in each of them: these groups do not add up to the total."""
+    """A job with several labels counts in each of them: only the groups of one key add up."""
 
 
 def parse_rows(stored: Mapping[bytes, bytes], dimension: Dimension) -> dict[str, UsageTotals]:
@@ -104,6 +104,16 @@ def group_rows(day: DayUsage, by: GroupBy) -> Iterator[tuple[str, UsageTotals]]:
         rest = _difference(day.total, UsageTotals(*parts))
         if rest != NO_USAGE and by is not GroupBy.LABEL:
             yield NONE, rest
+
+
+def _without_label(total: UsageTotals, groups: Mapping[str, UsageTotals]) -> dict[str, UsageTotals]:
+    """Return for each key what has no label of it: `team=(none)`. Not known if there are others."""
+    rest = {} if OTHER in groups else {name.partition("=")[0]: total for name in groups}
+    for name, use in groups.items():
+        key = name.partition("=")[0]
+        if key in rest:
+            rest[key] = _difference(rest[key], use)
+    return {f"{key}={NONE}": use for key, use in rest.items() if use != NO_USAGE}
 
 
 def _difference(total: UsageTotals, parts: UsageTotals) -> UsageTotals:
@@ -141,5 +151,8 @@ class UsageReport:
 
     @property
     def groups(self) -> tuple[tuple[str, UsageTotals], ...]:
-        """The groups by name; their sum is `total`."""
-        return tuple((name, UsageTotals(*sums)) for name, sums in sorted(self._groups.items()))
+        """The groups by name; their sum is `total`, of labels that of the groups of one key."""
+        found = {name: UsageTotals(*sums) for name, sums in self._groups.items()}
+        if self.by is GroupBy.LABEL:
+            found |= _without_label(self.total, found)
+        return tuple(sorted(found.items()))

@@ -39,6 +39,8 @@ LIST_TIMEOUT_FACTOR: Final = 12
 """A list has a page for each thousand objects, and a day may have hundreds of thousands."""
 _LIST_RETRIES: Final = 4
 _RETRY_DELAY: Final = timedelta(milliseconds=500)
+_READS: Final = frozenset({"list", "read"})
+_PROBE: Final = "checks/probe"
 
 
 class Journal:
@@ -57,6 +59,7 @@ class Journal:
         self._timeout = timeout
         self._away_since: timedelta | None = None
         self._failed_at: timedelta | None = None
+        self._fails_writes = False
 
     @property
     def is_mounted(self) -> bool:
@@ -149,7 +152,9 @@ class Journal:
         await self._call("answer", lambda: self._objects.create(name, content))
 
     async def probe(self) -> None:
-        """Find out whether the journal answers."""
+        """Find out whether the journal answers; after a failed write, whether it takes one."""
+        if self._fails_writes:
+            await self._call("create", lambda: self._objects.replace(_PROBE, b""))
         await self._read(POSITION)
 
     async def creates_once(self, mark: str) -> bool:
@@ -207,6 +212,7 @@ class Journal:
         now = self._clock.monotonic()
         self._emit(JournalCalled(operation, now - started, "failed"))
         self._failed_at = now
+        self._fails_writes |= operation not in _READS
         if self._away_since is None:
             self._away_since = now
             self._emit(JournalDisconnected(operation, str(error)))
@@ -214,7 +220,9 @@ class Journal:
     def _note_answer(self, operation: str, started: timedelta) -> None:
         now = self._clock.monotonic()
         self._emit(JournalCalled(operation, now - started, "ok"))
-        self._failed_at = None
+        if self._fails_writes and operation in _READS:
+            return  # a full disk, or one without permission to write, can be read
+        self._failed_at, self._fails_writes = None, False
         if self._away_since is not None:
             self._emit(JournalReconnected(now - self._away_since))
             self._away_since = None

@@ -142,7 +142,7 @@ class JobDeleted:
     trace: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class JobPolled:
     """A running job was polled. `outcome` is a word of a closed set."""
 
@@ -201,7 +201,7 @@ class SubmitAnswered:
     detail: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class UpstreamCalled:
     """A call to RunComfy ended. `outcome` is `ok` or a `FaultKind`."""
 
@@ -211,7 +211,7 @@ class UpstreamCalled:
     duration: timedelta
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class DeliveryAttempted:
     """A webhook attempt ended. `outcome` is `delivered` or a `FailureKind`.
 

@@ -9,17 +9,17 @@ depend on it.
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from core.jobs.job import Job
 from core.observability.trace_context import SpanNamer
+from core.runtime.statically_frozen import statically_frozen
 from core.webhooks.delivery import Delivery
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class LogContext:
     """A job or a webhook delivery. `trace` is the `traceparent` to pass on, `parent` its parent."""
 

@@ -78,7 +78,7 @@ class StoreIdentityRepository(Protocol):
 
     async def load_noted_entry(self, job_id: str) -> int | None: ...
 
-    async def replace_lost_entry(self, held: str, lost: str) -> bool: ...
+    async def replace_lost_entry(self, before: StorePosition, lost: str) -> bool: ...
 
     async def create(self, position: StorePosition) -> bool: ...
 
@@ -169,12 +169,15 @@ class StoreIdentity:
         held = await self._client.execute("HGET", keys.job(job_id), "journal_entry")
         return None if held is None else int(held)
 
-    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+    async def replace_lost_entry(self, before: StorePosition, lost: str) -> bool:
         """Note an entry that the journal lacks; "": it lacks none.
 
-        Returns False, and changes nothing, if the one that is noted is not `held`.
+        Returns False, and changes nothing, if that or the journal is no longer as in `before`.
         """
-        return bool(await self._scripts.call("replace_lost_entry", [keys.STORE], [held, lost]))
+        since = "" if before.journal_since is None else to_ms(before.journal_since)
+        held = (before.lost_entry, before.journal_id, since)
+        replaced = await self._scripts.call("replace_lost_entry", [keys.STORE], [*held, lost])
+        return bool(replaced)
 
     async def create(self, position: StorePosition) -> bool:
         """Give the store an identity; return False if it has one."""

@@ -52,6 +52,8 @@ class EndpointCircuit:
     """Pauses in a row, without a success between them."""
     failing_since: datetime | None = None
     last_failure_at: datetime | None = None
+    last_failure: str | None = None
+    """The outcome of the last attempt that failed, since the last success."""
 
     def record_success(
         self, now: datetime, policy: EndpointCircuitPolicy, duration: timedelta = timedelta()
@@ -110,6 +112,10 @@ class EndpointCircuit:
             failing_since=self._failing_since(now, policy),
             last_failure_at=now,
         )
+
+    def at(self, now: datetime) -> "EndpointCircuit":
+        """Return the circuit without a pause that is over."""
+        return self if self._is_paused(now) else replace(self, paused_until=None)
 
     def reset_pause(self) -> "EndpointCircuit":
         """Return the circuit without its pause: the next attempt may be made immediately."""

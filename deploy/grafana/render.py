@@ -1,10 +1,12 @@
 """Draws one dashboard with matplotlib, in Grafana's layout.
 
-Colours and fonts are not Grafana's.
+Series have the colours of their meaning; other colours and fonts are not Grafana's.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle, repeat
 from typing import Any, Final
 
 import matplotlib.dates as mdates
@@ -13,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 
+from deploy.grafana.build import meaning_colors
 from deploy.grafana.layout import COLUMNS, PanelPosition, lay_out
 from deploy.grafana.live_prometheus import TimeSeries
 from deploy.grafana.panel import Dashboard, Panel, PanelType, PanelUnit
@@ -31,6 +34,15 @@ STYLE: Final[Any] = {
     "axes.prop_cycle": cycler(color=(_GREEN, _YELLOW, *_EXTRA_COLOURS)),
 }
 """Settings for `matplotlib.rc_context`."""
+_NAMED_COLOURS: Final = {
+    "green": _GREEN,
+    "red": _RED,
+    "blue": "#5794f2",
+    "orange": "#ff9830",
+    "purple": "#b877d9",
+}
+_OTHER_COLOURS: Final = (_YELLOW, "#8ab8ff", "#37872d", "#ffa6b0", "#ff780a")
+"""Of series without a meaning that are beside one that has one."""
 _COLUMN_INCHES, _ROW_INCHES, _TITLE_INCHES = 0.72, 0.42, 0.6  # inches
 _MAX_LINES: Final = 9
 _MIN_TICKS, _MAX_TICKS, _LONG_LEGEND = 2, 7, 24
@@ -93,10 +105,29 @@ def _box(position: PanelPosition, rows: int, height: float) -> tuple[float, floa
     return left + 0.042, bottom + 0.25 * high, wide - 0.055, high * 0.62
 
 
+def series_colours(names: Sequence[str]) -> list[str] | None:
+    """Return the colour of each series; None, for the default ones, if no name has a meaning."""
+    meant = [_meant_colour(name) for name in names]
+    if not any(meant):
+        return None
+    others = cycle(_OTHER_COLOURS)
+    return [colour or next(others) for colour in meant]
+
+
+def _meant_colour(name: str) -> str | None:
+    found = (one for pattern, one in meaning_colors() if re.search(pattern.strip("/"), name))
+    colour = next(found, None)
+    return None if colour is None else _NAMED_COLOURS.get(colour, colour)
+
+
 def _paint_lines(axes: Axes, data: PanelData) -> None:
-    for name, line in data.visible_lines:
+    lines = data.visible_lines
+    colours = series_colours([name for name, _ in lines]) or repeat(None, len(lines))
+    for (name, line), colour in zip(lines, colours, strict=True):
         days = [at / _DAY for at, _ in line.points]
-        axes.plot(days, [value for _, value in line.points], label=name, linewidth=1.1)
+        axes.plot(
+            days, [value for _, value in line.points], label=name, linewidth=1.1, color=colour
+        )
     _finish(axes, data)
     levels = data.panel.thresholds
     for value, color in zip(levels, (_YELLOW, _RED)[-len(levels) :], strict=False):
@@ -111,7 +142,13 @@ def _paint_stack(axes: Axes, data: PanelData) -> None:
         tables = [dict(line.points) for _, line in lines]
         heights = [[table.get(at, 0.0) for at in instants] for table in tables]
         names = [name for name, _ in lines]
-        axes.stackplot([at / _DAY for at in instants], *heights, labels=names, alpha=0.8)
+        axes.stackplot(
+            [at / _DAY for at in instants],
+            *heights,
+            labels=names,
+            alpha=0.8,
+            colors=series_colours(names),
+        )
     _finish(axes, data)
 
 

@@ -80,7 +80,8 @@ def statement_csv(statement: Statement) -> str:
 
 
 _STYLE: Final = """
-body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 72em; color: #111; }
+body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em;
+  color: #111; }
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em; }
 th, td { border-bottom: 1px solid #ccc; padding: .25em .5em; text-align: right; }
 th:first-child, td:first-child { text-align: left; min-width: 13em; overflow-wrap: anywhere; }
@@ -89,7 +90,10 @@ tr.total td { border-top: 2px solid #111; font-weight: bold; }
 thead { display: table-header-group; }
 tr { break-inside: avoid; }
 @page { size: A4 landscape; margin: 15mm; }
-@media print { body { margin: 0; max-width: none; font-size: 9pt; } h2 { break-after: avoid; } }
+@media print {
+  body { margin: 0; padding: 0; max-width: none; font-size: 9pt; }
+  h2 { break-after: avoid; }
+}
 """
 
 
@@ -98,7 +102,8 @@ def statement_html(statement: Statement) -> str:
     title = f"Statement of {statement.tenant}, {statement.month}"
     first, last = statement.parts[0].first, statement.parts[0].last
     zone = statement.parts[0].time_zone
-    about = f"{first} to {last}, days of {zone}. Made at {iso(statement.made_at)}. Amounts in USD."
+    made_at = iso(statement.made_at.replace(microsecond=0))
+    about = f"{first} to {last}, days of {zone}. Made at {made_at}. Amounts in USD."
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"

@@ -1,21 +1,23 @@
 """JSON of endpoints, deliveries and replays, for tenants and operators. Pure."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from core.clock import iso
 from core.representations.jobs import without_none
 from core.representations.webhooks import delivery_representation
+from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.endpoint import Endpoint
 from core.webhooks.replay import Replay, ReplayRange
 from core.webhooks.secrets import SecretKind
 from core.webhooks.signing_keys import public_key
-from service.webhooks.tenant_view import DeliveryRow, deliveries_for_tenant
+from service.webhooks.tenant_view import DeliveryRow, EndpointRow, deliveries_for_tenant
 
 JsonObject = dict[str, Any]
+_HEALTHY: Final = EndpointCircuit()
 
 
-def endpoint_representation(endpoint: Endpoint) -> JsonObject:
+def endpoint_representation(endpoint: Endpoint, circuit: EndpointCircuit = _HEALTHY) -> JsonObject:
     """Return an endpoint. Header values may be secrets: only the names are included."""
     fields = {
         "id": endpoint.id,
@@ -29,13 +31,16 @@ def endpoint_representation(endpoint: Endpoint) -> JsonObject:
         "enabled": endpoint.disabled_reason is None,
         "disabled_reason": endpoint.disabled_reason,
         "disabled_at": iso(endpoint.disabled_at),
+        "failing_since": iso(circuit.failing_since),
+        "held_back_until": iso(circuit.paused_until),
+        "last_failure": circuit.last_failure,
     }
     return without_none(fields)
 
 
-def endpoints_representation(endpoints: Sequence[Endpoint]) -> JsonObject:
+def endpoints_representation(rows: Sequence[EndpointRow]) -> JsonObject:
     """Return all endpoints of a tenant."""
-    return {"endpoints": [endpoint_representation(endpoint) for endpoint in endpoints]}
+    return {"endpoints": [endpoint_representation(endpoint, state) for endpoint, state in rows]}
 
 
 def deliveries_representation(rows: Sequence[DeliveryRow], cursor: str | None = None) -> JsonObject:

@@ -10,7 +10,9 @@ from typing import Final
 
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.observability.outcomes import FailureKind
+from core.webhooks.circuit_breaker import EndpointCircuit
 from core.webhooks.delivery import Delivery, DeliveryAttempt
+from core.webhooks.endpoint import Endpoint
 
 UNREACHABLE: Final = "unreachable"
 _HIDDEN: Final = frozenset(
@@ -18,6 +20,8 @@ _HIDDEN: Final = frozenset(
 )
 
 DeliveryRow = tuple[Delivery, Sequence[DeliveryAttempt]]
+EndpointRow = tuple[Endpoint, EndpointCircuit]
+"""An endpoint, and how attempts to it go at the moment."""
 
 
 def deliveries_for_tenant(rows: Sequence[DeliveryRow]) -> list[DeliveryRow]:
@@ -34,6 +38,19 @@ def timeline_for_tenant(timeline: Sequence[TimelineEntry]) -> tuple[TimelineEntr
         replace(entry, code=_outcome(entry.code)) if entry.kind is TimelineKind.DELIVERY else entry
         for entry in timeline
     )
+
+
+def endpoints_for_tenant(rows: Sequence[EndpointRow]) -> list[EndpointRow]:
+    """Return the endpoints with the same words for their last failure."""
+    return [
+        (
+            one,
+            state
+            if (last := state.last_failure) is None
+            else replace(state, last_failure=_outcome(last)),
+        )
+        for one, state in rows
+    ]
 
 
 def _delivery(delivery: Delivery) -> Delivery:

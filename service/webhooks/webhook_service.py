@@ -42,6 +42,7 @@ from service.webhooks.requests import (
     EndpointRequest,
     SecretRotation,
 )
+from service.webhooks.tenant_view import EndpointRow
 
 if TYPE_CHECKING:  # the commands import this module for their help, which needs no Redis
     from core.store.interfaces import DeliveryRepository, ReplayRepository, WebhookConfigRepository
@@ -89,6 +90,20 @@ class WebhookService:
     async def find_config(self, tenant: str) -> WebhookConfig | None:
         """Return the same, or None for an unknown tenant. The name may be any text."""
         return await self.configs.load(tenant) if is_tenant_name(tenant) else None
+
+    async def list_endpoints(self, tenant: str) -> Sequence[EndpointRow]:
+        """Return a tenant's endpoints with their circuits now. Raises `NotFound` for no tenant."""
+        config, now = await self.load_config(tenant), self.clock.now()
+        queues = [queue_of_endpoint(tenant, one.id) for one in config.endpoints]
+        found = await asyncio.gather(*map(self.deliveries.load_circuit, queues))
+        return [(one, each.at(now)) for one, each in zip(config.endpoints, found, strict=True)]
+
+    async def show_endpoint(self, tenant: str, endpoint_id: str) -> EndpointRow:
+        """Return one of them. Raises `NotFound`."""
+        config = await self.load_config(tenant)
+        endpoint = config.get_endpoint(endpoint_id)
+        circuit = await self.deliveries.load_circuit(queue_of_endpoint(tenant, endpoint.id))
+        return endpoint, circuit.at(self.clock.now())
 
     async def disabled_endpoints(self, tenant: str) -> tuple[DisabledEndpoint, ...]:
         """Return the disabled endpoints, with their pending ones of the newest `MAX_SCANNED`."""

@@ -10,7 +10,9 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final
 
 import redis
@@ -42,6 +44,8 @@ class Operator:
 
     store: StoreUnderAttack
     hosts: Mapping[str, PrivateRedis] = field(default_factory=dict)
+    journal_copy: Path | None = None
+    copied_at: str = ""
 
     def run(self, section: str) -> None:
         """Run a section from beginning to end."""
@@ -66,13 +70,19 @@ class Operator:
             case ["redis-server", _]:
                 store.master.start()
             case ["gateway", *command]:
-                store.stack.run_gateway(*command)
+                store.stack.run_gateway(*self._with_time(command))
             case _:
                 folder = str(store.master.directory)
                 command = [word.replace(DATA_FOLDER, folder) for word in words]
                 done = subprocess.run(command, cwd=store.stack.plan.folder, check=False)
                 # Redis appends while tar reads: the page says so.
                 assert done.returncode == 0 or "expected" in until, command
+                if "journal's copy" in until and self.journal_copy is not None:
+                    store.swap_journal(self.journal_copy)
+
+    def _with_time(self, command: list[str]) -> list[str]:
+        pairs = pairwise(["", *command])
+        return [self.copied_at if before == "--at" else word for before, word in pairs]
 
     def _with_ports(self, command: list[str]) -> list[str]:
         if command[:2] == ["replicaof", "OLD"]:
@@ -105,14 +115,18 @@ class Operator:
         if "stop services and workers" in step:
             stop_all(children)
         if "start services and workers" in step:
-            moved = {URL_VARIABLE: self.hosts["NEW"].url}
+            moved = self._moved() if "NEW" in step else {}
             stack.environment = {**stack.environment, **moved}
-            self.store.servers[0] = self.hosts["NEW"]
             for child in children:
                 child.environment = {**child.environment, **moved}
                 child.start()
             for child in children:
                 child.wait_until_ready()
+
+    def _moved(self) -> Mapping[str, str]:
+        """Let the new server be the master; return what processes need for it."""
+        self.store.servers[0] = self.hosts["NEW"]
+        return {URL_VARIABLE: self.hosts["NEW"].url}
 
 
 async def _planned_failover(store: StoreUnderAttack) -> None:
@@ -136,6 +150,16 @@ async def _backup_and_restore(store: StoreUnderAttack) -> None:
     await asyncio.to_thread(operator.run, "Restore")
 
 
+async def _backup_and_restore_with_the_journal(store: StoreUnderAttack) -> None:
+    operator = Operator(store)
+    await asyncio.to_thread(operator.run, "Backup")
+    operator.journal_copy = await asyncio.to_thread(store.copy_journal, "journal-backup")
+    operator.copied_at = datetime.now(UTC).isoformat()
+    await sleep(store.copy_age)
+    await asyncio.to_thread(operator.run, "Redis and journal from one backup")
+    store.is_journal_restored = True
+
+
 def _is_in_step(replication: Mapping[str, Any]) -> bool:
     replica = replication.get("slave0", {})
     return bool(replica.get("offset") == replication["master_repl_offset"])
@@ -154,4 +178,5 @@ DOCUMENTED_FAILOVER: Final[Mapping[str, StoreFault]] = {
 DOCUMENTED_OPERATIONS: Final[Mapping[str, StoreFault]] = {
     "move to another Redis as documented": _move,
     "backup and restore as documented": _backup_and_restore,
+    "backup and restore with the journal as documented": _backup_and_restore_with_the_journal,
 }

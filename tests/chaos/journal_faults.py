@@ -1,10 +1,10 @@
 """What can happen to the journal and to workers: one fault at a time, on a running stack."""
 
 import asyncio
-import shutil
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ AWAY: Final = timedelta(seconds=60)
 FAILING: Final = timedelta(seconds=20)
 PAST_THE_LEASE: Final = timedelta(seconds=20)
 """A submit's lease is 15 s."""
+NOTICE_TIMEOUT: Final = timedelta(seconds=120)
 MISTAKE: Final = timedelta(seconds=10)
 """How long a second gateway runs beside the first one."""
 _SLOW_SUBMITS: Final = [{"call": "submit", "kind": "slow", "seconds": 1, "rate": 0.5}]
@@ -39,27 +40,35 @@ async def _journal_failing(store: StoreUnderAttack) -> None:
 
 async def _journal_lost(store: StoreUnderAttack) -> None:
     """Its folder is gone while submits are in flight, with the workers that sent them."""
-    empty = _journal_folder(store).with_name("empty-journal")
+    empty = store.journal.with_name("empty-journal")
     empty.mkdir()
     await _lose_workers_and_journal(store, empty)
 
 
 async def _journal_went_back(store: StoreUnderAttack) -> None:
     """As `_journal_lost`, and an older copy of it is there: it has the right identity."""
-    folder = _journal_folder(store)
-    copy = folder.with_name("older-journal")
-    shutil.copytree(folder, copy)
+    copy = store.copy_journal("older-journal")
     await sleep(store.copy_age)
     await _lose_workers_and_journal(store, copy)
 
 
-def _journal_folder(store: StoreUnderAttack) -> Path:
-    return store.stack.plan.folder / "journal"
+async def _store_and_journal_went_back(store: StoreUnderAttack) -> None:
+    """Under running workers, which are the only ones that can notice it."""
+    await asyncio.to_thread(store.copy_data)
+    copy = await asyncio.to_thread(store.copy_journal, "older-journal")
+    at = datetime.now(UTC).isoformat()
+    await sleep(store.copy_age)
+    store.swap_journal(copy)
+    store.swap_data()
+    store.is_journal_restored = True
+    async with asyncio.timeout(NOTICE_TIMEOUT.total_seconds()):
+        while not json.loads(await _gateway(store, "show", "--json"))["redis"]["lost_entry"]:
+            await sleep(timedelta(seconds=1))
+    await _gateway(store, "restored", "--at", at)
 
 
-def _put_in_place(new: Path, folder: Path) -> None:
-    folder.rename(folder.with_name(f"before-{new.name}"))
-    new.rename(folder)
+async def _gateway(store: StoreUnderAttack, *words: str) -> str:
+    return await asyncio.to_thread(store.stack.run_gateway, "store", *words)
 
 
 async def _lose_workers_and_journal(store: StoreUnderAttack, left: Path) -> None:
@@ -67,7 +76,7 @@ async def _lose_workers_and_journal(store: StoreUnderAttack, left: Path) -> None
     async with _slow_submits(store):
         for worker in store.stack.workers:
             worker.kill()
-    _put_in_place(left, _journal_folder(store))
+    store.swap_journal(left)
     for worker in store.stack.workers:
         worker.start()
         await asyncio.to_thread(worker.wait_until_ready)
@@ -140,6 +149,7 @@ WORKER_FAULTS: Final[Mapping[str, StoreFault]] = {
     "worker frozen past its lease": _worker_frozen,
     "journal lost, all workers killed": _journal_lost,
     "journal went back, all workers killed": _journal_went_back,
+    "store and journal swapped for one copy": _store_and_journal_went_back,
     "second gateway on a copy": _second_gateway_on_a_copy,
     "second gateway on an empty store": _second_gateway_on_an_empty_store,
 }

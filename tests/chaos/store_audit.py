@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 import httpx
+import orjson
 
 from tests.chaos.audit import AuditReport
 from tests.chaos.store_attack import StoreAttackRecord
@@ -94,7 +95,10 @@ class StoreAudit:
         unknown = {r: mark for r, (_, mark) in self._record.accepted.items() if r not in known}
         lost = [request for request, mark in unknown.items() if paid[mark]]
         held = {one.job.upstream_id for one in jobs}
-        orphans = [entry["request_id"] for entry in ledger if entry["request_id"] not in held]
+        logged_jobs, logged_ids = self._logged_submits()
+        lost = [request for request in lost if request not in logged_jobs]
+        without_job = [e["request_id"] for e in ledger if e["request_id"] not in held]
+        orphans = [one for one in without_job if one not in logged_ids]
         twice = [mark for mark, count in paid.items() if count > 1]
         report.violations += [f"{request} was paid for and is unknown" for request in lost]
         report.violations += [f"{one} of RunComfy was paid for, no job has it" for one in orphans]
@@ -112,10 +116,24 @@ class StoreAudit:
             "paid for, by RunComfy's ledger": len(ledger),
             "accepted, then unknown": len(unknown),
             "paid for and lost": len(orphans),
+            "paid for, in the logs alone": len(without_job) - len(orphans),
             "paid twice": len(twice),
             "ended as": dict(Counter(one.job.state for one in jobs)),
             **report.figures,
         }
+
+    def _logged_submits(self) -> tuple[set[str], set[str]]:
+        """Return the jobs and RunComfy's ids of the workers' logs, where nothing else is left."""
+        if not self._store.is_journal_restored:
+            return set(), set()
+        lines = [
+            orjson.loads(line)
+            for worker in self._stack.workers
+            for line in worker.log.read_bytes().splitlines()
+            if b'"submit_answered"' in line
+        ]
+        answered = [line for line in lines if line.get("upstream_id")]
+        return {line["job_id"] for line in answered}, {line["upstream_id"] for line in answered}
 
     async def _check_books(
         self, jobs: list[JobAccounting], ledger: list[Document], report: AuditReport

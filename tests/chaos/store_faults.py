@@ -60,6 +60,13 @@ async def _replica_behind(store: StoreUnderAttack) -> None:
     await store.wait_for_replica()
 
 
+async def _replica_behind_with_a_minimum(store: StoreUnderAttack) -> None:
+    """As `_replica_behind`: Redis counts a replica that was silent for less than 10 s."""
+    with redis.Redis(port=store.master.port) as client:
+        client.config_set("min-replicas-to-write", 1)
+    await _replica_behind(store)
+
+
 async def _split_brain(store: StoreUnderAttack) -> None:
     """Two masters: a worker follows a Sentinel that has failed over, all others one that hangs."""
     first, worker = _watcher(store), store.stack.workers[-1]
@@ -85,7 +92,7 @@ async def _split_brain(store: StoreUnderAttack) -> None:
 async def _swapped_for_a_copy(store: StoreUnderAttack) -> None:
     await asyncio.to_thread(store.copy_data)
     await sleep(store.copy_age)
-    _swap_data(store)
+    store.swap_data()
 
 
 async def _swapped_and_all_workers_killed(store: StoreUnderAttack) -> None:
@@ -93,7 +100,7 @@ async def _swapped_and_all_workers_killed(store: StoreUnderAttack) -> None:
     await sleep(store.copy_age)
     for worker in store.stack.workers:
         worker.kill()
-    _swap_data(store)
+    store.swap_data()
     for worker in store.stack.workers:
         worker.start()
         await asyncio.to_thread(worker.wait_until_ready)
@@ -127,14 +134,6 @@ async def _moved_to_a_hot_backup(store: StoreUnderAttack) -> None:
         await _restart_with(child, moved)
 
 
-def _swap_data(store: StoreUnderAttack) -> None:
-    server = store.master
-    server.kill()
-    shutil.rmtree(server.directory)
-    shutil.copytree(store.copies, server.directory)
-    server.start()
-
-
 def _watcher(store: StoreUnderAttack) -> SentinelProcess:
     if store.watcher is None:
         raise RuntimeError("without a Sentinel there is no fail-over")
@@ -151,6 +150,7 @@ FAILOVERS: Final[Mapping[str, StoreFault]] = {
     "master killed": _master_killed,
     "master paused": _master_paused,
     "replica 2 s behind, master killed": _replica_behind,
+    "replica 2 s behind, min-replicas-to-write 1": _replica_behind_with_a_minimum,
     "split brain for 25 s": _split_brain,
 }
 COPIES: Final[Mapping[str, StoreFault]] = {

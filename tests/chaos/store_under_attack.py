@@ -39,6 +39,8 @@ class StoreUnderAttack:
     """Where the journal is, if it is in a bucket."""
     ending: ExitStack = field(default_factory=ExitStack)
     """Stops what faults start."""
+    is_journal_restored: bool = False
+    """Whether the journal has forgotten what the store has: then only the workers' logs know it."""
 
     @property
     def master(self) -> PrivateRedis:
@@ -70,6 +72,30 @@ class StoreUnderAttack:
         """Copy the append-only file of the running server: each of its beginnings is consistent."""
         shutil.rmtree(self.copies, ignore_errors=True)
         shutil.copytree(self.master.directory, self.copies)
+
+    def swap_data(self) -> None:
+        """Put the copy in the place of the server's data; it restarts."""
+        server = self.master
+        server.kill()
+        shutil.rmtree(server.directory)
+        shutil.copytree(self.copies, server.directory)
+        server.start()
+
+    @property
+    def journal(self) -> Path:
+        """The journal's folder."""
+        return self.stack.plan.folder / "journal"
+
+    def copy_journal(self, name: str) -> Path:
+        """Copy the journal's folder beside it."""
+        copy = self.journal.with_name(name)
+        shutil.copytree(self.journal, copy)
+        return copy
+
+    def swap_journal(self, new: Path) -> None:
+        """Put a folder in the journal's place."""
+        self.journal.rename(self.journal.with_name(f"before-{new.name}"))
+        new.rename(self.journal)
 
     def start_server(self, name: str, *, from_copy: bool) -> PrivateRedis:
         """Start one more server, empty or on the copy; it is stopped at the end."""

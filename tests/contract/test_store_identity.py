@@ -88,12 +88,31 @@ async def test_the_store_notes_the_entry_of_a_claim(backend: StoreBackend) -> No
 async def test_a_lost_entry_stays_noted_until_it_is_found(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     await backend.identity.replace_journal("", "journal-1", None)
-    assert await backend.identity.replace_lost_entry("", "e/1")
-    assert not await backend.identity.replace_lost_entry("", "e/2")
-    known = replace(STORE, journal_id="journal-1", lost_entry="e/1")
+    before = replace(STORE, journal_id="journal-1")
+    assert await backend.identity.replace_lost_entry(before, "e/1")
+    assert not await backend.identity.replace_lost_entry(before, "e/2")
+    known = replace(before, lost_entry="e/1")
     assert await backend.identity.load() == known
-    assert await backend.identity.replace_lost_entry("e/1", "")
-    assert await backend.identity.load() == replace(known, lost_entry="")
+    assert await backend.identity.replace_lost_entry(known, "")
+    assert await backend.identity.load() == before
+
+
+@pytest.mark.parametrize("journal_id", ["journal-1", "journal-2"])
+async def test_a_former_journals_entry_is_not_noted_as_lost(
+    backend: StoreBackend, journal_id: str
+) -> None:
+    """An operator went on with the journal while a worker found that it lacks the entry."""
+    await backend.identity.create(STORE)
+    await backend.identity.replace_journal("", "journal-1", None)
+    read = await backend.identity.load()
+    assert read is not None
+    since = backend.clock.now().replace(microsecond=0)
+    await backend.identity.replace_journal("journal-1", journal_id, since)
+    assert not await backend.identity.replace_lost_entry(read, "e/1")
+    after = await backend.identity.load()
+    assert after is not None
+    assert after.lost_entry == ""
+    assert await backend.identity.replace_lost_entry(after, "e/1")
 
 
 async def test_a_new_journal_lacks_nothing_of_the_former_one(backend: StoreBackend) -> None:
@@ -101,7 +120,7 @@ async def test_a_new_journal_lacks_nothing_of_the_former_one(backend: StoreBacke
     await backend.identity.replace_journal("", "journal-1", None)
     await claim(backend, "req_1")
     await backend.identity.note_entry("req_1", 1, "e/1", "journal-1")
-    await backend.identity.replace_lost_entry("", "e/1")
+    await backend.identity.replace_lost_entry(replace(STORE, journal_id="journal-1"), "e/1")
     since = backend.clock.now().replace(microsecond=0)
     assert await backend.identity.replace_journal("journal-1", "journal-1", since)
     position = await backend.identity.load()

@@ -77,6 +77,7 @@ async def test_a_job_counts_in_each_of_its_labels(harness: StoreHarness) -> None
     await harness.succeed(job.id, 5)
     report = await _report(harness, GroupBy.LABEL)
     assert {name: (use.jobs, use.settled) for name, use in report.groups} == {
+        "app=(none)": (1, 0),
         "app=x": (1, 5),
         "team=growth": (2, 5),
     }

@@ -12,7 +12,7 @@ from PIL import Image
 from deploy.grafana.draw import IMAGES, MAX_COLOURS, save
 from deploy.grafana.live_prometheus import TimeSeries
 from deploy.grafana.panel import Dashboard, Panel, PanelType, PanelUnit, PromQuery
-from deploy.grafana.render import STYLE, PanelData, render_dashboard
+from deploy.grafana.render import STYLE, PanelData, render_dashboard, series_colours
 
 MOST_BYTES: Final = 250_000
 # Possible answers to a panel: values of one series at three instants.
@@ -61,3 +61,10 @@ def test_the_pictures_that_are_kept_are_small() -> None:
     kept = sorted(IMAGES.glob("*.png"))
     assert len([path for path in kept if path.name.startswith("gateway-")]) == 6
     assert [path.name for path in kept if path.stat().st_size > MOST_BYTES] == []
+
+
+def test_series_are_drawn_in_the_colours_of_their_meaning() -> None:
+    *meant, other = series_colours(["succeeded", "a: failed", "cancelled", "b"]) or [""]
+    assert meant == ["#73bf69", "#f2495c", "#808080"]
+    assert other not in meant
+    assert series_colours(["p50", "p99"]) is None

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -21,13 +23,22 @@ import yaml
 
 from deploy.grafana.demo_traffic import LUMEN
 from deploy.grafana.live_prometheus import RULES_FOLDER
+from simulator.demo import wait_for
 from simulator.private_redis import LOOPBACK, free_port
-from simulator.stack import ManagedProcess, Stack, StackPlan, TenantCredentials, run_stack
+from simulator.stack import (
+    ManagedProcess,
+    Stack,
+    StackPlan,
+    TenantCredentials,
+    gateway_command,
+    run_stack,
+)
 
 POLL_SECONDS: Final = 2.0
+SOON: Final = timedelta(minutes=3)
 STEADY_SECONDS: Final = 8.0
 HTTP_TIMEOUT: Final = 60.0
-COMMAND_TIMEOUT: Final = 120.0
+COMMAND_TIMEOUT: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,30 @@ class LiveGateway:
     notifications: list[Notification]
     tenants: dict[str, TenantCredentials] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=count)
+    commands: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a command runs: the start of twenty at once would occupy the machine."""
 
-    def add_tenant(self, name: str, *flags: str) -> TenantCredentials:
+    def add_tenant(self, name: str, **settings: object) -> None:
         """Create a tenant with the receiver as its webhook."""
-        self.tenants[name] = self.stack.create_tenant(name, *flags)
-        return self.tenants[name]
+        admin = {"Authorization": f"Bearer {self.stack.environment['GATEWAY_ADMIN_TOKEN']}"}
+        url = f"{self.stack.url}/admin/v1/tenants"
+        document = wait_for(partial(self._create, url, admin, name, settings), SOON, "a tenant")
+        tenant = TenantCredentials(name, document["key"], document["webhook_secret"])
+        endpoint = {"url": self.stack.webhook_url(name)}
+        self.http.post(f"{url}/{name}/endpoints", json=endpoint, headers=admin).raise_for_status()
+        secret = {"name": name, "secret": tenant.webhook_secret}
+        self.http.post(f"{self.stack.receiver.url}/_recv/secret", json=secret).raise_for_status()
+        self.tenants[name] = tenant
+
+    def _create(
+        self, url: str, admin: dict[str, str], name: str, settings: Mapping[str, object]
+    ) -> dict[str, str] | None:
+        """Return a new tenant; None while Redis is stopped for another alert."""
+        made = self.http.post(url, json={"tenant": name, **settings}, headers=admin)
+        if made.is_server_error:
+            return None
+        document: dict[str, str] = made.raise_for_status().json()
+        return document
 
     def submit(self, tenant: str, prompt: str = "", model: str = LUMEN, **body: object) -> str:
         """Submit a request, of an input that no other has; return its id, or '' if refused."""
@@ -119,15 +149,23 @@ class LiveGateway:
         return found
 
     def run_command(self, command: str) -> str:
-        """Run a command line as an operator would. Raises `RuntimeError`, `CalledProcessError`."""
+        """Run a command line as an operator would. Raises `RuntimeError`, `TimeoutExpired`."""
         words = shlex.split(command)
         if words[0] == "redis-cli":
             words[1:1] = ["-u", self.stack.redis_url]
         if words[0] == "gateway":
-            return self.stack.run_gateway(*words[1:])
-        done = subprocess.run(
-            words, capture_output=True, text=True, check=True, timeout=COMMAND_TIMEOUT
-        )
+            words[0] = str(gateway_command())
+        with self.commands:
+            done = subprocess.run(  # not `run_gateway`: it waits for a minute only
+                words,
+                env=dict(self.stack.services[0].environment),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=COMMAND_TIMEOUT,
+            )
+        if done.returncode:
+            raise RuntimeError(f"exit status {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
 
 

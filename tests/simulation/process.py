@@ -40,6 +40,7 @@ from worker.webhooks.outcomes import AttemptResult as SendOutcome
 from worker.webhooks.sender import AttemptRequest
 
 T = TypeVar("T")
+SERVICE: Final = "service"
 DEATH_FACTOR: Final = 0.1
 """Probability of a death per await, relative to the plan's intensity: a step has many awaits."""
 LATENCIES: Final = (0.0, 0.0, 0.0, 0.001, 0.02, 0.3)
@@ -100,6 +101,10 @@ class StoreAvailability:
         """Lets the store forget its last changes."""
         self.restore_backup: Callable[[Random], None] = lambda _: None
         """Has an operator restore store and journal from a backup."""
+        self.is_service_stopped: Callable[[], bool] = lambda: False
+        """Whether operators have stopped the service."""
+        self.restores = 0
+        """How often a backup was restored."""
         self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
         self._of_the_journal = self._drawn("journal", Fault.JOURNAL_AWAY)
 
@@ -142,6 +147,8 @@ class StoreConnection:
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Execute a command, or lose it or its answer. Raises what `core.store` raises."""
         await self._life.checkpoint()
+        if self._life.name == SERVICE and self._availability.is_service_stopped():
+            raise StoreUnavailable
         if self._availability.is_down(self._life.name):
             await self._fail(command)
         if self._chance.occurs(Fault.STORE_LATE, self._rng, factor=0.2):
@@ -169,7 +176,11 @@ class StoreConnection:
         raise StoreUnavailable
 
     def _later(self, command: Callable[[], Awaitable[T]]) -> None:
+        restores = self._availability.restores
+
         async def carry_out() -> None:
+            if restores != self._availability.restores:
+                return  # it was for the server that was replaced
             with suppress(NotFound):  # of a job that a store which went back has forgotten
                 await command()
 
@@ -435,10 +446,10 @@ class ProcessIdentity:
         """See `StoreIdentity.load_noted_entry`."""
         return await self.connection.call(lambda: self.stores.identity.load_noted_entry(job_id))
 
-    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+    async def replace_lost_entry(self, before: StorePosition, lost: str) -> bool:
         """See `StoreIdentity.replace_lost_entry`."""
         identity = self.stores.identity
-        return await self.connection.call(lambda: identity.replace_lost_entry(held, lost))
+        return await self.connection.call(lambda: identity.replace_lost_entry(before, lost))
 
     async def list_claims(self) -> Sequence[str]:
         """See `StoreIdentity.list_claims`."""

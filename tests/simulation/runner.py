@@ -18,6 +18,7 @@ from tests.simulation.invariants import all_ended, violations_of
 from tests.simulation.journal import SimulatedObjects
 from tests.simulation.plan import Fault, Plan, SeededRandomness
 from tests.simulation.process import (
+    SERVICE,
     ProcessDied,
     ProcessLifetime,
     StoreAvailability,
@@ -138,6 +139,7 @@ class SimulationRun:
         )
         availability = StoreAvailability(clock, chance, self._active)
         availability.go_back = jobs.go_back
+        availability.is_service_stopped = lambda: not self._restorer.is_idle
         availability.restore_backup = lambda rng: self._restore_backup(jobs, rng)
         return SimulationContext(
             clock=clock,
@@ -164,10 +166,11 @@ class SimulationRun:
         self._objects.go_back_to(at + rng.choice((0, 0, -5, 5)) * SECOND)
         self.log.copied_at = min(self.log.copied_at, at)
         self._restorer.is_idle = False
+        self._context.store_availability.restores += 1
         self._spawn(self._restorer.finish_restore(at, self._restorer.stop_workers(rng)))
 
     def _open_service(self) -> SimulatedService:
-        life = ProcessLifetime("service", self.randomness)
+        life = ProcessLifetime(SERVICE, self.randomness)
         return SimulatedService(
             connection=StoreConnection(life, self.randomness, self._context.store_availability),
             stores=self._context.stores,

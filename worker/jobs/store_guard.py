@@ -149,10 +149,17 @@ class StoreGuard:
         return await self._identity.load_noted_entry(claimed.id)
 
     async def report_lost_entry(self, claimed: Job, number: int) -> None:
-        """Stop all submits: the journal lacks an entry. Raises `StoreUnavailable`."""
+        """Stop all submits: the journal lacks an entry. Raises `StoreUnavailable`.
+
+        Not if an operator has accepted meanwhile that claims until then may lack their entry.
+        """
         self.is_open = False
-        lost = entry_name(attempts_prefix(claimed), number)
-        await self._identity.replace_lost_entry("", lost)
+        lost, position = entry_name(attempts_prefix(claimed), number), await self._identity.load()
+        if position is None or position.lost_entry:
+            return
+        since = position.journal_since
+        if since is None or (claimed.sent_at is not None and claimed.sent_at >= since):
+            await self._identity.replace_lost_entry(position, lost)
 
     async def run_once(self, reconciler: Reconciler | None) -> None:
         """Read the position, and do what its status needs. Raises `StoreUnavailable`."""
@@ -209,15 +216,14 @@ class StoreGuard:
 
     async def _went_back(self, journal: Journal, position: StorePosition) -> bool:
         """Return whether the journal lacks an entry, and let all workers know."""
-        held = position.lost_entry
         remembered = (self._confirmed, self._known, self._noted)
         for name in entries_to_find(position, remembered, self._clock.now().date()):
             if not await journal.has_entry(name):
-                if not held:
-                    await self._identity.replace_lost_entry("", name)
+                if not position.lost_entry:
+                    await self._identity.replace_lost_entry(position, name)
                 return True
-        if held:
-            await self._identity.replace_lost_entry(held, "")
+        if position.lost_entry:
+            await self._identity.replace_lost_entry(position, "")
         self._confirmed = position
         return False
 

@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final, Protocol, TypeVar
 
 from core.clock import Clock
 from core.observability.events import Emit, UpstreamCalled
+from core.runtime.statically_frozen import statically_frozen
 from worker.ports import Indeterminate, NotSent, Rejected, RequestNotFound, Unreachable
 from worker.upstream.config import UpstreamAccess, UpstreamLimits
 from worker.upstream.faults import Redactor
@@ -21,7 +22,7 @@ LARGE_BODY: Final = 64 * 1024
 AnswerT = TypeVar("AnswerT")
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class ApiCall:
     """One call: its name in metrics, what to send, and its bounds."""
 

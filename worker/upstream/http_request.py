@@ -1,10 +1,11 @@
 """One HTTP request and its answer, as values, bounded in time and size."""
 
 from collections.abc import AsyncIterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from typing import Final
 
+from core.runtime.statically_frozen import statically_frozen
 from worker.retry_after import parse_retry_after
 from worker.upstream.error_classification import ResponseTooLarge
 
@@ -12,7 +13,7 @@ SUCCESSES: Final = range(200, 300)
 MAX_RETRY_AFTER: Final = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class HttpResponse:
     """An answer, or as much of it as arrived, and the error that ended it, if any.
 
@@ -31,7 +32,7 @@ class HttpResponse:
         return self.status in SUCCESSES
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class HttpRequest:
     """One request. `deadline` covers all of it, from connect to the last byte of the answer."""
 

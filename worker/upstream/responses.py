@@ -4,12 +4,12 @@ Status words are mapped by `core.jobs.runcomfy_status`. Any ambiguous answer to 
 `Indeterminate`: only certainty that no work was started allows a second submit.
 """
 
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from core.jobs.job import CancelOutcome
 from core.jobs.runcomfy_status import FINAL_PHASES, PHASES_BY_STATUS, Phase
 from core.observability.outcomes import FaultKind
+from core.runtime.statically_frozen import statically_frozen
 from worker.ports import (
     Accepted,
     CancelAnswer,
@@ -115,7 +115,7 @@ def parse_result(response: HttpResponse, redactor: Redactor) -> ResultAnswer:
     return _build_result(answer, response, redactor)
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class _RequestState:
     """The document of a status or a result. `phase`: what its word means; None: undocumented."""
 

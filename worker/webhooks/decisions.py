@@ -183,12 +183,14 @@ def circuit_after(
     if isinstance(result, Delivered):
         return circuit.record_success(now, policy, result.duration)
     if result.kind is FailureKind.THROTTLED:
-        return circuit.record_throttle(result.retry_after, now, policy)
-    if result.kind in _LOCAL_FAILURES or (
+        after = circuit.record_throttle(result.retry_after, now, policy)
+    elif result.kind in _LOCAL_FAILURES or (
         context.endpoint is None and result.kind not in _CONNECTION_FAILURES
     ):
         return circuit
-    return circuit.record_failure(now, policy)
+    else:
+        after = circuit.record_failure(now, policy)
+    return circuit if after is circuit else replace(after, last_failure=result.kind)
 
 
 def disable_reason(

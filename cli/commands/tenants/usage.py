@@ -44,11 +44,11 @@ def report(
     ] = None,
     tenant: TenantsArgument = None,
     everyone: Annotated[bool, typer.Option("--all", help="Of all tenants.")] = False,
-    by: Annotated[GroupBy, typer.Option(help="What a row is about.")] = GroupBy.DAY,
+    by: Annotated[GroupBy, typer.Option(help="What each tenant's rows are about.")] = GroupBy.DAY,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Report usage by day, month, model, key or reference; default: this month by day."""
+    """Report usage by day, month, model, key, reference or label; default: this month by day."""
     if everyone == (tenant is not None):
         raise typer.BadParameter("name one of --all and --tenant")
     if month is not None and (first or last):

@@ -40,7 +40,18 @@ SinceOption = Annotated[
 UntilOption = Annotated[str | None, typer.Option(metavar="TIME", help="Default: now.")]
 
 
-_ENDPOINT_COLUMNS: Final = ("id", "enabled", "kind", "url", "events", "payload", "disabled_reason")
+_ENDPOINT_COLUMNS: Final = (
+    "id",
+    "enabled",
+    "kind",
+    "url",
+    "events",
+    "payload",
+    "disabled_reason",
+    "failing_since",
+    "held_back_until",
+    "last_failure",
+)
 _DELIVERY_COLUMNS: Final = (
     "id",
     "created_at",
@@ -62,8 +73,8 @@ def _without_none(**fields: str | float | None) -> dict[str, Any]:
 @app.command("list")
 def list_endpoints(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
     """List a tenant's endpoints."""
-    config = run_command(lambda context: context.webhooks.load_config(tenant))
-    rows = [representations.endpoint_representation(endpoint) for endpoint in config.endpoints]
+    found = run_command(lambda context: context.webhooks.list_endpoints(tenant))
+    rows = representations.endpoints_representation(found)["endpoints"]
     print_table(rows, _ENDPOINT_COLUMNS, as_json=as_json)
 
 

@@ -1052,13 +1052,30 @@ export interface components {
              */
             events?: components["schemas"]["WebhookEventType"][];
             /**
+             * Failing Since
+             * Format: date-time
+             * @description Since when attempts fail, without a success.
+             */
+            failing_since?: string;
+            /**
              * Headers
              * @description Their names; values stay hidden.
              */
             headers: string[];
+            /**
+             * Held Back Until
+             * Format: date-time
+             * @description No attempt is made before, unless a resend is requested.
+             */
+            held_back_until?: string;
             /** Id */
             id: string;
             kind: components["schemas"]["EndpointKind"];
+            /**
+             * Last Failure
+             * @description The outcome of the last attempt, if it failed.
+             */
+            last_failure?: string;
             payload: components["schemas"]["PayloadStyle"];
             /**
              * Timeout

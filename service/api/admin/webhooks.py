@@ -43,8 +43,7 @@ _ROOT: Final = "/tenants/{tenant}"
 @router.get(f"{_ROOT}/endpoints", response_model=Endpoints)
 async def list_endpoints(context: Context, tenant: Tenant) -> JsonObject:
     """List a tenant's endpoints."""
-    config = await context.webhooks.load_config(tenant)
-    return endpoints_representation(config.endpoints)
+    return endpoints_representation(await context.webhooks.list_endpoints(tenant))
 
 
 @router.post(
@@ -61,8 +60,7 @@ async def create_endpoint(
 @router.get(f"{_ROOT}/endpoints/{{endpoint_id}}", response_model=Endpoint)
 async def show_endpoint(context: Context, tenant: Tenant, endpoint_id: EndpointId) -> JsonObject:
     """Show a tenant's endpoint."""
-    config = await context.webhooks.load_config(tenant)
-    return endpoint_representation(config.get_endpoint(endpoint_id))
+    return endpoint_representation(*await context.webhooks.show_endpoint(tenant, endpoint_id))
 
 
 @router.patch(

@@ -18,6 +18,7 @@ from service.webhooks.representations import (
     secret_representation,
 )
 from service.webhooks.requests import EndpointChange, EndpointRequest, SecretRotation
+from service.webhooks.tenant_view import endpoints_for_tenant
 
 JsonObject = dict[str, Any]
 _ROOT: Final = "/v1/webhooks/endpoints"
@@ -32,8 +33,8 @@ _DEFAULT_ROTATION: Final = SecretRotation()
 @router.get(_ROOT, response_model=Endpoints)
 async def list_endpoints(tenant: Reader, context: Context) -> JsonObject:
     """List endpoints."""
-    config = await context.webhooks.load_config(tenant)
-    return endpoints_representation(config.endpoints)
+    rows = await context.webhooks.list_endpoints(tenant)
+    return endpoints_representation(endpoints_for_tenant(rows))
 
 
 @router.post(_ROOT, response_model=Endpoint, status_code=201, responses=_WRITE_PROBLEMS)
@@ -55,8 +56,9 @@ async def create_endpoint(
 @router.get(f"{_ROOT}/{{endpoint_id}}", response_model=Endpoint, responses=problem_responses(404))
 async def show_endpoint(tenant: Reader, context: Context, endpoint_id: EndpointId) -> JsonObject:
     """Show an endpoint."""
-    config = await context.webhooks.load_config(tenant)
-    return endpoint_representation(config.get_endpoint(endpoint_id))
+    row = await context.webhooks.show_endpoint(tenant, endpoint_id)
+    ((endpoint, circuit),) = endpoints_for_tenant([row])
+    return endpoint_representation(endpoint, circuit)
 
 
 @router.patch(

@@ -66,6 +66,11 @@ class Endpoint(Document):
     enabled: bool
     disabled_reason: DisabledReason | None = optional()
     disabled_at: TimeText | None = optional()
+    failing_since: TimeText | None = optional("Since when attempts fail, without a success.")
+    held_back_until: TimeText | None = optional(
+        "No attempt is made before, unless a resend is requested."
+    )
+    last_failure: str | None = optional("The outcome of the last attempt, if it failed.")
 
 
 class Endpoints(Document):

@@ -56,7 +56,7 @@ POLLS: Final = 3
 MAX_CALLS_PER_JOB: Final = 5
 """Round trips of a worker beside polls: load; gate and input; claim; answer; result. Its tenant's
 endpoints are read once."""
-MAX_COMMANDS_PER_ADMISSION: Final = 36
+MAX_COMMANDS_PER_ADMISSION: Final = 34
 """Commands inside the admission script, for a tenant with every limit."""
 
 

@@ -8,6 +8,10 @@ from core.store.identity import StorePosition
 from tests.support.memory_store.state import MemoryState
 
 
+def _lost_of(position: StorePosition) -> tuple[str, str, datetime | None]:
+    return position.lost_entry, position.journal_id, position.journal_since
+
+
 class MemoryStoreIdentity:
     """Fake of `core.store.identity.StoreIdentity`."""
 
@@ -56,9 +60,9 @@ class MemoryStoreIdentity:
         row = self._memory.job(job_id)
         return None if row is None else row.journal_entry
 
-    async def replace_lost_entry(self, held: str, lost: str) -> bool:
+    async def replace_lost_entry(self, before: StorePosition, lost: str) -> bool:
         now = self._memory.position
-        if now is None or now.lost_entry != held:
+        if now is None or _lost_of(now) != _lost_of(before):
             return False
         self._memory.position = replace(now, lost_entry=lost)
         return True

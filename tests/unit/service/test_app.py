@@ -1,3 +1,7 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import httpx
 from starlette.types import Receive, Scope, Send
 
@@ -5,6 +9,7 @@ from service.app import create_app, fast_routes
 from service.http.fast_router import FastRouter
 from tests.support.app import open_app
 
+ROOT = Path(__file__).parents[3]
 HOT_PATH = {"submit", "status", "result", "detail", "cancel", "events", "submit_batch"}
 
 
@@ -19,3 +24,25 @@ async def test_the_hot_path_is_served_without_the_frameworks_routing() -> None:
     transport = httpx.ASGITransport(FastRouter(routes, refuse))
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as caller:
         assert (await caller.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_without_the_console_its_pages_do_not_exist() -> None:
+    app = create_app(open_app()._open, has_console=False)
+    async with app.router.lifespan_context(app) as state:
+
+        async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, "state": dict(state or {})}, receive, send)
+
+        transport = httpx.ASGITransport(serve)
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway.test") as caller:
+            assert (await caller.get("/console/sign-in")).status_code == 404
+            assert (await caller.get("/healthz")).status_code == 200
+
+
+def test_a_start_imports_neither_pages_nor_what_colours_a_terminal() -> None:
+    heavy = {"jinja2", "structlog", "rich", "obstore", "mcp"}
+    program = f"import sys, service.server.run; print(sorted({heavy} & set(sys.modules)))"
+    ran = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.strip() == "[]"

@@ -10,6 +10,7 @@ from core.jobs.job import BillingStatus, FollowUp, Job, Trigger
 from core.jobs.run_times import RunHistory
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.money import MicroUsd
+from core.runtime.statically_frozen import statically_frozen
 from core.transactions.job_update import Change
 from worker.jobs.policies import LifecyclePolicy
 from worker.ports import UpstreamFault
@@ -17,7 +18,7 @@ from worker.ports import UpstreamFault
 SOURCE_RUNCOMFY = "runcomfy"
 
 
-@dataclass(frozen=True, slots=True)
+@statically_frozen
 class Reschedule:
     """The record stays as it is; the job runs again at `next_run_at`."""
 

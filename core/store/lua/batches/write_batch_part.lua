@@ -86,7 +86,7 @@ end
 -- A job that the journal brought back is there already, with a reservation of its own.
 local function keep_restored(item)
   redis.call('HSET', NAMES.job .. item.id, 'batch', batch, 'batch_status', 'in_queue')
-  book_change(item, parse_usage(''))
+  book_change(item, {})
 end
 
 local hits = 0

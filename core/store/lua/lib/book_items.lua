@@ -9,7 +9,7 @@ end
 local function usage_of_item(item) return usage_of_job(facts_of(item.cache_status, item.saved), { item.amount, 0, 0 }) end
 
 local function multiply(numbers, times)
-  for at = 1, USAGE_NUMBERS do numbers[at] = numbers[at] * times end
+  for at = 1, #numbers do numbers[at] = numbers[at] * times end
   return numbers
 end
 
@@ -39,11 +39,11 @@ local function book_items(admission, items, call)
     redis.call('SET', call.rate, string.format('%.3f', admission.arrival), 'PX',
       math.ceil(admission.arrival - admission.instant) + 1000)
   end
-  local all, history, names = parse_usage(''), {}, {}
+  local all, history, names = {}, {}, {}
   for _, group in ipairs(sum_usage(items)) do
     add_numbers(all, group.usage)
     for _, row in ipairs(split_lines(group.item.rows)) do
-      if not history[row] then history[row], names[#names + 1] = parse_usage(''), row end
+      if not history[row] then history[row], names[#names + 1] = {}, row end
       add_numbers(history[row], group.usage)
     end
   end

@@ -1,11 +1,15 @@
 -- Decides which items the limits admit, in their order, each on what those before it leave. `admission` is the state
 -- of lib/open_admission.lua. Nothing is written.
+-- What only this part uses is local to a block: Lua allows 200 locals in a script.
 
+local read_waiting, check_permission, check_paid, read_quota_rows, decide_items
+
+do
 -- Limits that count every item alike, paid for or not. When one is used up, no later item is admitted.
 local COUNTS_ALL = { ['requests-per-minute'] = true, ['jobs-per-day'] = true, ['jobs-per-month'] = true }
 
 -- The tenant's jobs without a slot, items that were admitted before included.
-local function read_waiting(admission)
+function read_waiting(admission)
   local tenant = admission.tenant
   admission.waiting = admission.waiting or (tonumber(redis.call('HGET', NAMES.waiting, tenant)) or 0)
     + (tonumber(redis.call('HGET', NAMES.waiting_for, 'tenant:' .. tenant)) or 0)
@@ -28,7 +32,7 @@ local function check_waiting(admission, item, rows)
 end
 
 -- Checks whether the tenant and its key may submit such a request at all.
-local function check_permission(admission, item)
+function check_permission(admission, item)
   local policy, key = admission.policy, admission.key
   if policy.models and not is_model_allowed(policy.models, item.model) then return reject('models') end
   if key.models and not matches_any_pattern(key.models, item.model) then return reject('key-models') end
@@ -37,7 +41,7 @@ local function check_permission(admission, item)
 end
 
 -- Checks what the price of this request alone decides, if it is paid for.
-local function check_paid(admission, item, amount, rows)
+function check_paid(admission, item, amount, rows)
   admission.account = admission.account or read_account(NAMES.account_balance)
   return check_price(admission.policy, admission.account, item.price, amount, admission.has_key_budget, rows)
     or check_balance(admission.account, item.price, admission.instant)
@@ -130,7 +134,7 @@ local function decide_item(admission, item, resolve, rows)
 end
 
 -- Returns the quota rows of a batch: after its last admissible item, or those that refuse its last one.
-local function read_quota_rows(admission, items, last_admissible, resolve)
+function read_quota_rows(admission, items, last_admissible, resolve)
   local rows, item = {}, last_admissible or items[#items]
   if not last_admissible then
     resolve(item, admission)
@@ -148,7 +152,7 @@ end
 
 -- Returns the rejection of each item, by its position, the last admissible item (nil if there is none), and the flat
 -- rows of quotas.
-local function decide_items(admission, items, resolve)
+function decide_items(admission, items, resolve)
   local rejections, last_admissible, rows = {}, nil, #items == 1 and {} or nil
   for position, item in ipairs(items) do
     local rejection = decide_item(admission, item, resolve, rows)
@@ -156,4 +160,5 @@ local function decide_items(admission, items, resolve)
     if not rejection then last_admissible = item end
   end
   return rejections, last_admissible, rows or read_quota_rows(admission, items, last_admissible, resolve)
+end
 end

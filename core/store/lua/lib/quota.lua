@@ -216,8 +216,8 @@ local function limit_with_top_ups(limit, top_ups, key, name, now)
   end
   table.sort(windows)
   for _, window in ipairs(windows) do
-    local numbers = parse_usage(stored[window])
-    take_from_top_ups(top_ups, window, math.max(numbers[RESERVED] - numbers[RELEASED] - limit, 0))
+    local _, reserved, _, released = parse_reservations(stored[window])
+    take_from_top_ups(top_ups, window, math.max(reserved - released - limit, 0))
   end
   for _, one in ipairs(top_ups) do
     if one.until_at > now and one.first <= name and name <= one.last then limit = limit + one.left end

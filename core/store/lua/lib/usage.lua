@@ -3,7 +3,7 @@
 -- to all of them. They are sums over jobs: what is added is what a job counts as now, less what it counted as before,
 -- so that a repeated step adds nothing. Sums are exact: all amounts are integers below 2^53.
 
-local RESERVED, RELEASED, USAGE_NUMBERS = 2, 4, 16
+local RELEASED, USAGE_NUMBERS = 4, 16
 local MAX_ROWS = 200
 local MAX_FIELDS = 1000
 
@@ -19,36 +19,40 @@ local NO_NUMBERS = string.rep('\0', RELEASED * BYTES)
 -- Returns the first numbers of a row: jobs, reserved, settled and released.
 local function parse_reservations(row) return struct.unpack(FORMATS[RELEASED], (row or '') .. NO_NUMBERS) end
 
+-- A list of numbers may be shorter than `USAGE_NUMBERS`, as its row is: the others are zero. Those of open jobs are two.
 -- `row` nil, false or '': no numbers. Those that a later release added stay as they are.
 local function parse_usage(row)
   local count = math.min(#(row or '') / BYTES, USAGE_NUMBERS)
   local numbers = count > 0 and { struct.unpack(FORMATS[count], row) } or {}
-  for at = count + 1, USAGE_NUMBERS do numbers[at] = 0 end
-  numbers[USAGE_NUMBERS + 1] = nil
-  numbers.later = row and #row > USAGE_NUMBERS * BYTES and string.sub(row, USAGE_NUMBERS * BYTES + 1) or nil
+  numbers[count + 1] = nil
+  if row and #row > USAGE_NUMBERS * BYTES then numbers.later = string.sub(row, USAGE_NUMBERS * BYTES + 1) end
+  return numbers
+end
+
+local function without_zeros(numbers)
+  local last = #numbers
+  while last > 1 and numbers[last] == 0 do numbers[last], last = nil, last - 1 end
   return numbers
 end
 
 local function format_usage(numbers)
-  local last = USAGE_NUMBERS
-  if numbers.later then return struct.pack(FORMATS[last], unpack(numbers, 1, last)) .. numbers.later end
-  while last > 1 and numbers[last] == 0 do last = last - 1 end
-  return struct.pack(FORMATS[last], unpack(numbers, 1, last))
+  if not numbers.later then without_zeros(numbers) end
+  return struct.pack(FORMATS[#numbers], unpack(numbers)) .. (numbers.later or '')
 end
 
 local function add_numbers(numbers, change)
-  for at = 1, USAGE_NUMBERS do numbers[at] = numbers[at] + change[at] end
+  for at = 1, #change do numbers[at] = (numbers[at] or 0) + change[at] end
   return numbers
 end
 
 local function subtract_numbers(numbers, others)
   local difference = {}
-  for at = 1, USAGE_NUMBERS do difference[at] = numbers[at] - others[at] end
+  for at = 1, math.max(#numbers, #others) do difference[at] = (numbers[at] or 0) - (others[at] or 0) end
   return difference
 end
 
 local function is_zero(numbers)
-  for at = 1, USAGE_NUMBERS do if numbers[at] ~= 0 then return false end end
+  for _, number in ipairs(numbers) do if number ~= 0 then return false end end
   return true
 end
 
@@ -61,18 +65,14 @@ local function usage_of_job(facts, amounts)
   local completed, failed, cancelled, reused, saved, in_doubt, estimated, video = unpack(found, 1, 8)
   local reserved, settled, released = amounts[1], amounts[2], amounts[3]
   local charged = (failed == 1 or cancelled == 1) and settled > 0 and 1 or 0
-  return {
+  return without_zeros({
     1, reserved, settled, released, completed, failed, cancelled, reused, saved,
     in_doubt, in_doubt * (reserved - settled - released), estimated, estimated * settled, charged, charged * settled,
     video,
-  }
+  })
 end
 
-local function usage_of_reservation(amount)
-  local numbers = parse_usage('')
-  numbers[RESERVED] = amount
-  return numbers
-end
+local function usage_of_reservation(amount) return { 0, amount } end
 
 local function read_rows(key, names)
   local rows = {}

@@ -428,7 +428,9 @@ async def test_what_counts_against_a_channel(
     for due, counts in ((to_endpoint(), endpoint), (delivery(queue=CHANNEL), url)):
         desk = DeliveryHarness(deque([outcome]))
         await desk.deliver(due)
-        assert (desk.rows[0].circuit.after.failing_since is not None) is counts
+        circuit = desk.rows[0].circuit.after
+        assert (circuit.failing_since is not None) is counts
+        assert circuit.last_failure == (outcome.label if counts else None)
 
 
 async def test_what_the_gateway_could_not_do_uses_up_no_attempt() -> None:

@@ -7,10 +7,18 @@ from typing import Any
 import httpx
 import pytest
 
+from core.clock import iso
 from core.store.codecs import DELIVERY_ATTEMPT_CODEC
 from core.tenants.api_keys import Scope, api_key_digest
 from core.tenants.limits import Limits
-from core.webhooks.delivery import Delivery, DeliveryAttempt, DeliveryState, WebhookEventType
+from core.webhooks.circuit_breaker import EndpointCircuitPolicy
+from core.webhooks.delivery import (
+    CircuitUpdate,
+    Delivery,
+    DeliveryAttempt,
+    DeliveryState,
+    WebhookEventType,
+)
 from core.webhooks.endpoint import MAX_ENDPOINTS, queue_of_endpoint
 from core.webhooks.signing_keys import public_key
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness
@@ -45,6 +53,28 @@ async def create_delivery(app: AppHarness, number: int, **changes: Any) -> Deliv
 
 
 # --- endpoints
+
+
+async def test_an_endpoint_that_fails_shows_since_when_and_until_when_it_is_held_back(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    await caller.post(ENDPOINTS, json={"url": URL})
+    queue, policy = queue_of_endpoint(TENANT, "default"), EndpointCircuitPolicy()
+    before = circuit = await app.stores.deliveries.load_circuit(queue)
+    for _ in range(policy.failure_threshold):
+        circuit = circuit.record_failure(app.clock.now(), policy)
+    failed = replace(circuit, last_failure="connect_error")
+    assert await app.stores.deliveries.update_circuit(CircuitUpdate(queue, before, failed))
+    until = app.clock.now() + policy.initial_pause
+    states = {"failing_since": iso(NOW), "last_failure": "unreachable"}
+    held = states | {"held_back_until": iso(until)}
+    for path, wanted in ((ENDPOINTS, held), (f"{ENDPOINTS}/default", held)):
+        document = (await caller.get(path)).json()
+        one = document["endpoints"][0] if path == ENDPOINTS else document
+        assert {name: one.get(name) for name in held} == wanted
+    await app.clock.advance(policy.initial_pause)
+    one = (await caller.get(f"{ENDPOINTS}/default")).json()
+    assert {name: one[name] for name in held if name in one} == states
 
 
 async def test_the_first_endpoint_is_the_default_and_the_next_has_a_name(
