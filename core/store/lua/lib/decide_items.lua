@@ -103,23 +103,15 @@ local function is_refused_alike(admission, item)
     and not check_paid(admission, item, amount_of(admission.policy, item.price))
 end
 
--- Limits that count what an item has of its own: its bytes, and whether it starts. Others depend on its class and on
--- whether it is paid for.
-local OF_THE_ITEM = { ['stored-bytes'] = true, ['storage-bytes'] = true, waiting = true }
-
 -- What refused an item refuses the next one that is as this one (`alike`), unless one was admitted between. It refuses
--- the next one of its class too, unless it is a limit of the item.
+-- the next one of its class too, if that is paid for alike, unless it counts what an item has of its own: its bytes,
+-- and whether it starts. (A script has 200 local variables at most: hence no table, and no function more.)
 local function remember_rejection(admission, item, rejection)
   if item.alike then item.alike.rejection, item.alike.rejected_after = rejection, admission.admitted end
-  if item.class and not OF_THE_ITEM[rejection[1]] then
+  local limit = rejection[1]
+  if item.class and limit ~= 'stored-bytes' and limit ~= 'storage-bytes' and limit ~= 'waiting' then
     admission.refused[item.class .. tostring(item.paid)] = { rejection, admission.admitted }
   end
-end
-
-local function remembered_rejection(admission, item)
-  item.paid = item.cache_status == 'miss' or item.cache_status == 'off'
-  local known = item.class and admission.refused[item.class .. tostring(item.paid)]
-  return known and known[2] == admission.admitted and known[1]
 end
 
 -- Returns the rejection of an item, or nil. `resolve` finds its cache status.
@@ -128,8 +120,9 @@ local function decide_item(admission, item, resolve, rows)
   local alike = item.alike
   if alike and alike.rejection and alike.rejected_after == admission.admitted then return alike.rejection end
   resolve(item, admission)
-  local remembered = not rows and remembered_rejection(admission, item)
-  if remembered then return remembered end
+  item.paid = item.cache_status == 'miss' or item.cache_status == 'off'
+  local known = not rows and item.class and admission.refused[item.class .. tostring(item.paid)]
+  if known and known[2] == admission.admitted then return known[1] end
   local rejection = check_limits(admission, item, rows)
   if not rejection then
     admit_item(admission, item)
