@@ -10,10 +10,12 @@ A script is one atomic operation. Its header, in comments, is its signature:
     -- LATER: load_queue fair_queue
                                defines `load_queue()`, which returns that library's functions
     -- FLAGS: allow-oom         Redis's flags of scripts: it also runs while memory is full
+    -- GIVES: book_usage        of a library: the names that others use; without it, all of them
 
 Every name becomes a Lua local, so that no script counts positions, and every call is checked
 against the header. `NAMES.job` becomes the text of that key in `core.store.keys`. `LATER` exists
 because Redis runs a whole script with each call: rarely needed functions are defined on demand.
+`GIVES` exists because Lua allows 200 locals in a script: the other names end with their library.
 
 While memory is full Redis refuses a script without `allow-oom` or `no-writes` before its first
 command. What admits new work has neither; what ends, delivers, frees, reads or is an operator's
@@ -89,7 +91,7 @@ def compile_script(name: str, source: str, library: Mapping[str, str]) -> LuaScr
     keys, words = _header_words(source, "KEYS"), _header_words(source, "ARGV")
     arguments = tuple(word.removesuffix(_OPTIONAL) for word in words)
     optional = frozenset(arguments) - frozenset(words)
-    parts = [library[part] for part in _header_words(source, "USES")]
+    parts = [_with_private_names(library[part]) for part in _header_words(source, "USES")]
     later = [_lazy_part(words, library) for words in _header_lines(source, "LATER")]
     given = _bind_locals("KEYS", keys), _bind_locals("ARGV", arguments)
     flags = _header_words(source, "FLAGS")
@@ -121,6 +123,14 @@ def _lazy_part(words: Sequence[str], library: Mapping[str, str]) -> str:
     text = "\n".join(library[part] for part in parts)
     functions = ", ".join(f"{one} = {one}" for one in _FUNCTION_PATTERN.findall(text))
     return f"local function {name}()\n{text}\nreturn {{ {functions} }}\nend"
+
+
+def _with_private_names(part: str) -> str:
+    given = _header_words(part, "GIVES")
+    if not given:
+        return part
+    declared = re.compile(rf"^local (?=(?:function )?(?:{'|'.join(given)})\b)", re.MULTILINE)
+    return f"local {', '.join(given)}\ndo\n{declared.sub('', part)}\nend"
 
 
 def _item_reader(fields: Sequence[str]) -> tuple[str, ...]:

@@ -1,15 +1,12 @@
 -- Decides which items the limits admit, in their order, each on what those before it leave. `admission` is the state
 -- of lib/open_admission.lua. Nothing is written.
--- What only this part uses is local to a block: Lua allows 200 locals in a script.
+-- GIVES: read_waiting check_permission check_paid read_quota_rows decide_items
 
-local read_waiting, check_permission, check_paid, read_quota_rows, decide_items
-
-do
 -- Limits that count every item alike, paid for or not. When one is used up, no later item is admitted.
 local COUNTS_ALL = { ['requests-per-minute'] = true, ['jobs-per-day'] = true, ['jobs-per-month'] = true }
 
 -- The tenant's jobs without a slot, items that were admitted before included.
-function read_waiting(admission)
+local function read_waiting(admission)
   local tenant = admission.tenant
   admission.waiting = admission.waiting or (tonumber(redis.call('HGET', NAMES.waiting, tenant)) or 0)
     + (tonumber(redis.call('HGET', NAMES.waiting_for, 'tenant:' .. tenant)) or 0)
@@ -32,7 +29,7 @@ local function check_waiting(admission, item, rows)
 end
 
 -- Checks whether the tenant and its key may submit such a request at all.
-function check_permission(admission, item)
+local function check_permission(admission, item)
   local policy, key = admission.policy, admission.key
   if policy.models and not is_model_allowed(policy.models, item.model) then return reject('models') end
   if key.models and not matches_any_pattern(key.models, item.model) then return reject('key-models') end
@@ -41,7 +38,7 @@ function check_permission(admission, item)
 end
 
 -- Checks what the price of this request alone decides, if it is paid for.
-function check_paid(admission, item, amount, rows)
+local function check_paid(admission, item, amount, rows)
   admission.account = admission.account or read_account(NAMES.account_balance)
   return check_price(admission.policy, admission.account, item.price, amount, admission.has_key_budget, rows)
     or check_balance(admission.account, item.price, admission.instant)
@@ -134,7 +131,7 @@ local function decide_item(admission, item, resolve, rows)
 end
 
 -- Returns the quota rows of a batch: after its last admissible item, or those that refuse its last one.
-function read_quota_rows(admission, items, last_admissible, resolve)
+local function read_quota_rows(admission, items, last_admissible, resolve)
   local rows, item = {}, last_admissible or items[#items]
   if not last_admissible then
     resolve(item, admission)
@@ -152,7 +149,7 @@ end
 
 -- Returns the rejection of each item, by its position, the last admissible item (nil if there is none), and the flat
 -- rows of quotas.
-function decide_items(admission, items, resolve)
+local function decide_items(admission, items, resolve)
   local rejections, last_admissible, rows = {}, nil, #items == 1 and {} or nil
   for position, item in ipairs(items) do
     local rejection = decide_item(admission, item, resolve, rows)
@@ -160,5 +157,4 @@ function decide_items(admission, items, resolve)
     if not rejection then last_admissible = item end
   end
   return rejections, last_admissible, rows or read_quota_rows(admission, items, last_admissible, resolve)
-end
 end

@@ -1,6 +1,9 @@
 -- The limits that an admission checks. Each check adds a row { policy, limit, remaining, reset (ms) } for the RateLimit
 -- header fields, flat, and returns a rejection or nil. Nothing is written before all checks have passed.
 -- `rows` nil: no rows are made. Of a batch, one item's are needed.
+-- GIVES: FIELDS read_policy reject add_row matches_any_pattern is_model_allowed amount_of read_account check_balance
+-- GIVES: check_price read_arrival has_rate_for check_rate read_stored_bytes check_stored_bytes check_storage_bytes
+-- GIVES: WINDOWS read_windows read_budgets check_windows check_key_windows
 
 local FIELDS = {
   'requests_per_minute', 'burst', 'waiting', 'jobs_per_day', 'jobs_per_month', 'usd_per_request',

@@ -2,6 +2,8 @@
 -- tenant's and of a key's budgets and the rows of a day's history have this one form, so that one difference is added
 -- to all of them. They are sums over jobs: what is added is what a job counts as now, less what it counted as before,
 -- so that a repeated step adds nothing. Sums are exact: all amounts are integers below 2^53.
+-- GIVES: parse_reservations add_numbers subtract_numbers usage_of_job usage_of_reservation read_rows split_lines
+-- GIVES: split_words add_to_windows add_to_history book_usage
 
 local RELEASED, USAGE_NUMBERS = 4, 16
 local MAX_ROWS = 200

@@ -1,6 +1,7 @@
 -- Writes the jobs of admitted items: records, indexes, places in the queue, messages. `writing` has the tenant, the
 -- arguments of the script, and what is collected: changes of shared keys are written together, because each command
 -- of a script costs time.
+-- GIVES: STATUSES new_writing fill_unpaid write_item write_collected
 
 local STATES = { hit = 'succeeded', joined = 'following', miss = 'queued', off = 'queued' }
 local STATUSES = { hit = 'completed', joined = 'in_queue', miss = 'in_queue', off = 'in_queue' }

@@ -56,6 +56,20 @@ def test_names_become_locals_after_the_parts_and_before_the_source() -> None:
     assert text.endswith(SOURCE)
 
 
+def test_names_that_a_part_does_not_give_end_with_it() -> None:
+    part = "-- GIVES: SIZE two\nlocal SIZE = 1\nlocal function one() end\nlocal function two(a) end"
+    text = compile_script("x", "-- USES: part\nreturn two()\n", {"part": part}).text
+    assert text.splitlines()[1:8] == [
+        "local SIZE, two",
+        "do",
+        "-- GIVES: SIZE two",
+        "SIZE = 1",
+        "local function one() end",
+        "function two(a) end",
+        "end",
+    ]
+
+
 def test_what_is_wanted_later_is_made_when_it_is_asked_for() -> None:
     part = "local function one() end\n-- two\nlocal function two(a) end"
     text = compile_script("x", "-- LATER: open part\nreturn open().two\n", {"part": part}).text
