@@ -54,6 +54,7 @@ FAULT_RULES: Final = (
     {"kind": "slow", "call": "status", "seconds": 0.6, "rate": 0.05},
     {"kind": "failed", "call": "submit", "rate": 0.03},
     {"kind": "429", "call": "submit", "rate": 0.01, "retry_after": 1},
+    {"kind": "error", "call": "submit", "status": 401, "rate": 0.01, "times": 2},
 )
 RECEIVER_BEHAVIOURS: Final = (
     {"name": "shop", "status": 503, "rate": 0.2},
@@ -81,7 +82,6 @@ class UnusualRequest:
 
 UNUSUAL_REQUESTS: Final = (
     UnusualRequest(20, 95, "[sim:reset_after] lost on the way back"),
-    UnusualRequest(110, 2000, "[sim:error=401] turned away"),
     UnusualRequest(7, 37, "[sim:run=60] too slow", {"timeout": "6"}),
     UnusualRequest(3, 29, "", {"nonsense": "1"}),
     UnusualRequest(5, 6, "the same as before", {"cache": "use"}),
