@@ -24,6 +24,7 @@ from core.jobs.job import BillingStatus, FollowUp, Job, JobState
 from core.money import MicroUsd
 from core.operators.pauses import Pause
 from core.store.client import RedisClient
+from core.store.identity import StorePosition
 from core.tenants.cache_policy import TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits, Priority
 from core.transactions.admission import IdempotencyClaim
@@ -72,6 +73,7 @@ class StoreStateMachine(RuleBasedStateMachine):
         self.pair = LockstepHarness(
             self.runner, clock, stores.memory, spec, redis_harness(self.wire, clock)
         )
+        self.pair.run_both(lambda gateway: gateway.identity.create(StorePosition("store")))
         self.passed = timedelta()
         self.decided: list[Change] = []
 

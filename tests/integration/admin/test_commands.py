@@ -210,8 +210,10 @@ def test_what_no_route_does_is_audited_too(
 
 
 def test_an_operator_runs_commands_within_the_roles(
-    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch
+    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"file://{tmp_path}/journal")
+    operator("store", "init")
     made = operator("operator", "create", "ada", "--roles", "read,operate")
     assert (made["roles"], made["created_by"]) == (["operate", "read"], audit_actor())
     monkeypatch.setenv("GATEWAY_OPERATOR_TOKEN", made["token"])

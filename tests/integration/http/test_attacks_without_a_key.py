@@ -61,7 +61,10 @@ class Service:
 @pytest.fixture(scope="module")
 def service(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all attacks."""
-    log = tmp_path_factory.mktemp("service") / "log"
+    folder = tmp_path_factory.mktemp("service")
+    log = folder / "log"
+    # As its first worker would, unless earlier tests have: else no key could be judged.
+    run_gateway(redis_url, "store", "init", GATEWAY_JOURNAL__URL=f"file://{folder}/journal")
     made = run_gateway(redis_url, "tenant", "create", "attacked", "--json")
     with running_service(redis_url, log) as (process, port):
         yield Service(process.pid, port, json.loads(made.stdout)["key"], log)

@@ -240,6 +240,7 @@ async def test_a_tenant_that_is_refused_often_waits_and_others_do_not(
 
 @pytest.mark.parametrize("path", ["/v1/batches/x?offset=z", "/v1/requests?limit=x", "/v1/usage"])
 async def test_the_tenant_of_a_forged_key_is_not_logged(app: AppHarness, path: str) -> None:
+    await app.tenant()
     async with app.client(build_api_key("video-team", bytes(32))) as stranger:
         assert (await stranger.get(path)).status_code == 401
     assert app.events_of(RequestServed)[-1].tenant is None

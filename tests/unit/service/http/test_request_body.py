@@ -37,6 +37,7 @@ async def test_without_a_valid_key_a_body_is_not_read(
     app: AppHarness, method: str, path: str, headers: dict[str, str]
 ) -> None:
     app.enable_admin_api("operators-token-of-32-characters")
+    await app.tenant()
     forged = build_api_key("video-team", bytes(32))
     call = await AsgiCall.begin(
         app.serve,

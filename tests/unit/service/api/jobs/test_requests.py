@@ -139,6 +139,7 @@ async def test_what_cannot_be_an_id_is_refused_as_runcomfy_does(
 
 @pytest.mark.parametrize("name", ["req_nobody", "a" * 10_240])
 async def test_without_a_live_key_no_name_is_judged(app: AppHarness, name: str) -> None:
+    await app.tenant()
     async with app.client(build_api_key("nobody", b"n" * 32)) as stranger:
         assert (await stranger.get(f"/v1/requests/{name}/status")).status_code == 401
     async with app.client() as nobody:

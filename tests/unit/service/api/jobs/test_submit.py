@@ -331,6 +331,7 @@ async def test_a_model_that_is_not_listed_is_404_and_asks_for_a_sync(
 
 
 async def test_without_a_live_key_nothing_is_asked_for(app: AppHarness) -> None:
+    await app.tenant()
     async with app.client(build_api_key("video-team", bytes(32))) as nobody:
         answer = await nobody.post("/v1/models/some/model", json={})
     assert answer.status_code == 401
@@ -453,6 +454,7 @@ async def test_a_submit_asks_the_store_once(app: AppHarness, key: str) -> None:
 async def test_a_wrong_key_learns_nothing_of_what_else_is_wrong(
     app: AppHarness, path: str, body: bytes
 ) -> None:
+    await app.tenant()
     async with app.client(build_api_key("video-team", b"w" * 32)) as stranger:
         answer = await stranger.post(path, content=body, headers=JSON)
 
