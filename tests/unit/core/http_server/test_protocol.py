@@ -22,6 +22,7 @@ from core.http_server.connections import (
 from core.http_server.protocol import (
     BODY_GRACE,
     BODY_IS_COMPLETE,
+    DISCARD_PAUSE,
     FREE_CHUNKS,
     MAX_EMPTY_READS,
     MAX_FIELDS,
@@ -420,6 +421,34 @@ def _nothing(_: Listener, __: BoundedHttpProtocol) -> None:
 
 HEAD, BODY, KEEP = POLICY.head_timeout, POLICY.body_timeout + BODY_GRACE, POLICY.keep_alive_timeout
 POST = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 9\r\n\r\n"
+
+
+async def test_a_body_that_nobody_wants_is_read_a_little_at_a_time(
+    listener: Listener,
+    connection: tuple[BoundedHttpProtocol, RecordingTransport],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Thirty of them, of 16 MiB, were discarded in bursts: others waited 0.15 s."""
+    protocol, transport = connection
+    timers: list[tuple[float, Callable[[], None]]] = []
+    monkeypatch.setattr(protocol.loop, "call_later", lambda *timer: timers.append(timer))
+    listener.application.reads_body = False
+    protocol.data_received(POST)
+    await run_ready_callbacks()
+    states = [transport.paused]
+    for part in (b"1234", b"5678"):
+        protocol.data_received(part)
+        states.append(transport.paused)
+        delay, continue_reading = timers.pop()
+        assert delay == DISCARD_PAUSE.total_seconds()
+        continue_reading()
+        states.append(transport.paused)
+    assert states == [False, True, False, True, False]
+    protocol.data_received(b"9" + GET)
+    await run_ready_callbacks()
+    assert len(transport.answers) == 2
+    assert len(timers) == 1
+    protocol.connection_lost(None)
 
 
 @pytest.mark.parametrize(
