@@ -193,11 +193,13 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
 
 
 def test_what_no_route_does_is_audited_too(
-    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    operator: CommandRunner, redis_flushed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`requeue` and the commands of the store were not."""
     monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"file://{tmp_path}/journal")
-    operator.text("job", "requeue", "req_1")
+    with redis.Redis.from_url(redis_flushed) as client:
+        client.zadd(keys.UNREADABLE, {"req_1": 1})
+    assert operator.text("job", "requeue", "req_1", "req_unknown").strip() == "requeued: 1"
     operator("store", "init")
     operator("store", "reconcile", "--dry-run")
     operator("store", "reconcile")

@@ -12,6 +12,7 @@ from runcomfy_gateway_client.cli.output import (
     Progress,
     print_fields,
     print_json,
+    print_next_page,
     print_table,
 )
 from runcomfy_gateway_client.cli.session import gateway
@@ -195,7 +196,7 @@ def list_all(
         return
     print_table(page["requests"], _COLUMNS)
     if page.get("next_cursor"):
-        print(f"more: --cursor {page['next_cursor']}", file=sys.stderr)
+        print_next_page("--cursor", page["next_cursor"])
 
 
 def _print(document: object, *, as_json: bool) -> None:
