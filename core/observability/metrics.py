@@ -570,6 +570,17 @@ _WEBHOOKS: Final = (
         (TENANT, closed_label("state", *_ENDED_DELIVERY_STATES)),
         *map(_delivery_ended, _ENDED_DELIVERY_STATES),
     ),
+    _counter(
+        "gateway_deliveries_failed_total",
+        _WORKER,
+        "Webhook deliveries that failed for good, of all tenants.",
+        (),
+        # One of a tenant's may be the first that this worker has attempted: see above.
+        on(
+            DeliveryAttempted,
+            value=lambda event: 1 if event.state is DeliveryState.FAILED else None,
+        ),
+    ),
     _histogram(
         "gateway_delivery_lag_seconds",
         _WORKER,

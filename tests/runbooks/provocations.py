@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -31,6 +32,11 @@ FAILED_SUBMITS: Final = 25
 PICTURE: Final = ROOT / "simulator" / "media" / "output.png"
 DAY: Final = 86400
 ATTEMPTS: Final = len(SchedulePolicy().delays)
+ENDS_WITHIN: Final = timedelta(minutes=35)
+"""How long the end of an alert is waited for after its mend."""
+HOUR_LATER: Final = timedelta(minutes=75)
+"""The same, where the alert counts what was in the last hour."""
+TWO_HOURS_LATER: Final = timedelta(minutes=150)
 ARCHIVE_LATE_MS: Final = 484_000_000
 """Beyond the threshold of GatewayArchiveLate; RunComfy still has the output."""
 FURTHER_TENANTS: Final = 6
@@ -93,6 +99,7 @@ class Provocation:
     """Steps that are run after the mend."""
     failing: frozenset[str] = frozenset()
     """Steps that fail while the alert fires."""
+    ends_within: timedelta = ENDS_WITHIN
 
 
 def _team(incident: Incident, name: str, **settings: object) -> str:
@@ -497,9 +504,10 @@ def _row(
     mend: Cause = lambda _: None,
     after: tuple[str, ...] = (),
     failing: tuple[str, ...] = (),
+    ends_within: timedelta = ENDS_WITHIN,
 ) -> Provocation:
     names = tuple(f"Gateway{name}" for name in alerts.split())
-    return Provocation(names, group, cause, steps, mend, after, frozenset(failing))
+    return Provocation(names, group, cause, steps, mend, after, frozenset(failing), ends_within)
 
 
 _LIMITS: Final = "gateway limits show"
@@ -567,6 +575,7 @@ PROVOCATIONS: Final = (
         Group.BUSY,
         _fail_submits,
         *_SUBMITS,
+        ends_within=TWO_HOURS_LATER,
     ),
     _row(
         "DeliveryErrorBudgetBurnFast DeliveryErrorBudgetBurnSlow",
@@ -574,6 +583,7 @@ PROVOCATIONS: Final = (
         _deliver_late,
         _LATE,
         "gateway webhook list TENANT",
+        ends_within=TWO_HOURS_LATER,
     ),
     _row(
         "JobsInDoubt",
@@ -584,7 +594,13 @@ PROVOCATIONS: Final = (
         "gateway doubt resolve ID_2 --lost",
         "gateway doubt resolve ID_3 --resend",
     ),
-    _row("SecondAcceptance", Group.BUSY, _accept_twice, "gateway audit list"),
+    _row(
+        "SecondAcceptance",
+        Group.BUSY,
+        _accept_twice,
+        "gateway audit list",
+        ends_within=HOUR_LATER,
+    ),
     _row(
         "RecordUnreadable",
         Group.BUSY,
@@ -606,9 +622,10 @@ PROVOCATIONS: Final = (
         "DeliveriesFailed",
         Group.BUSY,
         _exhaust_delivery,
-        'sum by (tenant) (increase(gateway_deliveries_ended_total{state="failed"}[1h]))',
+        'sum by (tenant) (gateway_deliveries_ended_total{state="failed"})',
         "gateway webhook deliveries TENANT --status failed",
         "gateway webhook replay TENANT --since TIME",
+        ends_within=HOUR_LATER,
     ),
     _row(
         "EndpointDisabled",
@@ -680,6 +697,7 @@ PROVOCATIONS: Final = (
         Group.BUSY,
         _lose_record,
         "sum by (code, instance) (increase(gateway_warnings_total[1h]))",
+        ends_within=HOUR_LATER,
     ),
     _row(
         "FileStorageFailing ArchiveDelayed ArchiveLate",

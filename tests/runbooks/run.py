@@ -34,7 +34,6 @@ from tests.runbooks.provocations import (
 from tests.runbooks.runbook import is_command
 
 FIRES_WITHIN: Final = 35 * 60.0
-ENDS_WITHIN: Final = 35 * 60.0
 AFTER_WEBHOOKS: Final = 40 * 60.0
 """How long a second page is waited for; the windows hold the first one's failures for less."""
 STEADY: Final = "steady"
@@ -77,7 +76,7 @@ def provoke(live: LiveGateway, row: Provocation) -> Result:
         row.mend(incident)
         for step in row.after:
             result.steps[step] = run_step(live, step, incident.names, fails=False)
-        result.ended = _wait(live, row.alerts, None, mended, ENDS_WITHIN)
+        result.ended = _wait(live, row.alerts, None, mended, row.ends_within.total_seconds())
     except _FAILURES as error:
         result.error += _reason(error)
     _say(f"{row.alerts}: {_line(result)}")

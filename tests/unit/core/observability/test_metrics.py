@@ -181,6 +181,15 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
         MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
         MetricSample("gateway_delivery_lag_seconds", (), 2),
     ],
+    DeliveryAttempted(
+        "msg_1", "req_1", "demo", 12, "timeout", None, SECOND, DeliveryState.FAILED
+    ): [
+        MetricSample("gateway_delivery_attempt_duration_seconds", ("timeout",), 1),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "failed")),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+        MetricSample("gateway_deliveries_failed_total", ()),
+    ],
     RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, wait_duration=8 * SECOND): [
         MetricSample("gateway_http_requests_total", ("/v1/x", "GET", "200")),
         MetricSample("gateway_http_request_duration_seconds", ("/v1/x",), 1),
