@@ -697,7 +697,6 @@ PROVOCATIONS: Final = (
         Group.BUSY,
         _lose_record,
         "sum by (code, instance) (increase(gateway_warnings_total[1h]))",
-        ends_within=HOUR_LATER,
     ),
     _row(
         "FileStorageFailing ArchiveDelayed ArchiveLate",
