@@ -39,7 +39,7 @@ HOUR_LATER: Final = timedelta(minutes=75)
 TWO_HOURS_LATER: Final = timedelta(minutes=150)
 ARCHIVE_LATE_MS: Final = 484_000_000
 """Beyond the threshold of GatewayArchiveLate; RunComfy still has the output."""
-FURTHER_TENANTS: Final = 6
+MAX_TENANTS: Final = 20
 TENANTS_VARIABLE: Final = "GATEWAY_METRICS__MAX_TENANTS"
 SOURCES_VARIABLE: Final = "GATEWAY_FILES__FETCH_FROM"
 
@@ -47,7 +47,7 @@ SOURCES_VARIABLE: Final = "GATEWAY_FILES__FETCH_FROM"
 def settings_of_stack() -> dict[str, str]:
     """Return the settings that the rows need."""
     return {
-        TENANTS_VARIABLE: "20",
+        TENANTS_VARIABLE: str(MAX_TENANTS),
         SOURCES_VARIABLE: f'["http://{LOOPBACK}:{free_port()}/"]',
     }
 
@@ -362,7 +362,7 @@ def _name_dead_source(incident: Incident) -> Names:
 
 
 def _exceed_labels(incident: Incident) -> None:
-    for number in range(FURTHER_TENANTS):
+    for number in range(MAX_TENANTS):
         _team(incident, f"zz-{number}")
 
 
