@@ -143,7 +143,7 @@ def _refuse_reads(incident: Incident) -> None:
 
 def _lose_answers(incident: Incident) -> Names:
     live, name = incident.live, _team(incident, "doubt")
-    ids = [live.submit(name, f"[sim:reset_after] [mark:doubt-{n}]") for n in range(3)]
+    ids = [live.submit(name, f"[sim:reset_after*1] [mark:doubt-{n}]") for n in range(3)]
     wait_for(lambda: _ledger(live, "doubt-0") or None, SOON, "a paid submit")
     upstream = _ledger(live, "doubt-0")[0]["request_id"]
     return {"ID": ids[0], "ID_2": ids[1], "ID_3": ids[2], "UPSTREAM_ID": upstream}
