@@ -36,7 +36,8 @@ def list_jobs_of_tenant(
     model: Annotated[str | None, typer.Option(help="Model id.")] = None,
     reference: Annotated[str | None, typer.Option(help="The caller's own reference.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="`key:value`; repeatable: all of them.")
+        list[str] | None,
+        typer.Option(help="`team:growth` or `team=growth`; repeatable: all of them."),
     ] = None,
     after: Annotated[str | None, typer.Option(help="Created at this time or later.")] = None,
     before: Annotated[str | None, typer.Option(help="Created before this time.")] = None,
@@ -49,7 +50,8 @@ def list_jobs_of_tenant(
         "status": status,
         "model_id": model,
         "reference": reference,
-        "label": ",".join(label) if label else None,
+        # As they are listed too: no key or value has a `=`.
+        "label": ",".join(one.replace("=", ":", 1) for one in label) if label else None,
         "created_after": after,
         "created_before": before,
         "limit": str(limit),

@@ -182,6 +182,7 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     windows = operator("tenant", "usage", "ads")["windows"]
     assert [one["window"] for one in windows] == ["day", "week", "month", "total"]
     assert "no limit" in operator.text("tenant", "usage", "ads")
+    assert windows[0]["resets_at"] in operator.text("tenant", "usage", "ads")
     entries = operator("audit", "list")
     assert [entry["action"] for entry in entries] == [
         "webhook.retire",
@@ -303,6 +304,7 @@ def test_a_tenant_s_jobs_are_listed(operator: CommandRunner) -> None:
     operator("tenant", "create", "ads")
     assert operator("job", "list", "ads", "--status", "failed") == {"requests": []}
     assert "status must be one of" in operator.error_of("job", "list", "ads", "--status", "done")
+    assert operator("job", "list", "ads", "--label", "team=growth") == {"requests": []}
     assert "no tenant nobody" in operator.error_of("job", "list", "nobody")
     assert operator.text("job", "list", "ads").startswith("request_id  status")
 

@@ -294,6 +294,13 @@ def test_requests_are_listed_with_the_cursor_of_the_next_page() -> None:
     assert json.loads(gateway.run("job", "list", "--json").stdout) == page
 
 
+@pytest.mark.parametrize("label", ["team:a/b:c", "team=a/b:c"])
+def test_a_label_is_given_as_it_is_listed(label: str) -> None:
+    gateway = Gateway(requests=lambda _: httpx.Response(200, json={"requests": []}))
+    gateway.run("job", "list", "--label", label)
+    assert dict(gateway.requests[0].url.params) == {"label": "team:a/b:c"}
+
+
 def test_a_model_is_shown_with_a_row_for_each_field() -> None:
     schema = {
         "required": ["prompt"],
