@@ -443,6 +443,12 @@ _JOBS: Final = (
             MODEL,
             _SETTLEMENT,
         ),
+        # From 0 on: the first cost of a series would be missing in each `increase`.
+        on(
+            JobTransitioned,
+            lambda event: (event.tenant, event.model_id, SettlementStatus.SPENT),
+            lambda event: 0 if event.trigger is Trigger.ACCEPTED else None,
+        ),
         on(
             CostSettled,
             lambda event: (event.tenant, event.model_id, event.settlement),

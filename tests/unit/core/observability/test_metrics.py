@@ -131,6 +131,7 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     replace(MOVED, trigger=Trigger.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
         MetricSample("gateway_job_transitions_total", ("accepted",)),
         MetricSample("gateway_job_start_delay_seconds", (), 1),
+        MetricSample("gateway_cost_settled_usd_total", (*CREDENTIALS, "spent"), 0),
     ],
     replace(MOVED, age=9 * SECOND, run_duration=7 * SECOND, detection_lag=SECOND): [
         MetricSample("gateway_job_transitions_total", ("collected",)),
