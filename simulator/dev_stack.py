@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 import time
+from argparse import ArgumentParser
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -297,4 +298,5 @@ def _run(plan: StackPlan, console: Console) -> None:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__).parse_args()  # `--help` starts nothing
     sys.exit(main())
