@@ -286,7 +286,7 @@ def rotate(
 
 @app.command()
 def retire(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
-    """End all secrets but the newest now, before their overlap has passed."""
+    """End all secrets and key pairs but the newest now, before their overlap has passed."""
     config = run_command(
         lambda context: audited_webhooks.retire_secrets(context.admin, context.webhooks, tenant)
     )
