@@ -31,9 +31,9 @@ from service.api.jobs import events, outputs, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
+from service.callers.api_calls import operations_of
 from service.context import AppContext
 from service.errors import MethodNotAllowed
-from service.http.api_calls import operations_of
 from service.http.fast_router import FastRouter
 from service.http.middleware import GatewayMiddleware
 from service.http.strict_route import FastRoute

@@ -31,17 +31,17 @@ from core.errors import (
 )
 from core.files.records import FILES_FOLDER
 from core.observability.gateway_state import GatewayState
+from service.callers.api_calls import ApiCaller, JsonObject
+from service.callers.user import User
 from service.console.rendering import html_response
 from service.console.sessions import load_user
 from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.errors import UnsupportedMedia
-from service.http.api_calls import ApiCaller, JsonObject
 from service.http.authentication import request_links
 from service.http.middleware import delay_refusal
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
-from service.http.user import User
 from service.parsing.body_budget import SMALL_BODY
 from service.parsing.identity_headers import Identity
 from service.parsing.json_body import BodyLimits

@@ -18,9 +18,9 @@ from core.errors import NotFound, Unauthenticated
 from core.operators.operator import operator_named_by, operator_token_digest
 from core.tenants.api_keys import KEY_ID_LENGTH, ApiKey, Credential, Scope, parse_api_key
 from service.admin.operators import Login, log_in_by_digest
+from service.callers.user import User
 from service.context import AppContext
 from service.http.operators import CONFIGURED_LOGIN, is_same_token, log_in_operator
-from service.http.user import User
 from service.operator_context import AdminContext
 from service.parsing.identity_headers import Identity
 from service.streaming.shared_reads import LONGEST_AGE

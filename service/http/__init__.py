@@ -1,1 +1,1 @@
-"""HTTP building blocks: middleware, authentication, bodies, calls of operations as a user."""
+"""HTTP building blocks that every route shares: middleware, authentication, bodies, problems."""

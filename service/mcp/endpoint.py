@@ -11,12 +11,12 @@ from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import NotFound, NotPermitted, Unauthenticated
+from service.callers.user import User
 from service.context import app_context
 from service.http.authentication import bearer_token, checked_credential
 from service.http.operators import log_in_operator, serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import request_context
-from service.http.user import User
 from service.parsing.json_body import check_number_of_values
 
 if TYPE_CHECKING:

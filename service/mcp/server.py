@@ -22,9 +22,9 @@ from starlette.types import Message, Receive, Scope, Send
 from core.errors import Defect, GatewayError, StoreRefused
 from core.observability.events import OperationalWarning
 from service.api.openapi_document import openapi_document
+from service.callers.api_calls import ApiCaller
+from service.callers.user import User
 from service.context import DISTRIBUTION, app_context
-from service.http.api_calls import ApiCaller
-from service.http.user import User
 from service.mcp.calls import (
     MAX_RESOURCE_BYTES,
     Link,

@@ -12,6 +12,7 @@ from core.clock import iso
 from core.jobs.job import JobState, PublicStatus
 from core.observability.gateway_state import GatewayState
 from core.operators.operator import Role
+from service.callers.api_calls import JsonObject
 from service.console.charts import scaled
 from service.console.filters import PAGE_SIZE, REQUEST_FILTERS, chosen
 from service.console.pages import Form, OperatorPage, Page, SentForm, console_router
@@ -20,7 +21,6 @@ from service.console.routes.operator_tenants import tenant_row
 from service.console.routes.operator_usage import chart_values
 from service.console.schema_form import parse_setting
 from service.context import DISTRIBUTION
-from service.http.api_calls import JsonObject
 
 router = console_router()
 _ROOT: Final = "/operator"

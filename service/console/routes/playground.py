@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from core.errors import GatewayError, InvalidInput, MalformedRequest
 from core.tenants.api_keys import Credential
+from service.callers.api_calls import JsonObject
 from service.console.filters import chosen
 from service.console.pages import (
     MAX_FORM_BYTES,
@@ -23,7 +24,6 @@ from service.console.pages import (
 from service.console.rendering import html_response
 from service.console.schema_form import WrongField, filled, parse_object, widgets
 from service.console.sessions import new_token
-from service.http.api_calls import JsonObject
 from service.jobs.read_input import read_input
 from service.parsing.json_body import parse_object as parse_json_object
 

@@ -14,6 +14,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import SUBSCRIBABLE_EVENTS
 from service.admin.representations import key_representation
+from service.callers.api_calls import JsonObject
 from service.console.charts import bars_of, table_of
 from service.console.filters import PAGE_SIZE, REPORT_FILTERS, REQUEST_FILTERS, chosen
 from service.console.pages import Form, Page, SentForm, TenantPage, console_router
@@ -26,7 +27,6 @@ from service.console.request_view import (
     urls_of,
 )
 from service.console.schema_form import as_number
-from service.http.api_calls import JsonObject
 from service.jobs.read_input import read_input
 from service.tenants.api_keys import list_keys
 

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from core.errors import NotFound
+from service.callers.user import User
 from service.http.authentication import SIGNED_IN, request_links
-from service.http.user import User
 
 JsonObject = dict[str, Any]
 _JSON_HEADERS: Final = ((b"content-type", b"application/json"),)
