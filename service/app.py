@@ -31,7 +31,7 @@ from service.api.jobs import events, outputs, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
-from service.console.api_calls import operations_of
+from service.callers.api_calls import operations_of
 from service.context import AppContext
 from service.errors import MethodNotAllowed
 from service.http.fast_router import FastRouter
