@@ -20,6 +20,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from cli.env_file import EnvFileOption, use_env_file
+from core.runtime.garbage_collection import without_collection
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
@@ -135,7 +136,8 @@ class LazyCommand(TyperCommand):
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
         """Return the context of the real command, which then parses and runs in place of this."""
         module, _, attribute = self._target.partition(":")
-        target = getattr(import_module(module), attribute)
+        with without_collection():
+            target = getattr(import_module(module), attribute)
         is_group = isinstance(target, typer.Typer)
         if not is_group:
             function, target = target, typer.Typer(add_completion=False)
