@@ -20,7 +20,6 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from cli.env_file import EnvFileOption, use_env_file
-from core.runtime.garbage_collection import without_collection
 
 DISTRIBUTION: Final = "runcomfy-gateway"
 SECTIONS: Final[Mapping[str, Mapping[str, tuple[str, str]]]] = {
@@ -135,6 +134,8 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
         """Return the context of the real command, which then parses and runs in place of this."""
+        from core.runtime.garbage_collection import without_collection  # noqa: PLC0415 - `--help` needs none
+
         module, _, attribute = self._target.partition(":")
         with without_collection():
             target = getattr(import_module(module), attribute)

@@ -47,8 +47,8 @@ def settings_issue(kind: type[BaseSettings]) -> str | None:
 def unknown_settings(kind: type[BaseSettings] = ProcessSettings) -> str | None:
     """Return one line about variables that are no setting; None if there are none, or they may be.
 
-    Services and workers may share an environment: the settings of both are known. Those of `kind`
-    are looked for first, because the other ones take a process of this kind long to import.
+    Services and workers may share an environment: the settings of both are known. The other
+    process's are imported only if something is no setting of `kind`.
     """
     try:
         texts = read_texts(ProcessSettings)
