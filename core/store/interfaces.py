@@ -47,7 +47,7 @@ from core.transactions.admission import (
     IdempotencyClaim,
 )
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.restoration import Restoration
+from core.transactions.restoration import Restoration, RestorationResult
 from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.upstream.circuit_breaker import CircuitBreaker
 from core.upstream.circuits import Circuits
@@ -97,7 +97,7 @@ class JobRepository(Protocol):
 
     async def store(self, change: Change) -> WriteResult: ...
 
-    async def restore(self, restoration: Restoration) -> bool: ...
+    async def restore(self, restoration: Restoration) -> RestorationResult: ...
 
     async def load_successor(self, job_id: str) -> Job | None: ...
 
@@ -164,6 +164,8 @@ class BatchRepository(Protocol):
     async def write_rest(self, batch_id: str) -> None: ...
 
     async def load(self, batch_id: str) -> BatchSnapshot | None: ...
+
+    async def list_jobs(self, batch_id: str) -> Sequence[Job]: ...
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool: ...
 

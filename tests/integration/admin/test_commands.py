@@ -50,9 +50,9 @@ class CommandRunner:
 
 
 @pytest.fixture
-def operator(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
+def operator(gateway_url: str, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
     """A runner of commands, with the test's Redis in the environment."""
-    monkeypatch.setenv("GATEWAY_REDIS_URL", redis_flushed)
+    monkeypatch.setenv("GATEWAY_REDIS_URL", gateway_url)
     return CommandRunner()
 
 
