@@ -31,6 +31,7 @@ from core.errors import (
 )
 from core.files.records import FILES_FOLDER
 from core.observability.gateway_state import GatewayState
+from core.runtime.garbage_collection import drop_frames
 from service.console.api_calls import ApiCaller, JsonObject
 from service.console.rendering import html_response
 from service.console.sessions import User, load_user
@@ -320,6 +321,7 @@ class ConsoleRoute(APIRoute):
                 raise  # operators are warned of these where the API's are
             except GatewayError as error:
                 page = error_page(request, error)
+                drop_frames(error)
             request.scope.pop(_FORM, None)  # it may be large, and the wait long
             await delay_refusal(request.scope, page.status_code)
             return page
