@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 MALFORMED_PER_SECOND: Final = 20
 """What an address may send that is no request before its connections are slowed."""
+_EACH_COUNTS: Final = timedelta(seconds=1) / MALFORMED_PER_SECOND
 MALFORMED_DELAY: Final = timedelta(seconds=1)
 """How long its connections then wait at least to be read. Each counts as malformed until then: the
 next one waits longer, so that no more are read in a second than what may be malformed."""
@@ -116,7 +117,7 @@ class Connections:
         counted = timedelta(seconds=self._malformed.get(address, now) - now)
         if counted <= MALFORMED_DELAY or self.policy.is_exempt(address):
             return timedelta()
-        if counted >= MAX_READING_DELAY:
+        if counted > MAX_READING_DELAY - _EACH_COUNTS:
             return None
         self._count(address, now, MAX_READING_DELAY)
         return counted
@@ -126,7 +127,7 @@ class Connections:
         if len(self._malformed) >= _MAX_ADDRESSES:
             del self._malformed[next(iter(self._malformed))]
         latest = max(counted, now + most.total_seconds())
-        self._malformed[address] = min(counted + 1 / MALFORMED_PER_SECOND, latest)
+        self._malformed[address] = min(counted + _EACH_COUNTS.total_seconds(), latest)
 
     def close_overdue(self, now: float) -> None:
         """Close every connection whose deadline has passed; `now` is the event loop's time."""
