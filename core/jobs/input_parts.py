@@ -13,16 +13,12 @@ from enum import StrEnum
 from typing import Final
 
 from core.files.records import FILE_SCHEME
+from core.jobs.json_strings import find_all, string_spans
 
 _REFERENCE: Final = re.compile(
     rb'(?<!\\)"' + FILE_SCHEME.encode() + rb'(?P<id>[A-Za-z0-9_-]{1,128})"(?![ \t\r\n]*:)'
 )
 """A JSON string that is a reference, and no field's name. An escaped quote begins no string."""
-_QUOTE: Final = b'"'
-_WINDOW: Final = 64 * 1024
-"""Searched at a time: one search of a large body takes 40 ms, in which no other thread runs."""
-_IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}(?:\\.[^"\\]{0,1024}){0,64}', re.DOTALL)
-"""A piece of a JSON string; only its end has a quote that is not escaped."""
 
 
 class PartKind(StrEnum):
@@ -71,8 +67,7 @@ class LargeText:
 
 def find_references(body: bytes) -> tuple[InputPart, ...]:
     """Return the references to files in valid JSON, in order."""
-    schemes = _places(body, _QUOTE + FILE_SCHEME.encode())
-    found = (_REFERENCE.match(body, at) for at in schemes)
+    found = (_REFERENCE.match(body, at) for at in find_all(body, b'"' + FILE_SCHEME.encode()))
     return tuple(InputPart(*each.span(), each["id"].decode()) for each in found if each)
 
 
@@ -86,32 +81,12 @@ def find_large_texts(
     """
     if len(body) <= max_bytes:
         return ()
-    large = [text for text in _strings(body) if text.end - text.start > max_bytes]
+    spans = string_spans(body)
+    large = [LargeText(start, end) for start, end in spans if end - start > max_bytes]
     rest = len(body) - sum(each.end - each.start for each in large)
     if rest > max_bytes and not named:
         return (LargeText(0, len(body)),)
     return tuple(large)
-
-
-def _strings(body: bytes) -> Iterator[LargeText]:
-    """Yield the strings of valid JSON. Outside of them it has no quotes."""
-    at = 0
-    while (start := next(_places(body, _QUOTE, at), -1)) >= 0:
-        at = start + 1
-        while at < len(body) and body[at] != _QUOTE[0]:
-            piece = _IN_STRING.match(body, at)
-            at = piece.end() if piece and piece.end() > at else len(body)
-        at += 1
-        yield LargeText(start, at)
-
-
-def _places(body: bytes, mark: bytes, start: int = 0) -> Iterator[int]:
-    """Yield where `mark` is in `body`, from `start` on."""
-    while start < len(body):
-        found = body.find(mark, start, start + _WINDOW + len(mark) - 1)
-        if found >= 0:
-            yield found
-        start = start + _WINDOW if found < 0 else found + len(mark)
 
 
 def replace_texts(

@@ -6,7 +6,6 @@ import orjson
 import pytest
 
 from core.jobs.input_parts import (
-    _WINDOW,
     InputPart,
     LargeText,
     PartKind,
@@ -16,6 +15,7 @@ from core.jobs.input_parts import (
     replace_texts,
 )
 
+WINDOW = 64 * 1024  # in which the body is searched
 REFERENCE = b'"gateway-file:file_1"'
 
 
@@ -95,7 +95,7 @@ def test_any_json_comes_back(seed: int) -> None:
     assert fill_in(stored, parts, filled) == body
 
 
-@pytest.mark.parametrize("before", [*range(_WINDOW - 25, _WINDOW + 3), 2 * _WINDOW])
+@pytest.mark.parametrize("before", [*range(WINDOW - 25, WINDOW + 3), 2 * WINDOW])
 def test_a_reference_is_found_across_the_windows_of_a_large_body(before: int) -> None:
     start = b'{"a":"' + b"x" * (before - 14) + b'","b":'
     body = start + REFERENCE + b"}"
@@ -112,4 +112,4 @@ def test_large_strings_end_where_a_parser_ends_them(text: str, length: int) -> N
 
 
 def test_a_string_without_end_is_searched_once() -> None:
-    assert find_large_texts(b'{"a":"' + b"x" * 2000, 1000) == (LargeText(5, 2007),)
+    assert find_large_texts(b'{"a":"' + b"x" * 2000, 1000) == (LargeText(5, 2006),)
