@@ -21,7 +21,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import ROOT, Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.support import marks
-from tests.support.stack import paid_submits
+from tests.support.stack import create_tenant, paid_submits
 from tests.support.typescript import COMPILER, install_client
 
 EXAMPLES: Final = ROOT / "examples"
@@ -74,7 +74,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture
 def tenant(stack: Stack, request: pytest.FixtureRequest) -> TenantCredentials:
     name = "".join(char if char.isalnum() else "-" for char in request.node.name.lower())
-    return stack.create_tenant(name.strip("-")[-40:].strip("-"))
+    return create_tenant(stack, name.strip("-")[-40:].strip("-"))
 
 
 @pytest.fixture
