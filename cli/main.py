@@ -134,8 +134,11 @@ class LazyCommand(TyperCommand):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Typer's private types
         """Return the context of the real command, which then parses and runs in place of this."""
+        from core.runtime.garbage_collection import without_collection  # noqa: PLC0415 - `--help` needs none
+
         module, _, attribute = self._target.partition(":")
-        target = getattr(import_module(module), attribute)
+        with without_collection():
+            target = getattr(import_module(module), attribute)
         is_group = isinstance(target, typer.Typer)
         if not is_group:
             function, target = target, typer.Typer(add_completion=False)

@@ -1,12 +1,16 @@
 """Printing of one JSON document, or of lines and tables for people."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Final
 
 import typer
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+CursorOption = Annotated[
+    str | None, typer.Option("--cursor", help="Of the page before, which printed it.")
+]
 _EMPTY_CELL: Final = "-"
 
 
@@ -31,6 +35,12 @@ def print_table(
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip())
+
+
+def print_next_page(cursor: str | None) -> None:
+    """Print the option that shows the page after a table, on stderr; nothing after the last one."""
+    if cursor is not None:
+        print(f"next page: --cursor {cursor}", file=sys.stderr)
 
 
 def _format_cell(value: object) -> str:

@@ -6,8 +6,6 @@ from difflib import get_close_matches
 from typing import Final
 
 from core.settings.sources import FILE_SUFFIX, Variable, secret_file_names, variables_of
-from service.settings import ServiceSettings
-from worker.settings import WorkerSettings
 
 CALLERS_VARIABLES: Final = frozenset({"GATEWAY_URL", "GATEWAY_API_KEY"})
 """What the documentation's examples of callers use; they may be in an operator's shell."""
@@ -17,6 +15,9 @@ _SERVICE_HOST: Final = re.compile(r"(?P<link>\w+)_SERVICE_HOST")
 
 def all_variables() -> Mapping[str, Variable]:
     """Return the variables of services and workers, which may share one file, by name."""
+    from service.settings import ServiceSettings  # noqa: PLC0415 - a worker is imported without it
+    from worker.settings import WorkerSettings  # noqa: PLC0415 - a service is imported without it
+
     kinds = (ServiceSettings, WorkerSettings)
     return {each.name: each for kind in kinds for each in variables_of(kind)}
 

@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsError
 
 from cli.setting_names import all_variables, describe_unknown, unknown_names
 from core.settings.definitions import ENV_PREFIX, ProcessSettings
-from core.settings.sources import SecretFileError, read_texts
+from core.settings.sources import SecretFileError, read_texts, variables_of
 
 EXIT_INVALID_SETTINGS: Final = 2
 """Exit status for wrong settings; the same as for a wrong option."""
@@ -25,7 +25,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 def load_settings(kind: type[S]) -> S:
     """Return settings. A wrong or missing one ends the process with one line on stderr."""
-    line = unknown_settings()
+    line = unknown_settings(kind)
     if line is None:
         try:
             return kind()
@@ -44,18 +44,22 @@ def settings_issue(kind: type[BaseSettings]) -> str | None:
     return None
 
 
-def unknown_settings() -> str | None:
+def unknown_settings(kind: type[BaseSettings] = ProcessSettings) -> str | None:
     """Return one line about variables that are no setting; None if there are none, or they may be.
 
-    Services and workers may share an environment: the settings of both are known.
+    Services and workers may share an environment: the settings of both are known. The other
+    process's are imported only if something is no setting of `kind`.
     """
     try:
         texts = read_texts(ProcessSettings)
     except SettingsError:  # it is described with the settings of the process
         return None
     given = [name for name in texts if name.startswith(ENV_PREFIX)]
+    others = unknown_names(given, variables_of(kind))
+    if not others:
+        return None
     variables = all_variables().values()
-    unknown = unknown_names(given, variables)
+    unknown = unknown_names(others, variables)
     if not unknown or (ALLOW_UNKNOWN in texts and _is_true(texts[ALLOW_UNKNOWN].text)):
         return None
     return f"{describe_unknown(unknown, variables)}; {ALLOW_UNKNOWN}=true ignores it"

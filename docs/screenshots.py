@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
 from random import Random
@@ -30,6 +30,7 @@ from core.store.booking import day_text
 from core.store.client import RedisClient, build_connection_pool
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import open_stores
+from core.tenants.windows import UTC_CALENDAR
 from simulator.demo import wait_for
 from simulator.media import media_path
 from simulator.stack import Stack, StackPlan, TenantCredentials, run_stack, without_settings
@@ -225,31 +226,48 @@ async def write_past(redis_url: str, tenants: Sequence[str], random: Random) -> 
             if before is not None:
                 since = now - timedelta(days=PAST_DAYS + 1)
                 await stores.tenants.change(before, replace(before, created_at=since))
-            for day, row in _past_days(now, random):
-                await _copy_day(client, name, (day_text(now.date()), day), row)
+            for day, factor in _past_days(now, random):
+                await _copy_day(client, name, (day_text(now.date()), day_text(day)), factor)
+                await _add_to_windows(client, name, (now.date(), day), factor)
 
 
-def _past_days(now: datetime, random: Random) -> Iterator[tuple[str, float]]:
+async def _add_to_windows(
+    client: RedisClient, tenant: str, days: tuple[date, date], factor: int
+) -> None:
+    """Count a day's copy in the windows that have both days, such as the month."""
+    today, past = ([one.name for one in UTC_CALENDAR.windows_of(day)] for day in days)
+    source = await client.execute("HGET", keys.usage(tenant), today[0])
+    for name in set(today) & set(past):
+        held = _numbers(await client.execute("HGET", keys.usage(tenant), name))
+        sums = [a + b * factor for a, b in zip(held, _numbers(source), strict=True)]
+        await client.execute("HSET", keys.usage(tenant), name, struct.pack(f">{len(sums)}q", *sums))
+
+
+def _numbers(row: bytes) -> tuple[int, ...]:
+    return struct.unpack(f">{len(row) // 8}q", row)
+
+
+def _past_days(now: datetime, random: Random) -> Iterator[tuple[date, int]]:
+    """Yield each day with a whole factor: parts of a sum stay equal to it."""
     for ago in range(1, PAST_DAYS + 1):
         day = (now - timedelta(days=ago)).date()
         is_weekend = day.weekday() >= 5  # noqa: PLR2004 - Saturday
-        yield day_text(day), random.uniform(0.1, 0.3) if is_weekend else random.uniform(0.5, 1.6)
+        yield day, random.choice((0, 1)) if is_weekend else random.choice((1, 2, 2, 3, 4))
 
 
-async def _copy_day(client: RedisClient, tenant: str, days: tuple[str, str], factor: float) -> None:
+async def _copy_day(client: RedisClient, tenant: str, days: tuple[str, str], factor: int) -> None:
     source, target = (keys.usage_history(tenant, day) for day in days)
     flat = await client.execute("HGETALL", source)
     for name, row in zip(flat[::2], flat[1::2], strict=True):
         await client.execute("HSET", target, name, _scaled(row, factor))
 
 
-def _scaled(row: bytes, factor: float) -> bytes:
+def _scaled(row: bytes, factor: int) -> bytes:
     """Return a row of sums, which are 64-bit integers, times a factor; any other field as it is."""
     count, rest = divmod(len(row), 8)
     if rest or count < 2:  # noqa: PLR2004 - the number of a day's rows
         return row
-    numbers = struct.unpack(f">{count}q", row)
-    return struct.pack(f">{count}q", *(int(one * factor) for one in numbers))
+    return struct.pack(f">{count}q", *(one * factor for one in _numbers(row)))
 
 
 def draw(world: World, ids: Mapping[str, str], shots: Sequence[Shot], folder: Path) -> None:

@@ -1,10 +1,10 @@
 """Builds the application: routes, middleware, and a lifespan that opens the context."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
@@ -31,7 +31,7 @@ from service.api.jobs import events, outputs, requests, submit
 from service.api.openapi_document import TITLE
 from service.api.webhooks import deliveries
 from service.api.webhooks import endpoints as webhook_endpoints
-from service.console.api_calls import operations_of
+from service.callers.api_calls import operations_of
 from service.context import AppContext
 from service.errors import MethodNotAllowed
 from service.http.fast_router import FastRouter
@@ -92,8 +92,7 @@ def create_app(open_context: OpenAppContext, *, has_console: bool = True) -> Fas
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    for router in ROUTERS:
-        app.include_router(router)
+    _add_routes(app, ROUTERS)
     app.state.operations = operations_of(app)
     if has_console:
         _add_console(app)
@@ -105,8 +104,16 @@ def create_app(open_context: OpenAppContext, *, has_console: bool = True) -> Fas
 def _add_console(app: FastAPI) -> None:
     from service.console.routes.all_routes import ROUTERS as CONSOLE_ROUTERS  # noqa: PLC0415 - heavy: a fifteenth of a start and 4 MB
 
-    for router in CONSOLE_ROUTERS:
-        app.include_router(router)
+    _add_routes(app, CONSOLE_ROUTERS)
+
+
+def _add_routes(app: FastAPI, routers: Iterable[APIRouter]) -> None:
+    """Add the routes of `routers` as they are: no option of the application applies to them.
+
+    `include_router` would build each a second time: its parameters, models and their schemas.
+    """
+    for router in routers:
+        app.router.routes.extend(router.routes)
 
 
 class _GatewayApp(FastAPI):

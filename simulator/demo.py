@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -339,4 +340,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__).parse_args()  # `--help` starts nothing
     sys.exit(main())

@@ -11,6 +11,7 @@ import secrets
 import socket
 import sys
 import time
+from argparse import ArgumentParser
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -36,6 +37,7 @@ from simulator.stack import (
     StackFailed,
     StackPlan,
     TenantCredentials,
+    gateway_command,
     run_stack,
     without_external_settings,
 )
@@ -215,7 +217,9 @@ def print_summary(stack: Stack, console: Console) -> None:
     console.print_text(f"\n{load_kling_example().curl(stack.url, tenant.key)}\n")
     console.print_text(f"then: curl {stack.url}/v1/requests/REQUEST_ID/result \\")
     console.print_text(
-        f"        -H 'Authorization: Bearer {tenant.key}'\n\nCtrl-C stops everything."
+        f"        -H 'Authorization: Bearer {tenant.key}'\n"
+        f"an operator's commands: export GATEWAY_REDIS_URL='{stack.redis_url}'; "
+        f"{gateway_command()} --help\n\nCtrl-C stops everything."
     )
 
 
@@ -294,4 +298,5 @@ def _run(plan: StackPlan, console: Console) -> None:
 
 
 if __name__ == "__main__":
+    ArgumentParser(description=__doc__).parse_args()  # `--help` starts nothing
     sys.exit(main())

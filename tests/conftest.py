@@ -10,6 +10,7 @@ import pytest
 import pytest_socket
 
 from simulator.private_redis import PrivateRedis, private_redis
+from tests.support.redis import create_login, take_refusals
 from tests.support.s3_server import S3Faults, S3Server, s3_server
 
 # Variables of a developer's shell must not change the result of a test.
@@ -91,6 +92,23 @@ def redis_flushed(redis_server: PrivateRedis) -> str:
     """The URL of the run's private Redis, emptied (data and cached scripts) for this test."""
     redis_server.flush()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def _login_url(redis_server: PrivateRedis) -> str:
+    return create_login(redis_server)
+
+
+@pytest.fixture
+def gateway_url(redis_server: PrivateRedis, redis_flushed: str, _login_url: str) -> Iterator[str]:
+    """As `redis_flushed`, for a login that has the gateway's rights and no others.
+
+    The test fails if one of them was missing, also if nobody noticed.
+    """
+    assert redis_flushed
+    take_refusals(redis_server)
+    yield _login_url
+    assert take_refusals(redis_server) == []
 
 
 @pytest.fixture

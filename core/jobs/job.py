@@ -52,6 +52,7 @@ class Trigger(StrEnum):
     REJECTED = "rejected"
     NO_ANSWER = "no_answer"
     INPUT_FAILED = "input_failed"
+    REPEATED = "repeated"
     RESEND_APPROVED = "resend_approved"
     MARKED_LOST = "marked_lost"
     STILL_RUNNING = "still_running"
@@ -82,6 +83,7 @@ TRANSITIONS: Final[Mapping[tuple[JobState, Trigger], JobState]] = {
     (_S.QUEUED, _T.ACCEPTED): _S.RUNNING,
     (_S.QUEUED, _T.NO_ANSWER): _S.IN_DOUBT,
     (_S.QUEUED, _T.INPUT_FAILED): _S.FAILED,
+    (_S.QUEUED, _T.REPEATED): _S.FAILED,
     (_S.QUEUED, _T.CANCEL_REQUESTED): _S.CANCELLED,
     (_S.QUEUED, _T.DEADLINE_EXCEEDED): _S.EXPIRED,
     (_S.QUEUED, _T.STEP_FAILED): _S.FAILED,

@@ -24,4 +24,4 @@ class Submission:
     keeps_input: bool = True
     """Whether the tenant lets inputs be kept."""
     idempotency: IdempotencyRecord | None = None
-    """What `Idempotency-Key` admitted the job; None for none, or for that of a batch."""
+    """What `Idempotency-Key` admitted the job, or its batch; None for none."""

@@ -1,6 +1,7 @@
 """What a file is, found from its content alone: neither its name nor its declared type counts.
 
 Types by puremagic, the size of images by imagesize, the duration of audio and video by tinytag.
+puremagic and tinytag are imported for the first file: they are a fiftieth of a start.
 """
 
 from collections.abc import Mapping
@@ -9,8 +10,6 @@ from io import BytesIO
 from typing import BinaryIO, Final
 
 import imagesize
-import puremagic
-from tinytag import TinyTag
 
 from core.files.records import MEDIA_EXTENSIONS
 
@@ -70,6 +69,8 @@ def detect_kind(head: bytes) -> FileKind | None:
 
 
 def _detect_type(head: bytes) -> str:
+    import puremagic  # noqa: PLC0415 - heavy: see above
+
     try:
         found = puremagic.magic_string(head[:_MAGIC_BYTES])
     except (puremagic.PureError, ValueError):
@@ -95,6 +96,8 @@ _MAX_PIXELS: Final = 65_535
 
 def measure_seconds(file: BinaryIO) -> float | None:
     """Return the duration of audio or video, to the millisecond; None if it is unknown."""
+    from tinytag import TinyTag  # noqa: PLC0415 - heavy: see above
+
     try:
         tag = TinyTag.get(file_obj=file, tags=False)
     except Exception:  # noqa: BLE001 - the library raises whatever a damaged file causes

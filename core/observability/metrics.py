@@ -443,6 +443,12 @@ _JOBS: Final = (
             MODEL,
             _SETTLEMENT,
         ),
+        # From 0 on: the first cost of a series would be missing in each `increase`.
+        on(
+            JobTransitioned,
+            lambda event: (event.tenant, event.model_id, SettlementStatus.SPENT),
+            lambda event: 0 if event.trigger is Trigger.ACCEPTED else None,
+        ),
         on(
             CostSettled,
             lambda event: (event.tenant, event.model_id, event.settlement),
@@ -569,6 +575,17 @@ _WEBHOOKS: Final = (
         "Webhook deliveries that need no further attempt, by final state.",
         (TENANT, closed_label("state", *_ENDED_DELIVERY_STATES)),
         *map(_delivery_ended, _ENDED_DELIVERY_STATES),
+    ),
+    _counter(
+        "gateway_deliveries_failed_total",
+        _WORKER,
+        "Webhook deliveries that failed for good, of all tenants.",
+        (),
+        # One of a tenant's may be the first that this worker has attempted: see above.
+        on(
+            DeliveryAttempted,
+            value=lambda event: 1 if event.state is DeliveryState.FAILED else None,
+        ),
     ),
     _histogram(
         "gateway_delivery_lag_seconds",

@@ -72,13 +72,16 @@ class AdminStore:
         names = await self._client.execute("HKEYS", keys.PAUSES)
         return [Pause(name) for name in sorted(name.decode() for name in names)]
 
-    async def pause(self, pause: Pause) -> None:
-        """Stop dispatching the target's jobs. They wait; running jobs go on."""
-        await self._set_pause(pause, "1")
+    async def pause(self, pause: Pause) -> bool:
+        """Stop dispatching the target's jobs; return False if they are paused already.
 
-    async def resume(self, pause: Pause) -> None:
-        """Dispatch the target's jobs again."""
-        await self._set_pause(pause, "0")
+        They wait; running jobs go on.
+        """
+        return await self._set_pause(pause, "1")
+
+    async def resume(self, pause: Pause) -> bool:
+        """Dispatch the target's jobs again; return False if they are not paused."""
+        return await self._set_pause(pause, "0")
 
     async def dispatch(self) -> int:
         """Dispatch waiting jobs to free slots; return how many slots are in use.
@@ -125,10 +128,11 @@ class AdminStore:
         if unknown:
             await self._client.execute("HDEL", keys.ACCOUNT_BALANCE, *unknown)
 
-    async def _set_pause(self, pause: Pause, paused: str) -> None:
-        await self._scripts.call(
+    async def _set_pause(self, pause: Pause, paused: str) -> bool:
+        changed = await self._scripts.call(
             "set_pause", [keys.PAUSES], [pause.target, paused, *self._dispatch_arguments()]
         )
+        return bool(changed)
 
     def _dispatch_arguments(self) -> tuple[Argument, ...]:
         now = self._clock.now()
@@ -143,10 +147,16 @@ class AdminStore:
         since = [from_ms(int(float(score))) for score in flat[1::2]]
         return [UnreadableJob(name.decode(), at) for name, at in zip(flat[::2], since, strict=True)]
 
-    async def requeue_unreadable(self, job_id: str) -> None:
-        """Have a job claimed again; it is set aside again if it is still unreadable."""
+    async def requeue_unreadable(self, job_id: str) -> bool:
+        """Have a job claimed again; return False if it is not set aside.
+
+        It is set aside again if it is still unreadable.
+        """
+        if await self._client.execute("ZSCORE", keys.UNREADABLE, job_id) is None:
+            return False
         await self._scripts.write_always("ZADD", keys.DUE, to_ms(self._clock.now()), job_id)
         await self._client.execute("ZREM", keys.UNREADABLE, job_id)
+        return True
 
 
 def _parse_rate(text: str | None) -> float | None:

@@ -1,12 +1,13 @@
 """Batches: admission, reads, and the completion event."""
 
+import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
 from core.batches import AdmissionMode, Batch, BatchCounts, BatchItem, BatchSnapshot
 from core.clock import Clock, from_ms, to_ms
-from core.jobs.job import PublicStatus
+from core.jobs.job import Job, PublicStatus
 from core.page import Page
 from core.runtime.many_items import call_with_many
 from core.store import keys
@@ -169,6 +170,20 @@ class BatchStore:
             "HMGET", keys.batch(batch_id), "doc", "finished_at", *_COUNTED_STATUSES
         )
         return None if row[0] is None else _parse_batch(row)
+
+    async def list_jobs(self, batch_id: str) -> Sequence[Job]:
+        """Return the stored jobs of any tenant's batch, for a worker.
+
+        Jobs of it that are not written yet are written first.
+        """
+        await self._parts.write_rest(batch_id)
+        rows = await self._client.execute("LRANGE", keys.batch_items(batch_id), 0, -1)
+        refused = (_LIMIT_PREFIX, _PROBLEM_PREFIX)
+        names = [row.decode().partition(" ")[0] for row in rows if not row.startswith(refused)]
+        docs = await asyncio.gather(
+            *(self._client.execute("HGET", keys.job(name), "doc") for name in names)
+        )
+        return decode_readable(JOB_CODEC, [doc for doc in docs if doc is not None])
 
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
         """Store the deliveries of the completion event; return False if it was stored before."""

@@ -68,6 +68,9 @@ def build_connection_pool(policy: RedisPolicy, process_name: str) -> ConnectionP
     """
     options: dict[str, Any] = {
         "client_name": f"runcomfy-gateway-{process_name}",
+        # Servers before Redis 7.2 know no CLIENT SETINFO, so no rule of an ACL can permit it.
+        "lib_name": None,
+        "lib_version": None,
         "socket_connect_timeout": policy.connect_timeout.total_seconds(),
         "socket_timeout": policy.timeout.total_seconds(),
         "retry": Retry(NoBackoff(), 0),

@@ -4,10 +4,11 @@ Defaults are left out, so that a newer version reads records without its new fie
 small. Fields that this version does not know are kept and written back.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import fields, replace
-from typing import Any, Final, Generic, TypeVar
+from functools import cached_property
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -37,23 +38,34 @@ UNKNOWN_FIELDS: Final = "unknown_fields"
 _UNKNOWN_FIELD_ERROR: Final = "unexpected_keyword_argument"
 
 
+class _Coder(NamedTuple):
+    """What pydantic builds from the type of a record."""
+
+    to_json: Callable[..., bytes]
+    strict: SchemaValidator
+
+
 class Codec(Generic[T]):
-    """Encodes and decodes one type of record."""
+    """Encodes and decodes one type of record. Built when it is first used: few are in a process."""
 
     def __init__(self, value_type: type[T]) -> None:
         """`value_type` is a frozen dataclass."""
-        adapter: TypeAdapter[T] = TypeAdapter(value_type)
-        self._to_json = adapter.serializer.to_json
-        self._strict = SchemaValidator(_without_extra_fields(adapter.core_schema))
+        self._value_type = value_type
         self._keeps_unknown = any(f.name == UNKNOWN_FIELDS for f in fields(value_type))  # type: ignore[arg-type]  # see `__init__`
+
+    @cached_property
+    def _coder(self) -> _Coder:
+        adapter: TypeAdapter[T] = TypeAdapter(self._value_type)
+        strict = SchemaValidator(_without_extra_fields(adapter.core_schema))
+        return _Coder(adapter.serializer.to_json, strict)
 
     def encode(self, value: T) -> bytes:
         """Return a record as JSON, with the unknown fields that it was read with."""
         unknown = getattr(value, UNKNOWN_FIELDS, ())
         if not unknown:
-            return self._to_json(value, exclude_defaults=True)
+            return self._coder.to_json(value, exclude_defaults=True)
         document = orjson.loads(
-            self._to_json(value, exclude_defaults=True, exclude={UNKNOWN_FIELDS})
+            self._coder.to_json(value, exclude_defaults=True, exclude={UNKNOWN_FIELDS})
         )
         restore_unknown(document, unknown)
         return orjson.dumps(document)
@@ -61,7 +73,7 @@ class Codec(Generic[T]):
     def decode(self, document: bytes) -> T:
         """Parse a record that this version or another one encoded. Raises `RecordUnreadable`."""
         try:
-            value: T = self._strict.validate_json(document)
+            value: T = self._coder.strict.validate_json(document)
         except ValidationError as error:
             return self._decode_with_unknown(document, error.errors(include_url=False))
         return value
@@ -71,7 +83,7 @@ class Codec(Generic[T]):
             raise RecordUnreadable(record_issue(errors))
         parsed = orjson.loads(document)
         unknown = remove_unknown(parsed, [error["loc"] for error in errors])
-        value: T = self._strict.validate_json(orjson.dumps(parsed))
+        value: T = self._coder.strict.validate_json(orjson.dumps(parsed))
         kept: dict[str, Any] = {UNKNOWN_FIELDS: unknown} if self._keeps_unknown else {}
         return replace(value, **kept)  # type: ignore[type-var]  # see `__init__`
 

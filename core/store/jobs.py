@@ -57,7 +57,7 @@ from core.tenants.addresses import address_bits
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, Successor, WriteResult
-from core.transactions.restoration import Restoration
+from core.transactions.restoration import Restoration, RestorationResult
 
 LIST_BATCH: Final = 500
 """Records that are read at a time."""
@@ -240,12 +240,13 @@ class JobStore:
             return None
         body, reserved, keeps, key, value = found
         fingerprint, _, admitted = value.decode().partition(" ")
+        is_own = admitted in {job.id, job.batch or ""} - {""}
         digest = key.decode().rpartition(":")[2]
         return Submission(
             input=body,
             reserved=MicroUsd(int(reserved)),
             keeps_input=keeps != b"0",
-            idempotency=IdempotencyRecord(digest, fingerprint) if admitted == job.id else None,
+            idempotency=IdempotencyRecord(digest, fingerprint) if is_own else None,
         )
 
     async def store(self, change: Change) -> WriteResult:
@@ -275,9 +276,9 @@ class JobStore:
         )
         return WriteResult(result.decode())
 
-    async def restore(self, restoration: Restoration) -> bool:
-        """Store a job again that the store has forgotten; return False if it is there."""
-        result = await self._scripts.call_by_name(
+    async def restore(self, restoration: Restoration) -> RestorationResult:
+        """Store a job again that the store has forgotten, unless it is there."""
+        status, *repetition = await self._scripts.call_by_name(
             "restore_job",
             _restoration_keys(restoration),
             {
@@ -285,7 +286,8 @@ class JobStore:
                 **self._calendars.retention.history_arguments(restoration.job.usage_day),
             },
         )
-        return WriteResult(result.decode()) is WriteResult.STORED
+        found = repetition[0].decode() if repetition else None
+        return RestorationResult(status == b"stored", found)
 
     async def find_by_upstream_id(self, upstream_id: str) -> str | None:
         """Return the job that has or had RunComfy's request of this id; None if none had it."""
@@ -639,5 +641,7 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "status": job.status,
         **usage_arguments(job),
         "facts": facts_text(usage_facts(job)),
-        "idempotency_value": "" if used is None else f"{used.fingerprint} {job.id}",
+        "idempotency_fingerprint": "" if used is None else used.fingerprint,
+        "admitted_as": restoration.admitted_as,
+        "settled_repetition": restoration.settled_repetition or "",
     }

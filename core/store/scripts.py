@@ -27,6 +27,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Final, TypeVar
@@ -239,6 +240,7 @@ class LuaScripts:
             await self._client.execute("SCRIPT", "LOAD", script.text)
 
 
+@cache
 def load_scripts() -> Mapping[str, LuaScript]:
     """Return every script of the package, by file name without its suffix."""
     folder = files("core.store") / "lua"

@@ -1,23 +1,15 @@
 """What can be read of a Redis server, for `gateway doctor`."""
 
-import re
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
 
 from core.clock import Clock
 from core.store import keys
 from core.store.client import RedisClient
+from core.store.permissions import needed_key_commands
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.server_check import parse_info
 from core.store.server_time import measure_offset
-
-_SCRIPT_COMMAND: Final = re.compile(r"redis\.p?call\(\s*'([A-Z]+)'")
-_PYTHON_COMMANDS: Final = frozenset(
-    {"HGETALL", "HKEYS", "HLEN", "HSETNX", "HVALS", "XRANGE", "XTRIM", "ZMSCORE"}
-)
-"""Sent outside scripts only; each takes its key first."""
-_KEYLESS: Final = frozenset({"TIME"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +46,15 @@ async def read_server_facts(client: RedisClient, clock: Clock) -> ServerFacts:
     )
 
 
-def needed_commands() -> tuple[str, ...]:
-    """Return every Redis command that the gateway runs on its keys, in order."""
-    texts = (script.text for script in load_scripts().values())
-    found = {name for text in texts for name in _SCRIPT_COMMAND.findall(text)}
-    return tuple(sorted((found | _PYTHON_COMMANDS) - _KEYLESS))
-
-
 async def _measure_clock(client: RedisClient, clock: Clock) -> tuple[timedelta, timedelta]:
     await client.execute("PING")  # the round trip below must not contain the connect
     return await measure_offset(client, clock)
 
 
 async def _list_forbidden(client: RedisClient) -> tuple[str, ...]:
-    scripts = LuaScripts(client, load_scripts())
-    found = await scripts.call("forbidden_commands", [keys.STORE], needed_commands())
+    loaded = load_scripts()
+    scripts, commands = LuaScripts(client, loaded), needed_key_commands(loaded)
+    found = await scripts.call("forbidden_commands", [keys.STORE], commands)
     return tuple(name.decode() for name in found)
 
 

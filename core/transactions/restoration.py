@@ -14,3 +14,23 @@ class Restoration:
     job: Job
     entry: TimelineEntry
     submission: Submission
+    batch: str | None = None
+    """The batch that the job was admitted with; its idempotency key is the batch's."""
+    settled_repetition: str | None = None
+    """The repetition of which no job can be submitted any more. Its key is the job's again, but
+    not that of a batch."""
+
+    @property
+    def admitted_as(self) -> str:
+        """What a repetition of the idempotency key is answered with: a job's id, or a batch's."""
+        return self.batch or self.job.id
+
+
+@dataclass(frozen=True, slots=True)
+class RestorationResult:
+    """Whether the job was stored. It is not if it is there, or if there is a repetition."""
+
+    is_stored: bool
+    repetition: str | None = None
+    """The job or batch that was admitted for the same idempotency key and the same request since
+    the store forgot this job. It must not be paid for as well."""

@@ -123,6 +123,8 @@ class EndpointCircuit:
 
     def reset(self) -> "EndpointCircuit":
         """Return a closed circuit without a history of failures."""
+        if self == EndpointCircuit(version=self.version):
+            return self
         return EndpointCircuit(version=self.version + 1)
 
     def is_exhausted(self, now: datetime, policy: EndpointCircuitPolicy) -> bool:

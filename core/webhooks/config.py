@@ -68,9 +68,10 @@ class WebhookConfig:
     def with_replaced_endpoint(self, endpoint: Endpoint) -> "WebhookConfig":
         """Return the configuration with this endpoint in place of the one with its id.
 
-        Raises `NotFound`, `Conflict`.
+        It is the same configuration if the endpoint is. Raises `NotFound`, `Conflict`.
         """
-        self.get_endpoint(endpoint.id)
+        if endpoint == self.get_endpoint(endpoint.id):
+            return self
         self._reject_duplicate_url(endpoint)
         return self._next(
             endpoints=tuple(endpoint if end.id == endpoint.id else end for end in self.endpoints)
@@ -116,8 +117,11 @@ class WebhookConfig:
         return self._next(endpoints=(default, *others))
 
     def without_older_secrets(self) -> "WebhookConfig":
-        """With the newest HMAC secret only."""
-        return self if len(self.secrets) <= 1 else self._next(secrets=self.secrets[:1])
+        """With the newest secret of each kind only."""
+        newest = {"secrets": self.secrets[:1], "signing_keys": self.signing_keys[:1]}
+        if (self.secrets, self.signing_keys) == tuple(newest.values()):
+            return self
+        return self._next(**newest)
 
     def with_disabled_endpoint(
         self, endpoint_id: str, reason: DisabledReason, now: datetime

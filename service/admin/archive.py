@@ -48,7 +48,8 @@ async def backfill_outputs(admin: AdminContext, request: BackfillRequest) -> Bac
                 counted.scheduled += await _schedule(admin, job)
     finally:  # what was done before a failure is in the audit log too
         change = f"since {request.since.isoformat()}: {counted.scheduled} requests"
-        await admin.record_action("archive.backfill", request.tenant or EVERYBODY, change)
+        if counted.scheduled:
+            await admin.record_action("archive.backfill", request.tenant or EVERYBODY, change)
     return counted
 
 

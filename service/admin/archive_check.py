@@ -76,7 +76,7 @@ async def repair_archive(
     *,
     delete_objects: bool = False,
 ) -> CheckResult:
-    """Do the same, and repair what can be without a loss; it is in the audit log.
+    """Do the same, and repair what can be without a loss; a repair is in the audit log.
 
     A request that names a file becomes its user. With `delete_objects`, a content without a record
     is deleted that no request of its tenant names. Only a person knows whether the records are
@@ -85,7 +85,8 @@ async def repair_archive(
     comparison = _Comparison(admin, objects, repairs=True, deletes_objects=delete_objects)
     result = await comparison.run(tenant)
     change = f"{comparison.repaired} of {result.differences.total()} differences"
-    await admin.record_action("archive.repair", tenant or EVERYBODY, change)
+    if comparison.repaired:
+        await admin.record_action("archive.repair", tenant or EVERYBODY, change)
     return result
 
 

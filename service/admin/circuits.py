@@ -26,20 +26,20 @@ async def reset_circuit(admin: AdminContext, name: str) -> Mapping[str, CircuitB
     known = await list_circuits(admin)
     if name not in known:
         raise NotFound
-    await _close(admin, name)
-    await admin.record_action("circuit_reset", name)
+    if await _close(admin, name):
+        await admin.record_action("circuit_reset", name)
     for waiting_for in WOKEN_BY[circuit_kind(name)]:
         await admin.stores.jobs.wake_waiting(waiting_for)
     return await list_circuits(admin)
 
 
-async def _close(admin: AdminContext, name: str) -> None:
-    """Close it over what workers write meanwhile."""
+async def _close(admin: AdminContext, name: str) -> bool:
+    """Close it over what workers write meanwhile; return False if it is closed already."""
     for _ in range(_MAX_TRIES):
         before = (await list_circuits(admin)).get(name, CircuitBreaker())
         after = before.reset()
         if after is before:
-            return
+            return False
         if await admin.stores.circuit_breakers.compare_and_set(name, before, after):
-            return
+            return True
     raise JobContended

@@ -18,7 +18,8 @@ async def rewrite_secrets(admin: AdminContext) -> int:
     tenants = sorted(await admin.stores.webhook_configs.list_tenants())
     for tenant in tenants:
         await _rewrite(admin, tenant)
-    await admin.record_action("secrets.rewrite", "all", f"{len(tenants)} tenants")
+    if tenants:
+        await admin.record_action("secrets.rewrite", "all", f"{len(tenants)} tenants")
     return len(tenants)
 
 

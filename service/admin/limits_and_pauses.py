@@ -163,13 +163,13 @@ async def pause(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """
     if target.tenant_name is not None:
         await load_tenant_or_deleted(admin, target.tenant_name)
-    await admin.stores.admin.pause(target)
-    await admin.record_action("pause", target.target)
+    if await admin.stores.admin.pause(target):
+        await admin.record_action("pause", target.target)
     return await admin.stores.admin.list_pauses()
 
 
 async def resume(admin: AdminContext, target: Pause) -> Sequence[Pause]:
     """Dispatch the target's jobs again. Returns the remaining pauses."""
-    await admin.stores.admin.resume(target)
-    await admin.record_action("resume", target.target)
+    if await admin.stores.admin.resume(target):
+        await admin.record_action("resume", target.target)
     return await admin.stores.admin.list_pauses()

@@ -92,6 +92,6 @@ ROLE_OF_OPERATION: Final[Mapping[str, Role]] = {
 }
 ROLE_OF_COMMAND: Final[Mapping[str, Role]] = {act.command: act.role for act in ACTS if act.command}
 COMMANDS_WITHOUT_ROLE: Final = frozenset(
-    {"serve", "work", "settings", "doctor", "encryption new-key"}
+    {"serve", "work", "settings", "doctor", "encryption new-key", "store acl"}
 )
 """They read and change nothing in the store for an operator."""

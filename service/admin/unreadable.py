@@ -5,11 +5,14 @@ from collections.abc import Sequence
 from service.operator_context import AdminContext
 
 
-async def requeue_jobs(admin: AdminContext, job_ids: Sequence[str]) -> None:
-    """Have workers claim unreadable jobs again."""
+async def requeue_jobs(admin: AdminContext, job_ids: Sequence[str]) -> int:
+    """Have workers claim unreadable jobs again; return how many were unreadable."""
+    found = 0
     for job_id in job_ids:
-        await admin.stores.admin.requeue_unreadable(job_id)
-        await admin.record_action("job.requeue", job_id)
+        if await admin.stores.admin.requeue_unreadable(job_id):
+            await admin.record_action("job.requeue", job_id)
+            found += 1
+    return found
 
 
 async def requeue_deliveries(admin: AdminContext, delivery_ids: Sequence[str]) -> int:

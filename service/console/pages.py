@@ -31,9 +31,10 @@ from core.errors import (
 )
 from core.files.records import FILES_FOLDER
 from core.observability.gateway_state import GatewayState
-from service.console.api_calls import ApiCaller, JsonObject
+from service.callers.api_calls import ApiCaller, JsonObject
+from service.callers.user import User
 from service.console.rendering import html_response
-from service.console.sessions import User, load_user
+from service.console.sessions import load_user
 from service.context import ADMIN_LISTENER, AppContext, app_context
 from service.errors import UnsupportedMedia
 from service.http.authentication import request_links

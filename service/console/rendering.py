@@ -14,7 +14,7 @@ from jinja2 import ChainableUndefined, Environment, PackageLoader
 from starlette.responses import HTMLResponse
 
 from core.files.records import MEDIA_EXTENSIONS
-from service.console.api_calls import encode_query
+from service.callers.api_calls import encode_query
 
 NOTHING: Final = "\N{EN DASH}"
 MEDIA_KINDS: Final[Mapping[str, str]] = {

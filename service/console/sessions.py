@@ -8,7 +8,6 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Final
@@ -16,13 +15,12 @@ from typing import Final
 import orjson
 
 from core.errors import NotFound, Unauthenticated
-from core.operators.operator import operator_named_by, operator_token_digest, permits
+from core.operators.operator import operator_named_by, operator_token_digest
 from core.tenants.api_keys import KEY_ID_LENGTH, ApiKey, Credential, Scope, parse_api_key
 from service.admin.operators import Login, log_in_by_digest
-from service.admin.roles import ROLE_OF_OPERATION
+from service.callers.user import User
 from service.context import AppContext
 from service.http.operators import CONFIGURED_LOGIN, is_same_token, log_in_operator
-from service.http.scopes import SCOPE_OF_OPERATION
 from service.operator_context import AdminContext
 from service.parsing.identity_headers import Identity
 from service.streaming.shared_reads import LONGEST_AGE
@@ -31,50 +29,7 @@ from service.tenants.api_keys import key_id, list_keys
 SESSION_LIFETIME: Final = timedelta(hours=12)
 CODE_LIFETIME: Final = timedelta(minutes=15)
 MAX_TOKEN_LENGTH: Final = 256
-ADMIN_PREFIX: Final = "admin_"
 _PERSON_PREFIX: Final = "person:"
-
-
-@dataclass(frozen=True, slots=True)
-class User:
-    """Who is signed in: a tenant by a key, or an operator."""
-
-    identity: Credential | Login
-    scopes: frozenset[Scope] = frozenset()
-    """Those of the key."""
-    csrf: str = ""
-    operator: str | None = None
-    token_digest: str = ""
-    """Of an operator's token."""
-
-    @property
-    def is_operator(self) -> bool:
-        """Return whether an operator is signed in."""
-        return isinstance(self.identity, Login)
-
-    @property
-    def tenant(self) -> str:
-        """The tenant of the key; "" for an operator."""
-        return self.identity.tenant if isinstance(self.identity, Credential) else ""
-
-    @property
-    def name(self) -> str:
-        """The name that the audit log has."""
-        return self.identity.actor
-
-    def uncounted(self) -> "User":
-        """Return the same user, whose reads do not count in the tenant's rates of calls."""
-        if isinstance(self.identity, Login):
-            return self
-        return replace(self, identity=replace(self.identity, is_counted=False))
-
-    def may(self, operation: str) -> bool:
-        """Return whether the API lets this user call the operation with this id."""
-        if isinstance(self.identity, Login):
-            needed = ROLE_OF_OPERATION.get(operation.removeprefix(ADMIN_PREFIX))
-            is_admin = operation.startswith(ADMIN_PREFIX)
-            return is_admin and needed is not None and permits(self.identity.roles, needed)
-        return SCOPE_OF_OPERATION.get(operation) in self.scopes
 
 
 async def sign_in(context: AppContext, secret: str, address: str, *, with_operators: bool) -> bytes:

@@ -10,7 +10,7 @@ import orjson
 from core.archive import find_outputs
 from core.clock import Clock
 from core.errors import FieldError, InvalidInput, MalformedRequest
-from service.console.api_calls import Answer, ApiCaller, JsonObject
+from service.callers.api_calls import Answer, ApiCaller, JsonObject
 from service.mcp.tools import WAIT_ARGUMENT, DescribedTool
 
 Arguments = Mapping[str, Any]

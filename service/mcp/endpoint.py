@@ -11,7 +11,7 @@ from starlette.routing import Match, Route
 from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import NotFound, NotPermitted, Unauthenticated
-from service.console.sessions import User
+from service.callers.user import User
 from service.context import app_context
 from service.http.authentication import bearer_token, checked_credential
 from service.http.operators import log_in_operator, serves_operators

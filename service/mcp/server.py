@@ -22,8 +22,8 @@ from starlette.types import Message, Receive, Scope, Send
 from core.errors import Defect, GatewayError, StoreRefused
 from core.observability.events import OperationalWarning
 from service.api.openapi_document import openapi_document
-from service.console.api_calls import ApiCaller
-from service.console.sessions import User
+from service.callers.api_calls import ApiCaller
+from service.callers.user import User
 from service.context import DISTRIBUTION, app_context
 from service.mcp.calls import (
     MAX_RESOURCE_BYTES,

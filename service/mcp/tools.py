@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from core.operators.operator import Role
 from service.admin.roles import ROLE_OF_OPERATION
-from service.console.sessions import ADMIN_PREFIX
+from service.callers.user import ADMIN_PREFIX
 
 JsonSchema = Mapping[str, Any]
 _DEFINITIONS: Final = "#/components/schemas/"

@@ -42,6 +42,7 @@ class Statement:
     month: str
     made_at: datetime
     parts: Sequence[Report]
+    reset_hour: int = 0
 
 
 async def load_statement(admin: AdminContext, name: str, month: str) -> Statement:
@@ -49,7 +50,7 @@ async def load_statement(admin: AdminContext, name: str, month: str) -> Statemen
     tenant, now = await load_tenant_or_deleted(admin, name), admin.clock.now()
     queries = [month_query(month, by) for by in PARTS]
     parts = [await report_tenant(admin.stores, tenant, query, now) for query in queries]
-    return Statement(name, month, now, parts)
+    return Statement(name, month, now, parts, tenant.calendar.reset_hour)
 
 
 def _cells(use: UsageTotals) -> tuple[str, ...]:
@@ -79,9 +80,15 @@ def statement_csv(statement: Statement) -> str:
     return write_csv(("part", "group", *_COLUMNS), rows)
 
 
+_NOTES: Final = (
+    "Charged: what RunComfy charged, or the estimate where it reported no cost (of it estimated). "
+    "For failures: paid for, and not completed. Still reserved: what requests without a final cost "
+    "may still cost; it is not part of what is charged."
+)
 _STYLE: Final = """
 body { font: 11pt/1.4 system-ui, sans-serif; margin: 2em auto; max-width: 72em; padding: 0 1em;
   color: #111; }
+.sum { font-size: 14pt; font-weight: bold; }
 table { border-collapse: collapse; width: 100%; margin-bottom: 2em; }
 th, td { border-bottom: 1px solid #ccc; padding: .25em .5em; text-align: right; }
 th:first-child, td:first-child { text-align: left; min-width: 13em; overflow-wrap: anywhere; }
@@ -89,6 +96,11 @@ td { font-variant-numeric: tabular-nums; }
 tr.total td { border-top: 2px solid #111; font-weight: bold; }
 thead { display: table-header-group; }
 tr { break-inside: avoid; }
+@media (max-width: 68em) {
+  body { font-size: 9pt; margin: 1em auto; }
+  th, td { padding: .25em .3em; }
+  th:first-child, td:first-child { min-width: 9em; }
+}
 @page { size: A4 landscape; margin: 15mm; }
 @media print {
   body { margin: 0; padding: 0; max-width: none; font-size: 9pt; }
@@ -100,15 +112,21 @@ tr { break-inside: avoid; }
 def statement_html(statement: Statement) -> str:
     """Return one page without scripts and without anything to load."""
     title = f"Statement of {statement.tenant}, {statement.month}"
-    first, last = statement.parts[0].first, statement.parts[0].last
-    zone = statement.parts[0].time_zone
-    made_at = iso(statement.made_at.replace(microsecond=0))
-    about = f"{first} to {last}, days of {zone}. Made at {made_at}. Amounts in USD."
+    use = statement.parts[0].total
+    charged = f"{exact_usd(use.settled)} USD charged for {use.jobs} requests"
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
         f"</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
-        f"<p>{escape(about)}</p>\n{''.join(map(_html_table, statement.parts))}</body></html>\n"
+        f'<p>{escape(_about(statement))}</p>\n<p class="sum">{charged}</p>\n'
+        f"{''.join(map(_html_table, statement.parts))}<p>{_NOTES}</p>\n</body></html>\n"
     )
+
+
+def _about(statement: Statement) -> str:
+    part, made_at = statement.parts[0], iso(statement.made_at.replace(microsecond=0))
+    hour = f" from {statement.reset_hour}:00" if statement.reset_hour else ""
+    days = f"{part.first} to {part.last}, days of {part.time_zone}{hour}"
+    return f"{days}. Made at {made_at}. Amounts in USD."
 
 
 def _html_table(part: Report) -> str:

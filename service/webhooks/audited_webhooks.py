@@ -1,4 +1,7 @@
-"""Use cases of webhooks with an entry in the audit log, for operators and tenants."""
+"""Use cases of webhooks with an entry in the audit log, for operators and tenants.
+
+What has changed nothing has no entry.
+"""
 
 from datetime import datetime
 
@@ -33,8 +36,9 @@ async def change_endpoint(
     names = ", ".join(
         name for name in EndpointChange.model_fields if name in change.model_fields_set
     )
-    await admin.record_action("webhook.change", tenant, f"{endpoint_id}: {names}")
-    return changed
+    if changed.has_changed:
+        await admin.record_action("webhook.change", tenant, f"{endpoint_id}: {names}")
+    return changed.endpoint
 
 
 async def delete_endpoint(
@@ -93,6 +97,11 @@ async def retire_secrets(
     admin: AdminContext, webhooks: WebhookService, tenant: str
 ) -> WebhookConfig:
     """Sign webhooks with the newest secret alone from now on."""
-    after = await webhooks.retire_secrets(tenant)
-    await admin.record_action("webhook.retire", tenant)
-    return after
+    update, now = await webhooks.retire_secrets(tenant), admin.clock.now()
+    before, after = (
+        (config.live_secrets(now), config.live_signing_keys(now))
+        for config in (update.before, update.after)
+    )
+    if after != before:
+        await admin.record_action("webhook.retire", tenant)
+    return update.after

@@ -68,6 +68,14 @@ class DisabledEndpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class ChangedEndpoint:
+    """An endpoint after a change, and whether it or its circuit breaker is another than before."""
+
+    endpoint: Endpoint
+    has_changed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WebhookService:
     """The use cases; `audited_webhooks` adds the audit log."""
 
@@ -132,12 +140,11 @@ class WebhookService:
             name = endpoint_id if config.find_endpoint(DEFAULT_ENDPOINT_ID) else DEFAULT_ENDPOINT_ID
             return config.with_endpoint(new.applied_to(Endpoint(name, "", now), now))
 
-        after = await self._update_config(tenant, decide)
-        return after.endpoints[-1]
+        return (await self._update_config(tenant, decide)).after.endpoints[-1]
 
     async def change_endpoint(
         self, tenant: str, endpoint_id: str, change: EndpointChange
-    ) -> Endpoint:
+    ) -> ChangedEndpoint:
         """Change an endpoint. If it is enabled again, the deliveries that it missed are replayed.
 
         Raises `NotFound`, `Conflict`.
@@ -159,11 +166,12 @@ class WebhookService:
                 update = replace(
                     update, replay_before=replay, replay_after=replay.with_range(missed)
                 )
-            if await self.configs.update(update):
-                await self._update_circuit(
+            if after is before or await self.configs.update(update):
+                was_reset = await self._update_circuit(
                     queue_of_endpoint(tenant, endpoint_id), EndpointCircuit.reset
                 )
-                return after.get_endpoint(endpoint_id)
+                has_changed = after is not before or was_reset
+                return ChangedEndpoint(after.get_endpoint(endpoint_id), has_changed)
         raise _contended()
 
     async def delete_endpoint(self, tenant: str, endpoint_id: str) -> None:
@@ -184,8 +192,11 @@ class WebhookService:
         )
         return new, now + overlap
 
-    async def retire_secrets(self, tenant: str) -> WebhookConfig:
-        """Sign webhooks with the newest secret alone from now on. Raises `NotFound`."""
+    async def retire_secrets(self, tenant: str) -> WebhookConfigUpdate:
+        """Sign webhooks with the newest secret alone from now on, and the newest key pair.
+
+        Returns the change. Raises `NotFound`.
+        """
         return await self._update_config(tenant, WebhookConfig.without_older_secrets)
 
     async def send_test_events(
@@ -272,28 +283,29 @@ class WebhookService:
 
     async def _update_config(
         self, tenant: str, decide: Callable[[WebhookConfig], WebhookConfig]
-    ) -> WebhookConfig:
+    ) -> WebhookConfigUpdate:
         for _ in range(_MAX_TRIES):
             before = await self.load_config(tenant)
-            after = decide(before)
-            if after is before or await self.configs.update(WebhookConfigUpdate(before, after)):
-                return after
+            update = WebhookConfigUpdate(before, decide(before))
+            if update.after is before or await self.configs.update(update):
+                return update
         raise _contended()
 
     async def _update_circuit(
         self, queue: str, transition: Callable[[EndpointCircuit], EndpointCircuit]
-    ) -> None:
-        """Apply an operator's or a tenant's action to a circuit breaker.
+    ) -> bool:
+        """Apply an operator's or a tenant's action to a circuit breaker; return if it changed it.
 
         It only sends deliveries earlier, so that giving up after some tries loses nothing.
         """
         for _ in range(_MAX_TRIES):
             before = await self.deliveries.load_circuit(queue)
             after = transition(before)
-            if after == before or await self.deliveries.update_circuit(
-                CircuitUpdate(queue, before, after)
-            ):
-                return
+            if after == before:
+                return False
+            if await self.deliveries.update_circuit(CircuitUpdate(queue, before, after)):
+                return True
+        return False
 
 
 def _contended() -> Conflict:

@@ -86,8 +86,10 @@ def compare(bench: Bench, report: BenchReport, peers: Sequence[Peer], connection
         report.add("peers", f"{at} errors", "answers", float(sum(one.errors for one in rounds)))
         if name != GATEWAY:
             pairs = zip(found[GATEWAY], rounds, strict=True)
-            ratios = [own.per_second / other.per_second for own, other in pairs]
-            report.add("peers", f"gateway / {at}", "x", ratios)
+            # One that answers nothing within a round is no measure of the gateway.
+            ratios = [own.per_second / other.per_second for own, other in pairs if other.requests]
+            if ratios:
+                report.add("peers", f"gateway / {at}", "x", ratios)
 
 
 def measure(bench: Bench, report: BenchReport, command: Path) -> None:

@@ -1,15 +1,18 @@
 """A short run of every scenario: it works, and counts do not depend on the machine's speed."""
 
+import shutil
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from simulator.private_redis import private_redis
 from tests.bench.charts import CHARTS, draw, figures_of
-from tests.bench.harness import SMOKE
+from tests.bench.harness import SMOKE, Bench
 from tests.bench.load import LoadRequest, OwnLoader, Wrk, content_length, open_loader, request_bytes
 from tests.bench.results import BenchReport, Measurement, PerformanceTarget, percentile
 from tests.bench.run import SCENARIOS, measure, write_results
+from tests.bench.scenarios.submit import SUBMIT
 
 CALLS_A_JOB: Final = 3
 """One submit, one poll of a job that has ended, one result."""
@@ -55,6 +58,16 @@ def test_every_request_gets_a_new_number() -> None:
     assert (b"k-1\r\n" in one, b'"p":"22"' in other) == (True, True)
     head, _, body = other.partition(b"\r\n\r\n")
     assert content_length(head + b"\r\n\r\n") == len(body)
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
+def test_wrk_names_the_host_without_which_a_request_is_refused(tmp_path: Path) -> None:
+    with private_redis(directory=tmp_path / "redis") as redis:
+        bench = Bench(SMOKE, tmp_path, redis, Wrk(str(shutil.which("wrk"))))
+        bench.reset()
+        with bench.service() as service:
+            loaded = bench.load(service, SUBMIT, 2, 1)
+    assert (loaded.requests > 0, loaded.errors) == (True, 0)
 
 
 def test_the_best_loader_is_taken() -> None:

@@ -9,7 +9,8 @@ function init(args)
   text = file:read('*a')
   file:close()
   first, count = args[4], 0
-  head = {}
+  -- wrk has set it; without it the service refuses the request.
+  head = { Host = wrk.headers['Host'] }
   for position = 5, #args do
     local name, value = args[position]:match('^([^:]+): (.*)$')
     head[name] = value

@@ -40,7 +40,7 @@ async def _journal_failing(store: StoreUnderAttack) -> None:
 
 async def _journal_lost(store: StoreUnderAttack) -> None:
     """Its folder is gone while submits are in flight, with the workers that sent them."""
-    empty = store.journal.with_name("empty-journal")
+    empty = store.new_folder("empty-journal")
     empty.mkdir()
     await _lose_workers_and_journal(store, empty)
 

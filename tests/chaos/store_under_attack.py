@@ -86,20 +86,26 @@ class StoreUnderAttack:
         """The journal's folder."""
         return self.stack.plan.folder / "journal"
 
+    def new_folder(self, name: str) -> Path:
+        """Return the path of a folder that is not there yet: a fault may happen several times."""
+        parent = self.stack.plan.folder
+        taken = sum(1 for path in parent.iterdir() if path.name.startswith(name))
+        return parent / f"{name}-{taken}"
+
     def copy_journal(self, name: str) -> Path:
         """Copy the journal's folder beside it."""
-        copy = self.journal.with_name(name)
+        copy = self.new_folder(name)
         shutil.copytree(self.journal, copy)
         return copy
 
     def swap_journal(self, new: Path) -> None:
         """Put a folder in the journal's place."""
-        self.journal.rename(self.journal.with_name(f"before-{new.name}"))
+        self.journal.rename(self.new_folder("replaced-journal"))
         new.rename(self.journal)
 
     def start_server(self, name: str, *, from_copy: bool) -> PrivateRedis:
         """Start one more server, empty or on the copy; it is stopped at the end."""
-        folder = self.stack.plan.folder / name
+        folder = self.new_folder(name)
         if from_copy:
             shutil.copytree(self.copies, folder)
         else:

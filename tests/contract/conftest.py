@@ -28,10 +28,11 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[StoreBackend]
     if request.param == "memory":
         yield await _with_tenants(memory_backend(clock))
         return
-    url: str = request.getfixturevalue("redis_flushed")
-    async with redis_client(url) as wire:
+    login: str = request.getfixturevalue("gateway_url")
+    admin: str = request.getfixturevalue("redis_url")
+    async with redis_client(login) as wire, redis_client(admin) as probing:
         of_one = {"max_part_items": 1} if request.param == "redis-parts" else {}
-        yield await _with_tenants(redis_backend(clock, wire, **of_one))
+        yield await _with_tenants(redis_backend(clock, wire, probing=probing, **of_one))
 
 
 async def _with_tenants(backend: StoreBackend) -> StoreBackend:

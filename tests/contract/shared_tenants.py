@@ -25,10 +25,11 @@ async def open_coalescing(request: pytest.FixtureRequest) -> AsyncIterator[Coale
         async with open_harness("memory", request) as gateway:
             yield await _create_tenants(CoalescingHarness(gateway))
         return
-    async with redis_client(request.getfixturevalue("redis_flushed")) as wire:
+    login, admin = map(request.getfixturevalue, ("gateway_url", "redis_url"))
+    async with redis_client(login) as wire, redis_client(admin) as auditing:
         flight = await _create_tenants(CoalescingHarness(redis_harness(wire)))
         yield flight
-        assert flight.deleted or await find_inconsistencies(wire) == []
+        assert flight.deleted or await find_inconsistencies(auditing) == []
 
 
 async def _create_tenants(coalescing: CoalescingHarness) -> CoalescingHarness:

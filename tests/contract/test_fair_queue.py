@@ -163,7 +163,8 @@ async def test_what_is_paused_waits_and_goes_on_when_resumed(
     await harness.tenant("ape")
     await harness.tenant("bee")
     runs = await harness.submit("ape", "m/a")
-    await harness.admin.pause(pause)
+    assert await harness.admin.pause(pause)
+    assert not await harness.admin.pause(pause)
     assert await harness.admin.list_pauses() == [pause]
     waits = [await harness.submit("ape", "m/a") for _ in range(3)]
     other = await harness.submit("bee", "m/b")
@@ -171,7 +172,8 @@ async def test_what_is_paused_waits_and_goes_on_when_resumed(
     assert await harness.start(waits[0].id) is WriteResult.NO_SLOT
     free = pause != Pause.everything()
     assert await harness.start(other.id) is (WriteResult.STORED if free else WriteResult.NO_SLOT)
-    await harness.admin.resume(pause)
+    assert await harness.admin.resume(pause)
+    assert not await harness.admin.resume(pause)
     assert [await harness.start(job.id) for job in waits] == [WriteResult.STORED] * 3
 
 

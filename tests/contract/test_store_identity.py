@@ -13,7 +13,7 @@ from core.store.identity import StorePosition, bind_account
 from core.tenants.limits import Limits
 from core.transactions.admission import IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.restoration import Restoration
+from core.transactions.restoration import Restoration, RestorationResult
 from tests.support.backends import StoreBackend
 from tests.support.store_steps import (
     BODY,
@@ -225,7 +225,7 @@ def running_job(backend: StoreBackend, job_id: str = "req_1") -> Job:
 
 async def test_a_restored_job_is_all_there(backend: StoreBackend) -> None:
     job = running_job(backend)
-    assert await backend.jobs.restore(restoration_of(job))
+    assert (await backend.jobs.restore(restoration_of(job))).is_stored
     view = await backend.jobs.load_view(job.id)
     assert view is not None
     assert view.record.job == job
@@ -269,17 +269,18 @@ async def test_a_restored_job_in_doubt_is_listed(backend: StoreBackend) -> None:
 
 async def test_a_job_that_is_there_is_not_restored(backend: StoreBackend) -> None:
     job = await admit_job(backend)
-    assert not await backend.jobs.restore(restoration_of(running_job(backend)))
+    assert not (await backend.jobs.restore(restoration_of(running_job(backend)))).is_stored
     record = await backend.jobs.load(job.id)
     assert record is not None
     assert record.job == job
 
 
-async def test_an_idempotency_key_that_was_used_again_stays(backend: StoreBackend) -> None:
+async def test_a_key_that_was_used_for_another_request_since_stays(backend: StoreBackend) -> None:
     other = new_job(backend.clock.now(), "req_2")
-    await backend.jobs.admit(replace(admission_of(other), idempotency=IdempotencyClaim("d", "fp")))
+    claim = IdempotencyClaim("d", "another")
+    await backend.jobs.admit(replace(admission_of(other), idempotency=claim))
     job = running_job(backend)
-    assert await backend.jobs.restore(restoration_of(job))
+    assert (await backend.jobs.restore(restoration_of(job))).is_stored
     kept, lost = (
         await backend.jobs.load_submission(other),
         await backend.jobs.load_submission(job),
@@ -288,6 +289,33 @@ async def test_an_idempotency_key_that_was_used_again_stays(backend: StoreBacken
     assert kept.idempotency is not None
     assert lost is not None
     assert lost.idempotency is None
+
+
+async def test_a_request_that_was_repeated_since_is_named_before_anything_is_stored(
+    backend: StoreBackend,
+) -> None:
+    again = new_job(backend.clock.now(), "req_2")
+    await backend.jobs.admit(replace(admission_of(again), idempotency=IdempotencyClaim("d", "fp")))
+    job = running_job(backend)
+    found = await backend.jobs.restore(restoration_of(job))
+    assert found == RestorationResult(is_stored=False, repetition="req_2")
+    assert await backend.jobs.load(job.id) is None
+    settled = replace(restoration_of(job), settled_repetition="req_2")
+    assert (await backend.jobs.restore(settled)).is_stored
+    held = await backend.jobs.load_submission(job)
+    assert held is not None
+    assert held.idempotency == IdempotencyRecord("d", "fp")
+
+
+async def test_the_key_of_a_batch_leads_to_the_batch_of_a_restored_job(
+    backend: StoreBackend,
+) -> None:
+    first, second = running_job(backend), replace(running_job(backend, "req_2"), batch="bat_1")
+    for job in (replace(first, batch="bat_1"), second):
+        restoration = replace(restoration_of(job), batch="bat_1")
+        assert (await backend.jobs.restore(restoration)).is_stored
+    found = await backend.batches.find_replay(tenant_credential(), IdempotencyClaim("d", "fp"))
+    assert found == "bat_1"
 
 
 async def test_its_key_finds_a_restored_job(backend: StoreBackend) -> None:

@@ -39,6 +39,7 @@ SOON: Final = timedelta(minutes=3)
 STEADY_SECONDS: Final = 8.0
 HTTP_TIMEOUT: Final = 60.0
 COMMAND_TIMEOUT: Final = 300.0
+_SCRAPED_TWICE: Final = "min(sum_over_time(up[10m])) >= 2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,10 @@ def run_live(plan: StackPlan) -> Iterator[LiveGateway]:
         ending.callback(prometheus.stop)
         client = ending.enter_context(httpx.Client(base_url=prometheus.url, trust_env=False))
         http = ending.enter_context(httpx.Client(trust_env=False, timeout=HTTP_TIMEOUT))
-        yield LiveGateway(stack, client, http, plan.folder, sent)
+        live = LiveGateway(stack, client, http, plan.folder, sent)
+        # What a counter has at its first scrape is no increase.
+        wait_for(lambda: live.query(_SCRAPED_TWICE) or None, SOON, "two scrapes of each process")
+        yield live
 
 
 def _start_alertmanager(stack: Stack, folder: Path, port: int) -> ManagedProcess:

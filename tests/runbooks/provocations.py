@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from typing import Final
@@ -31,9 +32,14 @@ FAILED_SUBMITS: Final = 25
 PICTURE: Final = ROOT / "simulator" / "media" / "output.png"
 DAY: Final = 86400
 ATTEMPTS: Final = len(SchedulePolicy().delays)
+ENDS_WITHIN: Final = timedelta(minutes=35)
+"""How long the end of an alert is waited for after its mend."""
+HOUR_LATER: Final = timedelta(minutes=75)
+"""The same, where the alert counts what was in the last hour."""
+TWO_HOURS_LATER: Final = timedelta(minutes=150)
 ARCHIVE_LATE_MS: Final = 484_000_000
 """Beyond the threshold of GatewayArchiveLate; RunComfy still has the output."""
-FURTHER_TENANTS: Final = 6
+MAX_TENANTS: Final = 20
 TENANTS_VARIABLE: Final = "GATEWAY_METRICS__MAX_TENANTS"
 SOURCES_VARIABLE: Final = "GATEWAY_FILES__FETCH_FROM"
 
@@ -41,7 +47,7 @@ SOURCES_VARIABLE: Final = "GATEWAY_FILES__FETCH_FROM"
 def settings_of_stack() -> dict[str, str]:
     """Return the settings that the rows need."""
     return {
-        TENANTS_VARIABLE: "20",
+        TENANTS_VARIABLE: str(MAX_TENANTS),
         SOURCES_VARIABLE: f'["http://{LOOPBACK}:{free_port()}/"]',
     }
 
@@ -93,6 +99,7 @@ class Provocation:
     """Steps that are run after the mend."""
     failing: frozenset[str] = frozenset()
     """Steps that fail while the alert fires."""
+    ends_within: timedelta = ENDS_WITHIN
 
 
 def _team(incident: Incident, name: str, **settings: object) -> str:
@@ -136,7 +143,7 @@ def _refuse_reads(incident: Incident) -> None:
 
 def _lose_answers(incident: Incident) -> Names:
     live, name = incident.live, _team(incident, "doubt")
-    ids = [live.submit(name, f"[sim:reset_after] [mark:doubt-{n}]") for n in range(3)]
+    ids = [live.submit(name, f"[sim:reset_after*1] [mark:doubt-{n}]") for n in range(3)]
     wait_for(lambda: _ledger(live, "doubt-0") or None, SOON, "a paid submit")
     upstream = _ledger(live, "doubt-0")[0]["request_id"]
     return {"ID": ids[0], "ID_2": ids[1], "ID_3": ids[2], "UPSTREAM_ID": upstream}
@@ -355,7 +362,7 @@ def _name_dead_source(incident: Incident) -> Names:
 
 
 def _exceed_labels(incident: Incident) -> None:
-    for number in range(FURTHER_TENANTS):
+    for number in range(MAX_TENANTS):
         _team(incident, f"zz-{number}")
 
 
@@ -497,9 +504,10 @@ def _row(
     mend: Cause = lambda _: None,
     after: tuple[str, ...] = (),
     failing: tuple[str, ...] = (),
+    ends_within: timedelta = ENDS_WITHIN,
 ) -> Provocation:
     names = tuple(f"Gateway{name}" for name in alerts.split())
-    return Provocation(names, group, cause, steps, mend, after, frozenset(failing))
+    return Provocation(names, group, cause, steps, mend, after, frozenset(failing), ends_within)
 
 
 _LIMITS: Final = "gateway limits show"
@@ -567,6 +575,7 @@ PROVOCATIONS: Final = (
         Group.BUSY,
         _fail_submits,
         *_SUBMITS,
+        ends_within=TWO_HOURS_LATER,
     ),
     _row(
         "DeliveryErrorBudgetBurnFast DeliveryErrorBudgetBurnSlow",
@@ -574,6 +583,7 @@ PROVOCATIONS: Final = (
         _deliver_late,
         _LATE,
         "gateway webhook list TENANT",
+        ends_within=TWO_HOURS_LATER,
     ),
     _row(
         "JobsInDoubt",
@@ -584,7 +594,13 @@ PROVOCATIONS: Final = (
         "gateway doubt resolve ID_2 --lost",
         "gateway doubt resolve ID_3 --resend",
     ),
-    _row("SecondAcceptance", Group.BUSY, _accept_twice, "gateway audit list"),
+    _row(
+        "SecondAcceptance",
+        Group.BUSY,
+        _accept_twice,
+        "gateway audit list",
+        ends_within=HOUR_LATER,
+    ),
     _row(
         "RecordUnreadable",
         Group.BUSY,
@@ -606,9 +622,10 @@ PROVOCATIONS: Final = (
         "DeliveriesFailed",
         Group.BUSY,
         _exhaust_delivery,
-        'sum by (tenant) (increase(gateway_deliveries_ended_total{state="failed"}[1h]))',
+        'sum by (tenant) (gateway_deliveries_ended_total{state="failed"})',
         "gateway webhook deliveries TENANT --status failed",
         "gateway webhook replay TENANT --since TIME",
+        ends_within=HOUR_LATER,
     ),
     _row(
         "EndpointDisabled",

@@ -1,6 +1,6 @@
 """Clients of the simulated gateway: callers submit and cancel, operators resolve doubts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from random import Random
 from typing import Final
@@ -15,7 +15,7 @@ from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.cache_policy import CacheOption, TenantCachePolicy
 from core.tenants.limits import GlobalLimits, Limits
 from core.tenants.tenant import DoubtPolicy, Tenant
-from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest
+from core.transactions.admission import CACHE_BYPASS, Admission, CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change
 from core.transactions.webhook_deliveries import event_of_change, with_deliveries
 from core.webhooks.config import initial_config
@@ -97,16 +97,53 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
     tenant = rng.choice(TENANTS)
     cache = _cache_request(service, rng)
     job = _job(service, tenant, rng)
-    body = (
-        job.id.encode()
-    )  # identifies the payer in the ledger: identical requests share a fingerprint
-    try:
-        await service.jobs.admit(Admission(credential(tenant), job, body, cache))
-    except GatewayError:
+    key = IdempotencyClaim(f"key-{number}", "f") if _repeats(service, cache) else None
+    is_admitted = await _submit(service, job, cache, key)
+    if key is not None:
+        await _repeat(service, job, key)
+    if not is_admitted:
         return
     while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
         await service.clock.sleep(rng.choice((0.5, 5, 60)) * rng.random() * SECOND)
         await _cancel(service, credential(tenant), job.id)
+
+
+async def _submit(
+    service: SimulatedService, job: Job, cache: CacheRequest, key: IdempotencyClaim | None
+) -> bool:
+    # The body identifies the payer in the ledger: identical requests share a fingerprint.
+    body = job.id.encode()
+    if key is not None:
+        service.log.repeated.setdefault(key.digest, []).append(job.id)
+    try:
+        await service.jobs.admit(Admission(credential(job.tenant), job, body, cache, key))
+    except GatewayError:
+        return False
+    return True
+
+
+def _repeats(service: SimulatedService, cache: CacheRequest) -> bool:
+    """Whether a caller repeats its request.
+
+    Not if the journal is restored with the store, which then know neither key nor payment.
+    """
+    chance = service.randomness
+    return (
+        cache is CACHE_BYPASS
+        and chance.may_occur(Fault.REPEATED_REQUESTS)
+        and not chance.may_occur(Fault.BACKUP_RESTORED)
+    )
+
+
+async def _repeat(service: SimulatedService, first: Job, key: IdempotencyClaim) -> None:
+    rng = service.randomness.stream(f"repeats:{key.digest}")
+    while service.randomness.occurs(Fault.REPEATED_REQUESTS, rng, factor=4):
+        await service.clock.sleep(rng.choice((0.2, 2, 30)) * rng.random() * SECOND)
+        now = service.clock.now()
+        again = replace(
+            first, id=service.ids.job_id(now), created_at=now, updated_at=now, next_run_at=now
+        )
+        await _submit(service, again, CACHE_BYPASS, key)
 
 
 def _cache_request(service: SimulatedService, rng: Random) -> CacheRequest:

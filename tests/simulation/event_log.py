@@ -51,6 +51,8 @@ class SimulationLog:
 
     approvals: Counter[str] = field(default_factory=Counter)
     """How many resends were approved, by job, whatever the store forgot of them."""
+    repeated: dict[str, list[str]] = field(default_factory=dict)
+    """The jobs of all submits with one idempotency key, of which one is to be paid for."""
     rewinds: int = 0
     """How often store or journal went back."""
     admitted_at: dict[str, datetime] = field(default_factory=dict)

@@ -57,6 +57,7 @@ def violations_of(
     found += _totals_match_ledger(memory)
     found += _no_unexpected_errors(around)
     found += _no_paid_job_is_lost(around)
+    found += _keys_are_paid_once(around)
     found += _ends_have_one_id(around)
     found += _no_acceptance_lost(around, workers)
     if plan.die_at is None and not plan.faults & IN_DOUBT_FAULTS:
@@ -70,6 +71,15 @@ def _paid_once(around: SimulationContext, job: Job) -> Iterator[str]:
     approved = around.log.approvals[job.id]
     if taken > 1 + approved:
         yield f"{taken} paid submits, {approved} resends approved"
+
+
+def _keys_are_paid_once(around: SimulationContext) -> Iterator[str]:
+    """All submits with one idempotency key have one paid submit, plus one for each resend."""
+    for key, job_ids in around.log.repeated.items():
+        taken = sum(len(around.runcomfy.entries_of_job(job_id)) for job_id in job_ids)
+        approved = sum(around.log.approvals[job_id] for job_id in job_ids)
+        if taken > 1 + approved:
+            yield f"{key}: {taken} paid submits of {job_ids}, {approved} resends approved"
 
 
 def _is_final(_: SimulationContext, job: Job) -> Iterator[str]:

@@ -85,6 +85,8 @@ class Fault(StrEnum):
     """Tenants' policies fail or resend jobs in doubt."""
     IDENTICAL_REQUESTS = auto()
     """Callers send identical requests; tenants share results and promote followers."""
+    REPEATED_REQUESTS = auto()
+    """Callers send their requests again, with the same idempotency key."""
 
 
 IN_DOUBT_FAULTS: Final = frozenset(

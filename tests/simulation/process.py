@@ -24,7 +24,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.restoration import Restoration
+from core.transactions.restoration import Restoration, RestorationResult
 from core.transactions.webhook_config_update import WebhookConfigUpdate
 from core.upstream.circuit_breaker import CircuitBreaker
 from core.upstream.circuits import Circuits
@@ -262,7 +262,7 @@ class ProcessJobs:
         """See `JobStore.load_submission`."""
         return await self.connection.call(lambda: self.stores.jobs.load_submission(job))
 
-    async def restore(self, restoration: Restoration) -> bool:
+    async def restore(self, restoration: Restoration) -> RestorationResult:
         """See `JobStore.restore`."""
         return await self.connection.call(lambda: self.stores.jobs.restore(restoration))
 

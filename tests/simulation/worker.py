@@ -202,6 +202,7 @@ class SimulatedWorker:
             webhook_configs=self._webhooks,
             circuit_breakers=ProcessBreakers(line, around.stores),
             files=around.stores.files,
+            batches=around.stores.batches,
         )
         upstream = ProcessUpstream(self.lifetime, around.runcomfy)
         clock, ids = self._clock, SeededIds(around.randomness.stream(f"ids:{name}"))

@@ -185,15 +185,21 @@ def memory_backend(clock: FakeClock) -> StoreBackend:
 
 
 def redis_backend(
-    clock: FakeClock, wire: RedisClient, max_part_items: int = MAX_PART_ITEMS
+    clock: FakeClock,
+    wire: RedisClient,
+    max_part_items: int = MAX_PART_ITEMS,
+    probing: RedisClient | None = None,
 ) -> StoreBackend:
-    """The stores over an empty Redis; batches of more than `max_part_items` come in parts."""
+    """The stores over an empty Redis; batches of more than `max_part_items` come in parts.
+
+    `probing`: for the probe, if the login of `wire` has the gateway's rights only.
+    """
     cipher = SecretCipher([SecretStr(new_encryption_key())])
     scripts = LuaScripts(wire, load_scripts())
     stores = open_stores(wire, scripts, clock, cipher)
     batches = BatchStore(wire, scripts, clock, max_part_items=max_part_items)
     stores = replace(stores, batches=batches)
-    return StoreBackend(**_fields_of(stores), clock=clock, probe=RedisProbe(wire))
+    return StoreBackend(**_fields_of(stores), clock=clock, probe=RedisProbe(probing or wire))
 
 
 def _fields_of(stores: Stores) -> dict[str, Any]:

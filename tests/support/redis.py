@@ -2,15 +2,20 @@
 
 import asyncio
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Final
 
+import redis
 from pydantic import SecretStr
 
 from core.settings.definitions import RedisPolicy
 from core.store import keys
 from core.store.client import RedisClient, build_connection_pool
 from core.store.keys import KEY_SPECS
+from core.store.permissions import acl_rules
+from core.store.scripts import load_scripts
+from simulator.private_redis import PrivateRedis
 from tests.support.clock import FakeClock
 
 TIMEOUT: Final = timedelta(seconds=10)
@@ -28,6 +33,26 @@ _READ: Final[dict[str, tuple[str, ...]]] = {
     "set": ("SMEMBERS",),
     "string": ("GET",),
 }
+
+
+LOGIN: Final = "gateway:secret"
+
+
+def create_login(server: PrivateRedis, database: int = 0) -> str:
+    """Give the server a user with the rights of `gateway store acl`; return its URL."""
+    with redis.Redis(port=server.port) as admin:
+        name, password = LOGIN.split(":")
+        rules = acl_rules(load_scripts())
+        admin.execute_command("ACL", "SETUSER", name, "on", f">{password}", *rules)
+    return f"redis://{LOGIN}@127.0.0.1:{server.port}/{database}"
+
+
+def take_refusals(server: PrivateRedis) -> list[str]:
+    """Return what was refused to any login since the last call: the right that it lacked."""
+    with redis.Redis(port=server.port) as admin:
+        found = [f"{row['reason']} {row['object']}" for row in admin.acl_log()]
+        admin.acl_log_reset()
+        return found
 
 
 def redis_policy(url: str, timeout: timedelta = TIMEOUT) -> RedisPolicy:
@@ -57,6 +82,25 @@ async def pass_time(wire: RedisClient, clock: FakeClock, span: timedelta) -> Non
             await wire.execute("DEL", name)
         elif life >= 0:
             await wire.execute("PEXPIRE", name, rest)
+
+
+StoreCopy = Mapping[str, tuple[int, bytes]]
+"""The content of each key, and its remaining milliseconds; 0: it does not expire."""
+
+
+async def copy_store(wire: RedisClient) -> StoreCopy:
+    """Return a copy of all keys, as a backup has them."""
+    return {
+        name: (max(0, await wire.execute("PTTL", name)), await wire.execute("DUMP", name))
+        for name in await every_key(wire)
+    }
+
+
+async def put_back(wire: RedisClient, copy: StoreCopy) -> None:
+    """Put a copy in the place of all keys: the store goes back."""
+    await wire.execute("FLUSHDB")
+    for name, (ttl, content) in copy.items():
+        await wire.execute("RESTORE", name, ttl, content)
 
 
 async def take_messages(wire: RedisClient) -> None:

@@ -203,7 +203,7 @@ async def open_harness(backend: str, request: pytest.FixtureRequest) -> AsyncIte
     if backend == "memory":
         yield await _identified(memory_harness()[0])
         return
-    async with redis_client(request.getfixturevalue("redis_flushed")) as wire:
+    async with redis_client(request.getfixturevalue("gateway_url")) as wire:
         yield await _identified(redis_harness(wire))
 
 

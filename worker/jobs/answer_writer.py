@@ -1,5 +1,7 @@
 """Applies the answer to a submit to the job's record, whatever became of that meanwhile."""
 
+from typing import Final
+
 from core.clock import Clock
 from core.jobs.job import Job, JobState, Trigger
 from core.observability.events import OperationalWarning
@@ -9,7 +11,9 @@ from core.transactions.job_update import Change
 from worker.jobs.decisions import after_end, submit
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
-from worker.ports import Accepted, Indeterminate, SubmitAnswer, UpstreamFault
+from worker.ports import Accepted, Indeterminate, NotSent, SubmitAnswer, UpstreamFault
+
+_REPEATED: Final = "journal_entry"
 
 
 class AnswerWriter:
@@ -69,6 +73,16 @@ class AnswerWriter:
         return await self._writer.apply(
             submit.mark_in_doubt(job, fault, policy, now, self._context)
         )
+
+    async def end_repetition(self, job: Job, first: str) -> Job | None:
+        """End a job that was not sent, and whose request is the earlier job `first`.
+
+        Returns None if it has changed, or was being claimed: then it has to be ended again.
+        """
+        if job.state is JobState.SUBMITTING:
+            await self.apply(job, NotSent(UpstreamFault(_REPEATED, f"It is {first} already.")))
+            return None
+        return await self._writer.apply(submit.end_repetition(job, first, self._clock.now()))
 
     async def doubt_policy(self, job: Job) -> DoubtPolicy:
         """Return what the tenant, or else the operator, wants done with a submit in doubt."""

@@ -21,6 +21,8 @@ from worker.jobs.decisions.transition import cap_at_deadline
 from worker.jobs.paid_submit import UNANSWERED
 from worker.ports import Accepted
 
+_UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING})
+"""As long as the store is compared, no submit leaves that is claimed meanwhile."""
 RESTORED: Final = "restored"
 """The timeline's word for a job that was stored again."""
 
@@ -52,6 +54,7 @@ class Reconciler:
         A restored job in doubt waits for an operator for `doubt_hold`.
         """
         self._jobs = stores.jobs
+        self._batches = stores.batches
         self._journal = journal
         self._answers = answers
         self._clock = clock
@@ -121,8 +124,32 @@ class Reconciler:
             )
         restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
         if not dry_run:
-            await self._jobs.restore(restoration)
+            await self._store(restoration)
         return Finding(job_id, Difference.RESTORE, restoration.job.state)
+
+    async def _store(self, restoration: Restoration) -> None:
+        """Store a job again; a repetition of its request is not submitted beside it.
+
+        Callers repeat requests as soon as the store is back, which has forgotten their keys. No
+        submit leaves before the comparison has ended.
+        """
+        while (again := (await self._jobs.restore(restoration)).repetition) is not None:
+            for job in await self._jobs_of(again):
+                if job.fingerprint == restoration.job.fingerprint:
+                    await self._end_repetition(job, restoration.job.id)
+            restoration = replace(restoration, settled_repetition=again)
+
+    async def _jobs_of(self, admitted: str) -> Sequence[Job]:
+        """Return the job of this id, or the jobs of the batch."""
+        record = await self._jobs.load(admitted)
+        return await self._batches.list_jobs(admitted) if record is None else [record.job]
+
+    async def _end_repetition(self, job: Job, first: str) -> None:
+        while job.state in _UNSENT and not await self._answers.end_repetition(job, first):
+            record = await self._jobs.load(job.id)
+            if record is None:
+                return
+            job = record.job
 
 
 def restored(
@@ -162,4 +189,4 @@ def restored(
         detail=accepted_id,
         status=job.status_override,
     )
-    return Restoration(job, line, entry.submission)
+    return Restoration(job, line, entry.submission, claimed.batch)

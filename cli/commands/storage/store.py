@@ -10,6 +10,8 @@ from cli.run_store_command import run_store_command
 from core.clock import iso
 from core.jobs.job import Job
 from core.store.identity import StorePosition
+from core.store.permissions import acl_rules
+from core.store.scripts import load_scripts
 from service.parsing.fields import parse_timestamp
 from worker.jobs.reconciliation import Finding
 
@@ -27,6 +29,14 @@ def show(*, as_json: JsonOption = False) -> None:
     here, journal = run_store_command(lambda store: store.positions())
     document = {"redis": _document(here), "journal": _document(journal)}
     print_document(document, as_json=as_json)
+
+
+@app.command()
+def acl(
+    user: Annotated[str, typer.Argument(help="The Redis user of the gateway.")] = "gateway",
+) -> None:
+    """Print the Redis command that gives a user the rights that this release needs, no others."""
+    print("acl setuser", user, *acl_rules(load_scripts()))
 
 
 @app.command()

@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 import typer
 
-from cli.output import JsonOption, print_document, print_table
+from cli.output import CursorOption, JsonOption, print_document, print_next_page, print_table
 from cli.run_command import run_admin
 from core.clock import iso
 from core.representations.jobs import job_page_representation
@@ -36,20 +36,22 @@ def list_jobs_of_tenant(
     model: Annotated[str | None, typer.Option(help="Model id.")] = None,
     reference: Annotated[str | None, typer.Option(help="The caller's own reference.")] = None,
     label: Annotated[
-        list[str] | None, typer.Option(help="`key:value`; repeatable: all of them.")
+        list[str] | None,
+        typer.Option(help="`team:growth` or `team=growth`; repeatable: all of them."),
     ] = None,
     after: Annotated[str | None, typer.Option(help="Created at this time or later.")] = None,
     before: Annotated[str | None, typer.Option(help="Created before this time.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=200, help="Jobs per page.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="Cursor from the previous page.")] = None,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List a tenant's jobs, newest first. The cursor of the next page is printed last."""
+    """List a tenant's jobs, newest first."""
     options = {
         "status": status,
         "model_id": model,
         "reference": reference,
-        "label": ",".join(label) if label else None,
+        # As they are listed too: no key or value has a `=`.
+        "label": ",".join(one.replace("=", ":", 1) for one in label) if label else None,
         "created_after": after,
         "created_before": before,
         "limit": str(limit),
@@ -64,8 +66,7 @@ def list_jobs_of_tenant(
         print_document(document, as_json=True)
         return
     print_table(document["requests"], _COLUMNS, as_json=False)
-    if page.cursor is not None:
-        print(f"more: --cursor {page.cursor.token}")
+    print_next_page(None if page.cursor is None else page.cursor.token)
 
 
 @app.command("unreadable")
@@ -85,5 +86,4 @@ def requeue(
     request_ids: Annotated[list[str], typer.Argument(help="Ids of unreadable jobs.")],
 ) -> None:
     """Have workers claim unreadable jobs again, after the newer release is back."""
-    run_admin(lambda admin: requeue_jobs(admin, request_ids))
-    print(f"requeued: {len(request_ids)}")
+    print(f"requeued: {run_admin(lambda admin: requeue_jobs(admin, request_ids))}")

@@ -55,6 +55,7 @@ _USAGE_COLUMNS: Final = (
     "settled_usd",
     "reserved_usd",
     "limit",
+    "resets_at",
 )
 _PLAN_SIGNS: Final[Mapping[str, str]] = {
     "create": "+",
@@ -183,6 +184,9 @@ def _print_usage(document: Mapping[str, Any]) -> None:
         print(f"{field}: {used['used']} of {_format_limit(used['limit'])}")
     rows = [row for window in document["windows"] for row in _usage_rows(window)]
     print_table(rows, _USAGE_COLUMNS, as_json=False)
+    for one in document["top_ups"]:
+        windows = ", ".join(one["windows"])
+        print(f"top-up, part of the limits: {one['usd']} USD, {windows}, until {one['until']}")
     for endpoint in document["disabled_endpoints"]:
         since = f"{endpoint['reason']} since {endpoint['disabled_at']}"
         pending = f"{endpoint['owed']} deliveries pending"
@@ -192,7 +196,8 @@ def _print_usage(document: Mapping[str, Any]) -> None:
 def _usage_rows(window: Mapping[str, Any]) -> list[dict[str, object]]:
     jobs, money = window["jobs"], window["usd"]
     limit = f"{_format_limit(jobs['limit'])} jobs, {_format_limit(money['limit'])} USD"
-    total = {"model": "all", "jobs": jobs["used"], "limit": limit, **_amounts(money)}
+    shown = {"limit": limit, "resets_at": window["resets_at"], **_amounts(money)}
+    total = {"model": "all", "jobs": jobs["used"], **shown}
     models = (
         {"model": model, "jobs": used["jobs"], **_amounts(used["usd"])}
         for model, used in window["models"].items()

@@ -123,7 +123,7 @@ def _print_reconciliation(document: Mapping[str, Any], *, as_json: bool) -> None
     differences = document["differences"]
     print(
         f"{document['from']} to {document['to']}: {document['matched']} requests match, "
-        f"{len(differences)} differences; RunComfy {document['runcomfy_usd']:.6f} USD, "
+        f"differences: {len(differences)}; RunComfy {document['runcomfy_usd']:.6f} USD, "
         f"gateway {document['gateway_usd']:.6f} USD"
     )
     if differences:

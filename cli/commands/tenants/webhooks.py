@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from cli.output import JsonOption, print_document, print_table
+from cli.output import CursorOption, JsonOption, print_document, print_next_page, print_table
 from cli.run_command import EXIT_FAILED, run_admin, run_command
 from core.clock import iso
 from core.representations.webhooks import delivery_representation
@@ -134,7 +134,7 @@ def list_deliveries(
     since: SinceOption = None,
     until: UntilOption = None,
     limit: Annotated[int, typer.Option(help="Deliveries per page.")] = 50,
-    cursor: Annotated[str | None, typer.Option(help="`next_cursor` of the previous page.")] = None,
+    cursor: CursorOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List a tenant's deliveries, newest first."""
@@ -148,8 +148,7 @@ def list_deliveries(
         return
     rows = [{**row, "attempts": len(row["attempts"])} for row in document["deliveries"]]
     print_table(rows, _DELIVERY_COLUMNS, as_json=False)
-    if page.cursor is not None:
-        print(f"next page: --cursor {page.cursor}")
+    print_next_page(page.cursor)
 
 
 @app.command("unreadable")
@@ -287,7 +286,7 @@ def rotate(
 
 @app.command()
 def retire(tenant: TenantArgument, *, as_json: JsonOption = False) -> None:
-    """End all secrets but the newest now, before their overlap has passed."""
+    """End all secrets and key pairs but the newest now, before their overlap has passed."""
     config = run_command(
         lambda context: audited_webhooks.retire_secrets(context.admin, context.webhooks, tenant)
     )

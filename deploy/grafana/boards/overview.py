@@ -55,7 +55,7 @@ OVERVIEW = Dashboard(
         ).with_thresholds(2, 1, runbook="no-workers", lower_is_worse=True),
         number_panel(
             "Spent today",
-            "Settled cost of today's jobs (UTC), over all tenants in the metrics.",
+            "Settled cost since each tenant's day began, over all tenants in the metrics.",
             'sum(max by (tenant) (gateway_tenant_cost_usd{window="day", type="settled"}))',
             PanelUnit.USD,
         ),

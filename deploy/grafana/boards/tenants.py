@@ -25,28 +25,28 @@ TENANTS = Dashboard(
     (
         Panel(
             "Cost today",
-            "Settled since 00:00 UTC.",
+            "Settled since each tenant's day began, by its own calendar.",
             (PromQuery(max_gauge(_window("day", "settled"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,
         ),
         Panel(
             "Cost this month",
-            "Settled since the 1st, UTC.",
+            "Settled since each tenant's month began, by its own calendar.",
             (PromQuery(max_gauge(_window("month", "settled"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,
         ),
         Panel(
             "Reserved",
-            "Estimates of jobs without a settled cost.",
-            (PromQuery(max_gauge(_window("day", "held"), "tenant"), "{{tenant}}"),),
+            "Estimates of the month's jobs without a settled cost.",
+            (PromQuery(max_gauge(_window("month", "held"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,
         ),
         Panel(
             "Saved today",
-            "Cost avoided by the result cache and request coalescing, since 00:00 UTC.",
+            "Cost avoided by the result cache and request coalescing, in each tenant's day.",
             (PromQuery(max_gauge(_window("day", "saved"), "tenant"), "{{tenant}}"),),
             PanelUnit.USD,
             PanelType.BARS,
@@ -83,7 +83,7 @@ TENANTS = Dashboard(
         ),
         Panel(
             "Remaining budget",
-            "Share of a tenant's daily and monthly budget.",
+            "Share of each budget of a tenant, top-ups included.",
             (
                 PromQuery(
                     f"max by (tenant, window) (gateway_tenant_budget_remaining_usd{_TENANT}) / "
@@ -164,7 +164,7 @@ TENANTS = Dashboard(
         ),
         Panel(
             "Jobs today",
-            "Admitted since 00:00 UTC.",
+            "Admitted since each tenant's day began, by its own calendar.",
             (
                 PromQuery(
                     max_gauge('gateway_tenant_jobs{tenant=~"$tenant", window="day"}', "tenant"),

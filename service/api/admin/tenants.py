@@ -189,7 +189,7 @@ async def rotate_webhook_secret(
 
 @router.delete("/tenants/{tenant}/webhook-secret/previous", response_model=Tenant)
 async def retire_webhook_secret(admin: Admin, context: Context, tenant: str) -> Response:
-    """Retire the webhook secret before the newest."""
+    """Retire the webhook secrets and key pairs before the newest."""
     found = await tenants.load_tenant(admin, tenant)
     config = await audited_webhooks.retire_secrets(admin, context.webhooks, found.name)
     details = TenantDetails(found, config)

@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from datetime import timedelta
+from typing import Annotated, Final
 
 from fastapi import Query
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import BatchSnapshot, BatchStatus
-from core.errors import CallerError, NotFound, ObjectsUnavailable, StoreTimeout
+from core.errors import CallerError, NotFound, ObjectsUnavailable, RequestDeleted, StoreTimeout
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.runtime.many_items import call_with_many, give_turn
@@ -59,9 +60,13 @@ from service.models import NamedFiles
 from service.parsing.labels import LABELS_HEADER, with_header_labels
 from service.rate_limit_headers import rate_limit_headers
 
+FORGOTTEN: Final = (
+    "Batch {} with this Idempotency-Key is no longer stored. Some of its requests may have been "
+    "paid for: the list of requests has them. Use a new key for a new batch."
+)
 router = api_router(Tag.BATCHES, 401, 403, 429, 503)
 fast_router = api_router(
-    Tag.BATCHES, 400, 401, 402, 403, 408, 413, 415, 422, 429, 503, route=FastRoute
+    Tag.BATCHES, 400, 401, 402, 403, 408, 410, 413, 415, 422, 429, 503, route=FastRoute
 )
 
 
@@ -106,7 +111,7 @@ async def submit_batch(request: Request) -> Response:
     admission = replace(admission, admissions=stored)
     admitted = await _admit(context, admission)
     if admitted.existing_batch_id is not None:
-        return await _replay(request, context, credential, admitted.existing_batch_id)
+        return await _replay(request, context, credential, admitted.existing_batch_id, admission)
     size = admission.batch.size
     if not admitted.stored:
         raise await call_with_many(size, batch_rejection, admission, admitted)
@@ -169,9 +174,24 @@ async def _find_replay(context: AppContext, call: BatchContext) -> str | None:
 
 
 async def _replay(
-    request: Request, context: AppContext, credential: Credential, batch_id: str
+    request: Request,
+    context: AppContext,
+    credential: Credential,
+    batch_id: str,
+    admission: BatchAdmission | None = None,
 ) -> Response:
-    view = await context.stores.batches.read(credential, batch_id, cancel.ALL_ITEMS, Scope.SUBMIT)
+    """Return the batch as it is now. `admission`: what was admitted, if it may be this batch.
+
+    A store that went back may have forgotten it: immediately, or with its idempotency key left,
+    which the journal has. Its requests may have been paid for.
+    """
+    batches = context.stores.batches
+    try:
+        view = await batches.read(credential, batch_id, cancel.ALL_ITEMS, Scope.SUBMIT)
+    except NotFound as error:
+        if admission is not None and admission.batch.id == batch_id:
+            raise _unclear(admission) from error
+        raise RequestDeleted(FORGOTTEN.format(batch_id)) from error
     return await _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
 
 
@@ -179,11 +199,12 @@ async def _admit(context: AppContext, admission: BatchAdmission) -> BatchAdmissi
     try:
         return await context.stores.batches.admit(admission)
     except StoreTimeout as error:
-        raise AcceptanceUnclear(
-            f"{BATCH_ROUTE}/{admission.batch.id}",
-            has_key=admission.idempotency is not None,
-            retry_after=error.retry_after,
-        ) from error
+        raise _unclear(admission, error.retry_after) from error
+
+
+def _unclear(admission: BatchAdmission, retry_after: timedelta | None = None) -> AcceptanceUnclear:
+    url, has_key = f"{BATCH_ROUTE}/{admission.batch.id}", admission.idempotency is not None
+    return AcceptanceUnclear(url, has_key=has_key, retry_after=retry_after)
 
 
 async def _emit_batch(

@@ -12,7 +12,7 @@ from core.clock import iso
 from core.jobs.job import JobState, PublicStatus
 from core.observability.gateway_state import GatewayState
 from core.operators.operator import Role
-from service.console.api_calls import JsonObject
+from service.callers.api_calls import JsonObject
 from service.console.charts import scaled
 from service.console.filters import PAGE_SIZE, REQUEST_FILTERS, chosen
 from service.console.pages import Form, OperatorPage, Page, SentForm, console_router

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from core.errors import InvalidInput
 from core.money import usd_or_none
 from core.tenants.api_keys import Scope
-from service.console.api_calls import JsonObject
+from service.callers.api_calls import JsonObject
 from service.console.filters import chosen
 from service.console.pages import Form, OperatorPage, SentForm, console_router
 from service.console.schema_form import WrongField, parse_setting

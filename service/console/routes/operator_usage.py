@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from core.billing.usage_history import GroupBy
 from core.observability.gateway_state import GatewayState
-from service.console.api_calls import JsonObject
+from service.callers.api_calls import JsonObject
 from service.console.charts import Bar, bars_of, run_time_rows, summed, table_of
 from service.console.filters import REPORT_FILTERS, chosen
 from service.console.pages import OperatorPage, Page, console_router

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from core.errors import GatewayError, InvalidInput, MalformedRequest
 from core.tenants.api_keys import Credential
-from service.console.api_calls import JsonObject
+from service.callers.api_calls import JsonObject
 from service.console.filters import chosen
 from service.console.pages import (
     MAX_FORM_BYTES,

@@ -14,7 +14,7 @@ from core.tenants.api_keys import Credential, Scope
 from core.webhooks.delivery import DeliveryState
 from core.webhooks.endpoint import SUBSCRIBABLE_EVENTS
 from service.admin.representations import key_representation
-from service.console.api_calls import JsonObject
+from service.callers.api_calls import JsonObject
 from service.console.charts import bars_of, table_of
 from service.console.filters import PAGE_SIZE, REPORT_FILTERS, REQUEST_FILTERS, chosen
 from service.console.pages import Form, Page, SentForm, TenantPage, console_router

@@ -50,9 +50,9 @@ class CommandRunner:
 
 
 @pytest.fixture
-def operator(redis_flushed: str, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
+def operator(gateway_url: str, monkeypatch: pytest.MonkeyPatch) -> CommandRunner:
     """A runner of commands, with the test's Redis in the environment."""
-    monkeypatch.setenv("GATEWAY_REDIS_URL", redis_flushed)
+    monkeypatch.setenv("GATEWAY_REDIS_URL", gateway_url)
     return CommandRunner()
 
 
@@ -182,6 +182,7 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
     windows = operator("tenant", "usage", "ads")["windows"]
     assert [one["window"] for one in windows] == ["day", "week", "month", "total"]
     assert "no limit" in operator.text("tenant", "usage", "ads")
+    assert windows[0]["resets_at"] in operator.text("tenant", "usage", "ads")
     entries = operator("audit", "list")
     assert [entry["action"] for entry in entries] == [
         "webhook.retire",
@@ -193,11 +194,13 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
 
 
 def test_what_no_route_does_is_audited_too(
-    operator: CommandRunner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    operator: CommandRunner, redis_flushed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """`requeue` and the commands of the store were not."""
     monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"file://{tmp_path}/journal")
-    operator.text("job", "requeue", "req_1")
+    with redis.Redis.from_url(redis_flushed) as client:
+        client.zadd(keys.UNREADABLE, {"req_1": 1})
+    assert operator.text("job", "requeue", "req_1", "req_unknown").strip() == "requeued: 1"
     operator("store", "init")
     operator("store", "reconcile", "--dry-run")
     operator("store", "reconcile")
@@ -301,6 +304,7 @@ def test_a_tenant_s_jobs_are_listed(operator: CommandRunner) -> None:
     operator("tenant", "create", "ads")
     assert operator("job", "list", "ads", "--status", "failed") == {"requests": []}
     assert "status must be one of" in operator.error_of("job", "list", "ads", "--status", "done")
+    assert operator("job", "list", "ads", "--label", "team=growth") == {"requests": []}
     assert "no tenant nobody" in operator.error_of("job", "list", "nobody")
     assert operator.text("job", "list", "ads").startswith("request_id  status")
 

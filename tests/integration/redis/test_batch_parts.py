@@ -1,192 +1,43 @@
 """A batch that is admitted in parts while its process dies, others submit, a tenant is deleted."""
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, Final
 
 import pytest
 
-from core.batches import AdmissionMode, Batch, BatchCounts
+from core.batches import AdmissionMode, BatchCounts
 from core.clock import to_ms
 from core.errors import StoreTimeout
-from core.jobs.job import BillingStatus, Job, JobState, Trigger
-from core.money import MicroUsd
+from core.jobs.job import JobState, Trigger
 from core.store import keys
 from core.store.batches import BatchStore
-from core.store.client import Argument, RedisClient
-from core.store.scripts import LuaScripts, load_scripts
-from core.tenants.api_keys import ApiKey
-from core.tenants.cache_policy import CacheOption, CacheStatus
+from core.tenants.cache_policy import CacheStatus
 from core.tenants.limits import Limits
-from core.tenants.tenant import Tenant
-from core.transactions.admission import (
-    Admission,
-    AdmissionResult,
-    BatchAdmission,
-    BatchAdmissionResult,
-    CacheRequest,
-    IdempotencyClaim,
+from core.transactions.admission import Admission, AdmissionResult, BatchAdmissionResult
+from tests.support.batches import (
+    LONG,
+    PART_ITEMS,
+    SHARING,
+    BatchHarness,
+    DyingScripts,
+    open_batches,
 )
-from core.transactions.job_update import Change, WriteResult
-from tests.support.backends import StoreBackend, redis_backend
-from tests.support.clock import FakeClock
-from tests.support.consistency import find_inconsistencies
-from tests.support.redis import every_key, pass_time, redis_client
-from tests.support.store_steps import admission_of, new_job, tenant_credential
-
-SHARING: Final = CacheRequest(CacheOption.USE)
-PRICE: Final = MicroUsd(100)
-LIMITS: Final = Limits(
-    requests_per_minute=60, jobs_per_day=50, usd_per_day=MicroUsd(5_000), running=2, waiting=40
-)
-PART_ITEMS: Final = 2
-SCRIPTS: Final = load_scripts()
-OUTPUT: Final = b'{"video":"https://media.test/1.mp4"}'
-LONG: Final = timedelta(minutes=5)
-
-
-class DyingScripts(LuaScripts):
-    """Runs a number of scripts, and then is gone."""
-
-    def __init__(self, wire: RedisClient, calls: int) -> None:
-        """Run `calls` scripts."""
-        super().__init__(wire, SCRIPTS)
-        self.left = calls
-
-    async def call(
-        self,
-        name: str,
-        keys: Sequence[str],
-        arguments: Sequence[Argument],
-        *,
-        replicated: bool = False,
-    ) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """Raise `StoreTimeout` instead of any further call."""
-        if self.left == 0:
-            raise StoreTimeout("gone", retry_after=timedelta(seconds=1))
-        self.left -= 1
-        return await super().call(name, keys, arguments, replicated=replicated)
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """The stores, and batches of a process that dies after a number of scripts."""
-
-    backend: StoreBackend
-    wire: RedisClient
-
-    def dying(self, calls: int) -> BatchStore:
-        scripts = DyingScripts(self.wire, calls)
-        return BatchStore(self.wire, scripts, self.backend.clock, max_part_items=PART_ITEMS)
-
-    def job(self, name: str, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record
-        now = self.backend.clock.now()
-        plain = replace(new_job(now, f"req_{name}"), fingerprint=f"1:{name}", next_run_at=None)
-        return replace(plain, **{"estimate": PRICE, **changes})
-
-    def batch(self, *admissions: Admission, **changes: Any) -> BatchAdmission:  # noqa: ANN401 - fields of the record
-        key = changes.pop("idempotency", None)
-        size = len(admissions)
-        record = replace(Batch("bat_1", "ada", self.backend.clock.now(), size), **changes)
-        placed = tuple(replace(one, job=replace(one.job, batch=record.id)) for one in admissions)
-        claim = IdempotencyClaim(key, "b1:x") if key else None
-        return BatchAdmission(record, placed, {}, claim)
-
-    def mixed_batch(self, **changes: Any) -> BatchAdmission:  # noqa: ANN401 - fields of the record
-        """Items of every kind: plain, cached, identical, held, dear."""
-        later = self.backend.clock.now() + timedelta(hours=1)
-        jobs = [
-            self.job("a"),
-            self.job("same", model_id="flux"),
-            self.job("b", model_id="flux", reference="x"),
-            self.job("same2", fingerprint="1:same", model_id="flux", priority=0),
-            self.job("held", not_before=later),
-            self.job("known", fingerprint="1:known"),
-            self.job("free", estimate=MicroUsd(0)),
-            self.job("last"),
-        ]
-        sharing = {"req_same", "req_same2", "req_known"}
-        return self.batch(
-            *(
-                replace(admission_of(job), cache=SHARING)
-                if job.id in sharing
-                else admission_of(job)
-                for job in jobs
-            ),
-            **changes,
-        )
-
-    async def set_limits(self, limits: Limits) -> None:
-        before = await self.backend.tenants.load("ada")
-        assert before is not None
-        after = replace(before, limits=limits, version=before.version + 1)
-        assert await self.backend.tenants.change(before, after)
-
-    async def inconsistencies(self) -> list[str]:
-        found = await find_inconsistencies(self.wire)
-        for name in await self.wire.execute("KEYS", keys.stored_bytes("*")):
-            flat = await self.wire.execute("HGETALL", name)
-            held = dict(zip(flat[::2], map(int, flat[1::2]), strict=True))
-            if held.pop(b"@total", 0) != sum(held.values()):
-                found.append(f"stored bytes of {name} are counted wrongly")
-        for_tenant = await self.wire.execute("HGET", keys.WAITING_FOR, "tenant:ada")
-        waiting = await self.wire.execute("ZCARD", keys.waiting_jobs("not_before"))
-        if int(for_tenant or 0) != waiting:
-            found.append(f"{for_tenant} of ada wait, and are {waiting}")
-        return found
-
-    async def finish(self) -> None:
-        """What a worker does once nobody has written for a while."""
-        await pass_time(self.wire, self.backend.clock, LONG)
-        for batch_id in await self.backend.batches.claim_unwritten(10):
-            await self.backend.batches.write_rest(batch_id)
-
-    async def put_in_cache(self, name: str) -> None:
-        """Run the input of this name to its success."""
-        job = self.job(f"first_{name}", fingerprint=f"1:{name}")
-        await self.backend.jobs.admit(replace(admission_of(job), cache=SHARING))
-        await self.end(job, Trigger.FINISHED, Trigger.COLLECTED)
-
-    async def end(self, job: Job, *facts: Trigger) -> None:
-        """Run the job, which has a slot; its end is free if it fails."""
-        record = await self.backend.jobs.load(job.id)
-        assert record is not None
-        before, now = record.job, self.backend.clock.now()
-        for fact in (Trigger.CLAIMED, Trigger.ACCEPTED, *facts):
-            after = before.transition(fact, now, next_run_at=now)
-            output = None
-            if after.is_final:
-                succeeded = after.state is JobState.SUCCEEDED
-                output = OUTPUT if succeeded else None
-                after = before.transition(
-                    fact,
-                    now,
-                    next_run_at=None,
-                    finished_at=now,
-                    cost=PRICE if succeeded else MicroUsd(0),
-                    billed=BillingStatus.YES if succeeded else BillingStatus.NO,
-                )
-            change = Change(before, after, output=output)
-            assert await self.backend.jobs.store(change) is WriteResult.STORED
-            before = after
+from tests.support.redis import every_key, redis_client
+from tests.support.store_steps import admission_of, tenant_credential
 
 
 @pytest.fixture
-async def gateway(redis_flushed: str) -> AsyncIterator[Gateway]:
+async def gateway(redis_flushed: str) -> AsyncIterator[BatchHarness]:
     async with redis_client(redis_flushed) as wire:
-        backend = redis_backend(FakeClock(), wire, PART_ITEMS)
-        now = backend.clock.now()
-        tenant = Tenant("ada", now, limits=LIMITS)
-        assert await backend.tenants.create(tenant, ApiKey("digest-ada", "ada", now))
-        yield Gateway(backend, wire)
+        yield await open_batches(wire)
 
 
 def statuses(done: BatchAdmissionResult) -> list[str]:
     return [one.cache_status if isinstance(one, AdmissionResult) else "" for one in done.results]
 
 
-async def test_a_batch_in_parts_is_admitted_as_one(gateway: Gateway) -> None:
+async def test_a_batch_in_parts_is_admitted_as_one(gateway: BatchHarness) -> None:
     await gateway.put_in_cache("known")
     done = await gateway.backend.batches.admit(gateway.mixed_batch())
     assert statuses(done) == ["off", "miss", "off", "joined", "off", "hit", "off", "off"]
@@ -209,7 +60,7 @@ CALLS: Final = range(9)
 @pytest.mark.parametrize("mode", AdmissionMode)
 @pytest.mark.parametrize("calls", CALLS)
 async def test_a_death_between_two_parts_leaves_all_or_nothing(
-    gateway: Gateway, calls: int, mode: AdmissionMode
+    gateway: BatchHarness, calls: int, mode: AdmissionMode
 ) -> None:
     await gateway.put_in_cache("known")
     before = set(await every_key(gateway.wire))
@@ -245,7 +96,7 @@ async def test_a_death_between_two_parts_leaves_all_or_nothing(
 
 @pytest.mark.parametrize("calls", [5, 7])
 async def test_whoever_reads_an_accepted_batch_first_writes_the_rest(
-    gateway: Gateway, calls: int
+    gateway: BatchHarness, calls: int
 ) -> None:
     with pytest.raises(StoreTimeout):
         await gateway.dying(calls).admit(gateway.mixed_batch())
@@ -255,7 +106,7 @@ async def test_whoever_reads_an_accepted_batch_first_writes_the_rest(
     assert await gateway.backend.batches.claim_unwritten(10) == []
 
 
-async def test_two_that_write_the_rest_write_each_part_once(gateway: Gateway) -> None:
+async def test_two_that_write_the_rest_write_each_part_once(gateway: BatchHarness) -> None:
     with pytest.raises(StoreTimeout):
         await gateway.dying(5).admit(gateway.mixed_batch())
     one, other = gateway.dying(1), gateway.dying(-1)
@@ -267,7 +118,7 @@ async def test_two_that_write_the_rest_write_each_part_once(gateway: Gateway) ->
     assert await gateway.inconsistencies() == []
 
 
-async def test_stored_items_that_expired_are_stored_again(gateway: Gateway) -> None:
+async def test_stored_items_that_expired_are_stored_again(gateway: BatchHarness) -> None:
     class Slow(DyingScripts):
         async def call(self, name: str, *rest: Any, **more: Any) -> Any:  # noqa: ANN401 - as above
             if name == "accept_batch" and self.left == -5:
@@ -281,7 +132,7 @@ async def test_stored_items_that_expired_are_stored_again(gateway: Gateway) -> N
     assert await gateway.inconsistencies() == []
 
 
-async def accept(gateway: Gateway, *admissions: Admission) -> BatchStore:
+async def accept(gateway: BatchHarness, *admissions: Admission) -> BatchStore:
     """Accept a batch of which no job is written; return a process that can write it."""
     parts = -(-len(admissions) // PART_ITEMS)
     with pytest.raises(StoreTimeout):
@@ -289,7 +140,7 @@ async def accept(gateway: Gateway, *admissions: Admission) -> BatchStore:
     return gateway.dying(-1)
 
 
-async def test_an_identical_request_that_came_between_is_joined(gateway: Gateway) -> None:
+async def test_an_identical_request_that_came_between_is_joined(gateway: BatchHarness) -> None:
     jobs = [gateway.job("a"), gateway.job("same"), gateway.job("b")]
     shared = [replace(admission_of(job), cache=SHARING) for job in jobs]
     process = await accept(gateway, *shared)
@@ -305,7 +156,7 @@ async def test_an_identical_request_that_came_between_is_joined(gateway: Gateway
     assert await gateway.inconsistencies() == []
 
 
-async def test_a_result_that_came_between_is_served(gateway: Gateway) -> None:
+async def test_a_result_that_came_between_is_served(gateway: BatchHarness) -> None:
     await gateway.set_limits(Limits())
     jobs = [gateway.job("a"), gateway.job("b"), gateway.job("known")]
     process = await accept(gateway, *(replace(admission_of(job), cache=SHARING) for job in jobs))
@@ -318,7 +169,7 @@ async def test_a_result_that_came_between_is_served(gateway: Gateway) -> None:
 
 
 async def test_nothing_is_paid_for_in_place_of_a_request_that_was_lost_between(
-    gateway: Gateway,
+    gateway: BatchHarness,
 ) -> None:
     leader = gateway.job("leader", fingerprint="1:same")
     await gateway.backend.jobs.admit(replace(admission_of(leader), cache=SHARING))
@@ -339,7 +190,7 @@ async def test_nothing_is_paid_for_in_place_of_a_request_that_was_lost_between(
     assert await gateway.inconsistencies() == []
 
 
-async def test_a_batch_of_hits_alone_is_completed_with_its_last_part(gateway: Gateway) -> None:
+async def test_a_batch_of_hits_alone_is_completed_with_its_last_part(gateway: BatchHarness) -> None:
     await gateway.put_in_cache("known")
     jobs = [gateway.job(name, fingerprint="1:known") for name in "abc"]
     process = await accept(gateway, *(replace(admission_of(job), cache=SHARING) for job in jobs))
@@ -349,7 +200,7 @@ async def test_a_batch_of_hits_alone_is_completed_with_its_last_part(gateway: Ga
     assert batch.id == "bat_1"
 
 
-async def test_what_is_reserved_counts_for_others_at_once(gateway: Gateway) -> None:
+async def test_what_is_reserved_counts_for_others_at_once(gateway: BatchHarness) -> None:
     await gateway.set_limits(Limits(jobs_per_day=4, running=1, waiting=2))
     process = await accept(gateway, *(admission_of(gateway.job(name)) for name in "abc"))
     one = gateway.batch(admission_of(gateway.job("late")), id="bat_2")
@@ -360,7 +211,9 @@ async def test_what_is_reserved_counts_for_others_at_once(gateway: Gateway) -> N
     assert await gateway.inconsistencies() == []
 
 
-async def test_a_job_that_the_journal_brought_back_is_not_written_again(gateway: Gateway) -> None:
+async def test_a_job_that_the_journal_brought_back_is_not_written_again(
+    gateway: BatchHarness,
+) -> None:
     process = await accept(gateway, *(admission_of(gateway.job(name)) for name in "abc"))
     await gateway.backend.jobs.admit(admission_of(gateway.job("b")))
     await process.write_rest("bat_1")
@@ -368,7 +221,9 @@ async def test_a_job_that_the_journal_brought_back_is_not_written_again(gateway:
     assert await gateway.inconsistencies() == []
 
 
-async def test_a_tenant_that_is_deleted_between_leaves_no_key_for_ever(gateway: Gateway) -> None:
+async def test_a_tenant_that_is_deleted_between_leaves_no_key_for_ever(
+    gateway: BatchHarness,
+) -> None:
     process = await accept(gateway, *(admission_of(gateway.job(name)) for name in "abc"))
     tenant = await gateway.backend.tenants.load("ada")
     assert tenant is not None
@@ -381,7 +236,7 @@ async def test_a_tenant_that_is_deleted_between_leaves_no_key_for_ever(gateway: 
     assert [name for name in owned if await gateway.wire.execute("PTTL", name) < 0] == []
 
 
-async def test_a_hopeless_batch_stores_nothing_of_its_items(gateway: Gateway) -> None:
+async def test_a_hopeless_batch_stores_nothing_of_its_items(gateway: BatchHarness) -> None:
     await gateway.set_limits(Limits(requests_per_minute=4))
     scripts = DyingScripts(gateway.wire, -1)
     store = BatchStore(gateway.wire, scripts, gateway.backend.clock, max_part_items=PART_ITEMS)

@@ -55,7 +55,8 @@ async def test_others_are_claimed_and_it_is_claimed_again_when_requeued(
     backend.clock.shift(LEASE * 2)
     assert [job.id for job in await backend.jobs.claim_due(LEASE, 10)] == [whole]
     await rewrite(wire, broken, "queued")
-    await backend.admin.requeue_unreadable(broken)
+    assert await backend.admin.requeue_unreadable(broken)
+    assert not await backend.admin.requeue_unreadable(broken)
     assert [job.id for job in await backend.jobs.claim_due(LEASE, 10)] == [broken]
     assert not await backend.admin.list_unreadable(10)
 

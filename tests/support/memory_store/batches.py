@@ -123,6 +123,9 @@ class MemoryBatchStore:
         row = self._memory.batch(batch_id)
         return None if row is None else _view(self._memory, row)
 
+    async def list_jobs(self, batch_id: str) -> Sequence[Job]:
+        return [job for job in self._memory.all_jobs() if job.batch == batch_id]
+
     async def complete(self, batch: Batch, deliveries: tuple[Delivery, ...]) -> bool:
         if self._memory.completed_batches.pop(batch.id, None) is None:
             return False

@@ -23,7 +23,7 @@ from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
 from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
-from core.transactions.restoration import Restoration
+from core.transactions.restoration import Restoration, RestorationResult
 from tests.support.memory_store.admission import (
     admit,
     authenticate,
@@ -129,7 +129,7 @@ class MemoryJobStore:
         keys = (
             IdempotencyRecord(digest, fingerprint)
             for (name, digest), (fingerprint, admitted) in memory.idempotency.items()
-            if (name, admitted) == (job.tenant, job.id)
+            if name == job.tenant and admitted in {job.id, job.batch}
         )
         return Submission(
             input=row.input,
@@ -199,10 +199,19 @@ class MemoryJobStore:
         memory.on_due_change()
         return WriteResult.STORED
 
-    async def restore(self, restoration: Restoration) -> bool:
+    async def restore(self, restoration: Restoration) -> RestorationResult:
         memory, job, submission = self._memory, restoration.job, restoration.submission
         if memory.job(job.id) is not None:
-            return False
+            return RestorationResult(is_stored=False)
+        known = {restoration.admitted_as, restoration.settled_repetition}
+        if (used := submission.idempotency) is not None:
+            key = (job.tenant, used.digest)
+            fingerprint, admitted = memory.idempotency.get(key, (None, None))
+            if fingerprint == used.fingerprint and admitted not in known:
+                return RestorationResult(is_stored=False, repetition=admitted)
+            is_retaken = fingerprint == used.fingerprint and restoration.batch is None
+            if fingerprint is None or is_retaken:
+                memory.idempotency[key] = (used.fingerprint, restoration.admitted_as)
         memory.jobs[job.id] = StoredRecord(
             job.version, JOB_CODEC.encode(job), input=submission.input
         )
@@ -216,12 +225,9 @@ class MemoryJobStore:
         memory.count(job, ReservationTotals(submission.reserved))
         memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
         set_score(memory.due, job.id, job.next_run_at)
-        if (used := submission.idempotency) is not None:
-            key = (job.tenant, used.digest)
-            memory.idempotency.setdefault(key, (used.fingerprint, job.id))
         memory.count_claim(job)
         memory.on_due_change()
-        return True
+        return RestorationResult(is_stored=True)
 
     def _schedule(self, before: Job, after: Job) -> None:
         memory = self._memory

@@ -168,9 +168,11 @@ class MemoryAdminStore:
         oldest = sorted((since, name) for name, since in self._memory.unreadable.items())
         return [UnreadableJob(name, from_ms(since)) for since, name in oldest[:limit]]
 
-    async def requeue_unreadable(self, job_id: str) -> None:
+    async def requeue_unreadable(self, job_id: str) -> bool:
+        if self._memory.unreadable.pop(job_id, None) is None:
+            return False
         self._memory.due[job_id] = self._memory.now
-        self._memory.unreadable.pop(job_id, None)
+        return True
 
     async def load_limits(self) -> GlobalLimits:
         limits = self._memory.fair_queue.limits
@@ -193,12 +195,16 @@ class MemoryAdminStore:
     async def list_pauses(self) -> Sequence[Pause]:
         return [Pause(name) for name in sorted(self._memory.fair_queue.pauses)]
 
-    async def pause(self, pause: Pause) -> None:
+    async def pause(self, pause: Pause) -> bool:
+        was_paused = pause.target in self._memory.fair_queue.pauses
         self._memory.fair_queue.pauses.add(pause.target)
+        return not was_paused
 
-    async def resume(self, pause: Pause) -> None:
+    async def resume(self, pause: Pause) -> bool:
+        was_paused = pause.target in self._memory.fair_queue.pauses
         self._memory.fair_queue.pauses.discard(pause.target)
         dispatch_slots(self._memory, MAX_DISPATCHED_PER_CHANGE)
+        return was_paused
 
     async def dispatch(self) -> int:
         live = await MemoryTenantStore(self._memory).list_names()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.settings_errors import EXIT_INVALID_SETTINGS, load_settings
+from cli.settings_errors import EXIT_INVALID_SETTINGS, load_settings, unknown_settings
 from service.settings import ServiceSettings
 from worker.settings import WorkerSettings
 
@@ -173,3 +173,16 @@ def test_a_missing_file_is_named(
 def test_good_settings_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_PORT", "8123")
     assert load_settings(ServiceSettings).port == 8123
+
+
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [(ServiceSettings, "GATEWAY_POLL__MAX_INTERVAL"), (WorkerSettings, "GATEWAY_PORT")],
+)
+def test_a_setting_of_the_other_process_is_known_and_a_misspelt_one_is_not(
+    kind: type[ServiceSettings | WorkerSettings], other: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(other, "5")
+    assert unknown_settings(kind) is None
+    monkeypatch.setenv("GATEWAY_PROT", "5")
+    assert (unknown_settings(kind) or "").startswith("no such setting: GATEWAY_PROT (did you")

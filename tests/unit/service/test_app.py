@@ -3,9 +3,10 @@ import sys
 from pathlib import Path
 
 import httpx
+import pytest
 from starlette.types import Receive, Scope, Send
 
-from service.app import create_app, fast_routes
+from service.app import ROUTERS, create_app, fast_routes
 from service.http.fast_router import FastRouter
 from tests.support.app import open_app
 
@@ -39,9 +40,21 @@ async def test_without_the_console_its_pages_do_not_exist() -> None:
             assert (await caller.get("/healthz")).status_code == 200
 
 
-def test_a_start_imports_neither_pages_nor_what_colours_a_terminal() -> None:
-    heavy = {"jinja2", "structlog", "rich", "obstore", "mcp"}
-    program = f"import sys, service.server.run; print(sorted({heavy} & set(sys.modules)))"
+def test_no_route_is_built_a_second_time_for_the_application() -> None:
+    own = {id(route) for router in ROUTERS for route in router.routes}
+    assert own <= {id(route) for route in create_app(open_app()._open).routes}
+
+
+@pytest.mark.parametrize("command", ["serve", "work"])
+def test_a_start_imports_neither_pages_nor_what_colours_a_terminal(command: str) -> None:
+    heavy = {"jinja2", "structlog", "mcp", "puremagic", "tinytag"}
+    # httpx, which a worker needs, imports rich.
+    heavy |= {"serve": {"obstore", "worker", "rich"}, "work": {"service", "fastapi"}}[command]
+    program = f"""\
+import sys
+import cli.commands.processes.{command}
+print(sorted({heavy} & set(sys.modules)))
+"""
     ran = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )

@@ -81,6 +81,19 @@ def end_before_submit(job: Job, now: datetime) -> Change | None:
     return finish(job, Trigger.DEADLINE_EXCEEDED, now, error=error, billed=billed_if_free(job))
 
 
+def end_repetition(job: Job, first: str, now: datetime) -> Change:
+    """Return the end, free, of a queued job whose request was submitted before as the job `first`.
+
+    The store had forgotten its idempotency key.
+    """
+    error = JobError(
+        "repeated_request",
+        f"This request, with its Idempotency-Key, was submitted before as {first}, which has the "
+        "result. The gateway's store had lost it for a moment.",
+    )
+    return finish(job, Trigger.REPEATED, now, error=error, billed=billed_if_free(job))
+
+
 def _start_timeout(job: Job) -> JobError:
     if job.waiting_for is None:
         return _START_TIMEOUT

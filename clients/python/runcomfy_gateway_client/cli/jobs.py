@@ -12,6 +12,7 @@ from runcomfy_gateway_client.cli.output import (
     Progress,
     print_fields,
     print_json,
+    print_next_page,
     print_table,
 )
 from runcomfy_gateway_client.cli.session import gateway
@@ -168,7 +169,7 @@ def list_all(
     model: Annotated[Optional[str], typer.Option(help="Model id.")] = None,
     reference: Annotated[Optional[str], typer.Option(help="Your reference.")] = None,
     label: Annotated[
-        Optional[list[str]], typer.Option(help="NAME:VALUE; repeatable: all of them.")
+        Optional[list[str]], typer.Option(help="NAME:VALUE or NAME=VALUE; repeatable: all of them.")
     ] = None,
     after: Annotated[Optional[str], typer.Option(help="Created at this time or later.")] = None,
     before: Annotated[Optional[str], typer.Option(help="Created before this time.")] = None,
@@ -181,7 +182,8 @@ def list_all(
         "status": status,
         "model_id": model,
         "reference": reference,
-        "label": ",".join(label) if label else None,
+        # As they are listed too: no key or value has a `=`.
+        "label": ",".join(one.replace("=", ":", 1) for one in label) if label else None,
         "created_after": after,
         "created_before": before,
         "limit": limit,
@@ -195,7 +197,7 @@ def list_all(
         return
     print_table(page["requests"], _COLUMNS)
     if page.get("next_cursor"):
-        print(f"more: --cursor {page['next_cursor']}", file=sys.stderr)
+        print_next_page("--cursor", page["next_cursor"])
 
 
 def _print(document: object, *, as_json: bool) -> None:

@@ -1,12 +1,17 @@
 """`rcg model …`: the models of the gateway."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Optional
 
 import typer
 
-from runcomfy_gateway_client.cli.output import JsonOption, print_fields, print_json, print_table
+from runcomfy_gateway_client.cli.output import (
+    JsonOption,
+    print_fields,
+    print_json,
+    print_next_page,
+    print_table,
+)
 from runcomfy_gateway_client.cli.session import gateway
 from runcomfy_gateway_client.documents import Document
 
@@ -38,7 +43,7 @@ def list_all(
     print_table(page["models"], _COLUMNS)
     last = page["offset"] + len(page["models"])
     if last < page["total"]:
-        print(f"{last} of {page['total']}; more: --offset {last}", file=sys.stderr)
+        print_next_page("--offset", last)
 
 
 @app.command()

@@ -34,6 +34,11 @@ def print_table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) ->
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
 
 
+def print_next_page(option: str, value: object) -> None:
+    """Print the option that shows the page after a table, on stderr."""
+    print(f"next page: {option} {value}", file=sys.stderr)
+
+
 def _cell(value: object) -> str:
     if value is None or value == "":
         return _EMPTY

@@ -83,10 +83,20 @@ local function book_change(item, after)
   }, subtract_numbers(after, before))
 end
 
--- A job that the journal brought back is there already, with a reservation of its own.
+local function status_by_index(id)
+  for status in pairs(INDEXED) do
+    if redis.call('ZSCORE', job_index_of(tenant_name, status), id) then return status end
+  end
+  return 'completed'
+end
+
+-- A job that the journal brought back is there already, with a reservation and a slot of its own, and may have ended.
 local function keep_restored(item)
-  redis.call('HSET', NAMES.job .. item.id, 'batch', batch, 'batch_status', 'in_queue')
+  local job, counted_as = NAMES.job .. item.id, 'in_queue'
+  redis.call('HSET', job, 'batch', batch, 'batch_status', counted_as)
+  update_batch_counts(job, batch, counted_as, status_by_index(item.id), now, batch_ttl)
   book_change(item, {})
+  if item.reservation.starts then freed[#freed + 1] = item.model end
 end
 
 local hits = 0

@@ -1,4 +1,4 @@
--- Returns which of the commands this login may not run on `key`. Nothing is run.
+-- Returns which of the commands this login may not run on `key`, or on the channel. Nothing is run.
 -- FLAGS: no-writes
 -- KEYS: key
 -- ARGV: ...
@@ -6,7 +6,8 @@
 local forbidden = {}
 for _, command in ipairs(ARGV) do
   -- Words that a command takes for further keys must be keys that the login may use too.
-  local known, allowed = pcall(redis.acl_check_cmd, command, key, key, key)
+  local target = command == 'PUBLISH' and NAMES.changes or key
+  local known, allowed = pcall(redis.acl_check_cmd, command, target, target, target)
   if known and not allowed then forbidden[#forbidden + 1] = command end
 end
 return forbidden

@@ -1,14 +1,28 @@
 -- Stores a job again that Redis has forgotten, from the journal of paid submits. It takes the slot that it had
 -- when it was claimed, whatever the limits are now, and reserves again what it had reserved.
--- Returns 'stored', or 'conflict' if the job is there.
--- `idempotency_value` is '' for a job without an idempotency key; a key that was used again since stays.
+-- Returns { 'stored' }; or without writing anything { 'conflict' } if the job is there, or { 'repeated', id } if the
+-- request was admitted again since, by its idempotency key: `id` is the new job or batch.
+-- `idempotency_fingerprint` is '' for a job without an idempotency key. The key leads to `admitted_as`, the job or its
+-- batch, unless it was used for another request since.
 -- USES: zadd_batch usage concurrency publish_change unsubmitted_index job_indexes count_claim upstream_ids
 -- FLAGS: allow-oom
 -- KEYS: job timeline due states in_doubt usage usage_day idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
--- ARGV: windows rows facts history_ttl history_day oldest_history_day idempotency_value claimed_stamp upstream_id upstream_id_ttl
+-- ARGV: windows rows facts history_ttl history_day oldest_history_day idempotency_fingerprint admitted_as
+-- ARGV: settled_repetition claimed_stamp upstream_id upstream_id_ttl
 
-if redis.call('EXISTS', job) == 1 then return 'conflict' end
+if redis.call('EXISTS', job) == 1 then return { 'conflict' } end
+local takes_key = idempotency_fingerprint ~= ''
+local held = takes_key and redis.call('GET', idempotency)
+if held then
+  local used_for, admitted = string.match(held, '^(%S+) (%S+)$')
+  local is_same_request = used_for == idempotency_fingerprint
+  if is_same_request and admitted ~= admitted_as and admitted ~= settled_repetition then
+    return { 'repeated', admitted }
+  end
+  -- A batch that was admitted again keeps it: it is there, and its other jobs may be repetitions too.
+  takes_key = is_same_request and admitted == settled_repetition and admitted_as == id
+end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
 redis.call('RPUSH', timeline, entry)
 redis.call('HINCRBY', states, state, 1)
@@ -27,10 +41,11 @@ for _, row in ipairs(names) do changes[row] = counted end
 add_to_windows(usage, split_words(windows), counted)
 add_to_history(usage_day, names, changes,
   { ttl = history_ttl, number = history_day, oldest = oldest_history_day, tenant = tenant_name })
-if idempotency_value ~= '' and redis.call('SET', idempotency, idempotency_value, 'NX') then
+if takes_key then
+  redis.call('SET', idempotency, idempotency_fingerprint .. ' ' .. admitted_as)
   redis.call('HSET', job, 'idempotency', idempotency)
 end
 -- Its first claim is long past: the time of the last one bounds what is compared.
 count_claim(id .. ' ' .. claimed_stamp)
 publish_change(id, version, state)
-return 'stored'
+return { 'stored' }

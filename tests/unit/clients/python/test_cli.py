@@ -288,10 +288,17 @@ def test_requests_are_listed_with_the_cursor_of_the_next_page() -> None:
     gateway = Gateway(requests=lambda _: httpx.Response(200, json=page))
     result = gateway.run("job", "list", "--status", "completed", "--after", "2026-01-01T00:00:00Z")
     assert ID in result.stdout
-    assert "--cursor abc" in result.stderr
+    assert "next page: --cursor abc" in result.stderr
     sent = {"status": "completed", "created_after": "2026-01-01T00:00:00Z"}
     assert dict(gateway.requests[0].url.params) == sent
     assert json.loads(gateway.run("job", "list", "--json").stdout) == page
+
+
+@pytest.mark.parametrize("label", ["team:a/b:c", "team=a/b:c"])
+def test_a_label_is_given_as_it_is_listed(label: str) -> None:
+    gateway = Gateway(requests=lambda _: httpx.Response(200, json={"requests": []}))
+    gateway.run("job", "list", "--label", label)
+    assert dict(gateway.requests[0].url.params) == {"label": "team:a/b:c"}
 
 
 def test_a_model_is_shown_with_a_row_for_each_field() -> None:

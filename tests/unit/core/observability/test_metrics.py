@@ -131,6 +131,7 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
     replace(MOVED, trigger=Trigger.ACCEPTED, before=JobState.SUBMITTING, after=JobState.RUNNING): [
         MetricSample("gateway_job_transitions_total", ("accepted",)),
         MetricSample("gateway_job_start_delay_seconds", (), 1),
+        MetricSample("gateway_cost_settled_usd_total", (*CREDENTIALS, "spent"), 0),
     ],
     replace(MOVED, age=9 * SECOND, run_duration=7 * SECOND, detection_lag=SECOND): [
         MetricSample("gateway_job_transitions_total", ("collected",)),
@@ -180,6 +181,15 @@ SAMPLES_OF: dict[Event, list[MetricSample]] = {
         MetricSample("gateway_deliveries_ended_total", ("demo", "failed"), 0),
         MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
         MetricSample("gateway_delivery_lag_seconds", (), 2),
+    ],
+    DeliveryAttempted(
+        "msg_1", "req_1", "demo", 12, "timeout", None, SECOND, DeliveryState.FAILED
+    ): [
+        MetricSample("gateway_delivery_attempt_duration_seconds", ("timeout",), 1),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "delivered"), 0),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "failed")),
+        MetricSample("gateway_deliveries_ended_total", ("demo", "held"), 0),
+        MetricSample("gateway_deliveries_failed_total", ()),
     ],
     RequestServed("x_1", "GET", "/v1/x", 200, 9 * SECOND, wait_duration=8 * SECOND): [
         MetricSample("gateway_http_requests_total", ("/v1/x", "GET", "200")),

@@ -122,6 +122,7 @@ def test_a_person_may_open_it_for_one_attempt_or_for_all() -> None:
     assert (opened.paused_until, opened.max_concurrency, opened.is_open) == (None, 1, True)
     assert opened.reset_pause() is opened
     assert closed.reset() == EndpointCircuit(closed.version + 1)
+    assert closed.reset().reset() == closed.reset()
 
 
 @pytest.mark.parametrize("pauses", [0, 5, 1000])

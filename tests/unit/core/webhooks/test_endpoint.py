@@ -229,3 +229,17 @@ def test_where_older_secrets_are_retired_the_newest_stays() -> None:
     left = changed_by_tenant().without_older_secrets()
     assert left.live_secrets(NOW) == ("own",)
     assert left.without_older_secrets() is left
+
+
+def test_older_signing_keys_are_retired_too() -> None:
+    """A key pair that leaked signed on until its overlap ended."""
+    config = changed_by_tenant()
+    for name in ("pair-1", "pair-2"):
+        config = config.with_rotated_secret(SecretKind.ED25519, name, NOW, DAY)
+    left = config.without_older_secrets()
+    assert (left.live_secrets(NOW), left.live_signing_keys(NOW)) == (("own",), ("pair-2",))
+
+
+def test_an_endpoint_that_is_replaced_by_itself_is_no_change() -> None:
+    config = changed_by_tenant().with_endpoint(Endpoint("ep_1", "https://a.example/hook", NOW))
+    assert config.with_replaced_endpoint(config.get_endpoint("ep_1")) is config

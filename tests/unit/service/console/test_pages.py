@@ -1,8 +1,10 @@
 import httpx
 import pytest
 
+from core.money import MicroUsd
 from core.store.identity import StorePosition
 from core.tenants.limits import Limits
+from service.tenants.top_ups import TopUpRequest, add_top_up
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.console import Browser, signed_in_tenant
 
@@ -62,6 +64,19 @@ async def test_the_usage_in_total_has_no_table_of_models(tenant: Browser) -> Non
     page = await tenant.page("/usage")
     assert page.count("Nothing yet.") == len(("Today", "This week", "This month"))
     assert "In total" in page
+
+
+async def test_a_top_up_is_beside_the_limits_that_it_raises(
+    app: AppHarness, operator: Browser
+) -> None:
+    """The limit of 75 USD did not say that it is one of 25, until a day."""
+    key = await app.tenant("ape", limits=Limits(usd_per_day=MicroUsd(25_000_000)))
+    wanted = {"usd": 50, "until": "2026-03-31", "reason": "a <launch>"}
+    await add_top_up(app.resources.admin, "ape", TopUpRequest.model_validate(wanted))
+    caller = await signed_in_tenant(app, key)
+    for page in (await caller.page("/usage"), await operator.page("/operator/tenants/ape")):
+        assert page.count("a top-up of $50.00 until") == 1
+        assert "a <launch>" in page  # unescaped by the browser
 
 
 async def test_the_page_of_an_error_says_when_to_come_again(app: AppHarness) -> None:

@@ -100,6 +100,10 @@ def test_a_statement_is_a_page_that_loads_nothing() -> None:
     page = statement_html(Statement("ape", "2026-10", NOW, parts))
     assert "&lt;b&gt;" in page
     assert page.count('<tr class="total">') == 3
+    assert "1000000000.100002 USD charged for" in page
+    assert "days of Europe/Rome. Made" in page
+    late = statement_html(Statement("ape", "2026-10", NOW, parts, reset_hour=6))
+    assert "days of Europe/Rome from 6:00. Made" in late
     for outside in ("<b>", "http:", "https:", "<script", "src="):
         assert outside not in page
     rows = list(csv.reader(io.StringIO(statement_csv(Statement("ape", "2026-10", NOW, parts)))))

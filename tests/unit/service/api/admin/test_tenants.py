@@ -369,6 +369,36 @@ async def test_what_runcomfy_changed_is_listed(
     assert (await operator.get("/admin/v1/catalogue/changes?limit=0")).status_code == 400
 
 
+_NOTHING_TO_DO = {
+    "retire": ("DELETE", "tenants/ads/webhook-secret/previous", None),
+    "enable": ("PATCH", "tenants/ads/endpoints/default", {"enabled": True}),
+    "same_url": ("PATCH", "tenants/ads/endpoints/default", {"url": "https://ads.example/hook"}),
+    "no_field": ("PATCH", "tenants/ads/endpoints/default", {}),
+    "pause": ("POST", "pause", {"tenant": "ads"}),
+    "resume": ("POST", "resume", {"all": True}),
+    "circuit": ("POST", "circuits/reset", {"circuit": "account"}),
+    "limits": ("PATCH", "limits", {"running": None}),
+    "tenant": ("PATCH", "tenants/ads", {"usd_per_day": 25}),
+    "top_ups": ("DELETE", "tenants/ads/top-ups", None),
+}
+
+
+@pytest.mark.parametrize("act", _NOTHING_TO_DO.values(), ids=_NOTHING_TO_DO.keys())
+async def test_an_act_that_changes_nothing_is_not_audited_as_done(
+    app: AppHarness, operator: httpx.AsyncClient, act: tuple[str, str, object]
+) -> None:
+    """`gateway webhook retire` wrote an entry where there was no older secret."""
+    method, path, body = act
+    await create(operator, usd_per_day=25, webhook="https://ads.example/hook")
+    await operator.post("/admin/v1/tenants/ads/webhook-secret", json={"overlap_seconds": 60})
+    await app.clock.advance(timedelta(seconds=61))
+    await operator.post("/admin/v1/pause", json={"tenant": "ads"})
+    before = await app.stores.audit.list_entries(10)
+    answer = await operator.request(method, f"/admin/v1/{path}", json=body)
+    assert answer.is_success
+    assert await app.stores.audit.list_entries(10) == before
+
+
 async def test_every_act_is_in_the_audit_log_without_secrets(operator: httpx.AsyncClient) -> None:
     made = await create(operator, usd_per_day=25)
     await operator.patch("/admin/v1/tenants/ads", json={"usd_per_day": 30})

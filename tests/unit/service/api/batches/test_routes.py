@@ -7,14 +7,15 @@ import httpx
 import orjson
 import pytest
 
-from core.batches import MAX_BATCH_ITEMS
-from core.errors import StoreTimeout
+from core.batches import MAX_BATCH_ITEMS, BatchSnapshot
+from core.errors import NotFound, StoreTimeout
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import BatchAdmitted, JobAdmitted, OperationalWarning
 from core.store.codecs import DELIVERY_CODEC
 from core.tenants.api_keys import Scope
 from core.tenants.limits import Limits
+from core.transactions.admission import BatchAdmission, BatchAdmissionResult
 from core.transactions.job_update import Change, WriteResult
 from service.errors import SubmitsStopped
 from service.parsing.json_body import BodyLimits
@@ -386,6 +387,34 @@ async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.Asyn
     answer = await caller.post(URL, json=batch(item(0)))
     assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
     assert "/v1/batches/bat_" in answer.json()["detail"]
+
+
+async def test_a_batch_that_the_store_forgot_at_once_is_not_answered_as_one_that_never_was(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    class Forgetful:
+        async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
+            forgotten = admission.batch.id
+            return BatchAdmissionResult((), stored=False, existing_batch_id=forgotten)
+
+        async def read(self, *_: object) -> BatchSnapshot:
+            raise NotFound
+
+    app.replace_stores(batches=Forgetful())
+    answer = await caller.post(URL, json=batch(item()), headers={"idempotency-key": '"one"'})
+    assert (answer.status_code, answer.json()["code"]) == (503, "acceptance_unclear")
+
+
+async def test_the_key_of_a_forgotten_batch_is_not_answered_with_a_new_one(
+    app: AppHarness, caller: httpx.AsyncClient
+) -> None:
+    key = {"idempotency-key": '"one"'}
+    first = await caller.post(URL, json=batch(item()), headers=key)
+    del app.stores.memory.batches[first.json()["batch_id"]]
+    answer = await caller.post(URL, json=batch(item()), headers=key)
+    assert (answer.status_code, answer.json()["code"]) == (410, "request_deleted")
+    assert first.json()["batch_id"] in answer.json()["detail"]
+    assert len(app.stores.memory.all_jobs()) == 1
 
 
 async def test_a_batch_whose_completion_raises_stops_no_other_and_ends(app: AppHarness) -> None:

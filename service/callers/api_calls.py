@@ -1,7 +1,7 @@
-"""Calls of the API's own operations, as the user who is signed in.
+"""Calls of the API's own operations in this process, as a user.
 
-A page has no way of its own to read or change anything: scopes, roles, limits, the audit log and
-idempotency are the API's.
+A page of the console and a tool of MCP have no way of their own to read or change anything: scopes,
+roles, limits, the audit log and idempotency are the API's.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive
 
 from core.errors import NotFound
-from service.console.sessions import User
+from service.callers.user import User
 from service.http.authentication import SIGNED_IN, request_links
 
 JsonObject = dict[str, Any]
@@ -75,7 +75,7 @@ def operations_of(app: FastAPI) -> Mapping[str, Operation]:
 
 @dataclass(frozen=True, slots=True)
 class ApiCaller:
-    """Calls operations in this process, within the request of a page."""
+    """Calls operations within a request to the console or to MCP."""
 
     request: Request
     user: User

@@ -1,0 +1,123 @@
+"""A caller repeats a request as soon as a store is back that has forgotten its idempotency key."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Final
+
+import orjson
+import pytest
+
+from core.jobs.job import BillingStatus, JobState
+from core.transactions.admission import Admission, IdempotencyClaim
+from tests.support.batches import BatchHarness, open_batches
+from tests.support.journalled_worker import STEP, JournalledWorker
+from tests.support.redis import StoreCopy, copy_store, put_back, redis_client
+from tests.support.store_steps import admission_of, tenant_credential
+
+KEY: Final = IdempotencyClaim("k", "fp")
+BATCH_KEY: Final = IdempotencyClaim("k", "b1:x")
+NAMES: Final = "abc"
+
+
+@pytest.fixture
+async def gateway(redis_flushed: str) -> AsyncIterator[BatchHarness]:
+    async with redis_client(redis_flushed) as wire:
+        yield await open_batches(wire)
+
+
+@pytest.fixture
+def worker(gateway: BatchHarness) -> JournalledWorker:
+    return JournalledWorker(gateway.backend, gateway.backend.clock)
+
+
+def request(gateway: BatchHarness, name: str, job_id: str = "") -> Admission:
+    job = gateway.job(name, next_run_at=gateway.backend.clock.now())
+    job = replace(job, id=job_id or job.id)
+    return replace(admission_of(job), input=orjson.dumps({"prompt": name}))
+
+
+async def submit_and_go_back(
+    gateway: BatchHarness, worker: JournalledWorker, copy: StoreCopy, paid: int
+) -> None:
+    gateway.backend.clock.shift(STEP)
+    await worker.run_due()
+    assert worker.upstream.paid.total() == paid
+    await put_back(gateway.wire, copy)
+
+
+async def state_of(gateway: BatchHarness, job_id: str) -> JobState:
+    record = await gateway.backend.jobs.load(job_id)
+    assert record is not None
+    return record.job.state
+
+
+@pytest.mark.parametrize("is_claimed", [0, 1], ids=["queued", "claimed"])
+async def test_a_repeated_request_is_not_paid_for_again(
+    gateway: BatchHarness, worker: JournalledWorker, is_claimed: int
+) -> None:
+    copy = await copy_store(gateway.wire)
+    await gateway.backend.jobs.admit(replace(request(gateway, "a"), idempotency=KEY))
+    await submit_and_go_back(gateway, worker, copy, paid=1)
+    again = replace(request(gateway, "a", "req_again"), idempotency=KEY)
+    assert (await gateway.backend.jobs.admit(again)).record is None
+    for _ in range(is_claimed):  # by a worker that has died since
+        assert await gateway.claim("req_again")
+    await worker.reconcile()
+    assert await state_of(gateway, "req_again") is JobState.FAILED
+    third = replace(request(gateway, "a", "req_third"), idempotency=KEY)
+    replayed = (await gateway.backend.jobs.admit(third)).record
+    assert replayed is not None
+    assert replayed.job.id == "req_a"
+    worker.upstream.ends_runs = True
+    for _ in range(4):
+        await worker.run_due()
+        gateway.backend.clock.shift(STEP)
+    assert await state_of(gateway, "req_a") is JobState.SUCCEEDED
+    assert worker.upstream.paid.total() == 1
+    ended = await gateway.backend.jobs.load("req_again")
+    assert ended is not None
+    assert ended.job.error is not None
+    assert (ended.job.error.code, ended.job.billed) == ("repeated_request", BillingStatus.NO)
+    assert "req_a," in ended.job.error.message
+    assert await gateway.inconsistencies() == []
+
+
+async def test_another_request_with_the_key_is_left_alone(
+    gateway: BatchHarness, worker: JournalledWorker
+) -> None:
+    copy = await copy_store(gateway.wire)
+    await gateway.backend.jobs.admit(replace(request(gateway, "a"), idempotency=KEY))
+    await submit_and_go_back(gateway, worker, copy, paid=1)
+    other = replace(request(gateway, "b"), idempotency=IdempotencyClaim("k", "another"))
+    await gateway.backend.jobs.admit(other)
+    await worker.reconcile()
+    assert await state_of(gateway, "req_b") is JobState.QUEUED
+    assert await state_of(gateway, "req_a") is JobState.RUNNING
+
+
+async def test_a_forgotten_batch_is_not_paid_for_again(
+    gateway: BatchHarness, worker: JournalledWorker
+) -> None:
+    copy = await copy_store(gateway.wire)
+    batch = gateway.batch(*(request(gateway, name) for name in NAMES), idempotency="k")
+    assert (await gateway.backend.batches.admit(batch)).stored
+    await submit_and_go_back(gateway, worker, copy, paid=2)
+    items = (request(gateway, name, f"req_again_{name}") for name in NAMES)
+    again = gateway.batch(*items, idempotency="k", id="bat_2")
+    assert (await gateway.backend.batches.admit(again)).stored
+    await worker.reconcile()
+    states = [await state_of(gateway, f"req_again_{name}") for name in NAMES]
+    assert states == [JobState.FAILED, JobState.FAILED, JobState.QUEUED]
+    assert await gateway.inconsistencies() == []
+
+
+async def test_the_key_of_a_forgotten_batch_is_not_free(
+    gateway: BatchHarness, worker: JournalledWorker
+) -> None:
+    copy = await copy_store(gateway.wire)
+    batch = gateway.batch(*(request(gateway, name) for name in NAMES), idempotency="k")
+    await gateway.backend.batches.admit(batch)
+    await submit_and_go_back(gateway, worker, copy, paid=2)
+    await worker.reconcile()
+    found = await gateway.backend.batches.find_replay(tenant_credential(), BATCH_KEY)
+    assert found == "bat_1"
