@@ -42,7 +42,7 @@ class ValueLimits:
 
 INPUT_VALUES: Final = ValueLimits(25_000, 5_000)
 """Of one input: more bytes are those of a few large texts. The parser and the validator hold
-Python's lock for all of them at a time: 2 ms, in which nobody else is served."""
+Python's lock for all of them at a time: 2 ms, in which no other call is served."""
 BATCH_VALUES: Final = ValueLimits(60_000, 30_000)
 """60 values for each of 1,000 items. A million empty lists stopped all other calls for 1.7 s."""
 _SEPARATORS: Final = (b",", b"[", b"{")
@@ -72,7 +72,7 @@ def parse_object(body: bytes, limits: ValueLimits = INPUT_VALUES) -> dict[str, A
 def check_number_of_values(body: bytes, limits: ValueLimits = INPUT_VALUES) -> None:
     """Raise `MalformedRequest` for JSON with more values or fields than `limits`.
 
-    Nothing is parsed for it. What stands in texts is left out if it matters, which takes longer.
+    Nothing is parsed for it. What texts contain is left out if it matters, which takes longer.
     """
     if len(body) <= limits.fields:
         return

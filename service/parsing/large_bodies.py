@@ -14,7 +14,7 @@ from service.parsing.body_budget import SMALL_BODY
 
 REST_FACTOR: Final = 3
 """How many times as long as a turn took its owner has no other: a quarter of the time at most is
-one tenant's. A thread holds Python's lock for up to 10 ms at a time, in which nobody is served."""
+one tenant's. A thread holds Python's lock for up to 10 ms at a time, in which no call is served."""
 _MAX_OWNERS: Final = 10_000
 
 P = ParamSpec("P")
