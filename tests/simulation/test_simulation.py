@@ -134,6 +134,19 @@ REGRESSIONS: Final = {
         ),
         intensity=0.6,
     ),
+    "a repetition was paid for that the store had forgotten to have ended": Plan(
+        seed=424,
+        workers=3,
+        jobs=4,
+        faults=frozenset(
+            {
+                *(Fault.JOURNAL_ANSWER_LOST, Fault.STORE_REWINDS, Fault.UPSTREAM_FAILURES),
+                *(Fault.NO_OUTPUT, Fault.NO_COST, Fault.LONG_RUNS, Fault.DEADLINES),
+                Fault.REPEATED_REQUESTS,
+            }
+        ),
+        intensity=0.3,
+    ),
     "the first 404 after an outage was believed": Plan(
         seed=5,
         jobs=1,
