@@ -21,8 +21,8 @@ demo: install ## run one request end to end against a simulated RunComfy
 up: install ## run the whole stack until Ctrl-C (RUNCOMFY_API_TOKEN set: real RunComfy)
 	@$(bin)/python -m simulator.dev_stack
 
-test: install ## run every test, in a process more than there are cores
-	$(bin)/pytest -n auto --maxprocesses 4 --dist worksteal
+test: install ## run every test, in two processes more than there are cores
+	$(bin)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types imports ## lint, types and import contracts
 

@@ -51,6 +51,7 @@ from service.models import ModelRegistry, load_cards
 from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget
+from service.parsing.large_bodies import LargeBodies
 from service.settings import ServiceSettings
 from service.shutdown import Shutdown
 from service.streaming.shared_reads import SharedReads
@@ -194,6 +195,7 @@ def build_app_context(
 ) -> AppContext:
     """Return the context over `stores`; no task runs yet."""
     clock, objects = tools.clock, open_objects(settings.objects)
+    large_bodies = LargeBodies(clock)
     registry = _build_registry(settings)
     return AppContext(
         stores=stores,
@@ -208,10 +210,11 @@ def build_app_context(
         failed_authentications=RefusalDelays(clock, DelayPolicy(delay=settings.refusal_delay)),
         refusals=RefusalDelays(clock, DelayPolicy(REFUSALS, settings.refusal_delay)),
         body_budget=BodyBudget(settings.body_budget_policy()),
+        large_bodies=large_bodies,
         metrics=metrics,
         webhooks=build_webhook_service(settings, stores, clock),
         files=FileService(objects, stores.files, stores.tenants, clock, SystemIds()),
-        input_files=_build_input_files(settings, stores, objects, clock),
+        input_files=_build_input_files(settings, stores, objects, large_bodies, clock),
         submit_availability=_build_submit_availability(settings, stores, clock),
         clock=clock,
         ids=SystemIds(),
@@ -238,7 +241,11 @@ def _build_registry(settings: ServiceSettings) -> ModelRegistry:
 
 
 def _build_input_files(
-    settings: ServiceSettings, stores: Stores, objects: ObjectStore | None, clock: Clock
+    settings: ServiceSettings,
+    stores: Stores,
+    objects: ObjectStore | None,
+    large_bodies: LargeBodies,
+    clock: Clock,
 ) -> InputFiles:
     return InputFiles(
         objects,
@@ -247,6 +254,7 @@ def _build_input_files(
         SystemIds(),
         settings.delivery_policy,
         settings.objects.min_input_bytes,
+        large_bodies,
         PrivateSources.parse(settings.files.fetch_from),
     )
 

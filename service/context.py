@@ -30,6 +30,7 @@ from service.parsing.body_budget import BodyBudget
 from service.parsing.forwarded import TrustedProxies
 from service.parsing.identity_headers import IdentityPolicy
 from service.parsing.json_body import BodyLimits
+from service.parsing.large_bodies import LargeBodies
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.known_keys import KnownKeys
@@ -142,6 +143,7 @@ class AppContext:
     refusals: RefusalDelays
     """By tenant."""
     body_budget: BodyBudget
+    large_bodies: LargeBodies
     metrics: MetricsRenderer
     webhooks: WebhookService
     files: FileService

@@ -16,6 +16,20 @@ from tests.support.s3_server import S3Faults, S3Server, s3_server
 # Variables of a developer's shell must not change the result of a test.
 CLEARED_PREFIXES: Final = ("GATEWAY_", "RUNCOMFY_")
 NO_SOCKET_TIERS: Final = ("tests/unit/", "tests/property/")
+# A file is run by one process, as its stack is started once: long files last would keep one process
+# busy alone. Others, of which most take less than a second, fill the end.
+LONG_TIERS: Final = (
+    "tests/simulation/",
+    "tests/chaos/",
+    "tests/integration/http/test_openapi_fuzzing.py",
+    "tests/attack/",
+    "tests/integration/observability/",
+    "tests/e2e/",
+    "tests/bench/",
+    "tests/integration/",
+    "tests/generators/",
+    "tests/conformance/",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,8 +43,18 @@ def _clean_environment() -> Iterator[None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return one more than there are cores: tests of real processes wait for much of their time."""
-    return (os.cpu_count() or 1) + 1
+    """Return two more than there are cores: tests of real processes wait for much of their time."""
+    return (os.cpu_count() or 1) + 2
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the tests by tier, longest first, and else as they are."""
+    items.sort(key=lambda item: _rank(item.nodeid))
+
+
+def _rank(node_id: str) -> int:
+    ranks = (rank for rank, path in enumerate(LONG_TIERS) if node_id.startswith(path))
+    return next(ranks, len(LONG_TIERS))
 
 
 def pytest_collection_finish() -> None:

@@ -8,7 +8,12 @@ from typing import Final, Protocol
 
 MALFORMED_PER_SECOND: Final = 20
 """What an address may send that is no request before its connections are slowed."""
+_EACH_COUNTS: Final = timedelta(seconds=1) / MALFORMED_PER_SECOND
 MALFORMED_DELAY: Final = timedelta(seconds=1)
+"""How long its connections then wait at least to be read. Each counts as malformed until then: the
+next one waits longer, so that no more are read in a second than what may be malformed."""
+MAX_READING_DELAY: Final = timedelta(seconds=6)
+"""A connection that would wait longer is closed: the kernel keeps what each sends meanwhile."""
 _MAX_ADDRESSES: Final = 10_000
 
 
@@ -101,20 +106,28 @@ class Connections:
 
     def note_malformed(self, address: str, now: float) -> None:
         """Count what an address sent that is no request; `now` is the event loop's time."""
-        until = max(now, self._malformed.pop(address, now)) + 1 / MALFORMED_PER_SECOND
-        if len(self._malformed) >= _MAX_ADDRESSES:
-            del self._malformed[next(iter(self._malformed))]
-        self._malformed[address] = min(until, now + 2 * MALFORMED_DELAY.total_seconds())
+        self._count(address, now, 2 * MALFORMED_DELAY)
 
-    def reading_delay(self, address: str, now: float) -> timedelta:
-        """Return how long a new connection waits before it is read.
+    def reading_delay(self, address: str, now: float) -> timedelta | None:
+        """Return how long a new connection waits before it is read. None: it is to be closed.
 
         Each refusal costs as much as a request. Callers behind the same address, of a proxy for
-        example, are served all the same.
+        example, are served all the same, but later.
         """
-        counted = self._malformed.get(address, now) - now
-        is_slowed = counted > MALFORMED_DELAY.total_seconds()
-        return MALFORMED_DELAY if is_slowed and not self.policy.is_exempt(address) else timedelta()
+        counted = timedelta(seconds=self._malformed.get(address, now) - now)
+        if counted <= MALFORMED_DELAY or self.policy.is_exempt(address):
+            return timedelta()
+        if counted > MAX_READING_DELAY - _EACH_COUNTS:
+            return None
+        self._count(address, now, MAX_READING_DELAY)
+        return counted
+
+    def _count(self, address: str, now: float, most: timedelta) -> None:
+        counted = max(now, self._malformed.pop(address, now))
+        if len(self._malformed) >= _MAX_ADDRESSES:
+            del self._malformed[next(iter(self._malformed))]
+        latest = max(counted, now + most.total_seconds())
+        self._malformed[address] = min(counted + _EACH_COUNTS.total_seconds(), latest)
 
     def close_overdue(self, now: float) -> None:
         """Close every connection whose deadline has passed; `now` is the event loop's time."""

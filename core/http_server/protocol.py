@@ -107,8 +107,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if not self._connections.admit(self, self._address):
             transport.abort()
             return
+        delay = self._connections.reading_delay(self._address, self.loop.time())
+        if delay is None:
+            transport.abort()
+            return
         _set_unacknowledged_timeout(transport, self._policy.unacknowledged_timeout)
-        if delay := self._connections.reading_delay(self._address, self.loop.time()):
+        if delay:
             transport.pause_reading()
             self.loop.call_later(delay.total_seconds(), self._begin_reading)
 

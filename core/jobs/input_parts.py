@@ -13,13 +13,12 @@ from enum import StrEnum
 from typing import Final
 
 from core.files.records import FILE_SCHEME
+from core.jobs.json_strings import find_all, string_spans
 
 _REFERENCE: Final = re.compile(
     rb'(?<!\\)"' + FILE_SCHEME.encode() + rb'(?P<id>[A-Za-z0-9_-]{1,128})"(?![ \t\r\n]*:)'
 )
 """A JSON string that is a reference, and no field's name. An escaped quote begins no string."""
-_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
-"""A JSON string; outside of strings JSON has no quotes."""
 
 
 class PartKind(StrEnum):
@@ -68,10 +67,8 @@ class LargeText:
 
 def find_references(body: bytes) -> tuple[InputPart, ...]:
     """Return the references to files in valid JSON, in order."""
-    if FILE_SCHEME.encode() not in body:
-        return ()
-    found = _REFERENCE.finditer(body)
-    return tuple(InputPart(*each.span(), each["id"].decode()) for each in found)
+    found = (_REFERENCE.match(body, at) for at in find_all(body, b'"' + FILE_SCHEME.encode()))
+    return tuple(InputPart(*each.span(), each["id"].decode()) for each in found if each)
 
 
 def find_large_texts(
@@ -84,7 +81,7 @@ def find_large_texts(
     """
     if len(body) <= max_bytes:
         return ()
-    spans = (each.span() for each in _STRING.finditer(body))
+    spans = string_spans(body)
     large = [LargeText(start, end) for start, end in spans if end - start > max_bytes]
     rest = len(body) - sum(each.end - each.start for each in large)
     if rest > max_bytes and not named:

@@ -644,4 +644,5 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "idempotency_fingerprint": "" if used is None else used.fingerprint,
         "admitted_as": restoration.admitted_as,
         "settled_repetition": restoration.settled_repetition or "",
+        "settled_jobs": " ".join(restoration.settled_jobs),
     }

@@ -20,6 +20,10 @@ class Restoration:
     """The repetition of which no job can be submitted any more. Its key is the job's again, but
     not that of a batch."""
 
+    settled_jobs: tuple[str, ...] = ()
+    """The jobs of the repetition that were ended. If the store went back again, one of them may
+    be to be submitted: then the repetition is not settled."""
+
     @property
     def admitted_as(self) -> str:
         """What a repetition of the idempotency key is answered with: a job's id, or a batch's."""

@@ -3,7 +3,6 @@
 The pages themselves are in `service.console.routes` and `templates/`.
 """
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from core.errors import (
 )
 from core.files.records import FILES_FOLDER
 from core.observability.gateway_state import GatewayState
+from core.runtime.garbage_collection import drop_frames
 from service.callers.api_calls import ApiCaller, JsonObject
 from service.callers.user import User
 from service.console.rendering import html_response
@@ -42,7 +42,6 @@ from service.http.middleware import delay_refusal
 from service.http.operators import serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import query_text, request_context
-from service.parsing.body_budget import SMALL_BODY
 from service.parsing.identity_headers import Identity
 from service.parsing.json_body import BodyLimits
 from service.problems import problem_of
@@ -284,10 +283,9 @@ async def read_form(request: Request, max_bytes: int = MAX_FORM_BYTES) -> Form:
         raise UnsupportedMedia(f"A form is sent as {FORM_TYPE}.")
     timeout = app_context(request.scope).policy.body_limits.timeout
     body = await read_body(request, BodyLimits(max_bytes, timeout))
-    if len(body) <= SMALL_BODY:
-        return _parse_form(body)
     # Two megabytes of escapes take a second.
-    return await asyncio.to_thread(_parse_form, body)
+    owner = request_context(request.scope).client
+    return await app_context(request.scope).large_bodies.call(owner, len(body), _parse_form, body)
 
 
 def _parse_form(body: bytes) -> Form:
@@ -321,6 +319,7 @@ class ConsoleRoute(APIRoute):
                 raise  # operators are warned of these where the API's are
             except GatewayError as error:
                 page = error_page(request, error)
+                drop_frames(error)
             request.scope.pop(_FORM, None)  # it may be large, and the wait long
             await delay_refusal(request.scope, page.status_code)
             return page

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core.errors import Defect, GatewayError, StoreRefused, StoreUnavailable, Unauthenticated
 from core.observability.events import Emit, OperationalWarning, RequestServed
+from core.runtime.garbage_collection import drop_frames
 from service.context import KEYED_ROUTES, app_context
 from service.errors import CutOff
 from service.http.idempotency_header import IDEMPOTENCY_KEY
@@ -129,6 +130,7 @@ class _ResponseSender:
                     error.code, type(cause).__name__, self._request_context.job_id, cause
                 )
             )
+        drop_frames(error)
         return problem
 
     async def send_problem(self, problem: Problem, scope: Scope, receive: Receive) -> None:

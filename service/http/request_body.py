@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from io import BytesIO
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -51,44 +52,37 @@ async def _read_plain(
     request: Request, limits: BodyLimits, reservation: BodyReservation, reserved: int
 ) -> bytes:
     """Return the body, of which `reserved` bytes are checked and reserved already."""
-    chunks, size = [], 0
+    body, size = BytesIO(), 0
     is_complete = False
     while not is_complete:  # `request.stream` takes six times as long
         message = await request.receive()
         if message["type"] == _DISCONNECT:
             raise ClientDisconnect
         chunk, is_complete = message.get("body", b""), not message.get("more_body")
+        if is_complete and not size:
+            _check_size(len(chunk), limits, reservation)
+            return bytes(chunk)
+        if not size:
+            body = BytesIO(bytes(reserved))
         size += len(chunk)
         if size > reserved:
             _check_size(size, limits, reservation)
-        if chunk:
-            chunks.append(chunk)
-    return await _join(chunks, size)
+        body.write(chunk)
+    body.truncate(size)
+    return body.getvalue()
 
 
 async def _read_gzip(request: Request, limits: BodyLimits, reservation: BodyReservation) -> bytes:
-    decoder, pieces, size = GzipDecoder(), [], 0
+    decoder, body, size = GzipDecoder(), BytesIO(), 0
     async for chunk in request.stream():
         decoder.feed(chunk)
         # A few bytes may become megabytes, which would stop the event loop for a while.
         while piece := await asyncio.to_thread(decoder.take):
             size += len(piece)
             _check_size(size, limits, reservation)
-            pieces.append(piece)
+            body.write(piece)
     decoder.finish()
-    return await _join(pieces, size)
-
-
-async def _join(pieces: list[bytes], size: int) -> bytes:
-    if len(pieces) == 1:
-        return pieces[0]
-    if size <= _LARGE:
-        return b"".join(pieces)
-    return await asyncio.to_thread(b"".join, pieces)
-
-
-_LARGE: Final = 2**20
-"""Python joins so much without its lock. Memory that was never used takes 0.5 ms a MiB."""
+    return body.getvalue()
 
 
 def _check_size(size: int, limits: BodyLimits, reservation: BodyReservation) -> None:

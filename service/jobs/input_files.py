@@ -20,6 +20,7 @@ from core.runtime.many_items import give_turn
 from core.store.interfaces import FileRepository
 from core.transactions.admission import Admission
 from service.models import MAX_REFERENCES, NamedFiles
+from service.parsing.large_bodies import LargeBodies
 
 _READS_AT_A_TIME: Final = 100
 """Of Redis, for a batch: they share a round trip."""
@@ -36,6 +37,7 @@ class InputFiles:
     ids: IdSource
     delivery: DeliveryPolicy
     min_input_bytes: int
+    large_bodies: LargeBodies
     sources: PrivateSources = NO_PRIVATE_SOURCES
     _unnamed: NamedFiles = field(init=False, repr=False)
     """Of a body that names no file: what its media may be."""
@@ -57,7 +59,7 @@ class InputFiles:
 
     async def load(self, tenant: str, body: bytes) -> NamedFiles:
         """Return the tenant's files that a body names, and what else its media may be."""
-        if not find_references(body):
+        if not await self.large_bodies.call(tenant, len(body), find_references, body):
             return self._unnamed
         (found,) = await self.load_all(tenant, [body])
         return found
@@ -66,7 +68,8 @@ class InputFiles:
         """As `load`, of each body. Of one that names too many files none is read."""
         named = []
         for number, body in enumerate(bodies):
-            named.append([part.file_id for part in find_references(body)])
+            found = await self.large_bodies.call(tenant, len(body), find_references, body)
+            named.append([part.file_id for part in found])
             await give_turn(number)
         wanted = {each for ids in named if len(ids) <= MAX_REFERENCES for each in ids}
         own = await self._load_own(tenant, sorted(wanted)) if wanted else {}
@@ -91,14 +94,14 @@ class InputFiles:
         if self.objects is None or admission.dry_run:
             return admission
         body, most = admission.input, self.min_input_bytes
-        named = (*find_references(body), *admission.job.input_parts)
-        texts: tuple[LargeText, ...] = ()
-        if len(body) > most:
-            texts = await asyncio.to_thread(find_large_texts, body, most, named)
+        owner, size, call = admission.job.tenant, len(body), self.large_bodies.call
+        found = await call(owner, size, find_references, body)
+        named = (*found, *admission.job.input_parts)
+        texts = await call(owner, size, find_large_texts, body, most, named)
         if not texts and not named:
             return admission
         moved = [await self._move(self.objects, admission, text) for text in texts]
-        stored, parts = replace_texts(body, named, texts, moved)
+        stored, parts = await call(owner, size, replace_texts, body, named, texts, moved)
         job = replace(admission.job, input_parts=parts)
         used = {part.file_id for part in parts if part.file_id}
         if used and not await self.files.use(job.tenant, job.id, used):

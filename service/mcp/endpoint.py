@@ -17,13 +17,15 @@ from service.http.authentication import bearer_token, checked_credential
 from service.http.operators import log_in_operator, serves_operators
 from service.http.request_body import read_body
 from service.http.request_context import request_context
-from service.parsing.json_body import check_number_of_values
+from service.parsing.json_body import ValueLimits, check_number_of_values
 
 if TYPE_CHECKING:
     from service.mcp.server import McpServer
 
 PATH: Final = "/mcp"
 _KEY_PREFIX: Final = "rcg_"
+CALL_VALUES: Final = ValueLimits(5_000, 2_500)
+"""Of a call of a tool: the event loop makes and checks them, half a millisecond a thousand."""
 
 
 class McpEndpoint:
@@ -46,7 +48,9 @@ class McpEndpoint:
         user = await authenticate(request)
         body = await read_body(request, policy.body_limits)
         # The SDK makes all values, on the event loop.
-        check_number_of_values(body)
+        owner = request_context(scope).tenant or request_context(scope).client
+        bodies = app_context(scope).large_bodies
+        await bodies.call(owner, len(body), check_number_of_values, body, CALL_VALUES)
         await self.server.serve(scope, _replay(body, receive), send, user)
 
 

@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import Defect, GatewayError, StoreRefused
 from core.observability.events import OperationalWarning
+from core.runtime.garbage_collection import drop_frames
 from service.api.openapi_document import openapi_document
 from service.callers.api_calls import ApiCaller
 from service.callers.user import User
@@ -175,6 +176,7 @@ def _problem(context: Context, error: Exception) -> dict[str, Any]:
         cause = known.__cause__ or known
         emit = app_context(_request_of(context).scope).emit
         emit(OperationalWarning(problem.code, type(cause).__name__, None, cause))
+    drop_frames(error)
     document: dict[str, Any] = orjson.loads(problem.body)
     return document
 

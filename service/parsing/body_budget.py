@@ -3,7 +3,6 @@
 Small bodies have a part of their own, so that large ones cannot stop them.
 """
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -63,8 +62,6 @@ class BodyBudget:
         large = policy.max_bytes - small
         self.small: Final = _Pool(small, small // 2)
         self.large: Final = _Pool(large, max(large // 2, policy.max_body_bytes))
-        self.parsing: Final = asyncio.Semaphore(1)
-        """For large bodies: while one is parsed it takes several times its size."""
 
     def open(self, tenant: str, address: str) -> "BodyReservation":
         """Return a reservation without bytes."""

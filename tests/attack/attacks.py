@@ -35,8 +35,12 @@ from tests.attack.target import ATTACKER_ADDRESS, MIB, MODEL, SUBMIT_PATH, Targe
 AttackFunction = Callable[[Target, float, Counts], Awaitable[None]]
 """Attacks until `time.monotonic` reaches the number; adds to the counts."""
 
-_MAX_VALUES: Final = 100_000
+_MAX_VALUES: Final = 25_000
+_MAX_FIELDS: Final = 5_000
 """Of an input; more are refused before they are parsed."""
+_MAX_BATCH_VALUES: Final = 60_000
+_MAX_CALL_VALUES: Final = 5_000
+"""Of a call of a tool."""
 _MAX_BODY: Final = 16 * MIB - 1
 _ENDLESS: Final = 64 * MIB
 _CHUNKED: Final = "Transfer-Encoding: chunked"
@@ -155,13 +159,13 @@ async def forged_batches(target: Target, until: float, counts: Counts) -> None:
 
 async def costly_inputs(target: Target, until: float, counts: Counts) -> None:
     """Valid keys, and inputs with as many wrong values as are read."""
-    deep: object = ["x"] * (_MAX_VALUES // 2 - 100)
+    deep: object = ["x"] * (_MAX_VALUES - 200)
     for _ in range(50):
         deep = [deep]
     inputs = (
-        {name: [None] * (_MAX_VALUES // 2 - 100) for name in load_kling_example().input},
-        {f"field-{number}": number for number in range(_MAX_VALUES // 10)},
-        {"prompt": deep, "duration": deep},
+        {"prompt": [None] * (_MAX_VALUES - 100)},
+        {f"field-{number}": number for number in range(_MAX_FIELDS)},
+        {"duration": deep},
         {"prompt": "x" * (MIB - 1000), "duration": "x"},
     )
     bodies = [request("POST", SUBMIT_PATH, target.key, fields) for fields in inputs]
@@ -306,7 +310,7 @@ async def dense_batches(target: Target, until: float, counts: Counts) -> None:
     """Batches of few bytes and as many values as are read, and of more."""
     bodies = [
         head("POST", "/v1/batches", target.unlimited_key, f"Content-Length: {len(body)}") + body
-        for values in (95_000, 3_000_000)
+        for values in (_MAX_BATCH_VALUES // 2 - 100, 3_000_000)
         for body in [
             b'{"items": [{"model_id": "a/b", "input": {"a": [' + b"[]," * values + b"0]}}]}"
         ]
@@ -331,7 +335,7 @@ async def tool_calls(target: Target, until: float, counts: Counts) -> None:
     )
     bodies = [
         head("POST", "/mcp", target.unlimited_key, *lines, f"Content-Length: {len(body)}") + body
-        for values in (45_000, 5_000_000)
+        for values in (_MAX_CALL_VALUES // 2 - 100, 5_000_000)
         for body in [start + b'{"a": [' + b"[]," * values + b"0]}}}"]
     ]
     numbers = count()

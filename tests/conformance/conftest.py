@@ -7,7 +7,7 @@ import pytest
 
 from simulator.stack import Stack
 from tests.conformance.runcomfy_client import RunComfyClient
-from tests.support.stack import HTTP_TIMEOUT, running_stack
+from tests.support.stack import HTTP_TIMEOUT, create_tenant, running_stack
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="session")
 def tokens(stack: Stack) -> dict[str, str]:
     """Each API's token: the simulated RunComfy accepts any, the gateway a tenant's key."""
-    return {"runcomfy": "any-token", "gateway": stack.create_tenant("conformance").key}
+    return {"runcomfy": "any-token", "gateway": create_tenant(stack, "conformance").key}
 
 
 @pytest.fixture(params=["documented", "alternative"])

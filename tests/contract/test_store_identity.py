@@ -300,7 +300,11 @@ async def test_a_request_that_was_repeated_since_is_named_before_anything_is_sto
     found = await backend.jobs.restore(restoration_of(job))
     assert found == RestorationResult(is_stored=False, repetition="req_2")
     assert await backend.jobs.load(job.id) is None
-    settled = replace(restoration_of(job), settled_repetition="req_2")
+    unsettled = replace(
+        restoration_of(job), settled_repetition="req_2", settled_jobs=("req_2", "req_3")
+    )
+    assert await backend.jobs.restore(unsettled) == found
+    settled = replace(restoration_of(job), settled_repetition="req_2", settled_jobs=("req_3",))
     assert (await backend.jobs.restore(settled)).is_stored
     held = await backend.jobs.load_submission(job)
     assert held is not None

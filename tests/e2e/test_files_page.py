@@ -14,7 +14,7 @@ import pytest
 from simulator.stack import ROOT, Stack, TenantCredentials, without_settings
 from tests.support import marks
 from tests.support.media import png
-from tests.support.stack import running_stack
+from tests.support.stack import create_tenant, running_stack
 
 PAGE: Final = ROOT / "docs/files.md"
 PATIENCE: Final = timedelta(minutes=3)
@@ -28,7 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def tenant(stack: Stack) -> TenantCredentials:
-    return stack.create_tenant("page")
+    return create_tenant(stack, "page")
 
 
 def program(language: str) -> str:

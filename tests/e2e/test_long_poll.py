@@ -1,13 +1,24 @@
 """Long polls through the whole stack: a worker's steps reach a caller of a service immediately."""
 
+from collections.abc import Iterator
+
+import pytest
+
 from simulator.example import load_kling_example
 from simulator.stack import Stack
-from tests.support.stack import tenant_client
+from tests.support.stack import running_stack, tenant_client
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all tests; each has a tenant of its own."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
 
 
 def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
     example = load_kling_example()
-    with tenant_client(stack, "waiting") as tenant:
+    with tenant_client(stack, "submitting") as tenant:
         answer = tenant.http.post(
             f"/v1/models/{example.model_id}",
             json=example.input,
@@ -23,7 +34,7 @@ def test_a_submit_that_waits_is_answered_with_the_result(stack: Stack) -> None:
 
 def test_a_stream_sends_all_events_in_order_and_ends(stack: Stack) -> None:
     example = load_kling_example()
-    with tenant_client(stack, "waiting") as tenant:
+    with tenant_client(stack, "streaming") as tenant:
         job = tenant.http.post(f"/v1/models/{example.model_id}", json=example.input).json()
         path = f"/v1/requests/{job['request_id']}/events"
         told = tenant.http.get(path).text

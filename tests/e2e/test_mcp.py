@@ -14,7 +14,7 @@ from mcp_types import CallToolResult, ResourceLink
 
 from simulator.example import load_kling_example
 from simulator.stack import Stack
-from tests.support.stack import paid_submits, running_stack
+from tests.support.stack import create_tenant, paid_submits, running_stack
 
 MODEL: Final = load_kling_example().model_id
 INPUT: Final = load_kling_example().input
@@ -55,7 +55,7 @@ async def wait_for_end(client: Client, request_id: str, progress: ProgressFnT) -
 
 
 async def test_a_model_s_video_is_paid_for_once_and_linked(stack: Stack) -> None:
-    tenant = stack.create_tenant("agent")
+    tenant = create_tenant(stack, "agent")
     before = paid_submits(stack)
     seen: list[str | None] = []
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,11 +18,11 @@ PATHS: Final = (
 )
 
 
-@pytest.fixture
-def caller(tmp_path: Path) -> Iterator[TenantClient]:
+@pytest.fixture(scope="module")
+def caller(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TenantClient]:
     """A stack whose catalogue was synced."""
     with (
-        running_stack(tmp_path, runcomfy_options=FAST) as stack,
+        running_stack(tmp_path_factory.mktemp("stack"), runcomfy_options=FAST) as stack,
         tenant_client(stack, "models", "--models", "minimax/Hailuo Video *") as client,
     ):
 
@@ -35,7 +34,7 @@ def caller(tmp_path: Path) -> Iterator[TenantClient]:
 
 
 def test_an_id_with_spaces_works_from_the_path_to_the_bill(caller: TenantClient) -> None:
-    http = caller.http
+    http, before = caller.http, caller.paid_submits()
     caller.stack.run_gateway("limits", "set", "--model", f"{LIVE}=2")
     prompts = [f"A cat yawns {number} times." for number in range(len(PATHS))]
     answers = [
@@ -44,7 +43,7 @@ def test_an_id_with_spaces_works_from_the_path_to_the_bill(caller: TenantClient)
     ]
     requests = [answer.json()["request_id"] for answer in answers]
     assert [caller.wait_for_end(each) for each in requests] == ["completed"] * len(PATHS)
-    assert caller.paid_submits() == len(PATHS)
+    assert caller.paid_submits() == before + len(PATHS)
     results = [http.get(f"/v1/requests/{each}/result?include_cost=yes").json() for each in requests]
     assert {(result["model_id"], result["cost"]) for result in results} == {(LIVE, 0.5)}
     found = http.get("/v1/requests", params={"model_id": LIVE}).json()["requests"]
@@ -55,7 +54,8 @@ def test_an_id_with_spaces_works_from_the_path_to_the_bill(caller: TenantClient)
 
 
 def test_an_id_that_nobody_lists_is_refused_before_money(caller: TenantClient) -> None:
+    before = caller.paid_submits()
     answer = caller.http.post("/v1/models/minimax/Hailuo Video 01 Life", json={"prompt": "x"})
     assert (answer.status_code, answer.json()["code"]) == (404, "unknown_model")
     assert f"Did you mean {LIVE}?" in answer.json()["detail"]
-    assert caller.paid_submits() == 0
+    assert caller.paid_submits() == before

@@ -22,7 +22,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.private_redis import free_port
 from tests.support import marks
-from tests.support.processes import MarkedProcesses, is_answering
+from tests.support.processes import MarkedProcesses, is_answering, marked_processes
 
 ROOT: Final = Path(__file__).parents[2]
 CHILDREN: Final = 3
@@ -125,17 +125,31 @@ def service(
         yield service
 
 
-def test_counts_add_up_in_the_answer_of_any_child(service: MultiprocessService) -> None:
+@pytest.fixture(scope="module")
+def lasting_service(
+    redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[MultiprocessService]:
+    """One for all tests that only read from it."""
+    log = tmp_path_factory.mktemp("lasting") / "log"
+    with (
+        marked_processes() as marked,
+        running_multiprocess_service(redis_url, marked, log) as service,
+    ):
+        yield service
+
+
+def test_counts_add_up_in_the_answer_of_any_child(lasting_service: MultiprocessService) -> None:
+    before = lasting_service.counted()
     for _ in range(CALLS):
-        assert service.get("/nowhere").status_code == 404
-    assert {service.counted() for _ in range(3 * CHILDREN)} == {CALLS}
+        assert lasting_service.get("/nowhere").status_code == 404
+    assert {lasting_service.counted() - before for _ in range(3 * CHILDREN)} == {CALLS}
 
 
 def test_gauges_are_not_doubled_and_each_child_has_its_process_metrics(
-    service: MultiprocessService,
+    lasting_service: MultiprocessService,
 ) -> None:
     def all_seats() -> str | None:
-        text = service.scrape().text
+        text = lasting_service.scrape().text
         return text if text.count("process_open_fds{") == CHILDREN else None
 
     shown = wait_for(all_seats, SOON, "the metrics of every child")
@@ -150,10 +164,12 @@ def test_gauges_are_not_doubled_and_each_child_has_its_process_metrics(
 
 
 @marks.PROMTOOL
-def test_promtool_accepts_the_metrics_of_several_processes(service: MultiprocessService) -> None:
+def test_promtool_accepts_the_metrics_of_several_processes(
+    lasting_service: MultiprocessService,
+) -> None:
     done = subprocess.run(
         [str(shutil.which("promtool")), "check", "metrics"],
-        input=service.scrape().content,
+        input=lasting_service.scrape().content,
         capture_output=True,
         check=False,
     )

@@ -16,6 +16,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import ROOT, Stack, StackPlan, TenantCredentials, run_stack, without_settings
 from tests.support import marks
+from tests.support.stack import create_tenant
 
 PAGE: Final = ROOT / "docs/point-your-client.md"
 FAST: Final = ("--queue-seconds", "0..0.2", "--run-seconds", "0.2..0.5")
@@ -35,7 +36,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def tenant(stack: Stack) -> TenantCredentials:
-    return stack.create_tenant("page")
+    return create_tenant(stack, "page")
 
 
 def program(heading: str, language: str) -> str:

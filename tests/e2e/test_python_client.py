@@ -12,7 +12,7 @@ from runcomfy_gateway_client import AsyncClient, Client, errors
 
 from simulator.example import load_kling_example
 from simulator.stack import ROOT, Stack, TenantCredentials
-from tests.support.stack import paid_submits, running_stack
+from tests.support.stack import create_tenant, paid_submits, running_stack
 
 WAIT: Final = 60
 MODEL: Final = load_kling_example().model_id
@@ -28,7 +28,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def tenant(stack: Stack, request: pytest.FixtureRequest) -> TenantCredentials:
-    return stack.create_tenant(request.node.name.replace("_", "-")[:40].strip("-"))
+    return create_tenant(stack, request.node.name.replace("_", "-")[:40].strip("-"))
 
 
 @pytest.fixture

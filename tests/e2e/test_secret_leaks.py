@@ -19,7 +19,7 @@ from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.private_redis import PrivateRedis
 from simulator.stack import Stack
-from tests.support.stack import running_stack
+from tests.support.stack import create_tenant, running_stack
 
 SOON: Final = timedelta(seconds=150)
 RUNCOMFY_TOKEN: Final = "simulated-token"
@@ -172,7 +172,7 @@ def test_no_log_or_answer_holds_a_secret(
     verbose_stack: Stack, own_redis: PrivateRedis, password: str, sink_password: str
 ) -> None:
     tenant, admin = (
-        verbose_stack.create_tenant("spy"),
+        create_tenant(verbose_stack, "spy"),
         verbose_stack.environment["GATEWAY_ADMIN_TOKEN"],
     )
     hook_password = secrets.token_urlsafe(16)

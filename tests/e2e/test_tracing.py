@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack
-from tests.support.stack import runcomfy_pace, running_stack
+from tests.support.stack import create_tenant, runcomfy_pace, running_stack
 from tests.support.traces import SAMPLED, SPAN, TRACE
 
 ROOT: Final = Path(__file__).parents[2]
@@ -106,7 +106,7 @@ def test_one_trace_leads_from_the_caller_s_post_to_the_receiver_s_200(
     }
     pace = runcomfy_pace("0..0", "0.2..0.2")
     with running_stack(tmp_path, environment, runcomfy_options=pace) as stack:
-        tenant = stack.create_tenant("traced")
+        tenant = create_tenant(stack, "traced")
         job = submit(stack, {**tenant.auth_header, "traceparent": SAMPLED})
         headers = wait_for(lambda: callback_of(stack, job), SOON, "the callback")
         wait_for(lambda: ended(collector), SOON, "the callback's span")
@@ -136,7 +136,7 @@ def ended(collector: OtlpCollector) -> bool | None:
 
 
 def test_switched_off_the_caller_s_trace_still_reaches_the_receiver(stack: Stack) -> None:
-    tenant = stack.create_tenant("untraced")
+    tenant = create_tenant(stack, "untraced")
     job = submit(stack, {**tenant.auth_header, "traceparent": SAMPLED})
     headers = wait_for(lambda: callback_of(stack, job), SOON, "the callback")
     assert headers["traceparent"] == SAMPLED

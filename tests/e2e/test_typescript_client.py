@@ -14,7 +14,7 @@ from simulator.example import load_kling_example
 from simulator.stack import Stack, TenantCredentials, without_settings
 from tests.support import marks
 from tests.support.media import png
-from tests.support.stack import paid_submits, running_stack
+from tests.support.stack import create_tenant, paid_submits, running_stack
 from tests.support.typescript import NODE, install_client
 
 pytestmark = marks.TYPESCRIPT
@@ -51,7 +51,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tenant(stack: Stack) -> TenantCredentials:
     """One for all: to create it takes longer than a test."""
-    return stack.create_tenant("typescript")
+    return create_tenant(stack, "typescript")
 
 
 @pytest.fixture

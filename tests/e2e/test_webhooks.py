@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import signal
 import time
 from collections.abc import Iterator
@@ -15,16 +16,17 @@ import pytest
 from simulator.demo import wait_for
 from simulator.example import load_kling_example
 from simulator.stack import Stack, StackFailed
+from tests.support.stack import create_tenant, running_stack
 
 SOON: Final = timedelta(seconds=150)
-NAME: Final = "hooked"
 
 
 class WebhookTenant:
     """A tenant whose webhooks go to the simulated receiver."""
 
-    def __init__(self, stack: Stack, http: httpx.Client) -> None:
+    def __init__(self, stack: Stack, name: str, http: httpx.Client) -> None:
         self.stack = stack
+        self.name = name
         self._http = http
 
     def call(self, method: str, path: str, **body: Any) -> Any:  # noqa: ANN401 - JSON
@@ -46,17 +48,17 @@ class WebhookTenant:
         return request_id
 
     def behave(self, **behaviour: Any) -> None:  # noqa: ANN401 - JSON
-        self._receiver("POST", "behaviour", json={"name": NAME, **behaviour})
+        self._receiver("POST", "behaviour", json={"name": self.name, **behaviour})
 
     def allow_target(self, secret: str) -> None:
-        self._receiver("POST", "secret", json={"name": NAME, "secret": secret})
+        self._receiver("POST", "secret", json={"name": self.name, "secret": secret})
 
     def disallow_target(self) -> None:
         self._receiver("DELETE", "secret")
 
     def calls(self, event: str = "request.completed") -> list[dict[str, Any]]:
         """The requests that the receiver got, in order."""
-        found = self._receiver("GET", "calls", params={"name": NAME})["calls"]
+        found = self._receiver("GET", "calls", params={"name": self.name})["calls"]
         return [call for call in found if json.loads(call["body"])["type"] == event]
 
     def await_calls(self, number: int, event: str = "request.completed") -> list[dict[str, Any]]:
@@ -71,11 +73,19 @@ class WebhookTenant:
         return httpx.request(method, url, trust_env=False, **more).json()
 
 
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One stack for all tests; each has a tenant of its own."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+        yield stack
+
+
 @pytest.fixture
 def tenant(stack: Stack) -> Iterator[WebhookTenant]:
-    bearer = stack.create_tenant(NAME).auth_header
+    name = f"hooked-{secrets.token_hex(4)}"
+    bearer = create_tenant(stack, name).auth_header
     with httpx.Client(base_url=stack.url, headers=bearer, timeout=60, trust_env=False) as http:
-        yield WebhookTenant(stack, http)
+        yield WebhookTenant(stack, name, http)
 
 
 @contextmanager
@@ -120,22 +130,26 @@ def test_a_worker_killed_after_the_receivers_200_sends_the_same_id_again(
 def test_what_an_endpoint_missed_while_it_was_disabled_arrives_when_it_is_enabled(
     tenant: WebhookTenant,
 ) -> None:
-    off = json.loads(tenant.stack.run_gateway("webhook", "disable", NAME, "default", "--json"))
+    off = json.loads(
+        tenant.stack.run_gateway("webhook", "disable", tenant.name, "default", "--json")
+    )
     assert off["enabled"] is False
     request_id = tenant.finish()
     (held,) = tenant.call("GET", "/v1/deliveries?status=held")["deliveries"]
     assert (held["request_id"], tenant.calls()) == (request_id, [])
-    on = json.loads(tenant.stack.run_gateway("webhook", "enable", NAME, "default", "--json"))
+    on = json.loads(tenant.stack.run_gateway("webhook", "enable", tenant.name, "default", "--json"))
     assert on["enabled"] is True
     (call,) = tenant.await_calls(1)
     assert call["webhook_id"] == held["id"]
-    again = json.loads(tenant.stack.run_gateway("webhook", "resend", NAME, held["id"], "--json"))
+    again = json.loads(
+        tenant.stack.run_gateway("webhook", "resend", tenant.name, held["id"], "--json")
+    )
     assert again["id"] == held["id"]
     assert {call["webhook_id"] for call in tenant.await_calls(2)} == {held["id"]}
 
 
 def test_while_a_secret_is_rotated_both_verify(tenant: WebhookTenant) -> None:
-    told = json.loads(tenant.stack.run_gateway("webhook", "rotate", NAME, "--json"))
+    told = json.loads(tenant.stack.run_gateway("webhook", "rotate", tenant.name, "--json"))
     tenant.call("POST", "/v1/webhooks/test")
     (by_the_old,) = tenant.await_calls(1, "webhook.test")
     assert by_the_old["verified"]
@@ -158,20 +172,20 @@ def test_a_redis_stream_is_written_in_place_of_a_call(tenant: WebhookTenant) -> 
     row = wait_for(look, SOON, "the event in the stream")
     assert row["url"] == "stream:jobs"
     assert tenant.calls() == []
-    listed = json.loads(tenant.stack.run_gateway("webhook", "deliveries", NAME, "--json"))[
+    listed = json.loads(tenant.stack.run_gateway("webhook", "deliveries", tenant.name, "--json"))[
         "deliveries"
     ]
     assert [each["id"] for each in listed] == [row["id"]]
 
 
 def test_a_test_event_by_command_shows_its_outcome(tenant: WebhookTenant) -> None:
-    shown = tenant.stack.run_gateway("webhook", "test", NAME)
+    shown = tenant.stack.run_gateway("webhook", "test", tenant.name)
     head, row = (line.split() for line in shown.splitlines())
     assert head[:4] == ["endpoint_id", "status", "outcome", "http_status"]
     assert row[:4] == ["default", "delivered", "delivered", "200"]
 
     tenant.behave(status=301)
     with pytest.raises(StackFailed) as failed:
-        tenant.stack.run_gateway("webhook", "test", NAME)
+        tenant.stack.run_gateway("webhook", "test", tenant.name)
     row = failed.value.log[1].split()
     assert row[:4] == ["default", "pending", "redirect", "301"]

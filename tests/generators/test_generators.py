@@ -8,7 +8,7 @@ import pytest
 from simulator.stack import Stack
 from tests.generators.generators import GENERATORS, Generator, Workplace
 from tests.generators.run import TOOLS, fetch_description, make_and_run
-from tests.support.stack import running_stack
+from tests.support.stack import create_tenant, running_stack
 
 CASES = [
     pytest.param(
@@ -32,7 +32,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.fixture(scope="module")
 def given(stack: Stack) -> dict[str, str]:
     """The variables of a tenant's programs."""
-    tenant = stack.create_tenant("generators")
+    tenant = create_tenant(stack, "generators")
     return {"GATEWAY_URL": stack.url, "GATEWAY_API_KEY": tenant.key}
 
 

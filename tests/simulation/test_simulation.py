@@ -14,10 +14,11 @@ from tests.simulation.runner import SimulationReport, run
 RUNS: Final = 2000
 GOING_BACK_RUNS: Final = 2000
 IDENTICAL_REQUEST_RUNS: Final = 1000
+REPEATED_REQUEST_RUNS: Final = 300
 """Of each kind the same plans in each run, so that a change is judged by itself: `run_many` runs
 others."""
 SEEDS: Final = st.integers(min_value=0, max_value=2**32)
-KINDS: Final = [fault for fault in Fault if fault not in GOING_BACK]
+KINDS: Final = [fault for fault in Fault if fault not in {*GOING_BACK, Fault.REPEATED_REQUESTS}]
 FAULTS: Final = st.one_of(
     st.frozensets(st.sampled_from(KINDS), max_size=4),
     st.frozensets(st.sampled_from(KINDS), min_size=6),
@@ -52,6 +53,18 @@ GOING_BACK_PLANS: Final = st.builds(
         lambda faults, kind: (faults | {kind}) - {Fault.IDENTICAL_REQUESTS},
         FAULTS,
         st.sampled_from((Fault.STORE_REWINDS, *GOING_BACK)),
+    ),
+    intensity=st.sampled_from((0.1, 0.3, 0.6)),
+)
+REPEATED_PLANS: Final = st.builds(
+    Plan,
+    seed=SEEDS,
+    workers=st.integers(1, 3),
+    jobs=st.integers(1, 4),
+    faults=FAULTS.map(
+        lambda faults: (
+            (faults | {Fault.STORE_REWINDS, Fault.REPEATED_REQUESTS}) - {Fault.IDENTICAL_REQUESTS}
+        )
     ),
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
@@ -134,6 +147,19 @@ REGRESSIONS: Final = {
         ),
         intensity=0.6,
     ),
+    "a repetition was paid for that the store had forgotten to have ended": Plan(
+        seed=424,
+        workers=3,
+        jobs=4,
+        faults=frozenset(
+            {
+                *(Fault.JOURNAL_ANSWER_LOST, Fault.STORE_REWINDS, Fault.UPSTREAM_FAILURES),
+                *(Fault.NO_OUTPUT, Fault.NO_COST, Fault.LONG_RUNS, Fault.DEADLINES),
+                Fault.REPEATED_REQUESTS,
+            }
+        ),
+        intensity=0.3,
+    ),
     "the first 404 after an outage was believed": Plan(
         seed=5,
         jobs=1,
@@ -158,6 +184,13 @@ def test_every_run_keeps_the_invariants(plan: Plan) -> None:
 @given(GOING_BACK_PLANS)
 @pytest.mark.timeout(1800)
 def test_a_store_or_journal_that_goes_back_loses_and_pays_twice_for_nothing(plan: Plan) -> None:
+    _holds(run(plan))
+
+
+@settings(SAME_EXAMPLES, max_examples=REPEATED_REQUEST_RUNS)
+@given(REPEATED_PLANS)
+@pytest.mark.timeout(1800)
+def test_a_request_that_is_repeated_after_a_rewind_is_paid_for_once(plan: Plan) -> None:
     _holds(run(plan))
 
 

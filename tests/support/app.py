@@ -46,6 +46,7 @@ from service.models.registry_cache import ModelRegistryCache
 from service.operator_context import AdminContext
 from service.parsing.body_budget import BodyBudget, BodyBudgetPolicy
 from service.parsing.json_body import BodyLimits
+from service.parsing.large_bodies import LargeBodies
 from service.streaming.shared_reads import SharedReads
 from service.streaming.subscriptions import Subscriptions
 from service.tenants.known_keys import KnownKeys
@@ -283,6 +284,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
         failed_authentications=RefusalDelays(clock, DelayPolicy(_FAILURES)),
         refusals=RefusalDelays(clock, DelayPolicy(_REFUSALS)),
         body_budget=BodyBudget(BodyBudgetPolicy(64 * 2**20, 16 * 2**20)),
+        large_bodies=LargeBodies(clock),
         metrics=LazyMetrics(events, clock),
         webhooks=webhook_service_over(stores, clock),
         files=FileService(objects, stores.files, stores.tenants, clock, SeededIds(Random(3))),
@@ -293,6 +295,7 @@ def open_app(policy: HttpPolicy = POLICY) -> AppHarness:
             SeededIds(Random(4)),
             DeliveryPolicy(FileDelivery.AUTO, MAX_DATA_URI_BYTES),
             MIN_INPUT_BYTES,
+            LargeBodies(clock),
         ),
         submit_availability=SubmitAvailability(
             stores.heartbeats,

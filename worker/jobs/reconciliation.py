@@ -134,10 +134,12 @@ class Reconciler:
         submit leaves before the comparison has ended.
         """
         while (again := (await self._jobs.restore(restoration)).repetition) is not None:
-            for job in await self._jobs_of(again):
-                if job.fingerprint == restoration.job.fingerprint:
-                    await self._end_repetition(job, restoration.job.id)
-            restoration = replace(restoration, settled_repetition=again)
+            jobs = await self._jobs_of(again)
+            same = [job for job in jobs if job.fingerprint == restoration.job.fingerprint]
+            for job in same:
+                await self._end_repetition(job, restoration.job.id)
+            ended = tuple(job.id for job in same)
+            restoration = replace(restoration, settled_repetition=again, settled_jobs=ended)
 
     async def _jobs_of(self, admitted: str) -> Sequence[Job]:
         """Return the job of this id, or the jobs of the batch."""

@@ -1,6 +1,5 @@
 """Batches: many submits in one call, their common status, the cancel of the rest."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -136,8 +135,7 @@ async def _parse_request(
         return parsed, claim
 
     # Reading a thousand inputs would block the event loop for other callers.
-    async with context.body_budget.parsing:
-        parsed, claim = await asyncio.to_thread(parse)
+    parsed, claim = await context.large_bodies.call_in_thread(credential.tenant, parse)
     trace = request_context(request.scope).trace
     return parsed, BatchContext(context.ids.batch_id(now), credential, now, trace, claim)
 
@@ -153,8 +151,9 @@ async def _build_admission(
         models = await context.model_cache.covering(names, tenant)
     call = replace(call, files=await _load_files(context, tenant, parsed))
     validator = BatchValidator(models, policy.options, policy.cache, context.ids)
-    async with context.body_budget.parsing:
-        return await asyncio.to_thread(validator.build_admission, parsed, call)
+    return await context.large_bodies.call_in_thread(
+        tenant, validator.build_admission, parsed, call
+    )
 
 
 async def _load_files(

@@ -1,6 +1,5 @@
 """Submit: one round trip to the store, then 202, or the result if the caller waits for it."""
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -47,7 +46,6 @@ from service.jobs.admission import (
 )
 from service.jobs.kept_outputs import with_kept_outputs
 from service.jobs.submit_options import parse_options
-from service.parsing.body_budget import SMALL_BODY
 from service.parsing.labels import LABELS_HEADER, with_header_labels
 from service.rate_limit_headers import rate_limit_headers
 
@@ -138,10 +136,12 @@ async def _admit_and_wait(
 
 async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
     admitted, _ = await _admit(context, request_context(request.scope), admission)
-    has_files = find_references(admission.input) or admission.job.input_parts
+    body, tenant = admission.input, admission.credential.tenant
+    named = await context.large_bodies.call(tenant, len(body), find_references, body)
+    has_files = named or admission.job.input_parts
     delivery = context.input_files.chosen_delivery if has_files else None
-    body = dry_run_to_json(admission, admitted, request_links(request), delivery)
-    return json_bytes_response(body, headers=_outcome_headers(admitted))
+    answer = dry_run_to_json(admission, admitted, request_links(request), delivery)
+    return json_bytes_response(answer, headers=_outcome_headers(admitted))
 
 
 async def _parse_submit(
@@ -175,11 +175,7 @@ async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admissi
         models = await context.model_cache.covering([submit.model_id], tenant)
     job_id = context.ids.job_id(now)
     build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
-    if len(submit.body) <= SMALL_BODY:
-        return build()
-    # Parsing a large input would block the event loop for other callers.
-    async with context.body_budget.parsing:
-        return await asyncio.to_thread(build)
+    return await context.large_bodies.call(tenant, len(submit.body), build)
 
 
 async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:
@@ -187,7 +183,10 @@ async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionRe
 
     Raises `Unauthenticated`, `NotPermitted`, `IdempotencyMismatch`, `RequestDeleted`.
     """
-    claim = None if submit.options.dry_run else claim_idempotency(submit)
+    claim = None
+    if not submit.options.dry_run:
+        tenant, size = submit.credential.tenant, len(submit.body)
+        claim = await context.large_bodies.call(tenant, size, claim_idempotency, submit)
     if claim is not None:
         return await context.stores.jobs.find_replay(submit.credential, claim)
     await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)

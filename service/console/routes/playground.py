@@ -10,6 +10,7 @@ import orjson
 from starlette.responses import Response
 
 from core.errors import GatewayError, InvalidInput, MalformedRequest
+from core.runtime.garbage_collection import drop_frames
 from core.tenants.api_keys import Credential
 from service.callers.api_calls import JsonObject
 from service.console.filters import chosen
@@ -146,6 +147,7 @@ async def _priced(
             "submit", sent, {**options, "dry_run": "true"}, model_id=model_id
         )
     except GatewayError as error:
+        drop_frames(error)
         return {"code": code, "problem": error, "price": None}
     return {"code": code, "problem": None, "price": answer.document}
 

@@ -16,7 +16,7 @@ import pytest
 
 from simulator.example import load_kling_example
 from simulator.stack import Stack
-from tests.support.stack import runcomfy_pace, running_stack
+from tests.support.stack import create_tenant, runcomfy_pace, running_stack
 
 FUZZER: Final = Path(sys.executable).with_name("schemathesis")
 CONFIG: Final = Path(__file__).with_name("schemathesis.toml")
@@ -37,7 +37,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.mark.timeout(900)
 def test_the_service_keeps_what_its_description_says(stack: Stack, tmp_path: Path) -> None:
-    tenant = stack.create_tenant("fuzz")
+    tenant = create_tenant(stack, "fuzz")
     example = load_kling_example()
     submit = f"{stack.url}/v1/models/{example.model_id}"
     httpx.post(submit, json=example.input, headers=tenant.auth_header, trust_env=False)

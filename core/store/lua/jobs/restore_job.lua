@@ -9,7 +9,7 @@
 -- KEYS: job timeline due states in_doubt usage usage_day idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
 -- ARGV: windows rows facts history_ttl history_day oldest_history_day idempotency_fingerprint admitted_as
--- ARGV: settled_repetition claimed_stamp upstream_id upstream_id_ttl
+-- ARGV: settled_repetition settled_jobs claimed_stamp upstream_id upstream_id_ttl
 
 if redis.call('EXISTS', job) == 1 then return { 'conflict' } end
 local takes_key = idempotency_fingerprint ~= ''
@@ -17,11 +17,14 @@ local held = takes_key and redis.call('GET', idempotency)
 if held then
   local used_for, admitted = string.match(held, '^(%S+) (%S+)$')
   local is_same_request = used_for == idempotency_fingerprint
-  if is_same_request and admitted ~= admitted_as and admitted ~= settled_repetition then
-    return { 'repeated', admitted }
+  local is_settled = admitted == settled_repetition
+  for _, other in ipairs(split_words(settled_jobs)) do
+    -- The store went back again since the job was ended.
+    if redis.call('ZSCORE', NAMES.unsubmitted, other) then is_settled = false end
   end
+  if is_same_request and admitted ~= admitted_as and not is_settled then return { 'repeated', admitted } end
   -- A batch that was admitted again keeps it: it is there, and its other jobs may be repetitions too.
-  takes_key = is_same_request and admitted == settled_repetition and admitted_as == id
+  takes_key = is_same_request and is_settled and admitted_as == id
 end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
 redis.call('RPUSH', timeline, entry)

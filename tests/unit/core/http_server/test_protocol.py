@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import uvicorn
@@ -16,6 +17,7 @@ from uvicorn.server import ServerState
 from core.http_server.connections import (
     MALFORMED_DELAY,
     MALFORMED_PER_SECOND,
+    MAX_READING_DELAY,
     ConnectionPolicy,
     Connections,
 )
@@ -550,12 +552,37 @@ async def test_an_address_that_sends_no_requests_is_read_later(listener: Listene
         protocol.connection_lost(None)
 
 
+def test_an_address_that_is_slowed_has_no_more_read_than_it_may_send_malformed() -> None:
+    connections = Connections(POLICY)
+    for _ in range(MALFORMED_PER_SECOND + 1):
+        connections.note_malformed("192.0.2.1", 10.0)
+    delays = [connections.reading_delay("192.0.2.1", 10.0) for _ in range(1000)]
+    read = [delay for delay in delays if delay is not None]
+    assert delays[len(read) :] == [None] * (1000 - len(read))  # closed
+    between = {late - early for early, late in pairwise(read)}
+    assert between == {timedelta(seconds=1) / MALFORMED_PER_SECOND}
+    assert read[0] > MALFORMED_DELAY
+    assert read[-1] < MAX_READING_DELAY
+    assert connections.reading_delay("192.0.2.1", 10.1) is not None  # two places are free again
+
+
+async def test_a_connection_that_would_wait_too_long_is_closed(listener: Listener) -> None:
+    now = asyncio.get_running_loop().time() + 1  # the loop's clock goes on
+    for _ in range(1000):
+        listener.connections.note_malformed("192.0.2.1", now)
+        listener.connections.reading_delay("192.0.2.1", now)
+    protocol, transport = listener.connect()
+    assert transport.aborted
+    protocol.connection_lost(None)
+    assert not len(listener.connections)
+
+
 def test_what_was_malformed_is_forgotten() -> None:
     connections = Connections(POLICY)
     for _ in range(1000):
         connections.note_malformed("192.0.2.1", 10.0)
-    assert connections.reading_delay("192.0.2.1", 10.5) == MALFORMED_DELAY
-    assert not connections.reading_delay("192.0.2.1", 11.0)
+    assert connections.reading_delay("192.0.2.1", 10.5) == 1.5 * MALFORMED_DELAY
+    assert connections.reading_delay("192.0.2.1", 11.1) == timedelta()
     proxy = Connections(replace(POLICY, is_exempt=lambda _: True))
     for _ in range(1000):
         proxy.note_malformed("192.0.2.1", 10.0)

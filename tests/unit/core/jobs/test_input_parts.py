@@ -15,6 +15,7 @@ from core.jobs.input_parts import (
     replace_texts,
 )
 
+WINDOW = 64 * 1024  # in which the body is searched
 REFERENCE = b'"gateway-file:file_1"'
 
 
@@ -92,3 +93,23 @@ def test_any_json_comes_back(seed: int) -> None:
     orjson.loads(stored)
     filled = [contents.get(part.file_id, REFERENCE) for part in parts]
     assert fill_in(stored, parts, filled) == body
+
+
+@pytest.mark.parametrize("before", [*range(WINDOW - 25, WINDOW + 3), 2 * WINDOW])
+def test_a_reference_is_found_across_the_windows_of_a_large_body(before: int) -> None:
+    start = b'{"a":"' + b"x" * (before - 14) + b'","b":'
+    body = start + REFERENCE + b"}"
+    assert [each.start for each in find_references(body)] == [len(start)]
+
+
+@pytest.mark.parametrize("length", [65_535, 65_536, 65_537, 200_000])
+@pytest.mark.parametrize("text", ["x", '"', "\\", 'é"', '\\"x'])
+def test_large_strings_end_where_a_parser_ends_them(text: str, length: int) -> None:
+    long = (text * length)[:length]
+    body = orjson.dumps({"a": long, "b": [1, "short", long + '"'], "c": long})
+    found = find_large_texts(body, 1000)
+    assert [orjson.loads(body[each.start : each.end]) for each in found] == [long, long + '"', long]
+
+
+def test_a_string_without_end_is_searched_once() -> None:
+    assert find_large_texts(b'{"a":"' + b"x" * 2000, 1000) == (LargeText(5, 2006),)

@@ -1,6 +1,9 @@
 """Headers of every response; requests without a route; requests that meet a bug."""
 
 import asyncio
+import gc
+import weakref
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -9,7 +12,7 @@ import orjson
 import pytest
 from starlette.types import Message
 
-from core.errors import IllegalTransition
+from core.errors import IllegalTransition, NotPermitted
 from core.observability.events import OperationalWarning, RequestServed
 from core.tenants.api_keys import build_api_key
 from core.transactions.admission import Admission, AdmissionResult
@@ -131,6 +134,39 @@ async def test_a_defect_is_a_500_that_tells_operators_and_not_callers(
     (trouble,) = app.events_of(OperationalWarning)
     assert trouble.error is error
     assert app.events_of(RequestServed)[-1].status == 500
+
+
+class RefusingJobStore(MemoryJobStore):
+    """Refuses submits with an error that its own frame holds, as the answer of a script."""
+
+    held: weakref.ref["Held"]
+
+    async def admit(self, admission: Admission) -> AdmissionResult:
+        beside_the_input = Held(admission)
+        self.held = weakref.ref(beside_the_input)
+        refusal = NotPermitted("no")
+        raise refusal
+
+
+@dataclass(eq=False)
+class Held:
+    """What a frame holds."""
+
+    admission: Admission
+
+
+async def test_a_refused_input_stays_in_memory_no_longer_than_its_call(
+    app: AppHarness, key: str
+) -> None:
+    store = RefusingJobStore(app.stores.memory)
+    app.replace_stores(jobs=store)
+    gc.disable()
+    try:
+        async with app.client(key) as caller:
+            assert (await caller.post(KLING_PATH, json=KLING_INPUT)).status_code == 403
+            assert store.held() is None
+    finally:
+        gc.enable()
 
 
 def scope_of(key: str) -> dict[str, Any]:
