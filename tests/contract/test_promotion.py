@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from core.billing.settlement import ReservationTotals
+from core.deduplication.coalescing import FOLLOWER_POLL_INTERVAL
 from core.jobs.job import BillingStatus, JobState, Trigger
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption
@@ -207,6 +208,22 @@ async def test_a_promoted_job_waits_its_turn(coalescing: CoalescingHarness) -> N
     assert await coalescing.stores.start(follower.id) is WriteResult.NO_SLOT
     await coalescing.finish(other)
     assert await coalescing.stores.start(follower.id) is WriteResult.STORED
+
+
+async def test_a_promoted_job_without_a_deadline_is_not_due_before_it_has_a_slot(
+    coalescing: CoalescingHarness,
+) -> None:
+    """Regression: it stayed due as the follower it was, and a worker's every lease was in vain."""
+    await coalescing.stores.admin.set_limits(GlobalLimits(running=1))
+    other = await coalescing.submit_job(fingerprint="1:g")
+    leader, follower = await coalescing.submit_job(), await coalescing.submit_job()
+    await coalescing.cancel(leader)
+    assert await coalescing.step_follower(follower) is WriteResult.STORED
+    coalescing.stores.clock.shift(FOLLOWER_POLL_INTERVAL)
+    assert await due_jobs(coalescing) == {other.id}
+    await coalescing.finish(other)
+    coalescing.stores.clock.shift(FOLLOWER_POLL_INTERVAL)
+    assert await due_jobs(coalescing) == {follower.id}
 
 
 async def test_a_promotion_with_deliveries_for_other_endpoints_is_refused(

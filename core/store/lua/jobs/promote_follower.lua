@@ -64,7 +64,8 @@ enqueue_deliveries(outbox, job_deliveries, FIXED_KEYS, FIXED_ARGUMENTS)
 redis.call('HINCRBY', states, 'following', -1)
 redis.call('HINCRBY', states, 'queued', 1)
 update_unsubmitted(id, '', 'queued', now)
-if first_deadline ~= '' then redis.call('ZADD', due, first_deadline, id) end
+-- A follower's score is when it reads its leader next: a job that waits for a slot runs for its deadline only.
+if first_deadline == '' then redis.call('ZREM', due, id) else redis.call('ZADD', due, first_deadline, id) end
 replace_leader(dedup_key, before, id, tenant_name)
 update_status_index(tenant_name, id, index_score, status_before, status)
 publish_change(id, version, 'queued')
