@@ -6,7 +6,7 @@ expires unless the batch is accepted; what is accepted is written, by the servic
 a repetition or a reader of the batch, or by a worker.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -49,6 +49,8 @@ from core.transactions.admission import (
 MAX_PART_ITEMS: Final = 25
 """A part takes Redis 2 to 4 ms."""
 MAX_PART_BYTES: Final = 262_144
+MAX_PAUSE: Final = timedelta(milliseconds=50)
+"""After a part there is a pause as long as its call took: the calls of others are served then."""
 PART_TTL: Final = timedelta(minutes=1)
 """How long the items of a batch that is never accepted are stored."""
 WRITE_GRACE: Final = timedelta(seconds=10)
@@ -116,12 +118,13 @@ class BatchParts:
         """
         answers: list[Any] = []
         numbers: list[int] = []
-        while row := await self._scripts.call(
+        write = partial(
+            self._scripts.call,
             "write_batch_part",
             [keys.batch(batch_id), keys.batch_items(batch_id), keys.batch_rest(batch_id)],
-            self._write_arguments(batch_id),
             replicated=True,
-        ):
+        )
+        while row := await self._paced(lambda: write(self._write_arguments(batch_id))):
             number, count, written = row
             answers += written
             numbers.append(number)
@@ -150,13 +153,23 @@ class BatchParts:
         parts = split_into_parts(attempt.call.admissions, self._max_items)
         found: list[Any] = []
         for number, part in enumerate(parts, 1):
-            answers = await self._scripts.call("stage_items", *attempt.stage_call(number, part))
+            stage = partial(self._scripts.call, "stage_items", *attempt.stage_call(number, part))
+            answers = await self._paced(stage)
             if answers[0][0] == _HOPELESS:
                 return await self._accept(attempt, (), ())
             if answers[0][0] not in _CACHE_STATUSES:
                 return list(answers)
             found += answers
         return await self._accept(attempt, [len(part) for part in parts], found)
+
+    async def _paced(self, call: Callable[[], Awaitable[Any]]) -> Any:  # noqa: ANN401 - a script's answer
+        """Return the answer of a call for a part, after the pause that follows it."""
+        began = self._clock.monotonic()
+        answer = await call()
+        took = self._clock.monotonic() - began
+        if took:
+            await self._clock.sleep(min(took, MAX_PAUSE))
+        return answer
 
     async def _accept(
         self, attempt: "_Attempt", part_sizes: Sequence[int], found: Sequence[Any]
