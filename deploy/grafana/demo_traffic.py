@@ -58,7 +58,7 @@ FAULT_RULES: Final = (
 )
 RECEIVER_BEHAVIOURS: Final = (
     {"name": "shop", "status": 503, "rate": 0.2},
-    {"name": "research", "status": 410, "rate": 0.02},
+    {"name": "research", "status": 410, "rate": 0.2, "times": 1},  # and is disabled
     {"name": "video-team", "manner": "slow", "seconds": 1, "rate": 0.1},
 )
 SUBMIT_INTERVAL: Final = timedelta(milliseconds=200)

@@ -16,6 +16,8 @@ from simulator.private_redis import (
     PrivateRedis,
     RedisMissing,
     find_server,
+    free_port,
+    free_port,
     open_redis,
     private_redis,
 )
@@ -139,3 +141,8 @@ def _by_itself() -> subprocess.Popen[str]:
 def _first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
+
+
+def test_no_port_is_given_twice() -> None:
+    """Of 300 at random, among 12,768, two are equal 29 times in 30."""
+    assert len({free_port() for _ in range(300)}) == 300
