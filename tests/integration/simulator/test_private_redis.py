@@ -17,7 +17,6 @@ from simulator.private_redis import (
     RedisMissing,
     find_server,
     free_port,
-    free_port,
     open_redis,
     private_redis,
 )
