@@ -72,8 +72,14 @@ class BatchValidator:
 
         Raises `InvalidInput` if all items are invalid, or one is and the batch is all-or-nothing.
         """
+        # All ids first. Each gives Python's lock away for a moment and takes it back: between the
+        # items that kept the event loop from its turn until the whole batch was checked.
+        job_ids = [self.ids.job_id(context.now) if not item.error else "" for item in parsed.items]
         found = [
-            self._validate_item(item, context, context.files.get(index, NO_NAMED_FILES))
+            item.error
+            or self._validate_item(
+                item, job_ids[index], context, context.files.get(index, NO_NAMED_FILES)
+            )
             for index, item in enumerate(parsed.items)
         ]
         faults = {i: one for i, one in enumerate(found) if isinstance(one, CallerError)}
@@ -99,10 +105,8 @@ class BatchValidator:
         )
 
     def _validate_item(
-        self, item: ParsedBatchItem, context: BatchContext, files: NamedFiles
+        self, item: ParsedBatchItem, job_id: str, context: BatchContext, files: NamedFiles
     ) -> Admission | CallerError:
-        if item.error is not None:
-            return item.error
         submit = ParsedSubmit(
             credential=context.credential,
             model_id=item.model_id,
@@ -111,7 +115,6 @@ class BatchValidator:
             trace=context.trace,
             files=files,
         )
-        job_id = self.ids.job_id(context.now)
         try:
             admission = build_admission(
                 submit, self.models, self.options, self.cache, job_id, context.now
