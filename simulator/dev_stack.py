@@ -185,31 +185,39 @@ def print_summary(stack: Stack, console: Console) -> None:
     confirm_own_service(stack, tenant)
     if stack.runcomfy is not None:
         submit_example(stack, tenant)
+    console.print_table(_summary_rows(stack, tenant))
+    print_next_commands(stack, tenant, console)
+
+
+def _summary_rows(stack: Stack, tenant: TenantCredentials) -> list[tuple[str, str, str]]:
+    """Return what is where: name, value, remark."""
     outside = real_url(stack.plan) if stack.runcomfy is None else stack.runcomfy.url
-    console.print_table(
-        [
-            ("API", stack.url, "base URL for a RunComfy client"),
-            ("docs", f"{stack.url}/docs", "interactive API documentation"),
-            *console_rows(stack, tenant),
-            ("metrics", stack.service_metrics_urls[0], f"and {stack.workers[0].url}/metrics"),
-            (
-                "RunComfy",
-                outside,
-                "simulated: costs nothing" if stack.runcomfy else "REAL: costs money",
-            ),
-            ("webhooks", f"{stack.receiver.url}/_recv/calls", "received webhooks"),
-            ("outputs", stack.environment[ARCHIVE_VARIABLE], f"kept then, by {ARCHIVE_VARIABLE}"),
-            (
-                "Redis",
-                stack.redis_url,
-                f"data in {stack.plan.folder}" if stack.redis else "from GATEWAY_REDIS_URL",
-            ),
-            ("logs", str(stack.plan.folder), ""),
-            ("tenant", tenant.name, ""),
-            ("key", tenant.key, "new at each start; earlier ones stay valid"),
-            ("secret", tenant.webhook_secret, "signs this tenant's webhooks"),
-        ]
-    )
+    return [
+        ("API", stack.url, "base URL for a RunComfy client"),
+        ("docs", f"{stack.url}/docs", "interactive API documentation"),
+        *console_rows(stack, tenant),
+        ("metrics", stack.service_metrics_urls[0], f"and {stack.workers[0].url}/metrics"),
+        (
+            "RunComfy",
+            outside,
+            "simulated: costs nothing" if stack.runcomfy else "REAL: costs money",
+        ),
+        ("webhooks", f"{stack.receiver.url}/_recv/calls", "received webhooks"),
+        ("outputs", stack.environment[ARCHIVE_VARIABLE], f"kept then, by {ARCHIVE_VARIABLE}"),
+        (
+            "Redis",
+            stack.redis_url,
+            f"data in {stack.plan.folder}" if stack.redis else "from GATEWAY_REDIS_URL",
+        ),
+        ("logs", str(stack.plan.folder), ""),
+        ("tenant", tenant.name, ""),
+        ("key", tenant.key, "new at each start; earlier ones stay valid"),
+        ("secret", tenant.webhook_secret, "signs this tenant's webhooks"),
+    ]
+
+
+def print_next_commands(stack: Stack, tenant: TenantCredentials, console: Console) -> None:
+    """Print commands to paste, after a warning where they cost money."""
     if stack.runcomfy is None:
         console.print_warning(f"\n{COST_WARNING}")
     else:
