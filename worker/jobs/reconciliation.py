@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.jobs.job import BillingStatus, Job, JobState
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
 from core.journal.reconciliation import Difference, compare, last_accepted
@@ -19,12 +19,18 @@ from core.transactions.restoration import Restoration
 from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions.transition import cap_at_deadline
 from worker.jobs.paid_submit import UNANSWERED
-from worker.ports import Accepted
+from worker.ports import Accepted, UpstreamFault
 
 _UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING})
 """As long as the store is compared, no submit leaves that is claimed meanwhile."""
 RESTORED: Final = "restored"
 """The timeline's word for a job that was stored again."""
+
+
+FORGOTTEN: Final = UpstreamFault(
+    "store_restored",
+    "Redis was restored from a copy, and no journal is as new: it may have been sent and billed.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +66,39 @@ class Reconciler:
         self._clock = clock
         self._doubt_hold = doubt_hold
 
-    async def run(self, since: datetime, *, dry_run: bool = False) -> Sequence[Finding]:
+    async def run(
+        self, since: datetime, doubt_until: datetime | None = None, *, dry_run: bool = False
+    ) -> Sequence[Finding]:
         """Compare all entries that were written since then. Returns what the store lacked.
 
-        Raises `JournalUnavailable` and `StoreUnavailable`; then some jobs were not compared.
+        A job that is queued then, and was admitted until `doubt_until`, may have been submitted
+        without an entry: it is in doubt. Raises `JournalUnavailable` and `StoreUnavailable`; then
+        some jobs were not compared.
         """
         found = []
         for prefix, attempts in (await self._journal.list_jobs_since(since)).items():
             finding = await self._reconcile(prefix, attempts, dry_run=dry_run)
             if finding is not None:
                 found.append(finding)
+        if doubt_until is not None:
+            found += await self._doubt_queued(doubt_until, dry_run=dry_run)
         return found
+
+    async def _doubt_queued(self, until: datetime, *, dry_run: bool) -> Sequence[Finding]:
+        found = []
+        for job in queued_until(until, await self._jobs.list_unsubmitted()):
+            if job.resends_approved and await self._is_resent(job, until):
+                continue
+            if not dry_run:
+                await self._answers.record_unanswered(job, FORGOTTEN)
+            found.append(Finding(job.id, Difference.DOUBT, job.state))
+        return found
+
+    async def _is_resent(self, job: Job, until: datetime) -> bool:
+        """Return whether the doubt of a job was resolved already: by a resend, since `until`."""
+        view = await self._jobs.load_view(job.id)
+        lines = () if view is None else view.timeline
+        return any(line.code == Trigger.RESEND_APPROVED and line.at > until for line in lines)
 
     async def _reconcile(
         self, prefix: str, attempts: Sequence[Attempt], *, dry_run: bool
@@ -152,6 +180,11 @@ class Reconciler:
             if record is None:
                 return
             job = record.job
+
+
+def queued_until(until: datetime, jobs: Sequence[Job]) -> Sequence[Job]:
+    """Return the jobs that are queued, and were admitted until then."""
+    return [job for job in jobs if job.state is JobState.QUEUED and job.created_at <= until]
 
 
 def restored(
