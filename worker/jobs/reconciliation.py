@@ -111,7 +111,8 @@ class Reconciler:
             case Difference.AGREES:
                 return None
             case Difference.RESTORE:
-                return await self._restore(prefix, attempts, accepted_id, dry_run=dry_run)
+                follower = None if record is None else record.job
+                return await self._restore(prefix, attempts, accepted_id, follower, dry_run=dry_run)
             case Difference.DOUBT if record is not None:
                 return await self._doubt(record.job, dry_run=dry_run)
             case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
@@ -142,7 +143,13 @@ class Reconciler:
         return any(upstream_id in (line.detail or "").split() for line in lines)
 
     async def _restore(
-        self, prefix: str, attempts: Sequence[Attempt], accepted_id: str | None, *, dry_run: bool
+        self,
+        prefix: str,
+        attempts: Sequence[Attempt],
+        accepted_id: str | None,
+        follower: Job | None,
+        *,
+        dry_run: bool,
     ) -> Finding:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
@@ -151,6 +158,9 @@ class Reconciler:
                 job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
             )
         restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
+        if follower is not None:
+            job = replace(restoration.job, batch=follower.batch)
+            restoration = replace(restoration, job=job, follower=follower)
         if not dry_run:
             await self._store(restoration)
         return Finding(job_id, Difference.RESTORE, restoration.job.state)
