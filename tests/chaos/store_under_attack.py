@@ -95,7 +95,8 @@ class StoreUnderAttack:
     def copy_journal(self, name: str) -> Path:
         """Copy the journal's folder beside it."""
         copy = self.new_folder(name)
-        shutil.copytree(self.journal, copy)
+        # A file that is being written is renamed meanwhile.
+        shutil.copytree(self.journal, copy, ignore=shutil.ignore_patterns(".writing-*"))
         return copy
 
     def swap_journal(self, new: Path) -> None:

@@ -160,6 +160,13 @@ REGRESSIONS: Final = {
         ),
         intensity=0.3,
     ),
+    "the doubts of a restored backup were forgotten when it was restored again": Plan(
+        seed=1654,
+        workers=3,
+        jobs=4,
+        faults=frozenset({Fault.JOURNAL_FAILS, Fault.BACKUP_RESTORED}),
+        intensity=0.6,
+    ),
     "the first 404 after an outage was believed": Plan(
         seed=5,
         jobs=1,

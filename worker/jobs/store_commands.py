@@ -25,6 +25,27 @@ from worker.jobs.reconciliation import FORGOTTEN, Finding, Reconciler, queued_un
 
 
 @dataclass(frozen=True, slots=True)
+class PositionChange:
+    """The store's position after a command, and whether that changed anything."""
+
+    position: StorePosition
+    is_changed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the store lacked of the journal, or lacks, and whether submits leave again."""
+
+    found: Sequence[Finding]
+    has_resumed: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether the store is another one than before, unless it was a dry run."""
+        return self.has_resumed or any(each.is_resolved for each in self.found)
+
+
+@dataclass(frozen=True, slots=True)
 class StoreCommands:
     """What the commands work with. Without a journal both of the last are None."""
 
@@ -41,7 +62,7 @@ class StoreCommands:
         known = None if self.journal is None else await self.journal.load_position()
         return await self.identity.load(known), known
 
-    async def init(self, *, replace: bool) -> StorePosition:
+    async def init(self, *, replace: bool) -> PositionChange:
         """Make an empty store this gateway's; do nothing if it is one already.
 
         Raises `Conflict` if the journal belongs to another store, unless that one is lost and
@@ -49,7 +70,7 @@ class StoreCommands:
         """
         position, known = await self.positions()
         if position is not None and (known is None or known.store_id == position.store_id):
-            return position
+            return PositionChange(position, is_changed=False)
         if known is not None and not replace:
             raise Conflict(
                 f"The journal belongs to store {known.store_id}. If that store is lost, use "
@@ -63,10 +84,10 @@ class StoreCommands:
         await self.identity.create(fresh)
         if self.journal is not None and known is None:
             await self.journal.save_position(fresh)
-        return fresh
+        return PositionChange(fresh)
 
-    async def adopt(self, fingerprint: str) -> StorePosition:
-        """Let a further token of the RunComfy account use the store; return the store's position.
+    async def adopt(self, fingerprint: str) -> PositionChange:
+        """Let a further token of the RunComfy account use the store.
 
         Raises `InvalidInput` for a malformed fingerprint or a simulated store, `Conflict` for a
         store without an identity.
@@ -81,7 +102,7 @@ class StoreCommands:
             except ValueError as error:
                 raise InvalidInput(str(error)) from None
             if await self.identity.replace_account(held, account):
-                return replace(position, account=account)
+                return PositionChange(replace(position, account=account), account != held)
 
     async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
         """Put in doubt what may have been paid for since `at`, the time of the copy in use.
@@ -159,7 +180,7 @@ class StoreCommands:
         await self.journal.save_position(position)
         return await self.journal.create_id(self.ids.secret().hex()[:32])
 
-    async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Sequence[Finding]:
+    async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Comparison:
         """Compare the journal with the store; return what the store lacked, or lacks.
 
         Submits that had stopped because the store went back leave again. Raises `Conflict`.
@@ -177,5 +198,5 @@ class StoreCommands:
         if status is StoreStatus.WENT_BACK and not dry_run:
             position = await self.identity.load(known) or position
             after = after_reconciliation(position, known, self.clock.now())
-            await self.identity.settle(position, after)
-        return found
+            return Comparison(found, await self.identity.settle(position, after))
+        return Comparison(found)

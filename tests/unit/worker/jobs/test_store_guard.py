@@ -698,8 +698,11 @@ async def test_an_adopted_token_and_the_one_that_it_replaces_work_side_by_side(
     old, new = gateway.guard(account=MINE), gateway.guard(account="real 2222222222222222")
     await old.run_once(gateway.reconciler)
     await new.run_once(gateway.reconciler)
-    position = await gateway.commands().adopt("2222222222222222")
-    assert position.account == "real 2222222222222222 1111111111111111"
+    adopted = await gateway.commands().adopt("2222222222222222")
+    assert adopted.position.account == "real 2222222222222222 1111111111111111"
+    assert adopted.is_changed
+    again = await gateway.commands().adopt("2222222222222222")
+    assert again == replace(adopted, is_changed=False)
     for guard in (old, new):
         await guard.run_once(gateway.reconciler)
         assert await guard.allows_submit()
@@ -721,7 +724,7 @@ async def test_a_store_that_replaces_a_lost_one_has_its_account(gateway: GuardHa
     await gateway.guard(account=MINE).run_once(gateway.reconciler)
     gateway.stores.memory.position, gateway.stores.memory.account = None, ""
     fresh = await gateway.commands().init(replace=True)
-    assert fresh.account == MINE
+    assert fresh.position.account == MINE
     assert await gateway.stores.identity.load_account() == MINE
 
 
@@ -730,7 +733,9 @@ async def test_a_store_that_replaces_a_lost_one_has_its_account(gateway: GuardHa
 
 async def test_init_is_done_once(gateway: GuardHarness) -> None:
     first = await gateway.commands().init(replace=False)
-    assert await gateway.commands().init(replace=False) == first
+    assert first.is_changed
+    again = await gateway.commands().init(replace=False)
+    assert again == replace(first, is_changed=False)
     guard = await gateway.started()
     assert await guard.allows_submit()
 
@@ -741,14 +746,15 @@ async def test_a_dry_run_changes_nothing(gateway: GuardHarness) -> None:
     await gateway.accepted(await gateway.claim(await gateway.admit()))
     await guard.run_once(gateway.reconciler)
     gateway.go_back_to(before)
-    found = await gateway.commands().reconcile(None, dry_run=True)
+    found = (await gateway.commands().reconcile(None, dry_run=True)).found
     assert [(each.job_id, each.difference, each.detail) for each in found] == [
         ("req_1", "restore", "running")
     ]
     assert await gateway.stores.jobs.load("req_1") is None
     await gateway.commands().reconcile(None, dry_run=False)
     assert await gateway.state_of() == (S.RUNNING, "up-1")
-    assert await gateway.commands().reconcile(None, dry_run=True) == []
+    compared = await gateway.commands().reconcile(None, dry_run=True)
+    assert (compared.found, compared.is_changed) == ([], False)
 
 
 async def test_without_a_journal_nothing_can_be_compared(gateway: GuardHarness) -> None:
@@ -970,10 +976,11 @@ async def test_a_store_that_forgets_that_it_was_restored_leaves_its_jobs_in_doub
 async def test_a_command_finds_the_doubts_that_were_forgotten(gateway: GuardHarness) -> None:
     _, backup = await restored_and_running(gateway)
     gateway.go_back_to(backup.store)
-    found = await gateway.commands().reconcile(None, dry_run=True)
+    found = (await gateway.commands().reconcile(None, dry_run=True)).found
     assert [(each.job_id, each.difference) for each in found] == [("req_1", "doubt")]
     assert await gateway.state_of() == (S.QUEUED, None)
-    assert await gateway.commands().reconcile(None, dry_run=False) == found
+    compared = await gateway.commands().reconcile(None, dry_run=False)
+    assert (compared.found, compared.is_changed) == (found, True)
     assert await gateway.state_of() == (S.IN_DOUBT, None)
 
 
