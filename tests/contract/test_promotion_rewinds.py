@@ -10,15 +10,17 @@ import pytest
 from core.billing.settlement import ReservationTotals
 from core.billing.usage import Budget
 from core.jobs.job import BillingStatus, Job, JobState
+from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
 from core.tenants.cache_policy import CacheOption, TenantCachePolicy
 from core.tenants.limits import Limits
 from core.transactions.admission import CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
+from core.transactions.restoration import Restoration
 from service.jobs.cancel import decide_cancel
 from tests.support.backends import StoreBackend
 from tests.support.journalled_worker import CHARGE, STEP, JournalledWorker
-from tests.support.store_steps import admission_of, new_job
+from tests.support.store_steps import admission_of, new_job, timeline_entry
 from worker.ports import Indeterminate, UpstreamFault
 
 SHARING: Final = CacheRequest(CacheOption.USE)
@@ -86,11 +88,7 @@ class Flight:
 @pytest.fixture
 async def flight(backend: StoreBackend) -> AsyncIterator[Flight]:
     """Checks the counters at the end."""
-    ada = await backend.tenants.load("ada")
-    assert ada is not None
-    policy = TenantCachePolicy(promote=True)
-    after = replace(ada, cache_policy=policy, version=ada.version + 1)
-    assert await backend.tenants.change(ada, after)
+    await set_promotion(backend, promote=True)
     worker = JournalledWorker(backend, backend.clock)
     found = Flight(backend, worker, await backend.probe.copy())
     for name in NAMES:
@@ -98,6 +96,14 @@ async def flight(backend: StoreBackend) -> AsyncIterator[Flight]:
     assert await found.states() == [JobState.QUEUED, JobState.FOLLOWING, JobState.FOLLOWING]
     yield found
     assert await backend.probe.inconsistencies() == []
+
+
+async def set_promotion(backend: StoreBackend, *, promote: bool) -> None:
+    ada = await backend.tenants.load("ada")
+    assert ada is not None
+    policy = TenantCachePolicy(promote=promote)
+    after = replace(ada, cache_policy=policy, version=ada.version + 1)
+    assert await backend.tenants.change(ada, after)
 
 
 async def cancelled(flight: Flight) -> None:
@@ -242,3 +248,75 @@ async def test_the_books_have_what_a_forgotten_promotion_cost(flight: Flight, en
     totals = await flight.totals()
     assert totals.settled == CHARGE * len(charged)
     assert totals.reserved == totals.settled + totals.released
+
+
+async def repeat(flight: Flight, name: str) -> Job:
+    """Send the request of a job again, with its key; return what it is answered with."""
+    now = flight.backend.clock.now()
+    again = new_job(now, f"{name}_again")
+    again = replace(again, next_run_at=now, estimate=PRICE, deadline=now + timedelta(hours=5))
+    admission = replace(admission_of(again), input=again.id.encode(), cache=SHARING)
+    key = IdempotencyClaim(f"key-{name}", "fp")
+    admitted = await flight.backend.jobs.admit(replace(admission, idempotency=key))
+    return admitted.record.job if admitted.record else await flight.job(again.id)
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_repetition_that_follows_another_job_is_not_promoted_beside_the_first(
+    flight: Flight, end: str
+) -> None:
+    """Regression: it stayed a follower, and was paid for when its leader ended."""
+    await flight.backend.probe.go_back(flight.before)
+    await flight.admit(LAST)
+    await flight.step()
+    assert flight.paid == {LAST: 1}
+    await flight.backend.probe.go_back(flight.before)
+    await flight.admit(LEAD)
+    again = await repeat(flight, LAST)
+    assert (again.state, again.leader) == (JobState.FOLLOWING, LEAD)
+    await flight.worker.reconcile()
+    ended = await flight.job(again.id)
+    assert ended.state is JobState.FAILED
+    assert ended.error is not None
+    assert (ended.error.code, ended.billed) == ("repeated_request", BillingStatus.NO)
+    assert (await repeat(flight, LAST)).id == LAST
+    if end == "failed":
+        flight.worker.upstream.fails.add("up-2")
+    await flight.step()
+    if end == "cancelled":
+        await flight.cancel(LEAD)
+    flight.worker.upstream.ends_runs = True
+    await flight.worker.run_until_idle()
+    assert flight.paid == {LAST: 1, LEAD: 1}
+
+
+async def test_a_follower_of_a_repetition_takes_its_place(flight: Flight) -> None:
+    """Regression: it failed with the repetition, whose error names another caller's job."""
+    await flight.backend.probe.go_back(flight.before)
+    await flight.admit(LEAD)
+    await flight.step()
+    await flight.backend.probe.go_back(flight.before)
+    again = await repeat(flight, LEAD)
+    await flight.admit(NEXT)
+    assert (await flight.job(NEXT)).leader == again.id
+    await flight.worker.reconcile()
+    assert (await flight.job(again.id)).state is JobState.FAILED
+    await set_promotion(flight.backend, promote=False)
+    flight.worker.upstream.ends_runs = True
+    await flight.worker.run_until_idle()
+    assert (await flight.job(NEXT)).state is JobState.SUCCEEDED
+    assert flight.paid == {LEAD: 1, NEXT: 1}
+
+
+async def test_a_repetition_is_not_ended_that_follows_again(flight: Flight) -> None:
+    """The store went back once more between its end and the restoration of the first job."""
+    now = flight.backend.clock.now()
+    job = replace(new_job(now, "req_first"), state=JobState.SUBMITTING).accept("up-9", now, now)
+    used = IdempotencyRecord(f"key-{NEXT}", "fp")
+    submission = Submission(b"", PRICE, idempotency=used)
+    line = timeline_entry(now, "restored", job.state)
+    settled = Restoration(job, line, submission, None, NEXT, (NEXT,))
+    assert (await flight.backend.jobs.restore(settled)).repetition == NEXT
+    await flight.cancel(NEXT)
+    assert (await flight.backend.jobs.restore(settled)).is_stored
+    await flight.backend.probe.go_back(flight.before)

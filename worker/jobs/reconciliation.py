@@ -21,8 +21,9 @@ from worker.jobs.decisions.transition import cap_at_deadline
 from worker.jobs.paid_submit import UNANSWERED
 from worker.ports import Accepted, UpstreamFault
 
-_UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING})
-"""As long as the store is compared, no submit leaves that is claimed meanwhile."""
+_UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING})
+"""As long as the store is compared, no submit leaves that is claimed meanwhile. A follower may be
+promoted later."""
 RESTORED: Final = "restored"
 """The timeline's word for a job that was stored again."""
 

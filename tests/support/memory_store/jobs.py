@@ -202,7 +202,7 @@ class MemoryJobStore:
 
     def _is_unsubmitted(self, job_id: str) -> bool:
         row = self._memory.job(job_id)
-        unsubmitted = {JobState.QUEUED, JobState.SUBMITTING}
+        unsubmitted = {JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING}
         return row is not None and JOB_CODEC.decode(row.doc).state in unsubmitted
 
     async def restore(self, restoration: Restoration) -> RestorationResult:

@@ -47,6 +47,7 @@ WAITING_BY_SCOPE: Final[Mapping[RefusalScope, WaitingFor]] = {
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
 )
+_REPEATED: Final = "repeated_request"
 MAX_WAIT_WITH_SLOT: Final = timedelta(seconds=3)
 _RESEND_TIMEOUT: Final = JobError(
     "timeout", "The job's time ran out before its approved resend could leave."
@@ -82,16 +83,21 @@ def end_before_submit(job: Job, now: datetime) -> Change | None:
 
 
 def end_repetition(job: Job, first: str, now: datetime) -> Change:
-    """Return the end, free, of a queued job whose request was submitted before as the job `first`.
+    """Return the end, free, of an unsent job whose request was submitted before as the job `first`.
 
     The store had forgotten its idempotency key.
     """
     error = JobError(
-        "repeated_request",
+        _REPEATED,
         f"This request, with its Idempotency-Key, was submitted before as {first}, which has the "
         "result. The gateway's store had lost it for a moment.",
     )
     return finish(job, Trigger.REPEATED, now, error=error, billed=billed_if_free(job))
+
+
+def is_repetition(job: Job) -> bool:
+    """Return whether a job has ended because its request was submitted before."""
+    return job.error is not None and job.error.code == _REPEATED
 
 
 def _start_timeout(job: Job) -> JobError:

@@ -30,7 +30,11 @@ if held then
   local is_settled = admitted == settled_repetition
   for _, other in ipairs(split_words(settled_jobs)) do
     -- The store went back again since the job was ended.
-    if redis.call('ZSCORE', NAMES.unsubmitted, other) then is_settled = false end
+    local other_leader = redis.call('HGET', NAMES.job .. other, 'leader')
+    if redis.call('ZSCORE', NAMES.unsubmitted, other)
+        or other_leader and redis.call('ZSCORE', NAMES.followers .. other_leader, other) then
+      is_settled = false
+    end
   end
   if is_same_request and admitted ~= admitted_as and not is_settled then return { 'repeated', admitted } end
   -- A batch that was admitted again keeps it: it is there, and its other jobs may be repetitions too.
