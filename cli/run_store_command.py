@@ -35,7 +35,7 @@ def run_store_command(
 ) -> T:
     """Return what `action` returns. An error ends the process with one line on stderr.
 
-    `change` says from its result what the audit log has of it; None: it has changed nothing.
+    `change` returns from its result what the audit log has of it; None: it has changed nothing.
     """
     try:
         return run_or_exit(_run(load_settings(ServiceSettings), action, change))

@@ -83,7 +83,7 @@ class MemoryProbe:
         """Return nothing: the indexes of memory are compared with Redis's by the tests."""
         return []
 
-    async def go_back(self, copy: Snapshot) -> None:
+    async def go_back(self, copy: Any) -> None:  # noqa: ANN401 - what its own `copy` returned
         """Let the store be as it was when it was copied."""
         restore_snapshot(self._memory, copy)
 
@@ -168,7 +168,7 @@ class RedisProbe:
         """Return which indexes and counters differ from the records."""
         return await find_inconsistencies(self._wire)
 
-    async def go_back(self, copy: StoreCopy) -> None:
+    async def go_back(self, copy: Any) -> None:  # noqa: ANN401 - what its own `copy` returned
         """See `MemoryProbe.go_back`."""
         await put_back(self._wire, copy)
 

@@ -115,8 +115,9 @@ class StoreGuard:
             raise JournalUnavailable("It is not known to be the journal of this store.")
         if position.lost_entry:
             raise JournalUnavailable(f"It lacks {position.lost_entry}.")
-        begun = (position.journal_since, self._known and self._known.journal_since)
-        return max((since for since in begun if since is not None), default=None)
+        seen = (position,) if self._known is None else (position, self._known)
+        begun = [each.journal_since for each in seen if each.journal_since is not None]
+        return max(begun, default=None)
 
     async def is_in_own_journal(self) -> bool:
         """Return whether what was just written to the journal is in the one of the store.
