@@ -7,6 +7,7 @@ import asyncio
 import socket
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -15,7 +16,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from core.http_server.connections import Connections
+from core.http_server.connections import LARGE_BODY, Connections
+from core.http_server.flow import HeldFlow
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Maximum size of request line and headers; of an incomplete head, accurate to one read.
@@ -30,6 +32,8 @@ MIN_CHUNK_BYTES: Final = 64
 take 0.7 ms."""
 MAX_EMPTY_READS: Final = 8
 """Reads of nothing but empty lines before a request: a client may send one (RFC 9112, 2.2)."""
+MAX_WAITING_READ: Final = 16 * 1024
+"""Largest read that waits for a turn: it is kept meanwhile, for each connection."""
 MAX_PIPELINED: Final = 64
 """Requests that may wait behind one whose answer is not complete."""
 BODY_GRACE: Final = timedelta(seconds=5)
@@ -96,6 +100,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unsent: tuple[float, int] | None = None
         """When the unsent bytes were counted, and how many there were."""
         self._rejection: str | None = None
+        self.flow: HeldFlow
 
     # ------------------------------------------------------------------------------ connection
 
@@ -104,6 +109,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     ) -> None:
         """Close the connection if there are too many, or read it later (`reading_delay`)."""
         super().connection_made(transport)
+        self.flow = HeldFlow(transport)
         if not self._connections.admit(self, self._address):
             transport.abort()
             return
@@ -113,16 +119,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         _set_unacknowledged_timeout(transport, self._policy.unacknowledged_timeout)
         if delay:
-            transport.pause_reading()
-            self.loop.call_later(delay.total_seconds(), self._begin_reading)
+            self._hold(delay)
 
     @property
     def _address(self) -> str:
         return self.client[0] if self.client else ""
 
-    def _begin_reading(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+    def _hold(self, delay: timedelta) -> None:
+        """Read no more for a while."""
+        self.flow.hold()
+        self.loop.call_later(delay.total_seconds(), self.flow.release)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Disconnect the request that is being served; uvicorn knows only the last one."""
@@ -178,6 +184,20 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # --------------------------------------------------------------------------------- reading
 
     def data_received(self, data: bytes) -> None:
+        """Parse what was read, in a later turn if many connections of the address were read."""
+        is_small = len(data) <= MAX_WAITING_READ and self._reading is not _Reading.BODY
+        if is_small and not self._connections.has_turn(self._address, self.loop.call_soon):
+            self.flow.hold()
+            self._connections.turns.wait(self._address, partial(self._parse_later, data))
+        else:
+            self._parse(data)
+
+    def _parse_later(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.flow.release()
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
         """Parse, and count the bytes of a part that does not become complete."""
         if self._reading is _Reading.NOTHING and not self._is_answering():
             self._begin(_Reading.HEAD)
@@ -242,13 +262,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._body_bytes += len(body)
         super().on_body(body)
-        if self.cycle.response_complete and not self.flow.read_paused:
-            self.flow.pause_reading()
-            self.loop.call_later(DISCARD_PAUSE.total_seconds(), self._continue_discarding)
-
-    def _continue_discarding(self) -> None:
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+        if self.flow.is_held:
+            return
+        if self.cycle.response_complete:
+            self._hold(DISCARD_PAUSE)
+        elif self._body_bytes > LARGE_BODY:
+            now = self.loop.time()
+            delay = self._connections.body_delay(self._address, len(body), now)
+            if delay:
+                self._hold(delay)
 
     def on_message_complete(self) -> None:
         """Wait for the next request."""
@@ -270,7 +292,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self.pipeline:
-            self._start_asgi_task(*self.pipeline.pop())
+            self._start_next()
+
+    def _start_next(self) -> None:
+        """Serve the next pipelined request, in a later turn if others were begun."""
+        start = partial(self._start_asgi_task, *self.pipeline.pop())
+        if self._connections.has_turn(self._address, self.loop.call_soon):
+            start()
+        else:
+            self._connections.turns.wait(self._address, start)
 
     def send_400_response(self, msg: str) -> None:
         """Answer with a problem, unless another answer is being sent, and close."""
