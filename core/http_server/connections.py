@@ -42,7 +42,8 @@ class ConnectionPolicy:
     keep_alive_timeout: timedelta
     """How long a connection may be idle after an answer."""
     body_timeout: timedelta
-    """From the end of a request's head to the end of its body, whether or not it is read."""
+    """From the end of a request's head to the end of its body, whether or not it is read; a request
+    may have a time of its own (`protocol.BODY_TIMEOUT`)."""
     head_timeout: timedelta = timedelta(seconds=15)
     """From the connection, or the first byte of a later request, to the end of the head."""
     discard_timeout: timedelta = timedelta(seconds=10)

@@ -40,7 +40,9 @@ BODY_GRACE: Final = timedelta(seconds=5)
 """The application's own answer to a slow body comes before the connection is closed."""
 BODY_IS_COMPLETE: Final = "body_is_complete"
 """Key in the ASGI state of a request of which everything was received: no read waits."""
-
+BODY_TIMEOUT: Final = "body_timeout"
+"""Key in the ASGI state of a request: the time for its body, as a `timedelta`, where it is another
+one than the listener's. The application sets it."""
 DISCARD_PAUSE: Final = timedelta(milliseconds=20)
 """Between two reads of a body that is discarded: else one turn of the event loop reads megabytes of
 each connection. With a buffer of 256 KiB it is 12 MB/s."""
@@ -153,11 +155,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._reading is _Reading.HEAD:
             return self._policy.head_timeout
         if self._reading is _Reading.BODY:
-            return (
-                self._policy.body_timeout + BODY_GRACE
-                if self._is_answering()
-                else self._policy.discard_timeout
-            )
+            if not self._is_answering():
+                return self._policy.discard_timeout
+            wanted: timedelta = self.scope["state"].get(BODY_TIMEOUT, self._policy.body_timeout)
+            return wanted + BODY_GRACE
         return timedelta.max if self._is_answering() else self._idle_timeout
 
     def _is_answering(self) -> bool:

@@ -29,6 +29,7 @@ from core.http_server.flow import HeldFlow
 from core.http_server.protocol import (
     BODY_GRACE,
     BODY_IS_COMPLETE,
+    BODY_TIMEOUT,
     DISCARD_PAUSE,
     FREE_CHUNKS,
     MAX_EMPTY_READS,
@@ -497,6 +498,24 @@ async def test_every_state_has_its_deadline(
     assert not transport.closed
     listener.pass_time((deadline or timedelta(hours=1)) + timedelta(seconds=1))
     assert transport.closed is (deadline is not None)
+    protocol.connection_lost(None)
+    listener.application.ready.set()
+    await run_ready_callbacks()
+
+
+async def test_a_request_may_have_a_time_of_its_own_for_its_body(listener: Listener) -> None:
+    """An upload of a quarter of an hour was cut without an answer after 35 seconds."""
+    upload_time = timedelta(minutes=15)
+    listener.application.ready.clear()
+    protocol, transport = listener.connect()
+    protocol.data_received(POST + b"{")
+    await run_ready_callbacks()
+    listener.application.scopes[0]["state"][BODY_TIMEOUT] = upload_time
+    closed = []
+    for late in (timedelta(), BODY_GRACE + timedelta(seconds=1)):
+        listener.pass_time(upload_time + late)
+        closed.append(transport.closed)
+    assert closed == [False, True]
     protocol.connection_lost(None)
     listener.application.ready.set()
     await run_ready_callbacks()
