@@ -76,7 +76,7 @@ class Debts:
         """Start with addresses that sent nothing."""
         self._until: dict[str, float] = {}
 
-    def owed(self, address: str, now: float) -> timedelta:
+    def pending(self, address: str, now: float) -> timedelta:
         """Return how long what an address sent still counts."""
         return timedelta(seconds=max(0.0, self._until.get(address, now) - now))
 
@@ -149,7 +149,7 @@ class Connections:
         Each refusal costs as much as a request. Callers behind the same address, of a proxy for
         example, are served all the same, but later.
         """
-        counted = self._malformed.owed(address, now)
+        counted = self._malformed.pending(address, now)
         if counted <= MALFORMED_DELAY or self.policy.is_exempt(address):
             return timedelta()
         if counted > MAX_READING_DELAY - _EACH_COUNTS:
@@ -166,7 +166,7 @@ class Connections:
             return timedelta()
         time = timedelta(seconds=size / BODY_BYTES_PER_SECOND)
         self._bodies.add(address, now, time, timedelta.max)
-        return max(timedelta(), self._bodies.owed(address, now) - BODY_BURST)
+        return max(timedelta(), self._bodies.pending(address, now) - BODY_BURST)
 
     def has_turn(self, address: str, call_soon: CallSoon) -> bool:
         """Return whether a connection of `address` may go on in this turn of the event loop."""

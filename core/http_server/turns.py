@@ -8,7 +8,7 @@ from typing import Final
 PER_TURN: Final = 8
 """Reads and pipelined requests of an address in one turn of the event loop.
 
-Each takes up to a third of a millisecond, and whoever calls meanwhile waits for several turns.
+Each takes up to a third of a millisecond, and a caller that comes meanwhile waits for several turns.
 """
 
 CallSoon = Callable[[Callable[[], None]], object]
@@ -18,7 +18,7 @@ CallSoon = Callable[[Callable[[], None]], object]
 class Turns:
     """What each address began in this turn of the event loop; the rest waits for the next ones.
 
-    Otherwise all that a thousand connections have sent at once is served in one turn, in which
+    Otherwise all that a thousand connections have sent is served in one turn, in which
     other callers wait. As much is served in all.
     """
 
