@@ -8,7 +8,7 @@ from typing import Final
 PER_TURN: Final = 8
 """Reads and pipelined requests of an address in one turn of the event loop.
 
-Each takes up to a third of a millisecond, and a caller that comes meanwhile waits for several turns.
+Each takes up to a third of a millisecond, and other callers wait for several turns.
 """
 
 CallSoon = Callable[[Callable[[], None]], object]
