@@ -292,16 +292,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
+        if not self.pipeline:
+            return
+        if self._connections.has_turn(self._address, self.loop.call_soon):
             self._start_next()
+        else:
+            self._connections.turns.wait(self._address, self._start_next)
 
     def _start_next(self) -> None:
-        """Serve the next pipelined request, in a later turn if others were begun."""
-        start = partial(self._start_asgi_task, *self.pipeline.pop())
-        if self._connections.has_turn(self._address, self.loop.call_soon):
-            start()
-        else:
-            self._connections.turns.wait(self._address, start)
+        """Serve the next pipelined request, unless the connection ended while it waited."""
+        if not self.transport.is_closing():
+            self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:
         """Answer with a problem, unless another answer is being sent, and close."""

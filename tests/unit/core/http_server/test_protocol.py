@@ -620,6 +620,27 @@ async def test_a_connection_that_ended_while_it_waited_for_its_turn_is_not_serve
         protocol.connection_lost(None)
 
 
+async def test_a_pipelined_request_whose_connection_ended_is_not_served(crowd: Listener) -> None:
+    loop = asyncio.get_running_loop()
+    protocol, transport = crowd.connect()
+    crowd.application.ready.clear()
+    protocol.data_received(GET * 3)
+    await run_ready_callbacks()
+
+    def take_all_places() -> None:
+        while crowd.connections.has_turn("192.0.2.1", loop.call_soon):
+            pass
+
+    loop.call_soon(take_all_places)
+    crowd.application.ready.set()
+    await asyncio.sleep(0)
+    assert len(transport.answers) == 1
+    transport.abort()
+    protocol.connection_lost(None)
+    await run_ready_callbacks()
+    assert len(crowd.application.scopes) == 1
+
+
 async def test_a_trusted_proxy_and_a_large_read_wait_for_no_turn(crowd: Listener) -> None:
     """The proxy's connections are of many callers; what is kept while it waits is bounded."""
     large = b"GET / HTTP/1.1\r\nhost: a\r\nx-pad: " + b"x" * MAX_WAITING_READ + b"\r\n\r\n"
