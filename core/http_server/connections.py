@@ -1,12 +1,13 @@
 """The open connections of one listener: how many there may be, and which one gives way."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
-from core.http_server.turns import CallSoon, Turns
+from core.http_server.turns import Turns
 
 MALFORMED_PER_SECOND: Final = 20
 """What an address may send that is no request before its connections are slowed."""
@@ -168,9 +169,9 @@ class Connections:
         self._bodies.add(address, now, time, timedelta.max)
         return max(timedelta(), self._bodies.pending(address, now) - BODY_BURST)
 
-    def has_turn(self, address: str, call_soon: CallSoon) -> bool:
+    def has_turn(self, address: str, loop: asyncio.AbstractEventLoop) -> bool:
         """Return whether a connection of `address` may go on in this turn of the event loop."""
-        return self.turns.take(address, call_soon) or self.policy.is_exempt(address)
+        return self.turns.take(address, loop) or self.policy.is_exempt(address)
 
     def close_overdue(self, now: float, part: int) -> None:
         """Close what is overdue of one of the `CHECK_PARTS` parts of the connections.

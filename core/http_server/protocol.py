@@ -186,8 +186,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what was read, in a later turn if many connections of the address were read."""
+        if self._reading is _Reading.NOTHING and not self._is_answering():
+            self._begin(_Reading.HEAD)
+        if self._is_between_requests and not data.strip(_LINE_END):
+            self._drop_empty_lines()
+            return
         is_small = len(data) <= MAX_WAITING_READ and self._reading is not _Reading.BODY
-        if is_small and not self._connections.has_turn(self._address, self.loop.call_soon):
+        if is_small and not self._connections.has_turn(self._address, self.loop):
             self.flow.hold()
             self._connections.turns.wait(self._address, partial(self._parse_later, data))
         else:
@@ -200,11 +205,6 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def _parse(self, data: bytes) -> None:
         """Parse, and count the bytes of a part that does not become complete."""
-        if self._reading is _Reading.NOTHING and not self._is_answering():
-            self._begin(_Reading.HEAD)
-        if self._is_between_requests and not data.strip(_LINE_END):
-            self._drop_empty_lines()
-            return
         self._unparsed_bytes += len(data)
         super().data_received(data)
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -294,7 +294,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self.flow.resume_reading()
         if not self.pipeline:
             return
-        if self._connections.has_turn(self._address, self.loop.call_soon):
+        if self._connections.has_turn(self._address, self.loop):
             self._start_next()
         else:
             self._connections.turns.wait(self._address, self._start_next)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -40,7 +41,7 @@ from core.http_server.protocol import (
     MIN_CHUNK_BYTES,
     BoundedHttpProtocol,
 )
-from core.http_server.turns import PER_TURN
+from core.http_server.turns import ALONE_AFTER, ALONE_PER_TURN, PER_TURN, Turns
 
 POLICY = ConnectionPolicy(
     max_connections=2,
@@ -575,14 +576,14 @@ def crowd() -> Listener:
 async def test_what_many_connections_sent_at_once_is_served_in_turns(crowd: Listener) -> None:
     """A thousand at once took the event loop for 80 ms, in which no other caller was served."""
     opened = [crowd.connect() for _ in range(3 * PER_TURN)]
-    for protocol, _ in opened:
-        protocol.data_received(GET)
     other, answered = crowd.connect("192.0.2.2")
     other.data_received(GET)
+    for protocol, _ in opened:
+        protocol.data_received(GET)
     assert sum(transport.paused for _, transport in opened) == 2 * PER_TURN
     await asyncio.sleep(0)
     served = [scope["client"][0] for scope in crowd.application.scopes]
-    assert served == ["192.0.2.1"] * PER_TURN + ["192.0.2.2"]
+    assert served == ["192.0.2.2"] + ["192.0.2.1"] * PER_TURN
     await run_ready_callbacks()
     assert all(transport.answers and not transport.paused for _, transport in opened)
     for protocol, _ in [*opened, (other, answered)]:
@@ -590,15 +591,15 @@ async def test_what_many_connections_sent_at_once_is_served_in_turns(crowd: List
 
 
 async def test_pipelined_requests_of_many_connections_take_turns_too(crowd: Listener) -> None:
-    opened = [crowd.connect() for _ in range(PER_TURN)]
+    opened = [crowd.connect() for _ in range(ALONE_PER_TURN)]
     for protocol, _ in opened:
         protocol.data_received(GET * 8)
     most = 0
-    while len(crowd.application.scopes) < 8 * PER_TURN:
+    while len(crowd.application.scopes) < 8 * ALONE_PER_TURN:
         before = len(crowd.application.scopes)
         await asyncio.sleep(0)
         most = max(most, len(crowd.application.scopes) - before)
-    assert most <= PER_TURN
+    assert most <= ALONE_PER_TURN
     await run_ready_callbacks()
     for protocol, transport in opened:
         assert len(transport.answers) == 8
@@ -608,14 +609,14 @@ async def test_pipelined_requests_of_many_connections_take_turns_too(crowd: List
 async def test_a_connection_that_ended_while_it_waited_for_its_turn_is_not_served(
     crowd: Listener,
 ) -> None:
-    opened = [crowd.connect() for _ in range(PER_TURN + 1)]
+    opened = [crowd.connect() for _ in range(ALONE_PER_TURN + 1)]
     for protocol, _ in opened:
         protocol.data_received(GET)
     last, transport = opened[-1]
     transport.abort()
     last.connection_lost(None)
     await run_ready_callbacks()
-    assert len(crowd.application.scopes) == PER_TURN
+    assert len(crowd.application.scopes) == ALONE_PER_TURN
     for protocol, _ in opened[:-1]:
         protocol.connection_lost(None)
 
@@ -628,7 +629,7 @@ async def test_a_pipelined_request_whose_connection_ended_is_not_served(crowd: L
     await run_ready_callbacks()
 
     def take_all_places() -> None:
-        while crowd.connections.has_turn("192.0.2.1", loop.call_soon):
+        while crowd.connections.has_turn("192.0.2.1", loop):
             pass
 
     loop.call_soon(take_all_places)
@@ -657,6 +658,62 @@ async def test_a_trusted_proxy_and_a_large_read_wait_for_no_turn(crowd: Listener
     await run_ready_callbacks()
     for protocol, _ in [*opened, *proxied]:
         protocol.connection_lost(None)
+
+
+class StoppedLoop:
+    """An event loop whose clock stands, and whose turns end when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 10.0
+        self._ready: list[Callable[[], object]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[..., object], *given: object) -> None:
+        self._ready.append(partial(callback, *given))
+
+    def run_turn(self) -> None:
+        ready, self._ready = self._ready, []
+        for callback in ready:
+            callback()
+
+
+@pytest.mark.parametrize(
+    ("others_sent_before", "expected"),
+    [
+        (timedelta(), PER_TURN),
+        (ALONE_AFTER - timedelta(milliseconds=1), PER_TURN),
+        (ALONE_AFTER, ALONE_PER_TURN),
+    ],
+)
+def test_an_address_that_is_the_only_one_has_more_of_a_turn(
+    others_sent_before: timedelta, expected: int
+) -> None:
+    loop, turns, begun = StoppedLoop(), Turns(), Counter[str]()
+
+    def send(address: str) -> None:
+        if turns.take(address, loop):  # type: ignore[arg-type]  # what is used of a loop
+            begun[address] += 1
+        else:
+            turns.wait(address, lambda: begun.update([address]))
+
+    send("192.0.2.1")
+    send("192.0.2.2")
+    loop.run_turn()
+    loop.now += others_sent_before.total_seconds()
+    begun.clear()
+    for _ in range(20):
+        send("192.0.2.2")
+    assert begun["192.0.2.2"] == expected
+    loop.run_turn()  # the turn ends
+    loop.run_turn()
+    assert begun["192.0.2.2"] == 2 * expected
+    send("192.0.2.3")
+    assert begun["192.0.2.3"] == 1
+    for _ in range(20):
+        loop.run_turn()
+    assert begun["192.0.2.2"] == 20
 
 
 UPLOAD = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
