@@ -9,10 +9,10 @@ import pytest
 
 from core.errors import InvalidInput, LimitReached, StoreUnavailable
 from core.files.records import UNUSED_FILE_LIFETIME
-from core.jobs.input_parts import PartKind
+from core.jobs.input_parts import MAX_REFERENCES, PartKind
 from core.private_sources import PrivateSources
 from core.store.files import DueFile
-from service.models import MAX_REFERENCES, validate_input
+from service.models import validate_input
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.media import jpeg, png, wav
 from tests.support.object_store import MemoryObjectStore
