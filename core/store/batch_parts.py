@@ -216,7 +216,7 @@ class BatchParts:
         try:
             return await self.write_rest(batch_id)
         except StoreUnavailable as error:
-            # It would say that nothing was accepted; but all is, and its caller may not repeat it.
+            # That means that nothing was accepted. But all is, and its caller may not repeat it.
             raise StoreTimeout(
                 retry_after=error.retry_after, operator_detail=error.operator_detail
             ) from error
