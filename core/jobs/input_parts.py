@@ -10,15 +10,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from core.files.records import FILE_SCHEME
-from core.jobs.json_strings import find_all, string_spans
+from core.jobs.json_strings import find_all, is_name, string_spans
 
+MAX_REFERENCES: Final = 100
+"""Files and private sources that one input may name."""
 _REFERENCE: Final = re.compile(
-    rb'(?<!\\)"' + FILE_SCHEME.encode() + rb'(?P<id>[A-Za-z0-9_-]{1,128})"(?![ \t\r\n]*:)'
+    rb'(?<!\\)"' + FILE_SCHEME.encode() + rb'(?P<id>[A-Za-z0-9_-]{1,128})"'
 )
-"""A JSON string that is a reference, and no field's name. An escaped quote begins no string."""
+"""A JSON string that is a reference, or a field's name. An escaped quote begins no string."""
 
 
 class PartKind(StrEnum):
@@ -66,9 +69,17 @@ class LargeText:
 
 
 def find_references(body: bytes) -> tuple[InputPart, ...]:
-    """Return the references to files in valid JSON, in order."""
+    """Return the references to files in valid JSON, in order.
+
+    Of too many only the first `MAX_REFERENCES` and one more: megabytes could be references.
+    """
     found = (_REFERENCE.match(body, at) for at in find_all(body, b'"' + FILE_SCHEME.encode()))
-    return tuple(InputPart(*each.span(), each["id"].decode()) for each in found if each)
+    parts = (
+        InputPart(*each.span(), each["id"].decode())
+        for each in found
+        if each and not is_name(body, each.end())
+    )
+    return tuple(islice(parts, MAX_REFERENCES + 1))
 
 
 def find_large_texts(

@@ -11,6 +11,7 @@ _QUOTE: Final = b'"'
 _WINDOW: Final = 64 * 1024
 _IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}(?:\\.[^"\\]{0,1024}){0,64}', re.DOTALL)
 """A piece of a string; only its end has a quote that is not escaped."""
+_SPACE: Final = re.compile(rb"[ \t\r\n]*")
 
 
 def string_spans(body: bytes) -> Iterator[tuple[int, int]]:
@@ -32,3 +33,12 @@ def find_all(body: bytes, mark: bytes, start: int = 0) -> Iterator[int]:
         if found >= 0:
             yield found
         start = start + _WINDOW if found < 0 else found + len(mark)
+
+
+def is_name(body: bytes, end: int) -> bool:
+    """Return whether the string that ended at `end` is a field's name: a colon follows it."""
+    while space := _SPACE.match(body, end, end + _WINDOW):
+        if space.end() < end + _WINDOW:
+            return body.startswith(b":", space.end())
+        end = space.end()
+    return False

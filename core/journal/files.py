@@ -92,7 +92,11 @@ class FolderSync:
         """Begin to sync folders if a thread is free; return what ends it, and raises `OSError`."""
         if not self._free.acquire(blocking=False):
             return lambda: _sync_folders(folders)
-        return self._threads.submit(self._sync, folders).result
+        try:
+            return self._threads.submit(self._sync, folders).result
+        except RuntimeError:  # closed by a process that ends while an entry is written
+            self._free.release()
+            return lambda: _sync_folders(folders)
 
     def _sync(self, folders: Sequence[Path]) -> None:
         try:

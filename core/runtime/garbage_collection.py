@@ -22,10 +22,15 @@ def drop_frames(error: BaseException) -> None:
     An error that was raised from a variable is held by its own frame, and that of its caller: what
     they have, the body of a request for example, would stay until the next collection.
     """
-    held: BaseException | None = error
-    while held is not None:
+    left, seen = [error], {id(error)}
+    while left:
+        held = left.pop()
         held.__traceback__ = None
-        held = held.__cause__ or held.__context__
+        inner = held.exceptions if isinstance(held, BaseExceptionGroup) else ()
+        for each in (held.__cause__, held.__context__, *inner):
+            if each is not None and id(each) not in seen:  # `raise error from error` is a circle
+                seen.add(id(each))
+                left.append(each)
 
 
 def spare_startup_objects() -> None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from core.clock import MILLISECOND, Clock, to_ms
-from core.errors import CallerError, Unavailable
+from core.errors import CallerError, StoreTimeout, StoreUnavailable, Unavailable
 from core.quotas import Quota
 from core.retention import RETENTION
 from core.runtime.many_items import call_with_many
@@ -102,7 +102,10 @@ class BatchParts:
     async def admit(
         self, admission: BatchAdmission, *, all_or_nothing: bool
     ) -> BatchAdmissionResult:
-        """Admit a batch. Raises as `BatchStore.admit`, and `Unavailable`."""
+        """Admit a batch. Raises as `BatchStore.admit`, and `Unavailable`.
+
+        After it was accepted the store's failures are `StoreTimeout`.
+        """
         call = AdmissionScriptCall(admission.admissions, all_or_nothing, admission)
         tenant = admission.batch.tenant
         for _ in range(MAX_TRIES):
@@ -203,10 +206,20 @@ class BatchParts:
             decided = [(_ACCEPTED,)] * len(admission.admissions)
         if not any(answer[0] == _ACCEPTED for answer in decided):
             return await _read_results(decided, quotas, (), stored=False)
-        written = await self.write_rest(admission.batch.id)
+        written = await self._write_accepted(admission.batch.id)
         if written is None:  # a worker, or a reader of the batch, was faster
             return BatchAdmissionResult((), stored=False, existing_batch_id=admission.batch.id)
         return await _read_results(decided, quotas, written, stored=True)
+
+    async def _write_accepted(self, batch_id: str) -> list[Any] | None:
+        """As `write_rest`. Raises `StoreTimeout` for every failure of the store."""
+        try:
+            return await self.write_rest(batch_id)
+        except StoreUnavailable as error:
+            # That means that nothing was accepted. But all is, and its caller may not repeat it.
+            raise StoreTimeout(
+                retry_after=error.retry_after, operator_detail=error.operator_detail
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)

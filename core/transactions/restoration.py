@@ -17,12 +17,11 @@ class Restoration:
     batch: str | None = None
     """The batch that the job was admitted with; its idempotency key is the batch's."""
     settled_repetition: str | None = None
-    """The repetition of which no job can be submitted any more. Its key is the job's again, but
-    not that of a batch."""
-
+    """The repetition of which no job can be submitted any more that is this one. Its key is the
+    job's again, but not that of a batch."""
     settled_jobs: tuple[str, ...] = ()
-    """The jobs of the repetition that were ended. If the store went back again, one of them may
-    be to be submitted: then the repetition is not settled."""
+    """The jobs of the repetition that were ended for this one. If the store went back again, one
+    of them may be to be submitted: then the repetition is not settled."""
 
     follower: Job | None = None
     """The job as the store still has it: as a follower. It was promoted, which is forgotten."""

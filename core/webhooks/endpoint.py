@@ -17,12 +17,11 @@ DEFAULT_ENDPOINT_ID: Final = "default"
 
 INTERMEDIATE_EVENTS: Final = frozenset({WebhookEventType.IN_QUEUE, WebhookEventType.IN_PROGRESS})
 UNFILTERED_EVENTS: Final = frozenset({WebhookEventType.TEST})
-"""Sent to every endpoint."""
+"""Sent to an endpoint regardless of its filter."""
 SUBSCRIBABLE_EVENTS: Final = tuple(
     event for event in WebhookEventType if event not in UNFILTERED_EVENTS
 )
 """What an endpoint's filter may name."""
-"""Sent to an endpoint regardless of its filter."""
 
 
 class EndpointKind(StrEnum):

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
@@ -12,19 +12,38 @@ from core.errors import CallerError, FieldError, InvalidInput
 from core.files.delivery import DeliveryPolicy, FileDelivery
 from core.files.records import INPUT_TEXT, FileEntry, StoredFile, file_object_name
 from core.ids import IdSource
-from core.jobs.input_parts import LargeText, find_large_texts, find_references, replace_texts
+from core.jobs.input_parts import (
+    MAX_REFERENCES,
+    InputPart,
+    LargeText,
+    find_large_texts,
+    find_references,
+    replace_texts,
+)
 from core.objects.object_store import ObjectStore
 from core.objects.received_file import discard
 from core.private_sources import NO_PRIVATE_SOURCES, PrivateSources
 from core.runtime.many_items import give_turn
+from core.runtime.statically_frozen import statically_frozen
 from core.store.interfaces import FileRepository
 from core.transactions.admission import Admission
-from service.models import MAX_REFERENCES, NamedFiles
+from service.models import NamedFiles
 from service.parsing.large_bodies import LargeBodies
 
 _READS_AT_A_TIME: Final = 100
 """Of Redis, for a batch: they share a round trip."""
 _PIECE_BYTES: Final = 256 * 1024
+
+
+@statically_frozen
+class CheckedInput:
+    """An admission, and what of its input is kept as files."""
+
+    admission: Admission
+    named: tuple[InputPart, ...]
+    """The files and private sources that the input names."""
+    texts: tuple[LargeText, ...]
+    """What is too large for Redis."""
 
 
 @dataclass(slots=True)
@@ -57,20 +76,60 @@ class InputFiles:
             sources=NO_PRIVATE_SOURCES if self.objects is None else self.sources,
         )
 
-    async def load(self, tenant: str, body: bytes) -> NamedFiles:
-        """Return the tenant's files that a body names, and what else its media may be."""
-        if not await self.large_bodies.call(tenant, len(body), find_references, body):
-            return self._unnamed
-        (found,) = await self.load_all(tenant, [body])
-        return found
+    async def check(
+        self, tenant: str, body: bytes, build: Callable[[NamedFiles], Admission]
+    ) -> CheckedInput:
+        """Return the admission that `build` makes of a body, and what of the body is kept as files.
+
+        `build` gets the tenant's files that the body names, and what else its media may be. It must
+        be pure. A large body is worked on in one turn, or in two if it names files: the store is
+        read between them.
+        """
+        size, call = len(body), self.large_bodies.call
+        found = await call(tenant, size, self._check_if_unnamed, body, build)
+        if isinstance(found, CheckedInput):
+            return found
+        (files,) = await self._load_named(tenant, [[part.file_id for part in found]])
+        return await call(tenant, size, self._check, build, files, found)
+
+    def _check_if_unnamed(
+        self, body: bytes, build: Callable[[NamedFiles], Admission]
+    ) -> CheckedInput | tuple[InputPart, ...]:
+        """Return the references to files, if there are any; else what `check` returns."""
+        return find_references(body) or self._check(build, self._unnamed, ())
+
+    def _check(
+        self,
+        build: Callable[[NamedFiles], Admission],
+        files: NamedFiles,
+        references: tuple[InputPart, ...],
+    ) -> CheckedInput:
+        return self._find_parts(build(files), references)
+
+    def _find_parts(
+        self, admission: Admission, references: tuple[InputPart, ...] | None = None
+    ) -> CheckedInput:
+        """Return what of an admitted input is kept as files; `references` None: to be found."""
+        body = admission.input
+        found = find_references(body) if references is None else references
+        named = (*found, *admission.job.input_parts)
+        keeps = self.objects is not None and not admission.dry_run
+        texts = find_large_texts(body, self.min_input_bytes, named) if keeps else ()
+        return CheckedInput(admission, named, texts)
 
     async def load_all(self, tenant: str, bodies: Iterable[bytes]) -> Sequence[NamedFiles]:
-        """As `load`, of each body. Of one that names too many files none is read."""
+        """Return what `check` gives to `build`, of each body."""
         named = []
         for number, body in enumerate(bodies):
             found = await self.large_bodies.call(tenant, len(body), find_references, body)
             named.append([part.file_id for part in found])
             await give_turn(number)
+        return await self._load_named(tenant, named)
+
+    async def _load_named(
+        self, tenant: str, named: Sequence[Sequence[str]]
+    ) -> Sequence[NamedFiles]:
+        """Return the tenant's files of each list. Of one that is too long none is read."""
         wanted = {each for ids in named if len(ids) <= MAX_REFERENCES for each in ids}
         own = await self._load_own(tenant, sorted(wanted)) if wanted else {}
         return [_with_files(self._unnamed, ids, own) if ids else self._unnamed for ids in named]
@@ -85,23 +144,17 @@ class InputFiles:
         files = (entry.file for entry in found if entry is not None)
         return {file.id: file for file in files if file.tenant == tenant and not file.is_input_text}
 
-    async def store(self, admission: Admission) -> Admission:
+    async def store(self, checked: CheckedInput) -> Admission:
         """Keep what the input names, and store its large texts; return what Redis is to store.
 
         Raises `InvalidInput` if a file was deleted meanwhile, `LimitReached` (`storage_bytes`), and
         `ObjectsUnavailable`.
         """
-        if self.objects is None or admission.dry_run:
-            return admission
-        body, most = admission.input, self.min_input_bytes
-        owner, size, call = admission.job.tenant, len(body), self.large_bodies.call
-        found = await call(owner, size, find_references, body)
-        named = (*found, *admission.job.input_parts)
-        texts = await call(owner, size, find_large_texts, body, most, named)
-        if not texts and not named:
+        admission, named, texts = checked.admission, checked.named, checked.texts
+        if self.objects is None or admission.dry_run or not (texts or named):
             return admission
         moved = [await self._move(self.objects, admission, text) for text in texts]
-        stored, parts = await call(owner, size, replace_texts, body, named, texts, moved)
+        stored, parts = replace_texts(admission.input, named, texts, moved)
         job = replace(admission.job, input_parts=parts)
         used = {part.file_id for part in parts if part.file_id}
         if used and not await self.files.use(job.tenant, job.id, used):
@@ -112,7 +165,9 @@ class InputFiles:
         """As `store`, one after the other: their texts may be large."""
         stored = []
         for number, each in enumerate(admissions):
-            stored.append(await self.store(each))
+            owner, size = each.job.tenant, len(each.input)
+            found = await self.large_bodies.call(owner, size, self._find_parts, each)
+            stored.append(await self.store(found))
             await give_turn(number)
         return tuple(stored)
 

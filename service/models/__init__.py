@@ -9,7 +9,7 @@ from service.models.card import (
     validate_input,
 )
 from service.models.media.fields import MediaField
-from service.models.media.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
+from service.models.media.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.media.source_parts import find_source_parts
 from service.models.pricing import InputEstimate
 from service.models.registry import (
@@ -19,7 +19,6 @@ from service.models.registry import (
 )
 
 __all__ = [
-    "MAX_REFERENCES",
     "NO_NAMED_FILES",
     "CardSource",
     "InputEstimate",

@@ -80,20 +80,24 @@ def check_number_of_values(body: bytes, limits: ValueLimits = INPUT_VALUES) -> N
     if not has_many and not _exceed(_count_colons(body), limits.fields):
         return
     values = fields = 0
-    for start, end in _windows_outside_of_texts(body):
-        values += sum(body.count(mark, start, end) for mark in _SEPARATORS)
-        fields += body.count(_COLON, start, end)
-        if values > limits.values:
-            raise MalformedRequest(f"The body has more than {limits.values:,} values.")
-        if fields > limits.fields:
-            raise MalformedRequest(f"The body has more than {limits.fields:,} fields.")
+    for number, (start, end) in enumerate(_gaps_between_texts(body)):
+        if number > limits.values + limits.fields:
+            return  # more texts than marks between them: the parser ends at the first two
+        for first in range(start, end, _WINDOW):
+            window = first, min(first + _WINDOW, end)
+            values += sum(body.count(mark, *window) for mark in _SEPARATORS)
+            fields += body.count(_COLON, *window)
+            if values > limits.values:
+                raise MalformedRequest(f"The body has more than {limits.values:,} values.")
+            if fields > limits.fields:
+                raise MalformedRequest(f"The body has more than {limits.fields:,} fields.")
 
 
-def _windows_outside_of_texts(body: bytes) -> Iterator[tuple[int, int]]:
+def _gaps_between_texts(body: bytes) -> Iterator[tuple[int, int]]:
+    """Yield what is before each text, and after the last one."""
     at = 0
     for start, end in chain(string_spans(body), [(len(body), len(body))]):
-        for first in range(at, start, _WINDOW):
-            yield first, min(first + _WINDOW, start)
+        yield at, start
         at = end
 
 

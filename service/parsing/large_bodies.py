@@ -1,4 +1,7 @@
-"""Work on large bodies: in a thread, one at a time, and no tenant's all the time."""
+"""Work on large bodies: in a thread, one at a time, and no tenant's all the time.
+
+What is done for one submit is best one call: each waits for its turn, and rests before it.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -47,9 +50,14 @@ class LargeBodies:
     ) -> T:
         """As `call`, for few bytes too: a batch of them has a thousand inputs."""
         async with self._turn(owner):
-            return await asyncio.to_thread(
-                _call_without_collection, partial(function, *args, **kwargs)
+            work = asyncio.ensure_future(
+                asyncio.to_thread(_call_without_collection, partial(function, *args, **kwargs))
             )
+            try:
+                return await asyncio.shield(work)
+            finally:
+                # A thread cannot be stopped: the turn of a caller who has left ends with its work.
+                await asyncio.wait((work,))
 
     @asynccontextmanager
     async def _turn(self, owner: str) -> AsyncIterator[None]:

@@ -15,7 +15,7 @@ import uvicorn
 
 from core.clock import Clock, SystemClock
 from core.http_server.connections import ConnectionPolicy, Connections
-from core.http_server.file_descriptors import RESERVED, available_connections
+from core.http_server.file_descriptors import PER_CONNECTION, RESERVED, available_connections
 from core.http_server.listener import ListenAddress, open_listening_socket, serve_beside
 from core.http_server.server import LimitedServer, build_config
 from core.observability.events import Emit, OperationalWarning
@@ -150,9 +150,9 @@ def _connection_policy(settings: ServiceSettings, emit: Emit) -> ConnectionPolic
         emit(
             OperationalWarning(
                 "few_file_descriptors",
-                f"`ulimit -n` allows {available} connections, of two descriptors each "
-                f"beside {RESERVED} reserved ones, GATEWAY_MAX_CONNECTIONS is {wanted}: raise the "
-                "hard limit",
+                f"`ulimit -n` allows {available} connections, each of {PER_CONNECTION} "
+                f"descriptors, beside {RESERVED} reserved ones; GATEWAY_MAX_CONNECTIONS is "
+                f"{wanted}: raise the hard limit",
             )
         )
     return ConnectionPolicy(

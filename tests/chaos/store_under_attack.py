@@ -95,7 +95,7 @@ class StoreUnderAttack:
     def copy_journal(self, name: str) -> Path:
         """Copy the journal's folder beside it."""
         copy = self.new_folder(name)
-        # A file that is being written is renamed meanwhile.
+        # What is being written has another name in a moment.
         shutil.copytree(self.journal, copy, ignore=shutil.ignore_patterns(".writing-*"))
         return copy
 

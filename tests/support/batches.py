@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from core.batches import Batch
-from core.errors import StoreTimeout
+from core.errors import StoreTimeout, StoreUnavailable
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.money import MicroUsd
 from core.store import keys
@@ -44,10 +44,13 @@ LONG: Final = timedelta(minutes=5)
 class DyingScripts(LuaScripts):
     """Runs a number of scripts, and then is gone."""
 
-    def __init__(self, wire: RedisClient, calls: int) -> None:
+    def __init__(
+        self, wire: RedisClient, calls: int, error: type[StoreUnavailable] = StoreTimeout
+    ) -> None:
         """Run `calls` scripts."""
         super().__init__(wire, SCRIPTS)
         self.left = calls
+        self._error = error
 
     async def call(
         self,
@@ -57,9 +60,9 @@ class DyingScripts(LuaScripts):
         *,
         replicated: bool = False,
     ) -> Any:  # noqa: ANN401 - Redis answers in many types
-        """Raise `StoreTimeout` instead of any further call."""
+        """Raise `error` instead of any further call."""
         if self.left == 0:
-            raise StoreTimeout("gone", retry_after=timedelta(seconds=1))
+            raise self._error("gone", retry_after=timedelta(seconds=1))
         self.left -= 1
         return await super().call(name, keys, arguments, replicated=replicated)
 
@@ -71,8 +74,8 @@ class BatchHarness:
     backend: StoreBackend
     wire: RedisClient
 
-    def dying(self, calls: int) -> BatchStore:
-        scripts = DyingScripts(self.wire, calls)
+    def dying(self, calls: int, error: type[StoreUnavailable] = StoreTimeout) -> BatchStore:
+        scripts = DyingScripts(self.wire, calls, error)
         return BatchStore(self.wire, scripts, self.backend.clock, max_part_items=PART_ITEMS)
 
     def job(self, name: str, **changes: Any) -> Job:  # noqa: ANN401 - fields of the record

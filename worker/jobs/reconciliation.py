@@ -17,13 +17,11 @@ from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, 
 from core.store.stores import Stores
 from core.transactions.restoration import Restoration
 from worker.jobs.answer_writer import AnswerWriter
+from worker.jobs.decisions import submit
 from worker.jobs.decisions.transition import cap_at_deadline
 from worker.jobs.paid_submit import UNANSWERED
 from worker.ports import Accepted, UpstreamFault
 
-_UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING})
-"""As long as the store is compared, no submit leaves that is claimed meanwhile. A follower may be
-promoted later."""
 RESTORED: Final = "restored"
 """The timeline's word for a job that was stored again."""
 
@@ -172,12 +170,12 @@ class Reconciler:
         Callers repeat requests as soon as the store is back, which has forgotten their keys. No
         submit leaves before the comparison has ended.
         """
+        first = restoration.job
         while (again := (await self._jobs.restore(restoration)).repetition) is not None:
-            jobs = await self._jobs_of(again)
-            same = [job for job in jobs if job.fingerprint == restoration.job.fingerprint]
-            for job in same:
-                await self._end_repetition(job, restoration.job.id)
-            ended = tuple(job.id for job in same)
+            job = submit.repetition_of(first, await self._jobs_of(again))
+            if job is not None:
+                await self._end_repetition(job, first.id)
+            ended = () if job is None else (job.id,)
             restoration = replace(restoration, settled_repetition=again, settled_jobs=ended)
 
     async def _jobs_of(self, admitted: str) -> Sequence[Job]:
@@ -186,7 +184,7 @@ class Reconciler:
         return await self._batches.list_jobs(admitted) if record is None else [record.job]
 
     async def _end_repetition(self, job: Job, first: str) -> None:
-        while job.state in _UNSENT and not await self._answers.end_repetition(job, first):
+        while job.state in submit.UNSENT and not await self._answers.end_repetition(job, first):
             record = await self._jobs.load(job.id)
             if record is None:
                 return

@@ -10,7 +10,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.batches import BatchSnapshot, BatchStatus
-from core.errors import CallerError, NotFound, ObjectsUnavailable, RequestDeleted, StoreTimeout
+from core.errors import (
+    CallerError,
+    NotFound,
+    ObjectsUnavailable,
+    RequestDeleted,
+    StoreTimeout,
+    StoreUnavailable,
+)
 from core.ids import is_valid_id
 from core.observability.events import BatchAdmitted as BatchAdmittedEvent
 from core.runtime.many_items import call_with_many, give_turn
@@ -182,14 +189,17 @@ async def _replay(
     """Return the batch as it is now. `admission`: what was admitted, if it may be this batch.
 
     A store that went back may have forgotten it: immediately, or with its idempotency key left,
-    which the journal has. Its requests may have been paid for.
+    which the journal has. Its requests may have been paid for. Nor is it known whether a store has
+    it that fails now.
     """
     batches = context.stores.batches
     try:
         view = await batches.read(credential, batch_id, cancel.ALL_ITEMS, Scope.SUBMIT)
-    except NotFound as error:
+    except (NotFound, StoreUnavailable) as error:
         if admission is not None and admission.batch.id == batch_id:
-            raise _unclear(admission) from error
+            raise _unclear(admission, error.retry_after) from error
+        if isinstance(error, StoreUnavailable):
+            raise
         raise RequestDeleted(FORGOTTEN.format(batch_id)) from error
     return await _response(request, view, {IDEMPOTENCY_REPLAYED: "true"})
 

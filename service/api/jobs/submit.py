@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import CallerError, ObjectsUnavailable, StoreTimeout
-from core.jobs.input_parts import find_references
 from core.jobs.job import JobRecord, JobState
 from core.jobs.run_times import estimate_finish
 from core.observability.events import SUBMIT_ROUTE
@@ -44,8 +43,10 @@ from service.jobs.admission import (
     dry_run_to_json,
     emit_admitted,
 )
+from service.jobs.input_files import CheckedInput
 from service.jobs.kept_outputs import with_kept_outputs
 from service.jobs.submit_options import parse_options
+from service.models import NamedFiles
 from service.parsing.labels import LABELS_HEADER, with_header_labels
 from service.rate_limit_headers import rate_limit_headers
 
@@ -91,39 +92,39 @@ async def submit(request: Request) -> Response:
         await context.stores.jobs.authenticate(credential, Scope.SUBMIT)
         raise
     try:
-        admission = await _build_admission(context, parsed)
+        checked = await _check(context, parsed)
     except CallerError:
         replayed = await _find_replay(context, parsed)
         if replayed is None or replayed.record is None:
             raise
         return _response(request, context, replayed.record, _outcome_headers(replayed))
-    if admission.dry_run:
-        return await _dry_run(request, context, admission)
-    response = _admit_and_wait(request, context, current, admission)
-    del parsed, admission  # the input may be large, and the wait long
+    if checked.admission.dry_run:
+        return await _dry_run(request, context, checked)
+    response = _admit_and_wait(request, context, current, checked)
+    del parsed, checked  # the input may be large, and the wait long
     return await response
 
 
 async def _admit_and_wait(
-    request: Request, context: AppContext, current: RequestContext, admission: Admission
+    request: Request, context: AppContext, current: RequestContext, checked: CheckedInput
 ) -> Response:
     """Admit a job and answer, after its end if the caller waits and that comes in time."""
     wait = parse_wait_preference(request.headers.getlist(PREFER), context.policy.max_wait)
     # Subscribed before the job exists, so that no change of it can be missed.
-    job_id, credential = admission.job.id, admission.credential
+    job_id, credential = checked.admission.job.id, checked.admission.credential
     subscription = (
         context.subscriptions.subscribe(job_id, credential.tenant, final_only=True)
         if wait
         else None
     )
     if wait is None or subscription is None:
-        admitted, record = await _admit(context, current, admission)
+        admitted, record = await _admit(context, current, checked)
         return _response(request, context, record, _outcome_headers(admitted))
     # A proxy in front counts its time-out from here too: a slow admission is part of the wait.
     until = context.clock.monotonic() + wait
     with subscription:
-        admitted, record = await _admit(context, current, admission)
-        del admission  # as in `submit`
+        admitted, record = await _admit(context, current, checked)
+        del checked  # as in `submit`
         headers = _outcome_headers(admitted) | preference_applied_header(wait)
         if not record.job.is_final:
             subscription.switch_job(record.job.id)
@@ -134,13 +135,10 @@ async def _admit_and_wait(
         return _response(request, context, record, headers)
 
 
-async def _dry_run(request: Request, context: AppContext, admission: Admission) -> Response:
-    admitted, _ = await _admit(context, request_context(request.scope), admission)
-    body, tenant = admission.input, admission.credential.tenant
-    named = await context.large_bodies.call(tenant, len(body), find_references, body)
-    has_files = named or admission.job.input_parts
-    delivery = context.input_files.chosen_delivery if has_files else None
-    answer = dry_run_to_json(admission, admitted, request_links(request), delivery)
+async def _dry_run(request: Request, context: AppContext, checked: CheckedInput) -> Response:
+    admitted, _ = await _admit(context, request_context(request.scope), checked)
+    delivery = context.input_files.chosen_delivery if checked.named else None
+    answer = dry_run_to_json(checked.admission, admitted, request_links(request), delivery)
     return json_bytes_response(answer, headers=_outcome_headers(admitted))
 
 
@@ -155,27 +153,29 @@ async def _parse_submit(
     if LABELS_HEADER in headers:
         labels = with_header_labels(options.label, headers.getlist(LABELS_HEADER))
         options = replace(options, label=labels)
-    body = await read_body(request, policy.body_limits)
     return ParsedSubmit(
         credential=credential,
         model_id=request.path_params["model_id"],
         options=options,
-        body=body,
+        body=await read_body(request, policy.body_limits),
         trace=trace,
         idempotency_digest=None if key is None else digest_idempotency_key(key),
-        files=await context.input_files.load(credential.tenant, body),
     )
 
 
-async def _build_admission(context: AppContext, submit: ParsedSubmit) -> Admission:
+async def _check(context: AppContext, submit: ParsedSubmit) -> CheckedInput:
     tenant, policy, now = submit.credential.tenant, context.policy, context.clock.now()
     models = await context.model_cache.for_tenant(tenant)
     if not models.lists(submit.model_id):
         await context.stores.jobs.authenticate(submit.credential, Scope.SUBMIT)
         models = await context.model_cache.covering([submit.model_id], tenant)
     job_id = context.ids.job_id(now)
-    build = partial(build_admission, submit, models, policy.options, policy.cache, job_id, now)
-    return await context.large_bodies.call(tenant, len(submit.body), build)
+
+    def build(files: NamedFiles) -> Admission:
+        whole = replace(submit, files=files)
+        return build_admission(whole, models, policy.options, policy.cache, job_id, now)
+
+    return await context.input_files.check(tenant, submit.body, build)
 
 
 async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionResult | None:
@@ -194,13 +194,14 @@ async def _find_replay(context: AppContext, submit: ParsedSubmit) -> AdmissionRe
 
 
 async def _admit(
-    context: AppContext, current: RequestContext, admission: Admission
+    context: AppContext, current: RequestContext, checked: CheckedInput
 ) -> tuple[AdmissionResult, JobRecord]:
     """Return the outcome, and the job as the store has it: another one for a hit or a replay."""
+    admission = checked.admission
     if not admission.dry_run:
         await _check_availability(context, admission)
     try:
-        admitted = await _store_and_admit(context, admission)
+        admitted = await _store_and_admit(context, checked)
     except StoreTimeout as error:
         # The job may exist. Its id in the problem lets the caller find out.
         current.job_id = admission.job.id
@@ -220,12 +221,13 @@ async def _admit(
     return admitted, record
 
 
-async def _store_and_admit(context: AppContext, admission: Admission) -> AdmissionResult:
+async def _store_and_admit(context: AppContext, checked: CheckedInput) -> AdmissionResult:
     """Return the outcome of an admission, or of the submit that it repeats."""
+    admission = checked.admission
     if admission.dry_run:
         return await context.stores.jobs.admit(admission)
     try:
-        stored = await context.input_files.store(admission)
+        stored = await context.input_files.store(checked)
     except (CallerError, ObjectsUnavailable):
         replayed = await _replay_of(context, admission)
         if replayed is None:

@@ -15,6 +15,7 @@ import idna
 
 from core.errors import FieldError
 from core.files.records import FILE_SCHEME, MEDIA_EXTENSIONS, StoredFile
+from core.jobs.input_parts import MAX_REFERENCES
 from core.webhooks.url_policy import (
     LOCAL_SUFFIXES,
     AddressKind,
@@ -35,7 +36,7 @@ from service.models.media.content import (
     detect_format,
     parse_content_rules,
 )
-from service.models.media.named_files import MAX_REFERENCES, NO_NAMED_FILES, NamedFiles
+from service.models.media.named_files import NO_NAMED_FILES, NamedFiles
 from service.models.validation import json_pointer
 
 

@@ -7,9 +7,6 @@ from typing import Any, Final
 from core.files.records import FILE_SCHEME, StoredFile
 from core.private_sources import NO_PRIVATE_SOURCES, PrivateSources
 
-MAX_REFERENCES: Final = 100
-"""Files and private sources that one input may name."""
-
 
 @dataclass(frozen=True, slots=True)
 class NamedFiles:

@@ -7,12 +7,13 @@ from typing import Final
 import orjson
 
 from core.errors import FieldError, InvalidInput
-from core.jobs.input_parts import InputPart, PartKind
+from core.jobs.input_parts import MAX_REFERENCES, InputPart, PartKind
+from core.jobs.json_strings import is_name, string_spans
 from service.models.media.fields import MediaField, largest_file, media_types_of, values_at
-from service.models.media.named_files import MAX_REFERENCES, NamedFiles
+from service.models.media.named_files import NamedFiles
 
-_URL: Final = re.compile(rb'"https?:[^"\\]*(?:\\.[^"\\]*)*"(?![ \t\r\n]*:)', re.IGNORECASE)
-"""A JSON string that may be a URL, and no field's name; its quote must not be an escaped one."""
+_URL: Final = re.compile(rb'"https?:', re.IGNORECASE)
+"""How a JSON string begins that may be a URL."""
 
 
 def find_source_parts(
@@ -36,11 +37,10 @@ def find_source_parts(
 
 
 def _find_urls(body: bytes, files: NamedFiles) -> Iterator[tuple[str, InputPart]]:
-    for match in _URL.finditer(body):
-        start, end = match.span()
-        if body[start - 1 : start] == b"\\":
+    for start, end in string_spans(body):
+        if not _URL.match(body, start) or is_name(body, end):
             continue
-        url = orjson.loads(match[0])
+        url = orjson.loads(body[start:end])
         if files.sources.contain(url):
             yield url, InputPart(start, end, "", PartKind.SOURCE)
 

@@ -7,7 +7,7 @@ import pytest
 
 from core.batches import AdmissionMode, BatchCounts
 from core.clock import to_ms
-from core.errors import StoreTimeout
+from core.errors import StoreRefused, StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState, Trigger
 from core.store import keys
 from core.store.batches import BatchStore
@@ -84,6 +84,18 @@ async def test_a_death_between_two_parts_leaves_all_or_nothing(
     assert repeated.stored == (view is None)
     assert repeated.existing_batch_id == (None if view is None else "bat_1")
     assert await gateway.inconsistencies() == []
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreRefused])
+@pytest.mark.parametrize("calls", CALLS)
+async def test_a_store_that_fails_after_the_decision_is_not_said_to_have_accepted_nothing(
+    gateway: BatchHarness, calls: int, error: type[StoreUnavailable]
+) -> None:
+    with pytest.raises(StoreUnavailable) as raised:
+        await gateway.dying(calls, error).admit(gateway.mixed_batch())
+    await gateway.finish()
+    is_accepted = await gateway.backend.batches.load("bat_1") is not None
+    assert isinstance(raised.value, StoreTimeout) == is_accepted
 
 
 @pytest.mark.parametrize("calls", [5, 7])

@@ -99,6 +99,24 @@ async def test_a_forgotten_batch_is_not_paid_for_again(
     assert await gateway.inconsistencies() == []
 
 
+async def test_of_equal_items_of_a_batch_those_that_were_not_submitted_are_left_alone(
+    gateway: BatchHarness, worker: JournalledWorker
+) -> None:
+    def equal_items(prefix: str) -> list[Admission]:
+        return [request(gateway, "a", f"req_{prefix}_{number}") for number in range(4)]
+
+    copy = await copy_store(gateway.wire)
+    batch = gateway.batch(*equal_items("first"), idempotency="k")
+    assert (await gateway.backend.batches.admit(batch)).stored
+    await submit_and_go_back(gateway, worker, copy, paid=2)
+    again = gateway.batch(*equal_items("again"), idempotency="k", id="bat_2")
+    assert (await gateway.backend.batches.admit(again)).stored
+    await worker.reconcile()
+    jobs = [await state_of(gateway, f"req_again_{number}") for number in range(4)]
+    assert sorted(jobs) == [JobState.FAILED, JobState.FAILED, JobState.QUEUED, JobState.QUEUED]
+    assert await gateway.inconsistencies() == []
+
+
 async def test_the_key_of_a_forgotten_batch_is_not_free(
     gateway: BatchHarness, worker: JournalledWorker
 ) -> None:

@@ -1,12 +1,20 @@
 """Decides for a job that RunComfy does not have yet: the claim, the submit's answer, doubt."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from core.jobs.in_doubt import POLICY_ACTOR, resolve
-from core.jobs.job import BillingStatus, CancelOutcome, Job, JobError, Trigger, WaitingFor
+from core.jobs.job import (
+    BillingStatus,
+    CancelOutcome,
+    Job,
+    JobError,
+    JobState,
+    Trigger,
+    WaitingFor,
+)
 from core.tenants.tenant import DoubtPolicy
 from core.transactions.job_update import Change
 from core.upstream.circuits import SubmitBlock
@@ -43,6 +51,10 @@ WAITING_BY_SCOPE: Final[Mapping[RefusalScope, WaitingFor]] = {
     RefusalScope.BALANCE: WaitingFor.BALANCE,
 }
 """Refusals after which a job waits; all others end it."""
+
+UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING})
+"""States of a job that was not sent, as long as the store is compared with the journal: no submit
+leaves that is claimed meanwhile. A follower may be promoted later."""
 
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
@@ -82,17 +94,31 @@ def end_before_submit(job: Job, now: datetime) -> Change | None:
     return finish(job, Trigger.DEADLINE_EXCEEDED, now, error=error, billed=billed_if_free(job))
 
 
+def repetition_of(first: Job, admitted: Sequence[Job]) -> Job | None:
+    """Return which of the jobs of a repeated request, one or a batch, is the earlier job `first`.
+
+    Only one is: a batch may have the same input several times, of which others were not submitted.
+    It may be ended already, by a comparison that was interrupted.
+    """
+    same = [job for job in admitted if job.fingerprint == first.fingerprint]
+    known = (job for job in same if job.error == _repeated(first.id))
+    return next(known, None) or next((job for job in same if job.state in UNSENT), None)
+
+
 def end_repetition(job: Job, first: str, now: datetime) -> Change:
     """Return the end, free, of an unsent job whose request was submitted before as the job `first`.
 
     The store had forgotten its idempotency key.
     """
-    error = JobError(
+    return finish(job, Trigger.REPEATED, now, error=_repeated(first), billed=billed_if_free(job))
+
+
+def _repeated(first: str) -> JobError:
+    return JobError(
         _REPEATED,
         f"This request, with its Idempotency-Key, was submitted before as {first}, which has the "
         "result. The gateway's store had lost it for a moment.",
     )
-    return finish(job, Trigger.REPEATED, now, error=error, billed=billed_if_free(job))
 
 
 def is_repetition(job: Job) -> bool:

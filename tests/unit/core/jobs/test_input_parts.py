@@ -6,6 +6,7 @@ import orjson
 import pytest
 
 from core.jobs.input_parts import (
+    MAX_REFERENCES,
     InputPart,
     LargeText,
     PartKind,
@@ -100,6 +101,19 @@ def test_a_reference_is_found_across_the_windows_of_a_large_body(before: int) ->
     start = b'{"a":"' + b"x" * (before - 14) + b'","b":'
     body = start + REFERENCE + b"}"
     assert [each.start for each in find_references(body)] == [len(start)]
+
+
+@pytest.mark.parametrize("space", [0, 1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW])
+def test_the_colon_of_a_name_is_found_across_windows(space: int) -> None:
+    gap = b" " * space
+    assert find_references(b"{" + REFERENCE + gap + b":1}") == ()
+    assert len(find_references(b"[" + REFERENCE + gap + b"]")) == 1
+    assert len(find_references(REFERENCE + gap)) == 1
+
+
+def test_of_a_million_references_few_are_kept() -> None:
+    body = b"[" + b",".join([REFERENCE] * 1_000) + b"]"
+    assert len(find_references(body)) == MAX_REFERENCES + 1
 
 
 @pytest.mark.parametrize("length", [65_535, 65_536, 65_537, 200_000])

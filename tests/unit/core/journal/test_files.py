@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.journal.files import FileStorage
+from core.journal.files import FileStorage, FolderSync
 from core.journal.objects import JournalUnavailable
 
 
@@ -113,3 +113,12 @@ async def test_a_file_that_was_not_finished_is_no_object(
     monkeypatch.undo()
     assert [info.name for info in await storage.list("")] == ["a"]
     assert [path.name for path in (tmp_path / "journal").iterdir()] == ["a"]
+
+
+def test_a_folder_is_synced_although_the_process_ends(tmp_path: Path) -> None:
+    folders = FolderSync()
+    folders.close()
+    for _ in range(3):
+        folders.begin([tmp_path])()
+    with pytest.raises(FileNotFoundError):
+        folders.begin([tmp_path / "gone"])()

@@ -2,7 +2,8 @@
 
 import gc
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Final
 
 import pytest
 
@@ -33,14 +34,43 @@ def raise_with_a_cause(body: Body) -> None:
         raise RuntimeError from error
 
 
-@pytest.mark.parametrize("fail", [raise_from_a_variable, raise_with_a_cause])
-def test_what_an_error_that_was_raised_from_a_variable_held_is_free(fail: object) -> None:
+def raise_with_another_cause(body: Body) -> None:
+    try:
+        raise_from_a_variable(body)
+    except ValueError:
+        raise RuntimeError from KeyError("not what it was raised in")
+
+
+def raise_from_itself(_: Body) -> None:
+    refusal = ValueError("refused")
+    raise refusal from refusal
+
+
+def raise_in_a_group(body: Body) -> None:
+    try:
+        raise_from_a_variable(body)
+    except ValueError as error:
+        raise ExceptionGroup("of a task group", [error]) from None
+
+
+RAISING: Final = (
+    raise_from_a_variable,
+    raise_with_a_cause,
+    raise_with_another_cause,
+    raise_from_itself,
+    raise_in_a_group,
+)
+
+
+@pytest.mark.parametrize("fail", RAISING)
+def test_what_an_error_that_was_raised_from_a_variable_held_is_free(
+    fail: Callable[[Body], None],
+) -> None:
     body = Body()
     alive = weakref.ref(body)
-    assert callable(fail)
     try:
         fail(body)
-    except (ValueError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - each kind of them
         drop_frames(error)
     del body
     assert alive() is None

@@ -1,6 +1,7 @@
 """What a body may cost before it is refused."""
 
 import tracemalloc
+from typing import Any
 
 import orjson
 import pytest
@@ -9,6 +10,7 @@ from core.errors import MalformedRequest
 from service.parsing.json_body import (
     BATCH_VALUES,
     INPUT_VALUES,
+    check_number_of_values,
     parse_object,
     reject_duplicate_keys,
 )
@@ -46,6 +48,24 @@ def test_what_stands_in_texts_is_no_value() -> None:
     prompt = 'A cat, a dog; then: [cut] {"wide"}, "x": ' * 10_000
     items = [{"prompt": prompt, "duration": 5}]
     assert parse_object(orjson.dumps({"items": items})) == {"items": items}
+
+
+class Searched(bytes):
+    """Counts how often it is searched."""
+
+    searches = 0
+
+    def find(self, *arguments: Any) -> int:  # noqa: ANN401 - as those of `bytes`
+        self.searches += 1
+        return super().find(*arguments)
+
+
+def test_millions_of_texts_beside_each_other_are_not_all_looked_at() -> None:
+    body = Searched(b'{"a": "' + b"," * 26_000 + b'"' + b'""' * 500_000 + b"}")
+    check_number_of_values(body)
+    assert body.searches < 2 * (INPUT_VALUES.values + INPUT_VALUES.fields)
+    with pytest.raises(MalformedRequest, match="line 1, column 26009"):
+        parse_object(bytes(body))
 
 
 def test_as_many_values_as_are_allowed_are_read() -> None:

@@ -79,3 +79,20 @@ async def test_a_caller_who_leaves_while_it_rests_frees_its_place(
     left.cancel()
     await clock.advance(REST_FACTOR * WORK)
     await work(bodies, clock, "busy")
+
+
+async def test_the_turn_of_a_caller_who_leaves_lasts_as_long_as_its_thread(
+    bodies: LargeBodies, clock: FakeClock
+) -> None:
+    may_end = threading.Event()
+    running = asyncio.ensure_future(bodies.call("gone", LARGE, may_end.wait, 10))
+    await clock.advance(timedelta())
+    running.cancel()
+    second = asyncio.ensure_future(work(bodies, clock, "other"))
+    await clock.advance(timedelta())
+    assert not second.done()
+    assert not running.done()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await second

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from core.batches import MAX_BATCH_ITEMS, BatchSnapshot
-from core.errors import NotFound, StoreTimeout
+from core.errors import GatewayError, NotFound, StoreTimeout, StoreUnavailable
 from core.jobs.job import JobState, Trigger
 from core.money import MicroUsd
 from core.observability.events import BatchAdmitted, JobAdmitted, OperationalWarning
@@ -389,8 +389,9 @@ async def test_a_silent_store_leaves_it_open(app: AppHarness, caller: httpx.Asyn
     assert "/v1/batches/bat_" in answer.json()["detail"]
 
 
-async def test_a_batch_that_the_store_forgot_at_once_is_not_answered_as_one_that_never_was(
-    app: AppHarness, caller: httpx.AsyncClient
+@pytest.mark.parametrize("error", [NotFound, StoreUnavailable])
+async def test_a_batch_that_was_just_accepted_is_not_answered_as_one_that_never_was(
+    app: AppHarness, caller: httpx.AsyncClient, error: type[GatewayError]
 ) -> None:
     class Forgetful:
         async def admit(self, admission: BatchAdmission) -> BatchAdmissionResult:
@@ -398,7 +399,7 @@ async def test_a_batch_that_the_store_forgot_at_once_is_not_answered_as_one_that
             return BatchAdmissionResult((), stored=False, existing_batch_id=forgotten)
 
         async def read(self, *_: object) -> BatchSnapshot:
-            raise NotFound
+            raise error
 
     app.replace_stores(batches=Forgetful())
     answer = await caller.post(URL, json=batch(item()), headers={"idempotency-key": '"one"'})

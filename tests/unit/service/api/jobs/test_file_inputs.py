@@ -9,10 +9,11 @@ import pytest
 
 from core.errors import InvalidInput, LimitReached, StoreUnavailable
 from core.files.records import UNUSED_FILE_LIFETIME
-from core.jobs.input_parts import PartKind
+from core.jobs.input_parts import MAX_REFERENCES, PartKind
 from core.private_sources import PrivateSources
 from core.store.files import DueFile
-from service.models import MAX_REFERENCES, validate_input
+from service.models import validate_input
+from service.parsing.large_bodies import LargeBodies
 from tests.support.app import KLING, KLING_INPUT, KLING_PATH, AppHarness
 from tests.support.media import jpeg, png, wav
 from tests.support.object_store import MemoryObjectStore
@@ -55,6 +56,30 @@ async def test_a_submit_names_a_file(app: AppHarness, caller: httpx.AsyncClient)
     assert stored is not None
     assert stored[part.start : part.end] == orjson.dumps(file["uri"])
     assert (await caller.delete(f"/v1/files/{file['file_id']}")).json()["code"] == "file_in_use"
+
+
+class CountedBodies(LargeBodies):
+    """Counts the calls, each of which waits for a turn if the body is large."""
+
+    turns = 0
+
+    async def call(self, owner: str, size: int, function: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - as those of the function
+        self.turns += 1
+        return await super().call(owner, size, function, *args, **kwargs)
+
+
+@pytest.mark.parametrize(("names_a_file", "turns"), [(False, 1), (True, 2)])
+async def test_a_large_submit_waits_for_one_turn_or_two_if_it_names_files(
+    app: AppHarness, caller: httpx.AsyncClient, turns: int, *, names_a_file: bool
+) -> None:
+    app.list_models({"model_id": "flux/any"})
+    file = await upload(caller, png(*PIXELS))
+    named = {"image": file["uri"]} if names_a_file else {}
+    bodies = app.resources.input_files.large_bodies = CountedBodies(app.clock)
+    answer = await caller.post("/v1/models/flux/any", json=named | {"prompt": LARGE_TEXT})
+    assert (answer.status_code, bodies.turns) == (202, turns)
+    (job,) = app.stores.memory.all_jobs()
+    assert [part.kind for part in job.input_parts] == [PartKind.FILE, PartKind.TEXT][-turns:]
 
 
 async def test_a_dry_run_shows_the_delivery_and_keeps_nothing(
