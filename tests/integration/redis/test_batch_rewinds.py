@@ -159,13 +159,13 @@ async def test_a_promoted_item_stays_in_its_batch_whose_promotion_is_forgotten(
     for _ in range(3):
         gateway.backend.clock.shift(STEP)
         await worker.run_due()
-    assert worker.upstream.paid == {b"req_same2": 1}
+    assert worker.upstream.paid == {b"same2": 1}
     await put_back(gateway.wire, copy)
     await worker.reconcile()
     assert await gateway.inconsistencies() == []
     worker.upstream.ends_runs = True
     await worker.run_until_idle()
-    assert worker.upstream.paid == {b"req_same": 1, b"req_same2": 1}
+    assert worker.upstream.paid == {b"same": 1, b"same2": 1}
     view = await gateway.backend.batches.load("bat_1")
     assert view is not None
     assert view.counts == BatchCounts(completed=2)
