@@ -1,10 +1,13 @@
 """The open connections of one listener: how many there may be, and which one gives way."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
+
+from core.http_server.turns import Turns
 
 MALFORMED_PER_SECOND: Final = 20
 """What an address may send that is no request before its connections are slowed."""
@@ -14,6 +17,15 @@ MALFORMED_DELAY: Final = timedelta(seconds=1)
 next one waits longer, so that no more are read in a second than what may be malformed."""
 MAX_READING_DELAY: Final = timedelta(seconds=6)
 """A connection that would wait longer is closed: the kernel keeps what each sends meanwhile."""
+LARGE_BODY: Final = 64 * 1024
+"""What is received of a body beyond this is paced."""
+BODY_BYTES_PER_SECOND: Final = 64 * 2**20
+"""What an address may send of large bodies. To receive 256 KiB takes a third of a millisecond: one
+that sends as fast as a loopback takes it would have half of the event loop's time."""
+BODY_BURST: Final = timedelta(milliseconds=16)
+"""How much of it comes unpaced: one MiB."""
+CHECK_PARTS: Final = 10
+"""In so many parts the connections are checked for deadlines, one after the other."""
 _MAX_ADDRESSES: Final = 10_000
 
 
@@ -31,7 +43,8 @@ class ConnectionPolicy:
     keep_alive_timeout: timedelta
     """How long a connection may be idle after an answer."""
     body_timeout: timedelta
-    """From the end of a request's head to the end of its body, whether or not it is read."""
+    """From the end of a request's head to the end of its body, whether or not it is read; a request
+    may have a time of its own (`protocol.BODY_TIMEOUT`)."""
     head_timeout: timedelta = timedelta(seconds=15)
     """From the connection, or the first byte of a later request, to the end of the head."""
     discard_timeout: timedelta = timedelta(seconds=10)
@@ -57,6 +70,26 @@ class Connection(Protocol):
         ...
 
 
+class Debts:
+    """By address: until when what it sent counts. Each part counts for a time of its own."""
+
+    def __init__(self) -> None:
+        """Start with addresses that sent nothing."""
+        self._until: dict[str, float] = {}
+
+    def pending(self, address: str, now: float) -> timedelta:
+        """Return how long what an address sent still counts."""
+        return timedelta(seconds=max(0.0, self._until.get(address, now) - now))
+
+    def add(self, address: str, now: float, time: timedelta, most: timedelta) -> None:
+        """Count what an address sent for `time`; beyond `most` in all it is forgotten."""
+        until = max(now, self._until.pop(address, now))
+        if len(self._until) >= _MAX_ADDRESSES:
+            del self._until[next(iter(self._until))]
+        latest = max(until, now + most.total_seconds())
+        self._until[address] = min(until + time.total_seconds(), latest)
+
+
 class Connections:
     """The connections of one listener.
 
@@ -70,8 +103,11 @@ class Connections:
         self._open: dict[Connection, str] = {}
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
         self._by_address: Counter[str] = Counter()
-        self._malformed: dict[str, float] = {}
-        """By address: until when what was malformed counts, each for a part of a second."""
+        self.turns: Final = Turns()
+        self._malformed = Debts()
+        self._bodies = Debts()
+        self._checked: list[Connection] = []
+        """Those that were open when the first part was checked."""
 
     def __len__(self) -> int:
         """Return the number of open connections."""
@@ -106,7 +142,7 @@ class Connections:
 
     def note_malformed(self, address: str, now: float) -> None:
         """Count what an address sent that is no request; `now` is the event loop's time."""
-        self._count(address, now, 2 * MALFORMED_DELAY)
+        self._malformed.add(address, now, _EACH_COUNTS, 2 * MALFORMED_DELAY)
 
     def reading_delay(self, address: str, now: float) -> timedelta | None:
         """Return how long a new connection waits before it is read. None: it is to be closed.
@@ -114,25 +150,39 @@ class Connections:
         Each refusal costs as much as a request. Callers behind the same address, of a proxy for
         example, are served all the same, but later.
         """
-        counted = timedelta(seconds=self._malformed.get(address, now) - now)
+        counted = self._malformed.pending(address, now)
         if counted <= MALFORMED_DELAY or self.policy.is_exempt(address):
             return timedelta()
         if counted > MAX_READING_DELAY - _EACH_COUNTS:
             return None
-        self._count(address, now, MAX_READING_DELAY)
+        self._malformed.add(address, now, _EACH_COUNTS, MAX_READING_DELAY)
         return counted
 
-    def _count(self, address: str, now: float, most: timedelta) -> None:
-        counted = max(now, self._malformed.pop(address, now))
-        if len(self._malformed) >= _MAX_ADDRESSES:
-            del self._malformed[next(iter(self._malformed))]
-        latest = max(counted, now + most.total_seconds())
-        self._malformed[address] = min(counted + _EACH_COUNTS.total_seconds(), latest)
+    def body_delay(self, address: str, size: int, now: float) -> timedelta:
+        """Return how long a connection waits for more of a large body, of which it read `size`.
 
-    def close_overdue(self, now: float) -> None:
-        """Close every connection whose deadline has passed; `now` is the event loop's time."""
-        for connection in list(self._open):
-            connection.close_if_overdue(now)
+        An address has one pace, however many connections it sends over.
+        """
+        if self.policy.is_exempt(address):
+            return timedelta()
+        time = timedelta(seconds=size / BODY_BYTES_PER_SECOND)
+        self._bodies.add(address, now, time, timedelta.max)
+        return max(timedelta(), self._bodies.pending(address, now) - BODY_BURST)
+
+    def has_turn(self, address: str, loop: asyncio.AbstractEventLoop) -> bool:
+        """Return whether a connection of `address` may go on in this turn of the event loop."""
+        return self.turns.take(address, loop) or self.policy.is_exempt(address)
+
+    def close_overdue(self, now: float, part: int) -> None:
+        """Close what is overdue of one of the `CHECK_PARTS` parts of the connections.
+
+        `now` is the event loop's time. All of thousands at a time would stop it for milliseconds.
+        """
+        if not part:
+            self._checked = list(self._open)
+        for connection in self._checked[part::CHECK_PARTS]:
+            if connection in self._open:
+                connection.close_if_overdue(now)
 
     def _has_its_share(self, address: str) -> bool:
         is_full = self._by_address[address] >= self.policy.max_per_address

@@ -7,6 +7,7 @@ import asyncio
 import socket
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -15,7 +16,8 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from core.http_server.connections import Connections
+from core.http_server.connections import LARGE_BODY, Connections
+from core.http_server.flow import HeldFlow
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Maximum size of request line and headers; of an incomplete head, accurate to one read.
@@ -30,13 +32,17 @@ MIN_CHUNK_BYTES: Final = 64
 take 0.7 ms."""
 MAX_EMPTY_READS: Final = 8
 """Reads of nothing but empty lines before a request: a client may send one (RFC 9112, 2.2)."""
+MAX_WAITING_READ: Final = 16 * 1024
+"""Largest read that waits for a turn: it is kept meanwhile, for each connection."""
 MAX_PIPELINED: Final = 64
 """Requests that may wait behind one whose answer is not complete."""
 BODY_GRACE: Final = timedelta(seconds=5)
 """The application's own answer to a slow body comes before the connection is closed."""
 BODY_IS_COMPLETE: Final = "body_is_complete"
 """Key in the ASGI state of a request of which everything was received: no read waits."""
-
+BODY_TIMEOUT: Final = "body_timeout"
+"""Key in the ASGI state of a request: the time for its body, as a `timedelta`, where it is another
+one than the listener's. The application sets it."""
 DISCARD_PAUSE: Final = timedelta(milliseconds=20)
 """Between two reads of a body that is discarded: else one turn of the event loop reads megabytes of
 each connection. With a buffer of 256 KiB it is 12 MB/s."""
@@ -96,6 +102,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unsent: tuple[float, int] | None = None
         """When the unsent bytes were counted, and how many there were."""
         self._rejection: str | None = None
+        self.flow: HeldFlow
 
     # ------------------------------------------------------------------------------ connection
 
@@ -104,6 +111,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     ) -> None:
         """Close the connection if there are too many, or read it later (`reading_delay`)."""
         super().connection_made(transport)
+        self.flow = HeldFlow(transport)
         if not self._connections.admit(self, self._address):
             transport.abort()
             return
@@ -113,16 +121,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             return
         _set_unacknowledged_timeout(transport, self._policy.unacknowledged_timeout)
         if delay:
-            transport.pause_reading()
-            self.loop.call_later(delay.total_seconds(), self._begin_reading)
+            self._hold(delay)
 
     @property
     def _address(self) -> str:
         return self.client[0] if self.client else ""
 
-    def _begin_reading(self) -> None:
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
+    def _hold(self, delay: timedelta) -> None:
+        """Read no more for a while."""
+        self.flow.hold()
+        self.loop.call_later(delay.total_seconds(), self.flow.release)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Disconnect the request that is being served; uvicorn knows only the last one."""
@@ -147,11 +155,10 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._reading is _Reading.HEAD:
             return self._policy.head_timeout
         if self._reading is _Reading.BODY:
-            return (
-                self._policy.body_timeout + BODY_GRACE
-                if self._is_answering()
-                else self._policy.discard_timeout
-            )
+            if not self._is_answering():
+                return self._policy.discard_timeout
+            wanted: timedelta = self.scope["state"].get(BODY_TIMEOUT, self._policy.body_timeout)
+            return wanted + BODY_GRACE
         return timedelta.max if self._is_answering() else self._idle_timeout
 
     def _is_answering(self) -> bool:
@@ -178,12 +185,26 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # --------------------------------------------------------------------------------- reading
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and count the bytes of a part that does not become complete."""
+        """Parse what was read, in a later turn if many connections of the address were read."""
         if self._reading is _Reading.NOTHING and not self._is_answering():
             self._begin(_Reading.HEAD)
         if self._is_between_requests and not data.strip(_LINE_END):
             self._drop_empty_lines()
             return
+        is_small = len(data) <= MAX_WAITING_READ and self._reading is not _Reading.BODY
+        if is_small and not self._connections.has_turn(self._address, self.loop):
+            self.flow.hold()
+            self._connections.turns.wait(self._address, partial(self._parse_later, data))
+        else:
+            self._parse(data)
+
+    def _parse_later(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.flow.release()
+            self._parse(data)
+
+    def _parse(self, data: bytes) -> None:
+        """Parse, and count the bytes of a part that does not become complete."""
         self._unparsed_bytes += len(data)
         super().data_received(data)
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
@@ -242,13 +263,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unparsed_bytes = 0
         self._body_bytes += len(body)
         super().on_body(body)
-        if self.cycle.response_complete and not self.flow.read_paused:
-            self.flow.pause_reading()
-            self.loop.call_later(DISCARD_PAUSE.total_seconds(), self._continue_discarding)
-
-    def _continue_discarding(self) -> None:
-        if not self.transport.is_closing():
-            self.flow.resume_reading()
+        if self.flow.is_held:
+            return
+        if self.cycle.response_complete:
+            self._hold(DISCARD_PAUSE)
+        elif self._body_bytes > LARGE_BODY:
+            now = self.loop.time()
+            delay = self._connections.body_delay(self._address, len(body), now)
+            if delay:
+                self._hold(delay)
 
     def on_message_complete(self) -> None:
         """Wait for the next request."""
@@ -269,7 +292,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.flow.resume_reading()
-        if self.pipeline:
+        if not self.pipeline:
+            return
+        if self._connections.has_turn(self._address, self.loop):
+            self._start_next()
+        else:
+            self._connections.turns.wait(self._address, self._start_next)
+
+    def _start_next(self) -> None:
+        """Serve the next pipelined request, unless the connection ended while it waited."""
+        if not self.transport.is_closing():
             self._start_asgi_task(*self.pipeline.pop())
 
     def send_400_response(self, msg: str) -> None:

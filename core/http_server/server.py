@@ -3,15 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import uvicorn
 
-from core.http_server.connections import Connections
+from core.http_server.connections import CHECK_PARTS, Connections
 from core.http_server.protocol import BoundedHttpProtocol
-
-_TICKS_PER_CHECK: Final = 10
-"""uvicorn ticks ten times a second."""
 
 
 def build_config(
@@ -34,7 +31,7 @@ def build_config(
 
 
 class LimitedServer(uvicorn.Server):
-    """Closes overdue connections every second."""
+    """Closes overdue connections: checks each once a second, as uvicorn ticks ten times in one."""
 
     def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
         """`config` is of `build_config` with the same `connections`."""
@@ -43,6 +40,6 @@ class LimitedServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Check the deadlines, in addition to what uvicorn does."""
-        if counter % _TICKS_PER_CHECK == 0:
-            self._connections.close_overdue(asyncio.get_running_loop().time())
+        now = asyncio.get_running_loop().time()
+        self._connections.close_overdue(now, counter % CHECK_PARTS)
         return await super().on_tick(counter)

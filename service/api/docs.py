@@ -157,12 +157,15 @@ class _Descriptions:
     def __init__(self, app: FastAPI) -> None:
         self._app = app
         self._making: asyncio.Task[Mapping[_Query, bytes]] | None = None
+        self._turn = asyncio.Lock()
 
     async def read(self, query: _Query) -> bytes:
-        if self._making is None:
-            self._making = asyncio.create_task(asyncio.to_thread(_describe, self._app))
-        # The first caller may leave; the others wait for the same task.
-        return (await asyncio.shield(self._making))[query]
+        # All who waited would otherwise go on in the same turn of the event loop.
+        async with self._turn:
+            if self._making is None:
+                self._making = asyncio.create_task(asyncio.to_thread(_describe, self._app))
+            # The first caller may leave; the others wait for the same task.
+            return (await asyncio.shield(self._making))[query]
 
 
 def _describe(app: FastAPI) -> Mapping[_Query, bytes]:

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from core.clock import iso
 from core.errors import NotFound
 from core.files.records import FILE_SCHEME, FileEntry
+from core.http_server.protocol import BODY_TIMEOUT
 from core.ids import ID_PATTERN
 from core.objects.links import (
     EXPIRES,
@@ -156,6 +157,7 @@ async def upload_file(request: Request) -> Response:
     if _is_form(request):
         # Of the file alone nothing is announced: it is smaller by the form's own text.
         declared = max(declared - _FORM_OVERHEAD, 0)
+    request.scope["state"][BODY_TIMEOUT] = UPLOAD_TIMEOUT
     try:
         with report_upload(tenant, context.clock, context.emit) as report:
             async with asyncio.timeout(UPLOAD_TIMEOUT.total_seconds()):

@@ -30,6 +30,13 @@ class UploadPolicy:
 
     max_uploads: int = 16
     max_uploads_per_tenant: int = 8
+    kept_for_others: int = 4
+    """Of the places, for tenants that have none: an upload may take a quarter of an hour."""
+
+    def allows(self, uploads: int, of_tenant: int) -> bool:
+        """Return whether one more may begin beside so many, of which the tenant has some."""
+        kept = self.kept_for_others if of_tenant else 0
+        return uploads < self.max_uploads - kept and of_tenant < self.max_uploads_per_tenant
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +112,7 @@ class FileService:
 
     @contextmanager
     def _upload_slot(self, tenant: str) -> Iterator[None]:
-        policy = self._policy
-        if (
-            self._uploads.total() >= policy.max_uploads
-            or self._uploads[tenant] >= policy.max_uploads_per_tenant
-        ):
+        if not self._policy.allows(self._uploads.total(), self._uploads[tenant]):
             raise TooManyUploads
         self._uploads[tenant] += 1
         try:

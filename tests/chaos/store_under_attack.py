@@ -95,7 +95,8 @@ class StoreUnderAttack:
     def copy_journal(self, name: str) -> Path:
         """Copy the journal's folder beside it."""
         copy = self.new_folder(name)
-        shutil.copytree(self.journal, copy)
+        # What is being written has another name in a moment.
+        shutil.copytree(self.journal, copy, ignore=shutil.ignore_patterns(".writing-*"))
         return copy
 
     def swap_journal(self, new: Path) -> None:

@@ -52,6 +52,22 @@ def objects_in(stack: Stack) -> list[Path]:
     return [each for each in (stack.plan.folder / "objects").rglob("*") if each.is_file()]
 
 
+def test_an_upload_may_take_longer_than_other_bodies(tmp_path: Path) -> None:
+    """It was cut without an answer after `GATEWAY_BODY_TIMEOUT` and five seconds."""
+    pieces, pause = 20, 0.4
+
+    def slowly() -> Iterator[bytes]:
+        for start in range(0, len(PICTURE), len(PICTURE) // pieces):
+            time.sleep(pause)
+            yield PICTURE[start : start + len(PICTURE) // pieces]
+
+    environment = {"GATEWAY_BODY_TIMEOUT": "1"}
+    with running_stack(tmp_path, environment) as stack, tenant_client(stack, "films") as tenant:
+        answer = tenant.http.post("/v1/files", content=slowly())
+    assert answer.status_code == 201
+    assert answer.json()["sha256"] == hashlib.sha256(PICTURE).hexdigest()
+
+
 def test_what_callers_upload_or_send_reaches_runcomfy_unchanged(
     stack: Stack, tenant: TenantClient
 ) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
@@ -15,24 +16,32 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from core.http_server.connections import (
+    BODY_BURST,
+    BODY_BYTES_PER_SECOND,
+    CHECK_PARTS,
+    LARGE_BODY,
     MALFORMED_DELAY,
     MALFORMED_PER_SECOND,
     MAX_READING_DELAY,
     ConnectionPolicy,
     Connections,
 )
+from core.http_server.flow import HeldFlow
 from core.http_server.protocol import (
     BODY_GRACE,
     BODY_IS_COMPLETE,
+    BODY_TIMEOUT,
     DISCARD_PAUSE,
     FREE_CHUNKS,
     MAX_EMPTY_READS,
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_PIPELINED,
+    MAX_WAITING_READ,
     MIN_CHUNK_BYTES,
     BoundedHttpProtocol,
 )
+from core.http_server.turns import ALONE_AFTER, ALONE_PER_TURN, PER_TURN, Turns
 
 POLICY = ConnectionPolicy(
     max_connections=2,
@@ -132,7 +141,8 @@ class Listener:
         """Check the deadlines as after `span`."""
         now = asyncio.get_running_loop().time()
         for window in range(1, windows + 1):
-            self.connections.close_overdue(now + window * span.total_seconds())
+            for part in range(CHECK_PARTS):
+                self.connections.close_overdue(now + window * span.total_seconds(), part)
 
 
 @pytest.fixture
@@ -252,6 +262,7 @@ async def test_an_endless_part_of_a_request_is_refused(
     for _ in range(MAX_HEAD_BYTES // 1000 + 2):
         if not transport.closed:
             protocol.data_received(b"x" * 1000)
+            await run_ready_callbacks()
     assert transport.closed
 
 
@@ -264,6 +275,7 @@ async def test_many_small_fields_are_refused_too(
         if transport.closed:
             break
         protocol.data_received(b"a: b\r\n")
+        await run_ready_callbacks()
     assert transport.closed
 
 
@@ -492,6 +504,24 @@ async def test_every_state_has_its_deadline(
     await run_ready_callbacks()
 
 
+async def test_a_request_may_have_a_time_of_its_own_for_its_body(listener: Listener) -> None:
+    """An upload of a quarter of an hour was cut without an answer after 35 seconds."""
+    upload_time = timedelta(minutes=15)
+    listener.application.ready.clear()
+    protocol, transport = listener.connect()
+    protocol.data_received(POST + b"{")
+    await run_ready_callbacks()
+    listener.application.scopes[0]["state"][BODY_TIMEOUT] = upload_time
+    closed = []
+    for late in (timedelta(), BODY_GRACE + timedelta(seconds=1)):
+        listener.pass_time(upload_time + late)
+        closed.append(transport.closed)
+    assert closed == [False, True]
+    protocol.connection_lost(None)
+    listener.application.ready.set()
+    await run_ready_callbacks()
+
+
 async def test_an_empty_line_does_not_extend_a_deadline(
     listener: Listener, protocol: BoundedHttpProtocol, transport: RecordingTransport
 ) -> None:
@@ -515,6 +545,7 @@ async def test_a_flood_of_empty_lines_ends_the_connection(
     assert len(transport.answers) == 3
     for _ in range(MAX_EMPTY_READS):
         protocol.data_received(b"\r\n\n")
+        await run_ready_callbacks()
     assert not transport.closed
     protocol.data_received(b"\r")
     assert transport.aborted
@@ -528,9 +559,272 @@ async def test_empty_lines_during_an_answer_count_too(
     await run_ready_callbacks()
     for _ in range(MAX_EMPTY_READS + 1):
         protocol.data_received(b"\r\n")
+        await run_ready_callbacks()
     assert transport.aborted
     protocol.connection_lost(None)
     listener.application.ready.set()
+
+
+@pytest.fixture
+def crowd() -> Listener:
+    """A listener with room for many connections."""
+    listener = Listener()
+    listener.connections = Connections(replace(POLICY, max_connections=100, max_per_address=99))
+    return listener
+
+
+async def test_what_many_connections_sent_at_once_is_served_in_turns(crowd: Listener) -> None:
+    """A thousand at once took the event loop for 80 ms, in which no other caller was served."""
+    opened = [crowd.connect() for _ in range(3 * PER_TURN)]
+    other, answered = crowd.connect("192.0.2.2")
+    other.data_received(GET)
+    for protocol, _ in opened:
+        protocol.data_received(GET)
+    assert sum(transport.paused for _, transport in opened) == 2 * PER_TURN
+    await asyncio.sleep(0)
+    served = [scope["client"][0] for scope in crowd.application.scopes]
+    assert served == ["192.0.2.2"] + ["192.0.2.1"] * PER_TURN
+    await run_ready_callbacks()
+    assert all(transport.answers and not transport.paused for _, transport in opened)
+    for protocol, _ in [*opened, (other, answered)]:
+        protocol.connection_lost(None)
+
+
+async def test_pipelined_requests_of_many_connections_take_turns_too(crowd: Listener) -> None:
+    opened = [crowd.connect() for _ in range(ALONE_PER_TURN)]
+    for protocol, _ in opened:
+        protocol.data_received(GET * 8)
+    most = 0
+    while len(crowd.application.scopes) < 8 * ALONE_PER_TURN:
+        before = len(crowd.application.scopes)
+        await asyncio.sleep(0)
+        most = max(most, len(crowd.application.scopes) - before)
+    assert most <= ALONE_PER_TURN
+    await run_ready_callbacks()
+    for protocol, transport in opened:
+        assert len(transport.answers) == 8
+        protocol.connection_lost(None)
+
+
+async def test_a_connection_that_ended_while_it_waited_for_its_turn_is_not_served(
+    crowd: Listener,
+) -> None:
+    opened = [crowd.connect() for _ in range(ALONE_PER_TURN + 1)]
+    for protocol, _ in opened:
+        protocol.data_received(GET)
+    last, transport = opened[-1]
+    transport.abort()
+    last.connection_lost(None)
+    await run_ready_callbacks()
+    assert len(crowd.application.scopes) == ALONE_PER_TURN
+    for protocol, _ in opened[:-1]:
+        protocol.connection_lost(None)
+
+
+async def test_a_pipelined_request_whose_connection_ended_is_not_served(crowd: Listener) -> None:
+    loop = asyncio.get_running_loop()
+    protocol, transport = crowd.connect()
+    crowd.application.ready.clear()
+    protocol.data_received(GET * 3)
+    await run_ready_callbacks()
+
+    def take_all_places() -> None:
+        while crowd.connections.has_turn("192.0.2.1", loop):
+            pass
+
+    loop.call_soon(take_all_places)
+    crowd.application.ready.set()
+    await asyncio.sleep(0)
+    assert len(transport.answers) == 1
+    transport.abort()
+    protocol.connection_lost(None)
+    await run_ready_callbacks()
+    assert len(crowd.application.scopes) == 1
+
+
+async def test_a_trusted_proxy_and_a_large_read_wait_for_no_turn(crowd: Listener) -> None:
+    """The proxy's connections are of many callers; what is kept while it waits is bounded."""
+    large = b"GET / HTTP/1.1\r\nhost: a\r\nx-pad: " + b"x" * MAX_WAITING_READ + b"\r\n\r\n"
+    opened = [crowd.connect() for _ in range(2 * PER_TURN)]
+    for protocol, _ in opened:
+        protocol.data_received(large)
+    policy = replace(crowd.connections.policy, is_exempt=lambda address: address == "192.0.2.2")
+    crowd.connections.policy = policy
+    proxied = [crowd.connect("192.0.2.2") for _ in range(2 * PER_TURN)]
+    for protocol, _ in proxied:
+        protocol.data_received(GET)
+    await asyncio.sleep(0)
+    assert len(crowd.application.scopes) == 4 * PER_TURN
+    await run_ready_callbacks()
+    for protocol, _ in [*opened, *proxied]:
+        protocol.connection_lost(None)
+
+
+class StoppedLoop:
+    """An event loop whose clock stands, and whose turns end when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 10.0
+        self._ready: list[Callable[[], object]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_soon(self, callback: Callable[..., object], *given: object) -> None:
+        self._ready.append(partial(callback, *given))
+
+    def run_turn(self) -> None:
+        ready, self._ready = self._ready, []
+        for callback in ready:
+            callback()
+
+
+@pytest.mark.parametrize(
+    ("others_sent_before", "expected"),
+    [
+        (timedelta(), PER_TURN),
+        (ALONE_AFTER - timedelta(milliseconds=1), PER_TURN),
+        (ALONE_AFTER, ALONE_PER_TURN),
+    ],
+)
+def test_an_address_that_is_the_only_one_has_more_of_a_turn(
+    others_sent_before: timedelta, expected: int
+) -> None:
+    loop, turns, begun = StoppedLoop(), Turns(), Counter[str]()
+
+    def send(address: str) -> None:
+        if turns.take(address, loop):  # type: ignore[arg-type]  # what is used of a loop
+            begun[address] += 1
+        else:
+            turns.wait(address, lambda: begun.update([address]))
+
+    send("192.0.2.1")
+    send("192.0.2.2")
+    loop.run_turn()
+    loop.now += others_sent_before.total_seconds()
+    begun.clear()
+    for _ in range(20):
+        send("192.0.2.2")
+    assert begun["192.0.2.2"] == expected
+    loop.run_turn()  # the turn ends
+    loop.run_turn()
+    assert begun["192.0.2.2"] == 2 * expected
+    send("192.0.2.3")
+    assert begun["192.0.2.3"] == 1
+    for _ in range(20):
+        loop.run_turn()
+    assert begun["192.0.2.2"] == 20
+
+
+UPLOAD = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n"
+
+
+async def test_an_address_sends_large_bodies_at_one_pace(crowd: Listener) -> None:
+    """One that sent without a pause took half of the event loop's time."""
+    opened = [crowd.connect() for _ in range(2)]
+    size, piece = 16 * 2**20, b"x" * 2**18
+    sent = 0
+    for protocol, _ in opened:
+        protocol.data_received(UPLOAD % size)
+    while not any(transport.paused for _, transport in opened):
+        for protocol, _ in opened:
+            protocol.data_received(piece)
+            sent += len(piece)
+        await run_ready_callbacks()
+    burst = BODY_BURST.total_seconds() * BODY_BYTES_PER_SECOND
+    assert burst <= sent <= 2 * burst + 4 * len(piece)  # the clock goes on
+    for protocol, _ in opened:
+        protocol.connection_lost(None)
+    await run_ready_callbacks()
+
+
+async def test_a_small_body_has_no_pace(crowd: Listener) -> None:
+    for _ in range(40):
+        protocol, transport = crowd.connect()
+        protocol.data_received(UPLOAD % LARGE_BODY + b"x" * LARGE_BODY)
+        assert not transport.paused
+        await run_ready_callbacks()
+        assert transport.answers == [b"HTTP/1.1 204 No Content"]
+        protocol.connection_lost(None)
+
+
+def test_the_pace_of_an_address_does_not_depend_on_its_connections() -> None:
+    connections = Connections(POLICY)
+    second = BODY_BYTES_PER_SECOND // 4
+    delays = [connections.body_delay("192.0.2.1", second, 10.0) for _ in range(4)]
+    assert delays == [number * timedelta(seconds=0.25) - BODY_BURST for number in range(1, 5)]
+    assert connections.body_delay("192.0.2.2", 1000, 10.0) == timedelta()
+    assert connections.body_delay("192.0.2.1", second, 11.0) == delays[0]
+    proxy = Connections(replace(POLICY, is_exempt=lambda _: True))
+    assert proxy.body_delay("192.0.2.1", 2**30, 10.0) == timedelta()
+
+
+def test_each_connection_is_checked_for_its_deadlines_in_one_round() -> None:
+    connections = Connections(replace(POLICY, max_connections=100, max_per_address=100))
+    checked: list[int] = []
+    for number in range(25):
+        connections.admit(NumberedConnection(number, checked), "192.0.2.1")
+    for part in range(CHECK_PARTS):
+        before = len(checked)
+        connections.close_overdue(10.0, part)
+        assert len(checked) - before <= 25 // CHECK_PARTS + 1
+    assert sorted(checked) == list(range(25))
+
+
+class NumberedConnection:
+    """Notes its number when it is checked."""
+
+    def __init__(self, number: int, checked: list[int]) -> None:
+        self._number = number
+        self._checked = checked
+
+    def close_if_overdue(self, now: float) -> None:
+        assert now == 10.0
+        self._checked.append(self._number)
+
+    def abort(self) -> None:
+        raise AssertionError
+
+
+def _pause(flow: HeldFlow) -> None:
+    flow.pause_reading()
+
+
+def _resume(flow: HeldFlow) -> None:
+    flow.resume_reading()
+
+
+def _hold(flow: HeldFlow) -> None:
+    flow.hold()
+
+
+def _release(flow: HeldFlow) -> None:
+    flow.release()
+
+
+@pytest.mark.parametrize(
+    ("steps", "is_paused"),
+    [
+        ([_hold], True),
+        ([_hold, _release], False),
+        ([_hold, _resume], True),
+        ([_hold, _pause, _release], True),
+        ([_hold, _pause, _resume], True),
+        ([_hold, _pause, _resume, _release], False),
+        ([_pause, _hold, _release], True),
+        ([_pause, _hold, _resume], True),
+        ([_pause, _hold, _resume, _release], False),
+        ([_pause, _hold, _release, _resume], False),
+    ],
+)
+async def test_reading_goes_on_when_neither_side_has_stopped_it(
+    steps: list[Callable[[HeldFlow], None]], *, is_paused: bool
+) -> None:
+    transport = RecordingTransport()
+    flow = HeldFlow(transport)
+    for step in steps:
+        step(flow)
+    assert transport.paused is is_paused
 
 
 async def test_an_address_that_sends_no_requests_is_read_later(listener: Listener) -> None:
@@ -540,11 +834,12 @@ async def test_an_address_that_sends_no_requests_is_read_later(listener: Listene
         assert transport.answers == [b"HTTP/1.1 400 Bad Request"]
         assert not transport.paused
         protocol.connection_lost(None)
+        await run_ready_callbacks()
     late, slowed = listener.connect()
     other, not_slowed = listener.connect("192.0.2.2")
     assert slowed.paused
     assert not not_slowed.paused
-    late._begin_reading()
+    late.flow.release()
     late.data_received(GET)
     await run_ready_callbacks()
     assert (slowed.paused, slowed.answers) == (False, [b"HTTP/1.1 204 No Content"])

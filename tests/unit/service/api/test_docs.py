@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -97,3 +98,27 @@ async def test_no_guide_without_its_setting_or_without_the_reference(
         async with app.client() as browser:
             answer = await browser.get(path)
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_callers_that_waited_for_the_description_go_on_one_after_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Five hundred went on in one turn of the event loop, in which no other call was served."""
+    begun = asyncio.Event()
+
+    async def make(*_: object) -> dict[object, bytes]:
+        await begun.wait()
+        return {("3.1", webhooks): b"{}" for webhooks in (False, True)}
+
+    monkeypatch.setattr(asyncio, "to_thread", make)
+    app = FastAPI(openapi_url=None)
+    docs.add_docs_routes(app)
+    waiting = [asyncio.create_task(_get_description(app)) for _ in range(20)]
+    for _ in range(10):
+        await asyncio.sleep(0)
+    begun.set()
+    served = [0]
+    while served[-1] < len(waiting):
+        await asyncio.sleep(0)
+        served.append(sum(task.done() for task in waiting))
+    assert max(later - earlier for earlier, later in pairwise(served)) <= 2

@@ -403,7 +403,7 @@ async def test_too_many_uploads_at_a_time_are_refused(
     app: AppHarness, caller: httpx.AsyncClient
 ) -> None:
     began, go = asyncio.Event(), asyncio.Event()
-    app.replace_resources(files=service_over(app, objects_of(app), UploadPolicy(4, 1)))
+    app.replace_resources(files=service_over(app, objects_of(app), UploadPolicy(8, 1)))
 
     async def slow() -> AsyncIterator[bytes]:
         yield png()
@@ -416,6 +416,26 @@ async def test_too_many_uploads_at_a_time_are_refused(
     go.set()
     assert (await first).status_code == 201
     await upload(caller)
+
+
+@pytest.mark.parametrize(
+    ("uploads", "of_tenant", "is_allowed"),
+    [
+        (0, 0, True),
+        (7, 7, True),
+        (8, 8, False),
+        (11, 1, True),
+        (12, 1, False),
+        (12, 0, True),
+        (15, 0, True),
+        (16, 0, False),
+    ],
+)
+def test_two_tenants_cannot_take_all_places_of_uploads(
+    uploads: int, of_tenant: int, *, is_allowed: bool
+) -> None:
+    """Their uploads may take a quarter of an hour each."""
+    assert UploadPolicy().allows(uploads, of_tenant) is is_allowed
 
 
 def service_over(
