@@ -199,17 +199,17 @@ class MemoryJobStore:
         memory.on_due_change()
         return WriteResult.STORED
 
-    def _is_unsubmitted(self, job_id: str) -> bool:
+    def _may_be_submitted(self, job_id: str) -> bool:
         row = self._memory.job(job_id)
-        unsubmitted = {JobState.QUEUED, JobState.SUBMITTING}
-        return row is not None and JOB_CODEC.decode(row.doc).state in unsubmitted
+        unsent = {JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING}
+        return row is not None and JOB_CODEC.decode(row.doc).state in unsent
 
     async def restore(self, restoration: Restoration) -> RestorationResult:
         memory, job, submission = self._memory, restoration.job, restoration.submission
         if memory.job(job.id) is not None:
             return RestorationResult(is_stored=False)
         known: set[str | None] = {restoration.admitted_as}
-        if not any(map(self._is_unsubmitted, restoration.settled_jobs)):
+        if not any(map(self._may_be_submitted, restoration.settled_jobs)):
             known |= {restoration.settled_repetition}
         if (used := submission.idempotency) is not None:
             key = (job.tenant, used.digest)

@@ -52,9 +52,9 @@ WAITING_BY_SCOPE: Final[Mapping[RefusalScope, WaitingFor]] = {
 }
 """Refusals after which a job waits; all others end it."""
 
-UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING})
+UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING})
 """States of a job that was not sent, as long as the store is compared with the journal: no submit
-leaves that is claimed meanwhile."""
+leaves that is claimed meanwhile. A follower could take its leader's place later."""
 
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
@@ -105,7 +105,7 @@ def repetition_of(first: Job, admitted: Sequence[Job]) -> Job | None:
 
 
 def end_repetition(job: Job, first: str, now: datetime) -> Change:
-    """Return the end, free, of a queued job whose request was submitted before as the job `first`.
+    """Return the end, free, of a job that was not sent: it was submitted before as the job `first`.
 
     The store had forgotten its idempotency key.
     """

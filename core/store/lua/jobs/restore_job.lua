@@ -11,6 +11,13 @@
 -- ARGV: windows rows facts history_ttl history_day oldest_history_day idempotency_fingerprint admitted_as
 -- ARGV: settled_repetition settled_jobs claimed_stamp upstream_id upstream_id_ttl
 
+-- Whether a job that was ended may be submitted all the same: the store went back again since.
+local function may_be_submitted(other)
+  if redis.call('ZSCORE', NAMES.unsubmitted, other) then return true end
+  local leader = redis.call('HGET', NAMES.job .. other, 'leader')
+  return leader and redis.call('ZSCORE', NAMES.followers .. leader, other)
+end
+
 if redis.call('EXISTS', job) == 1 then return { 'conflict' } end
 local takes_key = idempotency_fingerprint ~= ''
 local held = takes_key and redis.call('GET', idempotency)
@@ -19,8 +26,7 @@ if held then
   local is_same_request = used_for == idempotency_fingerprint
   local is_settled = admitted == settled_repetition
   for _, other in ipairs(split_words(settled_jobs)) do
-    -- The store went back again since the job was ended.
-    if redis.call('ZSCORE', NAMES.unsubmitted, other) then is_settled = false end
+    if may_be_submitted(other) then is_settled = false end
   end
   if is_same_request and admitted ~= admitted_as and not is_settled then return { 'repeated', admitted } end
   -- A batch that was admitted again keeps it: it is there, and its other jobs may be repetitions too.
