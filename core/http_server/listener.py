@@ -23,7 +23,7 @@ METRICS_POLICY: Final = ConnectionPolicy(
 RECEIVE_BUFFER: Final = 512 * 1024
 """Of a connection, in the kernel, which else lets it grow to 32 MiB. All connections of a host
 share one memory: when a few hundred callers have used it up, the kernel drops what others send. So
-much still receives 5 MB/s at a round trip of 100 ms."""
+much still receives 5 MB/s at a round trip of 100 ms, where `net.core.rmem_max` allows it."""
 UNSENT_BYTES: Final = 128 * 1024
 """What the kernel takes of an answer before the caller's window has room for it, for the same
 reason; the rest waits here, where it is bounded by the deadlines of `protocol`."""

@@ -10,8 +10,9 @@ from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
 from core.store.identity import StorePosition, bind_account
+from core.tenants.cache_policy import CacheOption
 from core.tenants.limits import Limits
-from core.transactions.admission import IdempotencyClaim
+from core.transactions.admission import CacheRequest, IdempotencyClaim
 from core.transactions.job_update import Change, WriteResult
 from core.transactions.restoration import Restoration, RestorationResult
 from tests.support.backends import StoreBackend
@@ -329,6 +330,22 @@ async def test_a_request_that_was_repeated_since_is_named_before_anything_is_sto
     held = await backend.jobs.load_submission(job)
     assert held is not None
     assert held.idempotency == IdempotencyRecord("d", "fp")
+
+
+async def test_a_repetition_that_follows_another_job_is_not_settled(backend: StoreBackend) -> None:
+    leader, again = (
+        replace(new_job(backend.clock.now(), name), fingerprint="1:same")
+        for name in ("req_2", "req_3")
+    )
+    shared = replace(admission_of(leader), cache=CacheRequest(CacheOption.USE))
+    await backend.jobs.admit(shared)
+    claim = IdempotencyClaim("d", "fp")
+    joined = await backend.jobs.admit(replace(shared, job=again, idempotency=claim))
+    assert joined.cache_status == "joined"
+    restoration = replace(
+        restoration_of(running_job(backend)), settled_repetition="req_3", settled_jobs=("req_3",)
+    )
+    assert (await backend.jobs.restore(restoration)).repetition == "req_3"
 
 
 async def test_the_key_of_a_batch_leads_to_the_batch_of_a_restored_job(

@@ -8,7 +8,7 @@ import pytest
 
 from core.jobs.job import BillingStatus, JobState
 from core.transactions.admission import Admission, IdempotencyClaim
-from tests.support.batches import BatchHarness
+from tests.support.batches import SHARING, BatchHarness
 from tests.support.journalled_worker import STEP, JournalledWorker
 from tests.support.redis import StoreCopy, copy_store, put_back
 from tests.support.store_steps import admission_of, tenant_credential
@@ -67,6 +67,24 @@ async def test_a_repeated_request_is_not_paid_for_again(
     assert ended.job.error is not None
     assert (ended.job.error.code, ended.job.billed) == ("repeated_request", BillingStatus.NO)
     assert "req_a," in ended.job.error.message
+    assert await gateway.inconsistencies() == []
+
+
+async def test_a_repetition_that_has_joined_another_request_is_not_paid_for_in_its_place(
+    gateway: BatchHarness, worker: JournalledWorker
+) -> None:
+    """It would have been promoted, had the other one been cancelled."""
+    copy = await copy_store(gateway.wire)
+    await gateway.backend.jobs.admit(replace(request(gateway, "a"), idempotency=KEY))
+    await submit_and_go_back(gateway, worker, copy, paid=1)
+    other = replace(request(gateway, "a", "req_other"), cache=SHARING)
+    await gateway.backend.jobs.admit(other)
+    again = replace(request(gateway, "a", "req_again"), cache=SHARING, idempotency=KEY)
+    await gateway.backend.jobs.admit(again)
+    assert await state_of(gateway, "req_again") is JobState.FOLLOWING
+    await worker.reconcile()
+    assert await state_of(gateway, "req_again") is JobState.FAILED
+    assert await state_of(gateway, "req_other") is JobState.QUEUED
     assert await gateway.inconsistencies() == []
 
 

@@ -200,10 +200,10 @@ class MemoryJobStore:
         memory.on_due_change()
         return WriteResult.STORED
 
-    def _is_unsubmitted(self, job_id: str) -> bool:
+    def _may_be_submitted(self, job_id: str) -> bool:
         row = self._memory.job(job_id)
-        unsubmitted = {JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING}
-        return row is not None and JOB_CODEC.decode(row.doc).state in unsubmitted
+        unsent = {JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING}
+        return row is not None and JOB_CODEC.decode(row.doc).state in unsent
 
     async def restore(self, restoration: Restoration) -> RestorationResult:
         follower = restoration.follower
@@ -220,7 +220,7 @@ class MemoryJobStore:
         """Let the key lead to the job again; return a repetition that must be ended first."""
         memory, job = self._memory, restoration.job
         known: set[str | None] = {restoration.admitted_as}
-        if not any(map(self._is_unsubmitted, restoration.settled_jobs)):
+        if not any(map(self._may_be_submitted, restoration.settled_jobs)):
             known |= {restoration.settled_repetition}
         if (used := restoration.submission.idempotency) is not None:
             key = (job.tenant, used.digest)

@@ -54,7 +54,7 @@ WAITING_BY_SCOPE: Final[Mapping[RefusalScope, WaitingFor]] = {
 
 UNSENT: Final = frozenset({JobState.QUEUED, JobState.SUBMITTING, JobState.FOLLOWING})
 """States of a job that was not sent, as long as the store is compared with the journal: no submit
-leaves that is claimed meanwhile. A follower may be promoted later."""
+leaves that is claimed meanwhile. A follower could take its leader's place later."""
 
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
@@ -106,7 +106,7 @@ def repetition_of(first: Job, admitted: Sequence[Job]) -> Job | None:
 
 
 def end_repetition(job: Job, first: str, now: datetime) -> Change:
-    """Return the end, free, of an unsent job whose request was submitted before as the job `first`.
+    """Return the end, free, of a job that was not sent: it was submitted before as the job `first`.
 
     The store had forgotten its idempotency key.
     """

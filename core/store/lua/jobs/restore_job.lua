@@ -15,6 +15,13 @@
 -- ARGV: settled_repetition settled_jobs claimed_stamp upstream_id upstream_id_ttl
 -- ARGV: follower_version? follower_stamp? follower_status? follower_facts?
 
+-- Whether a job that was ended may be submitted all the same: the store went back again since.
+local function may_be_submitted(other)
+  if redis.call('ZSCORE', NAMES.unsubmitted, other) then return true end
+  local leader = redis.call('HGET', NAMES.job .. other, 'leader')
+  return leader and redis.call('ZSCORE', NAMES.followers .. leader, other)
+end
+
 local held_job = redis.call('HMGET', job, 'version', 'stamp', 'leader', 'key_usage', 'batch', 'batch_status')
 local follows = follower_version ~= ''
 if follows then
@@ -29,12 +36,7 @@ if held then
   local is_same_request = used_for == idempotency_fingerprint
   local is_settled = admitted == settled_repetition
   for _, other in ipairs(split_words(settled_jobs)) do
-    -- The store went back again since the job was ended.
-    local other_leader = redis.call('HGET', NAMES.job .. other, 'leader')
-    if redis.call('ZSCORE', NAMES.unsubmitted, other)
-        or other_leader and redis.call('ZSCORE', NAMES.followers .. other_leader, other) then
-      is_settled = false
-    end
+    if may_be_submitted(other) then is_settled = false end
   end
   if is_same_request and admitted ~= admitted_as and not is_settled then return { 'repeated', admitted } end
   -- A batch that was admitted again keeps it: it is there, and its other jobs may be repetitions too.
