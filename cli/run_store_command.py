@@ -30,11 +30,12 @@ T = TypeVar("T")
 
 
 def run_store_command(
-    action: Callable[[StoreCommands], Coroutine[Any, Any, T]], change: str | None = None
+    action: Callable[[StoreCommands], Coroutine[Any, Any, T]],
+    change: Callable[[T], str | None] = lambda _: None,
 ) -> T:
     """Return what `action` returns. An error ends the process with one line on stderr.
 
-    `change` is what the audit log has of an action that changes something.
+    `change` returns from its result what the audit log has of it; None: it has changed nothing.
     """
     try:
         return run_or_exit(_run(load_settings(ServiceSettings), action, change))
@@ -45,7 +46,7 @@ def run_store_command(
 async def _run(
     settings: ServiceSettings,
     action: Callable[[StoreCommands], Coroutine[Any, Any, T]],
-    change: str | None,
+    change: Callable[[T], str | None],
 ) -> T:
     clock, ids = SystemClock(), SystemIds()
     async with RedisClient(build_connection_pool(settings.redis, "cli")) as client:
@@ -66,6 +67,6 @@ async def _run(
                 reconciler = Reconciler(stores, journal, answers, clock, context.policy.doubt_hold)
                 commands = replace(commands, journal=journal, reconciler=reconciler)
             result = await action(commands)
-        if change is not None:
-            await operator.record_action(running_command().replace(" ", "."), "gateway", change)
+        if (changed := change(result)) is not None:
+            await operator.record_action(running_command().replace(" ", "."), "gateway", changed)
         return result

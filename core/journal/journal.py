@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Final, TypeVar
@@ -41,6 +42,12 @@ _LIST_RETRIES: Final = 4
 _RETRY_DELAY: Final = timedelta(milliseconds=500)
 _READS: Final = frozenset({"list", "read"})
 _PROBE: Final = "checks/probe"
+
+
+def _furthest(held: StorePosition, new: StorePosition) -> StorePosition:
+    begun = [each.journal_since for each in (held, new) if each.journal_since is not None]
+    furthest = held if new.is_behind(held) else new
+    return replace(furthest, journal_since=max(begun, default=None))
 
 
 class Journal:
@@ -122,10 +129,13 @@ class Journal:
         return None if content is None else decode_position(content)
 
     async def save_position(self, position: StorePosition) -> None:
-        """Write the store's position, unless the journal has a further one of the same store."""
+        """Write the store's position, unless the journal has a further one of the same store.
+
+        Since when it has every claim moves forward only, whichever position is further.
+        """
         held = await self.load_position()
-        if held is not None and held.store_id == position.store_id and position.is_behind(held):
-            return
+        if held is not None and held.store_id == position.store_id:
+            position = _furthest(held, position)
         content = encode_position(position)
         await self._call("position", lambda: self._objects.replace(POSITION, content))
 

@@ -84,6 +84,18 @@ def _journal_of(position: StorePosition) -> tuple[str, datetime | None]:
     return position.journal_id, position.journal_since
 
 
+def doubt_until(position: StorePosition, known: StorePosition | None) -> datetime | None:
+    """Return until when jobs of a store that went back may have been submitted without an entry.
+
+    None: the journal has the entry of all that it forgot. Not so if it went back to before the
+    journal began, or was replaced: what operators decided then is forgotten as well.
+    """
+    began = None if known is None or not position.is_behind(known) else known.journal_since
+    if began is not None and (position.journal_since is None or position.journal_since < began):
+        return max(began, position.doubt_until or began)
+    return position.doubt_until
+
+
 def after_reconciliation(
     position: StorePosition, known: StorePosition | None, now: datetime
 ) -> StorePosition:
@@ -95,6 +107,7 @@ def after_reconciliation(
         epoch=epoch,
         claims=claims,
         compare_since=None,
+        doubt_until=None,
         has_known=True,
         complete_since=now,
     )

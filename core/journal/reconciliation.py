@@ -19,7 +19,7 @@ class Difference(StrEnum):
     DOUBT = "doubt"
     """A submit without an answer, for a record by which nothing was paid for."""
     RESTORE = "restore"
-    """The job."""
+    """The job, or that it no longer follows another: it was promoted, and submitted."""
 
 
 def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Difference:
@@ -30,6 +30,8 @@ def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | Non
     """
     if job is None:
         return Difference.RESTORE if attempts else Difference.AGREES
+    if job.state is JobState.FOLLOWING:
+        return Difference.RESTORE if may_be_paid(attempts) else Difference.AGREES
     if accepted_id is None:
         is_unknown = _is_free_by_record(job, attempts)
         return Difference.DOUBT if is_unknown else Difference.AGREES
@@ -44,11 +46,15 @@ def _is_free_by_record(job: Job, attempts: Sequence[Attempt]) -> bool:
     A submitting job finds it when its lease ends. One that is queued may be cancelled before it is
     claimed, and would end as free. An acceptance that cannot be read has no answer either.
     """
-    may_be_paid = [each for each in attempts if each.outcome in {None, Outcome.ACCEPTED}]
-    if len(may_be_paid) <= job.resends_approved:
+    if len(may_be_paid(attempts)) <= job.resends_approved:
         return False
     is_free = job.billed is BillingStatus.NO and job.upstream_id is None
     return job.state is JobState.QUEUED or (job.is_final and is_free)
+
+
+def may_be_paid(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+    """Return the submits that were accepted, or got no answer."""
+    return [each for each in attempts if each.outcome in {None, Outcome.ACCEPTED}]
 
 
 def last_accepted(attempts: Sequence[Attempt]) -> int | None:

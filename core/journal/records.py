@@ -31,8 +31,8 @@ IDENTITY: Final = "identity"
 _ENTRY: Final = "entry"
 _FORMAT: Final = 1
 _OF_THE_STORE: Final = {
-    *("journal_id", "journal_since", "newest_entry", "lost_entry"),
-    "complete_since",
+    *("journal_id", "newest_entry", "lost_entry"),
+    *("doubt_until", "complete_since"),
 }
 """The store's knowledge of its journal, and of itself."""
 

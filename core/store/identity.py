@@ -47,6 +47,9 @@ class StorePosition:
     """The name of the journal's entry that was noted last: a journal without it went back."""
     lost_entry: str = ""
     """The name of an entry that a worker did not find in the journal."""
+    doubt_until: datetime | None = None
+    """The store went back to before its journal had every claim: jobs that were admitted until
+    then and are queued may have been submitted without an entry. None: no such job."""
     complete_since: datetime | None = None
     """What was stored before then may lack its record: the store was empty, or went back."""
 
@@ -82,7 +85,9 @@ class StoreIdentityRepository(Protocol):
 
     async def create(self, position: StorePosition) -> bool: ...
 
-    async def mark_went_back(self, compare_since: datetime) -> None: ...
+    async def mark_went_back(
+        self, compare_since: datetime, doubt_until: datetime | None = None
+    ) -> None: ...
 
     async def settle(self, before: StorePosition, after: StorePosition) -> bool: ...
 
@@ -136,6 +141,7 @@ class StoreIdentity:
             journal[2].decode(),
             journal[3].decode(),
             from_ms(int(journal[4])) if journal[4] else None,
+            from_ms(int(journal[5])) if journal[5] else None,
         )
 
     async def list_claims(self) -> Sequence[str]:
@@ -190,9 +196,16 @@ class StoreIdentity:
                 await self._client.execute("HSETNX", keys.STORE, "account", position.account)
         return bool(created)
 
-    async def mark_went_back(self, compare_since: datetime) -> None:
-        """Stop the submits of all workers until `settle`. The earliest time of several counts."""
-        await self._scripts.call("mark_went_back", [keys.STORE], [to_ms(compare_since)])
+    async def mark_went_back(
+        self, compare_since: datetime, doubt_until: datetime | None = None
+    ) -> None:
+        """Stop the submits of all workers until `settle`.
+
+        The earliest `compare_since` and the latest `doubt_until` of several count. The journal
+        proves nothing of claims until `doubt_until`, whatever the store knew of it.
+        """
+        doubt = "" if doubt_until is None else to_ms(doubt_until)
+        await self._scripts.call("mark_went_back", [keys.STORE], [to_ms(compare_since), doubt])
 
     async def settle(self, before: StorePosition, after: StorePosition) -> bool:
         """Let submits leave again at the position `after`, which is behind none that was seen.
@@ -201,7 +214,8 @@ class StoreIdentity:
         """
         since = "" if before.compare_since is None else to_ms(before.compare_since)
         complete = "" if after.complete_since is None else to_ms(after.complete_since)
-        held = (before.epoch, before.claims, before.last_claim, since)
+        doubt = "" if before.doubt_until is None else to_ms(before.doubt_until)
+        held = (before.epoch, before.claims, before.last_claim, since, doubt)
         settled = await self._scripts.call(
             "settle_position",
             [keys.STORE, keys.STORE_CLAIMS],

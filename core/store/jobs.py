@@ -645,4 +645,16 @@ def _restoration_arguments(restoration: Restoration, now: datetime) -> dict[str,
         "admitted_as": restoration.admitted_as,
         "settled_repetition": restoration.settled_repetition or "",
         "settled_jobs": " ".join(restoration.settled_jobs),
+        **_follower_arguments(restoration.follower),
+    }
+
+
+def _follower_arguments(job: Job | None) -> dict[str, Argument]:
+    if job is None:
+        return {}
+    return {
+        "follower_version": job.version,
+        "follower_stamp": _stamp(job.updated_at),
+        "follower_status": job.status,
+        "follower_facts": facts_text(usage_facts(job)),
     }

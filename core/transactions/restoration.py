@@ -23,6 +23,9 @@ class Restoration:
     """The jobs of the repetition that were ended for this one. If the store went back again, one
     of them may be to be submitted: then the repetition is not settled."""
 
+    follower: Job | None = None
+    """The job as the store still has it: as a follower. It was promoted, which is forgotten."""
+
     @property
     def admitted_as(self) -> str:
         """What a repetition of the idempotency key is answered with: a job's id, or a batch's."""

@@ -200,6 +200,26 @@ async def test_a_position_that_has_moved_is_not_settled(backend: StoreBackend) -
     assert not await backend.identity.settle(moved, replace(moved, epoch=2))
 
 
+async def test_a_store_from_before_its_journal_is_marked_until_it_is_settled(
+    backend: StoreBackend,
+) -> None:
+    await backend.identity.create(STORE)
+    now = backend.clock.now().replace(microsecond=0)
+    await backend.identity.mark_went_back(now, now - SECOND)
+    before = await backend.identity.load()
+    for until in (now, now - 60 * SECOND, None):
+        await backend.identity.mark_went_back(now, until)
+    marked = await backend.identity.load()
+    assert before is not None
+    assert marked is not None
+    assert (marked.doubt_until, marked.journal_since) == (now, now)
+    assert not await backend.identity.settle(before, replace(before, epoch=2))
+    assert await backend.identity.settle(marked, replace(marked, epoch=2))
+    after = await backend.identity.load()
+    assert after is not None
+    assert (after.doubt_until, after.journal_since) == (None, now)
+
+
 async def test_a_restored_job_moves_the_position(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
     await backend.jobs.restore(restoration_of(running_job(backend)))

@@ -97,10 +97,10 @@ async def run_caller(service: SimulatedService, number: int, active: timedelta) 
     tenant = rng.choice(TENANTS)
     cache = _cache_request(service, rng)
     job = _job(service, tenant, rng)
-    key = IdempotencyClaim(f"key-{number}", "f") if _repeats(service, cache) else None
+    key = IdempotencyClaim(f"key-{number}", "f") if _repeats(service) else None
     is_admitted = await _submit(service, job, cache, key)
     if key is not None:
-        await _repeat(service, job, key)
+        await _repeat(service, job, cache, key)
     if not is_admitted:
         return
     while service.randomness.occurs(Fault.CANCELS, rng, factor=2.5):
@@ -122,20 +122,19 @@ async def _submit(
     return True
 
 
-def _repeats(service: SimulatedService, cache: CacheRequest) -> bool:
+def _repeats(service: SimulatedService) -> bool:
     """Whether a caller repeats its request.
 
     Not if the journal is restored with the store, which then know neither key nor payment.
     """
     chance = service.randomness
-    return (
-        cache is CACHE_BYPASS
-        and chance.may_occur(Fault.REPEATED_REQUESTS)
-        and not chance.may_occur(Fault.BACKUP_RESTORED)
-    )
+    is_kept = not chance.may_occur(Fault.BACKUP_RESTORED)
+    return chance.may_occur(Fault.REPEATED_REQUESTS) and is_kept
 
 
-async def _repeat(service: SimulatedService, first: Job, key: IdempotencyClaim) -> None:
+async def _repeat(
+    service: SimulatedService, first: Job, cache: CacheRequest, key: IdempotencyClaim
+) -> None:
     rng = service.randomness.stream(f"repeats:{key.digest}")
     while service.randomness.occurs(Fault.REPEATED_REQUESTS, rng, factor=4):
         await service.clock.sleep(rng.choice((0.2, 2, 30)) * rng.random() * SECOND)
@@ -143,7 +142,7 @@ async def _repeat(service: SimulatedService, first: Job, key: IdempotencyClaim) 
         again = replace(
             first, id=service.ids.job_id(now), created_at=now, updated_at=now, next_run_at=now
         )
-        await _submit(service, again, CACHE_BYPASS, key)
+        await _submit(service, again, cache, key)
 
 
 def _cache_request(service: SimulatedService, rng: Random) -> CacheRequest:

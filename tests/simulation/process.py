@@ -455,9 +455,12 @@ class ProcessIdentity:
         """See `StoreIdentity.list_claims`."""
         return await self.connection.call(self.stores.identity.list_claims)
 
-    async def mark_went_back(self, compare_since: datetime) -> None:
+    async def mark_went_back(
+        self, compare_since: datetime, doubt_until: datetime | None = None
+    ) -> None:
         """See `StoreIdentity.mark_went_back`."""
-        await self.connection.call(lambda: self.stores.identity.mark_went_back(compare_since))
+        identity = self.stores.identity
+        await self.connection.call(lambda: identity.mark_went_back(compare_since, doubt_until))
 
     async def settle(self, before: StorePosition, after: StorePosition) -> bool:
         """See `StoreIdentity.settle`."""

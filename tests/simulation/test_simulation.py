@@ -60,11 +60,12 @@ REPEATED_PLANS: Final = st.builds(
     Plan,
     seed=SEEDS,
     workers=st.integers(1, 3),
-    jobs=st.integers(1, 4),
-    faults=FAULTS.map(
-        lambda faults: (
-            (faults | {Fault.STORE_REWINDS, Fault.REPEATED_REQUESTS}) - {Fault.IDENTICAL_REQUESTS}
-        )
+    jobs=st.integers(1, 6),
+    # With `IDENTICAL_REQUESTS` repetitions follow other jobs, and are promoted.
+    faults=st.builds(
+        lambda faults, more: faults | more | {Fault.STORE_REWINDS, Fault.REPEATED_REQUESTS},
+        FAULTS,
+        st.sampled_from((frozenset(), frozenset({Fault.IDENTICAL_REQUESTS, Fault.CANCELS}))),
     ),
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
@@ -159,6 +160,13 @@ REGRESSIONS: Final = {
             }
         ),
         intensity=0.3,
+    ),
+    "the doubts of a restored backup were forgotten when it was restored again": Plan(
+        seed=1654,
+        workers=3,
+        jobs=4,
+        faults=frozenset({Fault.JOURNAL_FAILS, Fault.BACKUP_RESTORED}),
+        intensity=0.6,
     ),
     "the first 404 after an outage was believed": Plan(
         seed=5,

@@ -152,6 +152,8 @@ class SimulatedWorker:
             asyncio.create_task(self._courier.run()),
             asyncio.create_task(self._check_store()),
         ]
+        for task in self._tasks:
+            task.add_done_callback(self._report_end)
 
     async def wake(self, job_id: str, version: int) -> None:
         """Process a wake-up message as `worker.main` does."""
@@ -176,6 +178,11 @@ class SimulatedWorker:
         """Stop the loops of a dead worker."""
         for task in self._tasks:
             task.cancel()
+
+    def _report_end(self, task: asyncio.Task[None]) -> None:
+        """No loop of a living worker ends."""
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            self._context.log.violations.append(f"{self.lifetime.name} stopped: {error!r}")
 
     async def _check_store(self) -> None:
         """Check the store until it was found current a few times without faults."""

@@ -18,8 +18,11 @@ from core.store.encryption import SecretCipher, new_encryption_key
 from core.store.scripts import LuaScripts, load_scripts
 from core.store.stores import Stores, open_stores
 from tests.support.clock import FakeClock
+from tests.support.consistency import find_inconsistencies
+from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
 from tests.support.memory_store.state import MemoryState
 from tests.support.memory_store.stores import memory_stores
+from tests.support.redis import StoreCopy, copy_store, put_back
 
 
 class MemoryProbe:
@@ -71,6 +74,18 @@ class MemoryProbe:
     async def timeline_length(self, job_id: str) -> int:
         """The number of entries in a job's timeline."""
         return len(self._memory.timelines.get(job_id, ()))
+
+    async def copy(self) -> Snapshot:
+        """Return a copy of all that is stored."""
+        return take_snapshot(self._memory)
+
+    async def inconsistencies(self) -> list[str]:
+        """Return nothing: the indexes of memory are compared with Redis's by the tests."""
+        return []
+
+    async def go_back(self, copy: Any) -> None:  # noqa: ANN401 - what its own `copy` returned
+        """Let the store be as it was when it was copied."""
+        restore_snapshot(self._memory, copy)
 
     async def forget_job(self, job_id: str) -> None:
         """Remove the record and its timeline, as their expiry does, and no index entry."""
@@ -144,6 +159,18 @@ class RedisProbe:
 
     async def timeline_length(self, job_id: str) -> int:
         return int(await self._wire.execute("LLEN", keys.timeline(job_id)))
+
+    async def copy(self) -> StoreCopy:
+        """See `MemoryProbe.copy`."""
+        return await copy_store(self._wire)
+
+    async def inconsistencies(self) -> list[str]:
+        """Return which indexes and counters differ from the records."""
+        return await find_inconsistencies(self._wire)
+
+    async def go_back(self, copy: Any) -> None:  # noqa: ANN401 - what its own `copy` returned
+        """See `MemoryProbe.go_back`."""
+        await put_back(self._wire, copy)
 
     async def forget_job(self, job_id: str) -> None:
         await self._wire.execute("DEL", keys.job(job_id), keys.timeline(job_id))

@@ -31,8 +31,10 @@ from worker.ports import (
     InProgress,
     ResultAnswer,
     RunCompleted,
+    RunFailed,
     StatusAnswer,
     SubmitAnswer,
+    UpstreamFault,
     UpstreamTimes,
 )
 
@@ -46,15 +48,20 @@ MAX_STEPS: Final = 40
 
 @dataclass(slots=True)
 class PaidRunComfy:
-    """Accepts every submit; requests end once `ends_runs` is set. `paid` counts them by input."""
+    """Accepts every submit; requests end once `ends_runs` is set. `paid` counts them by input.
+
+    `answer`: what a submit is answered instead. `fails`: the requests that fail, without a charge.
+    """
 
     ends_runs: bool = False
+    answer: SubmitAnswer | None = None
+    fails: set[str] = field(default_factory=set)
     paid: Counter[bytes] = field(default_factory=Counter)
 
     async def submit(self, model_id: str, body: bytes) -> SubmitAnswer:
         assert model_id
         self.paid[body] += 1
-        return Accepted(f"up-{self.paid.total()}")
+        return self.answer or Accepted(f"up-{self.paid.total()}")
 
     async def get_status(self, upstream_id: str) -> StatusAnswer:
         assert upstream_id
@@ -62,7 +69,8 @@ class PaidRunComfy:
         return InProgress(is_running=True, status_word="in_progress") if is_running else _END
 
     async def get_result(self, upstream_id: str) -> ResultAnswer:
-        assert upstream_id
+        if upstream_id in self.fails:
+            return RunFailed(UpstreamFault("failed", "It broke."), MicroUsd(0), UpstreamTimes())
         return RunCompleted(OUTPUT, CHARGE, UpstreamTimes())
 
     async def cancel(self, upstream_id: str) -> CancelAnswer:

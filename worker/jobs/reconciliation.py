@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.clock import Clock
-from core.jobs.job import BillingStatus, Job, JobState
+from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
 from core.journal.reconciliation import Difference, compare, last_accepted
@@ -20,10 +20,16 @@ from worker.jobs.answer_writer import AnswerWriter
 from worker.jobs.decisions import submit
 from worker.jobs.decisions.transition import cap_at_deadline
 from worker.jobs.paid_submit import UNANSWERED
-from worker.ports import Accepted
+from worker.ports import Accepted, UpstreamFault
 
 RESTORED: Final = "restored"
 """The timeline's word for a job that was stored again."""
+
+
+FORGOTTEN: Final = UpstreamFault(
+    "store_restored",
+    "Redis was restored from a copy, and no journal is as new: it may have been sent and billed.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +65,39 @@ class Reconciler:
         self._clock = clock
         self._doubt_hold = doubt_hold
 
-    async def run(self, since: datetime, *, dry_run: bool = False) -> Sequence[Finding]:
+    async def run(
+        self, since: datetime, doubt_until: datetime | None = None, *, dry_run: bool = False
+    ) -> Sequence[Finding]:
         """Compare all entries that were written since then. Returns what the store lacked.
 
-        Raises `JournalUnavailable` and `StoreUnavailable`; then some jobs were not compared.
+        A job that is queued then, and was admitted until `doubt_until`, may have been submitted
+        without an entry: it is in doubt. Raises `JournalUnavailable` and `StoreUnavailable`; then
+        some jobs were not compared.
         """
         found = []
         for prefix, attempts in (await self._journal.list_jobs_since(since)).items():
             finding = await self._reconcile(prefix, attempts, dry_run=dry_run)
             if finding is not None:
                 found.append(finding)
+        if doubt_until is not None:
+            found += await self._doubt_queued(doubt_until, dry_run=dry_run)
         return found
+
+    async def _doubt_queued(self, until: datetime, *, dry_run: bool) -> Sequence[Finding]:
+        found = []
+        for job in queued_until(until, await self._jobs.list_unsubmitted()):
+            if job.resends_approved and await self._is_resent(job, until):
+                continue
+            if not dry_run:
+                await self._answers.record_unanswered(job, FORGOTTEN)
+            found.append(Finding(job.id, Difference.DOUBT, job.state))
+        return found
+
+    async def _is_resent(self, job: Job, until: datetime) -> bool:
+        """Return whether the doubt of a job was resolved already: by a resend, since `until`."""
+        view = await self._jobs.load_view(job.id)
+        lines = () if view is None else view.timeline
+        return any(line.code == Trigger.RESEND_APPROVED and line.at > until for line in lines)
 
     async def _reconcile(
         self, prefix: str, attempts: Sequence[Attempt], *, dry_run: bool
@@ -82,7 +110,8 @@ class Reconciler:
             case Difference.AGREES:
                 return None
             case Difference.RESTORE:
-                return await self._restore(prefix, attempts, accepted_id, dry_run=dry_run)
+                follower = None if record is None else record.job
+                return await self._restore(prefix, attempts, accepted_id, follower, dry_run=dry_run)
             case Difference.DOUBT if record is not None:
                 return await self._doubt(record.job, dry_run=dry_run)
             case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
@@ -113,7 +142,13 @@ class Reconciler:
         return any(upstream_id in (line.detail or "").split() for line in lines)
 
     async def _restore(
-        self, prefix: str, attempts: Sequence[Attempt], accepted_id: str | None, *, dry_run: bool
+        self,
+        prefix: str,
+        attempts: Sequence[Attempt],
+        accepted_id: str | None,
+        follower: Job | None,
+        *,
+        dry_run: bool,
     ) -> Finding:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
@@ -122,6 +157,9 @@ class Reconciler:
                 job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
             )
         restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
+        if follower is not None:
+            job = replace(restoration.job, batch=follower.batch)
+            restoration = replace(restoration, job=job, follower=follower)
         if not dry_run:
             await self._store(restoration)
         return Finding(job_id, Difference.RESTORE, restoration.job.state)
@@ -151,6 +189,11 @@ class Reconciler:
             if record is None:
                 return
             job = record.job
+
+
+def queued_until(until: datetime, jobs: Sequence[Job]) -> Sequence[Job]:
+    """Return the jobs that are queued, and were admitted until then."""
+    return [job for job in jobs if job.state is JobState.QUEUED and job.created_at <= until]
 
 
 def restored(

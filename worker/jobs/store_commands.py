@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from core.clock import Clock
 from core.errors import Conflict, InvalidInput
@@ -15,19 +14,35 @@ from core.journal.position import (
     StoreStatus,
     after_reconciliation,
     compare_since,
+    doubt_until,
     status_of,
 )
 from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import JobRepository
 from worker.jobs.answer_writer import AnswerWriter
-from worker.jobs.reconciliation import Finding, Reconciler
-from worker.ports import UpstreamFault
+from worker.jobs.reconciliation import FORGOTTEN, Finding, Reconciler, queued_until
 
-FORGOTTEN: Final = UpstreamFault(
-    "store_restored",
-    "Redis was restored from a copy, and no journal is as new: it may have been sent and billed.",
-)
+
+@dataclass(frozen=True, slots=True)
+class PositionChange:
+    """The store's position after a command, and whether that changed anything."""
+
+    position: StorePosition
+    is_changed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the store lacked of the journal, or lacks, and whether submits leave again."""
+
+    found: Sequence[Finding]
+    has_resumed: bool = False
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether the store is another one than before, unless it was a dry run."""
+        return self.has_resumed or any(each.is_resolved for each in self.found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +62,7 @@ class StoreCommands:
         known = None if self.journal is None else await self.journal.load_position()
         return await self.identity.load(known), known
 
-    async def init(self, *, replace: bool) -> StorePosition:
+    async def init(self, *, replace: bool) -> PositionChange:
         """Make an empty store this gateway's; do nothing if it is one already.
 
         Raises `Conflict` if the journal belongs to another store, unless that one is lost and
@@ -55,7 +70,7 @@ class StoreCommands:
         """
         position, known = await self.positions()
         if position is not None and (known is None or known.store_id == position.store_id):
-            return position
+            return PositionChange(position, is_changed=False)
         if known is not None and not replace:
             raise Conflict(
                 f"The journal belongs to store {known.store_id}. If that store is lost, use "
@@ -69,10 +84,10 @@ class StoreCommands:
         await self.identity.create(fresh)
         if self.journal is not None and known is None:
             await self.journal.save_position(fresh)
-        return fresh
+        return PositionChange(fresh)
 
-    async def adopt(self, fingerprint: str) -> StorePosition:
-        """Let a further token of the RunComfy account use the store; return the store's position.
+    async def adopt(self, fingerprint: str) -> PositionChange:
+        """Let a further token of the RunComfy account use the store.
 
         Raises `InvalidInput` for a malformed fingerprint or a simulated store, `Conflict` for a
         store without an identity.
@@ -87,7 +102,7 @@ class StoreCommands:
             except ValueError as error:
                 raise InvalidInput(str(error)) from None
             if await self.identity.replace_account(held, account):
-                return replace(position, account=account)
+                return PositionChange(replace(position, account=account), account != held)
 
     async def restored(self, at: datetime, *, dry_run: bool) -> Sequence[Job]:
         """Put in doubt what may have been paid for since `at`, the time of the copy in use.
@@ -97,14 +112,11 @@ class StoreCommands:
         What the journal does know is compared first. Returns these jobs. Raises `Conflict` if this
         is no gateway's store, or that of another journal.
         """
-        position = await self._own_position()
+        position, known = await self._own_position()
         if self.reconciler is not None and not dry_run:
             await self.reconciler.run(await self._compare_since(position))
-        found = [
-            job
-            for job in await self.jobs.list_unsubmitted()
-            if job.state is JobState.QUEUED and job.created_at <= at
-        ]
+        until = max(at, doubt_until(position, known) or at)
+        found = queued_until(until, await self.jobs.list_unsubmitted())
         if not dry_run:
             for job in found:
                 await self.answers.record_unanswered(job, FORGOTTEN)
@@ -113,14 +125,14 @@ class StoreCommands:
             await self._begin_epoch()
         return found
 
-    async def _own_position(self) -> StorePosition:
-        """Return the store's position. Raises `Conflict` if it is not that of the journal."""
+    async def _own_position(self) -> tuple[StorePosition, StorePosition | None]:
+        """Return the positions of the store and of its own journal. Raises `Conflict`."""
         position, known = await self.positions()
         if position is None:
             raise Conflict("This Redis is no gateway's store; see `gateway store init`.")
         if known is not None and known.store_id != position.store_id:
             raise Conflict(f"This is the journal of store {known.store_id}; nothing was changed.")
-        return position
+        return position, known
 
     async def _compare_since(self, position: StorePosition) -> datetime:
         """Return since when the store may lack what the journal has."""
@@ -140,9 +152,12 @@ class StoreCommands:
         """Begin a new journal in place of a lost one, or go on with one that went back, or none.
 
         Returns the jobs whose submit is in flight: those whose worker has died go in doubt when
-        their lease ends. Raises `Conflict` if the store has no other journal, and all of it.
+        their lease ends. Raises `Conflict` if the store has no other journal, and all of it, or if
+        it went back as well: then its queued jobs may have been submitted.
         """
-        position = await self._own_position()
+        position, known = await self._own_position()
+        if status_of(position, known) is StoreStatus.WENT_BACK:
+            raise Conflict("Redis went back as well: use `gateway store restored`.")
         held = "" if self.journal is None else await self.journal.load_id()
         if held == position.journal_id and not position.lost_entry:
             raise Conflict("This is the journal of the store; nothing was changed.")
@@ -154,16 +169,18 @@ class StoreCommands:
 
     async def _replace_journal(self, position: StorePosition) -> None:
         """Let this journal, or none, be the store's; of claims until now it proves nothing."""
-        new, since = await self._begin_journal(position), self.clock.now() + CLOCK_MARGIN
+        since = self.clock.now() + CLOCK_MARGIN
+        new = await self._begin_journal(replace(position, journal_since=since))
         await self.identity.replace_journal(position.journal_id, new, since)
 
     async def _begin_journal(self, position: StorePosition) -> str:
+        """Have the journal know since when it has every claim: the store may forget it."""
         if self.journal is None:
             return ""
         await self.journal.save_position(position)
         return await self.journal.create_id(self.ids.secret().hex()[:32])
 
-    async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Sequence[Finding]:
+    async def reconcile(self, since: datetime | None, *, dry_run: bool) -> Comparison:
         """Compare the journal with the store; return what the store lacked, or lacks.
 
         Submits that had stopped because the store went back leave again. Raises `Conflict`.
@@ -174,10 +191,12 @@ class StoreCommands:
         status = status_of(position, known)
         if position is None or status not in {StoreStatus.CURRENT, StoreStatus.WENT_BACK}:
             raise Conflict("This is not the store of the journal; see `gateway store show`.")
-        start = since or await self._compare_since(position)
-        found = await self.reconciler.run(start, dry_run=dry_run)
+        start, until = since or await self._compare_since(position), doubt_until(position, known)
+        if status is StoreStatus.WENT_BACK and not dry_run:
+            await self.identity.mark_went_back(start, until)
+        found = await self.reconciler.run(start, until, dry_run=dry_run)
         if status is StoreStatus.WENT_BACK and not dry_run:
             position = await self.identity.load(known) or position
             after = after_reconciliation(position, known, self.clock.now())
-            await self.identity.settle(position, after)
-        return found
+            return Comparison(found, await self.identity.settle(position, after))
+        return Comparison(found)

@@ -18,6 +18,7 @@ from core.journal.position import (
     StoreStatus,
     after_reconciliation,
     compare_since,
+    doubt_until,
     entries_to_find,
     status_of,
 )
@@ -114,7 +115,9 @@ class StoreGuard:
             raise JournalUnavailable("It is not known to be the journal of this store.")
         if position.lost_entry:
             raise JournalUnavailable(f"It lacks {position.lost_entry}.")
-        return position.journal_since
+        seen = (position,) if self._known is None else (position, self._known)
+        begun = [each.journal_since for each in seen if each.journal_since is not None]
+        return max(begun, default=None)
 
     async def is_in_own_journal(self) -> bool:
         """Return whether what was just written to the journal is in the one of the store.
@@ -255,7 +258,9 @@ class StoreGuard:
             return status
         known = self._known
         if position is not None and known is not None and position.is_behind(known):
-            await self._identity.mark_went_back(await self._compare_since())
+            since = await self._compare_since()
+            await self._identity.mark_went_back(since, doubt_until(position, known))
+            self._position = await self._identity.load(known)
         return status
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
@@ -284,7 +289,7 @@ class StoreGuard:
         started = self._clock.monotonic()
         while True:
             before = await self._identity.load(self._known)
-            if before is None or await self._compare(reconciler, before.compare_since) == 0:
+            if before is None or await self._compare(reconciler, before) == 0:
                 break
         if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
             if self._may_submits_arrive(started):
@@ -302,12 +307,13 @@ class StoreGuard:
         noticed = self._went_back_at
         return noticed is None or comparison_started < noticed + self._policy.settle_delay
 
-    async def _compare(self, reconciler: Reconciler | None, marked: datetime | None) -> int:
+    async def _compare(self, reconciler: Reconciler | None, position: StorePosition) -> int:
         """Return of how many jobs the store lacked something."""
         if reconciler is None:
             return 0
-        since = await self._compare_since()
-        found = await reconciler.run(since if marked is None else min(since, marked))
+        since, marked = await self._compare_since(), position.compare_since
+        since = since if marked is None else min(since, marked)
+        found = await reconciler.run(since, position.doubt_until)
         for each in found:
             self._emit(JobReconciled(each.job_id, each.difference, each.detail))
         return sum(each.is_resolved for each in found)

@@ -1,6 +1,6 @@
 """`gateway store …`: which Redis this is, and what it may have forgotten."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Final
 
 import typer
@@ -14,6 +14,7 @@ from core.store.permissions import acl_rules
 from core.store.scripts import load_scripts
 from service.parsing.fields import parse_timestamp
 from worker.jobs.reconciliation import Finding
+from worker.jobs.store_commands import Comparison, PositionChange
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 _COLUMNS: Final = ("request_id", "difference", "detail")
@@ -48,10 +49,10 @@ def init(
     as_json: JsonOption = False,
 ) -> None:
     """Make an empty Redis the store of this gateway. Does nothing if it is one already."""
-    position = run_store_command(
-        lambda store: store.init(replace=replace), "--replace" if replace else ""
+    done = run_store_command(
+        lambda store: store.init(replace=replace), _change("--replace" if replace else "")
     )
-    print_document(_document(position), as_json=as_json)
+    print_document(_document(done.position), as_json=as_json)
 
 
 @app.command()
@@ -63,8 +64,8 @@ def adopt(
     as_json: JsonOption = False,
 ) -> None:
     """Accept a new RunComfy token of the same account, beside the one that it replaces."""
-    position = run_store_command(lambda store: store.adopt(fingerprint), fingerprint)
-    print_document(_document(position), as_json=as_json)
+    done = run_store_command(lambda store: store.adopt(fingerprint), _change(fingerprint))
+    print_document(_document(done.position), as_json=as_json)
 
 
 @app.command()
@@ -76,10 +77,10 @@ def reconcile(
     Workers do so by themselves when Redis went back.
     """
     start = None if since is None else parse_timestamp(since)
-    found = run_store_command(
-        lambda store: store.reconcile(start, dry_run=dry_run), _change(since, dry_run=dry_run)
+    compared = run_store_command(
+        lambda store: store.reconcile(start, dry_run=dry_run), _change(since, is_real=not dry_run)
     )
-    print_table([_row(finding) for finding in found], _COLUMNS, as_json=as_json)
+    print_table([_row(finding) for finding in compared.found], _COLUMNS, as_json=as_json)
 
 
 @app.command()
@@ -96,7 +97,7 @@ def restored(
     """
     since = parse_timestamp(at)
     found = run_store_command(
-        lambda store: store.restored(since, dry_run=dry_run), _change(at, dry_run=dry_run)
+        lambda store: store.restored(since, dry_run=dry_run), _always(at, is_real=not dry_run)
     )
     _print_jobs(found, as_json=as_json)
 
@@ -108,13 +109,20 @@ def replace_journal(*, dry_run: DryRunOption = False, as_json: JsonOption = Fals
     Those whose worker has died go in doubt: only the lost journal knew whether it had sent them.
     """
     found = run_store_command(
-        lambda store: store.replace_journal(dry_run=dry_run), _change(dry_run=dry_run)
+        lambda store: store.replace_journal(dry_run=dry_run), _always(is_real=not dry_run)
     )
     _print_jobs(found, as_json=as_json)
 
 
-def _change(time: str | None = None, *, dry_run: bool) -> str | None:
-    return None if dry_run else time or ""
+def _change(
+    what: str | None, *, is_real: bool = True
+) -> Callable[[PositionChange | Comparison], str | None]:
+    """Return what the audit log has of a command that may have changed nothing."""
+    return lambda done: (what or "") if is_real and done.is_changed else None
+
+
+def _always(what: str = "", *, is_real: bool) -> Callable[[object], str | None]:
+    return lambda _: what if is_real else None
 
 
 def _print_jobs(found: Sequence[Job], *, as_json: bool) -> None:

@@ -196,17 +196,23 @@ def test_the_rest_and_the_audit_log(operator: CommandRunner) -> None:
 def test_what_no_route_does_is_audited_too(
     operator: CommandRunner, redis_flushed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """`requeue` and the commands of the store were not."""
+    """`requeue` and the commands of the store were not; then also those that changed nothing."""
     monkeypatch.setenv("GATEWAY_JOURNAL__URL", f"file://{tmp_path}/journal")
     with redis.Redis.from_url(redis_flushed) as client:
         client.zadd(keys.UNREADABLE, {"req_1": 1})
     assert operator.text("job", "requeue", "req_1", "req_unknown").strip() == "requeued: 1"
-    operator("store", "init")
+    for _ in range(2):
+        operator("store", "init")
+        operator("store", "reconcile")
+        operator("store", "adopt", "1111111111111111")
+    with redis.Redis.from_url(redis_flushed) as client:
+        client.hset(keys.STORE, "compare_since", 1)
     operator("store", "reconcile", "--dry-run")
     operator("store", "reconcile")
     entries = operator("audit", "list")
     assert [(entry["action"], entry["subject"]) for entry in entries] == [
         ("store.reconcile", "gateway"),
+        ("store.adopt", "gateway"),
         ("store.init", "gateway"),
         ("job.requeue", "req_1"),
     ]

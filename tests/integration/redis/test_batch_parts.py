@@ -1,6 +1,5 @@
 """A batch that is admitted in parts while its process dies, others submit, a tenant is deleted."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Final
 
@@ -21,16 +20,9 @@ from tests.support.batches import (
     SHARING,
     BatchHarness,
     DyingScripts,
-    open_batches,
 )
-from tests.support.redis import every_key, redis_client
+from tests.support.redis import every_key
 from tests.support.store_steps import admission_of, tenant_credential
-
-
-@pytest.fixture
-async def gateway(redis_flushed: str) -> AsyncIterator[BatchHarness]:
-    async with redis_client(redis_flushed) as wire:
-        yield await open_batches(wire)
 
 
 def statuses(done: BatchAdmissionResult) -> list[str]:

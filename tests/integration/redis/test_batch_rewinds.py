@@ -1,6 +1,5 @@
 """A batch that is admitted in parts by a store that goes back to a moment between two of them."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import combinations
 from typing import Any, Final
@@ -15,26 +14,15 @@ from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
 from core.tenants.limits import Limits
 from core.transactions.admission import Admission, BatchAdmission
-from tests.support.batches import PART_ITEMS, SCRIPTS, BatchHarness, open_batches
+from tests.support.batches import PART_ITEMS, SCRIPTS, BatchHarness
 from tests.support.journalled_worker import STEP, JournalledWorker
-from tests.support.redis import StoreCopy, copy_store, put_back, redis_client
+from tests.support.redis import StoreCopy, copy_store, put_back
 from tests.support.store_steps import admission_of
 
 NAMES: Final = "abcdefgh"
 ACCEPTED: Final = range(5, 9)
 """Four parts are stored, the fifth script decides, four parts are written."""
 NOT_ACCEPTED: Final = range(5)
-
-
-@pytest.fixture
-async def gateway(redis_flushed: str) -> AsyncIterator[BatchHarness]:
-    async with redis_client(redis_flushed) as wire:
-        yield await open_batches(wire)
-
-
-@pytest.fixture
-def worker(gateway: BatchHarness) -> JournalledWorker:
-    return JournalledWorker(gateway.backend, gateway.backend.clock)
 
 
 def plain_batch(gateway: BatchHarness, idempotency: str | None = None) -> BatchAdmission:

@@ -1,6 +1,5 @@
 """A caller repeats a request as soon as a store is back that has forgotten its idempotency key."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Final
 
@@ -9,25 +8,14 @@ import pytest
 
 from core.jobs.job import BillingStatus, JobState
 from core.transactions.admission import Admission, IdempotencyClaim
-from tests.support.batches import SHARING, BatchHarness, open_batches
+from tests.support.batches import SHARING, BatchHarness
 from tests.support.journalled_worker import STEP, JournalledWorker
-from tests.support.redis import StoreCopy, copy_store, put_back, redis_client
+from tests.support.redis import StoreCopy, copy_store, put_back
 from tests.support.store_steps import admission_of, tenant_credential
 
 KEY: Final = IdempotencyClaim("k", "fp")
 BATCH_KEY: Final = IdempotencyClaim("k", "b1:x")
 NAMES: Final = "abc"
-
-
-@pytest.fixture
-async def gateway(redis_flushed: str) -> AsyncIterator[BatchHarness]:
-    async with redis_client(redis_flushed) as wire:
-        yield await open_batches(wire)
-
-
-@pytest.fixture
-def worker(gateway: BatchHarness) -> JournalledWorker:
-    return JournalledWorker(gateway.backend, gateway.backend.clock)
 
 
 def request(gateway: BatchHarness, name: str, job_id: str = "") -> Admission:

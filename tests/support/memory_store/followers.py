@@ -136,6 +136,17 @@ def _is_over_budget(memory: MemoryState, job: Job, amount: int) -> bool:
     )
 
 
+def leave_leader(memory: MemoryState, before: Job, after: Job, reserved: int) -> None:
+    """Store a follower as the paid job that it was before the store went back."""
+    memory.coalescing.unfollow(before.id)
+    del memory.coalescing.leaders[before.id], memory.coalescing.dedup_keys[before.id]
+    row = memory.jobs[before.id]
+    row.version, row.doc = after.version, JOB_CODEC.encode(after)
+    move_state_count(memory, before, after)
+    booking = replace(memory.accounts[before.id].booking, reserved=reserved)
+    memory.recount(after, booking)
+
+
 def promote(memory: MemoryState, row: StoredRecord, change: Change) -> WriteResult:
     """Make a follower the leader, as a paid job of its own."""
     job = change.after

@@ -74,11 +74,21 @@ class MemoryStoreIdentity:
         self._memory.account = self._memory.account or position.account
         return True
 
-    async def mark_went_back(self, compare_since: datetime) -> None:
+    async def mark_went_back(
+        self, compare_since: datetime, doubt_until: datetime | None = None
+    ) -> None:
         held = self._memory.position
-        if held is not None:
-            since = min(compare_since, held.compare_since or compare_since)
-            self._memory.position = replace(held, compare_since=since)
+        if held is None:
+            return
+        since = min(compare_since, held.compare_since or compare_since)
+        held = replace(held, compare_since=since)
+        if doubt_until is not None:
+            held = replace(
+                held,
+                doubt_until=max(doubt_until, held.doubt_until or doubt_until),
+                journal_since=max(doubt_until, held.journal_since or doubt_until),
+            )
+        self._memory.position = held
 
     async def settle(self, before: StorePosition, after: StorePosition) -> bool:
         now = await self.load()
@@ -91,6 +101,7 @@ class MemoryStoreIdentity:
             epoch=after.epoch,
             claims=after.claims,
             compare_since=None,
+            doubt_until=None,
             complete_since=after.complete_since,
         )
         return True
@@ -112,4 +123,4 @@ class MemoryStoreIdentity:
 def _compared(position: StorePosition) -> tuple[object, ...]:
     """Return what `settle` compares."""
     at = position
-    return at.store_id, at.epoch, at.claims, at.last_claim, at.compare_since
+    return at.store_id, at.epoch, at.claims, at.last_claim, at.compare_since, at.doubt_until

@@ -35,6 +35,7 @@ from tests.support.memory_store.batches import record_end
 from tests.support.memory_store.followers import (
     has_followers,
     is_current,
+    leave_leader,
     promote,
     update_coalescing,
 )
@@ -205,36 +206,53 @@ class MemoryJobStore:
         return row is not None and JOB_CODEC.decode(row.doc).state in unsent
 
     async def restore(self, restoration: Restoration) -> RestorationResult:
-        memory, job, submission = self._memory, restoration.job, restoration.submission
-        if memory.job(job.id) is not None:
+        follower = restoration.follower
+        is_there = self._memory.job(restoration.job.id) is not None
+        if is_there and not (follower and is_current(self._memory, follower)):
             return RestorationResult(is_stored=False)
+        repetition = self._take_key_again(restoration)
+        if repetition is not None:
+            return RestorationResult(is_stored=False, repetition=repetition)
+        self._write_restored(restoration)
+        return RestorationResult(is_stored=True)
+
+    def _take_key_again(self, restoration: Restoration) -> str | None:
+        """Let the key lead to the job again; return a repetition that must be ended first."""
+        memory, job = self._memory, restoration.job
         known: set[str | None] = {restoration.admitted_as}
         if not any(map(self._may_be_submitted, restoration.settled_jobs)):
             known |= {restoration.settled_repetition}
-        if (used := submission.idempotency) is not None:
+        if (used := restoration.submission.idempotency) is not None:
             key = (job.tenant, used.digest)
             fingerprint, admitted = memory.idempotency.get(key, (None, None))
             if fingerprint == used.fingerprint and admitted not in known:
-                return RestorationResult(is_stored=False, repetition=admitted)
+                return admitted
             is_retaken = fingerprint == used.fingerprint and restoration.batch is None
             if fingerprint is None or is_retaken:
                 memory.idempotency[key] = (used.fingerprint, restoration.admitted_as)
-        memory.jobs[job.id] = StoredRecord(
-            job.version, JOB_CODEC.encode(job), input=submission.input
-        )
-        memory.timelines[job.id] = [TIMELINE_ENTRY_CODEC.encode(restoration.entry)]
-        memory.states[job.state] += 1
+        return None
+
+    def _write_restored(self, restoration: Restoration) -> None:
+        memory, job, submission = self._memory, restoration.job, restoration.submission
+        if restoration.follower is None:
+            memory.jobs[job.id] = StoredRecord(
+                job.version, JOB_CODEC.encode(job), input=submission.input
+            )
+            memory.states[job.state] += 1
+            memory.count(job, ReservationTotals(submission.reserved))
+        else:
+            leave_leader(memory, restoration.follower, job, submission.reserved)
+        line = TIMELINE_ENTRY_CODEC.encode(restoration.entry)
+        memory.timelines.setdefault(job.id, []).append(line)
         if job.upstream_id is not None:
             memory.upstream_ids.setdefault(job.upstream_id, job.id)
         if job.state is JobState.IN_DOUBT:
             memory.in_doubt[job.id] = memory.now
         memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
-        memory.count(job, ReservationTotals(submission.reserved))
         memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
         set_score(memory.due, job.id, job.next_run_at)
         memory.count_claim(job)
         memory.on_due_change()
-        return RestorationResult(is_stored=True)
 
     def _schedule(self, before: Job, after: Job) -> None:
         memory = self._memory

@@ -12,6 +12,7 @@ from core.deduplication.coalescing import (
 )
 from core.jobs.job import BillingStatus, Job, JobError, JobRecord, JobState, Trigger
 from core.transactions.job_update import Change
+from worker.jobs.decisions.submit import is_repetition
 from worker.jobs.decisions.transition import Reschedule, finish, transition
 
 _NOT_STARTED: Final = JobError(
@@ -35,7 +36,8 @@ def decide_follow(
     """Decide for a follower from its leader's record.
 
     If the leader was cancelled or ran out of its own time, a follower takes its place. If it
-    failed, its followers fail too, unless their tenant chose to try again (`promote`). Where the
+    failed, its followers fail too, unless their tenant chose to try again (`promote`), or it was
+    a repetition of an earlier request, which nothing is wrong with. Where the
     leader may have been billed, no follower tries again: that would be a second payment without an
     operator's decision.
     """
@@ -48,7 +50,9 @@ def decide_follow(
             leader.job.billed is not BillingStatus.UNKNOWN
         ):
             return _expire_if_overdue(job, leader.job, now) or _promote(job, leader.job.id, now)
-        case JobState.FAILED if promote and leader.job.billed is BillingStatus.NO:
+        case JobState.FAILED if (
+            promote or is_repetition(leader.job)
+        ) and leader.job.billed is BillingStatus.NO:
             return _expire_if_overdue(job, leader.job, now) or _promote(job, leader.job.id, now)
         case JobState.CANCELLED | JobState.EXPIRED | JobState.FAILED:
             return _fail(job, leader.job.error or _LEADER_LOST, now, leader.job)

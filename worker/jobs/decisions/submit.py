@@ -59,6 +59,7 @@ leaves that is claimed meanwhile. A follower could take its leader's place later
 _START_TIMEOUT: Final = JobError(
     "start_timeout", "The job's time ran out before it was sent to RunComfy."
 )
+_REPEATED: Final = "repeated_request"
 MAX_WAIT_WITH_SLOT: Final = timedelta(seconds=3)
 _RESEND_TIMEOUT: Final = JobError(
     "timeout", "The job's time ran out before its approved resend could leave."
@@ -114,10 +115,15 @@ def end_repetition(job: Job, first: str, now: datetime) -> Change:
 
 def _repeated(first: str) -> JobError:
     return JobError(
-        "repeated_request",
+        _REPEATED,
         f"This request, with its Idempotency-Key, was submitted before as {first}, which has the "
         "result. The gateway's store had lost it for a moment.",
     )
+
+
+def is_repetition(job: Job) -> bool:
+    """Return whether a job has ended because its request was submitted before."""
+    return job.error is not None and job.error.code == _REPEATED
 
 
 def _start_timeout(job: Job) -> JobError:

@@ -1,8 +1,15 @@
--- Marks the store as gone back: it must be compared with the journal since `compare_since` (ms).
+-- Marks the store as gone back: it must be compared with the journal since `compare_since` (ms). If it went back to
+-- before the journal had every claim, jobs that were admitted until `doubt_until` (ms, or '') may have no entry there.
 -- FLAGS: allow-oom
 -- KEYS: store
--- ARGV: compare_since
+-- ARGV: compare_since doubt_until
 
-local held = tonumber(redis.call('HGET', store, 'compare_since') or '')
-if not held or held > tonumber(compare_since) then redis.call('HSET', store, 'compare_since', compare_since) end
+local held = redis.call('HMGET', store, 'compare_since', 'doubt_until', 'journal_since')
+if not held[1] or tonumber(held[1]) > tonumber(compare_since) then
+  redis.call('HSET', store, 'compare_since', compare_since)
+end
+if doubt_until == '' then return 1 end
+for number, name in ipairs({ 'doubt_until', 'journal_since' }) do
+  if (tonumber(held[number + 1] or '') or 0) < tonumber(doubt_until) then redis.call('HSET', store, name, doubt_until) end
+end
 return 1

@@ -1,15 +1,19 @@
 -- Stores a job again that Redis has forgotten, from the journal of paid submits. It takes the slot that it had
 -- when it was claimed, whatever the limits are now, and reserves again what it had reserved.
--- Returns { 'stored' }; or without writing anything { 'conflict' } if the job is there, or { 'repeated', id } if the
--- request was admitted again since, by its idempotency key: `id` is the new job or batch.
+-- `follower_version` and `follower_stamp`: Redis has it still as a follower, and has forgotten that it was promoted; it
+-- leaves its leader. '' if it is gone.
+-- Returns { 'stored' }; or without writing anything { 'conflict' } if the job is there, or has changed, or
+-- { 'repeated', id } if the request was admitted again since, by its idempotency key: `id` is the new job or batch.
 -- `idempotency_fingerprint` is '' for a job without an idempotency key. The key leads to `admitted_as`, the job or its
 -- batch, unless it was used for another request since.
 -- USES: zadd_batch usage concurrency publish_change unsubmitted_index job_indexes count_claim upstream_ids
+-- USES: dedup_index followers batch rewritten
 -- FLAGS: allow-oom
 -- KEYS: job timeline due states in_doubt usage usage_day idempotency
 -- ARGV: id version stamp doc entry state now due_at input reserved tenant_name model index_score reference status
 -- ARGV: windows rows facts history_ttl history_day oldest_history_day idempotency_fingerprint admitted_as
 -- ARGV: settled_repetition settled_jobs claimed_stamp upstream_id upstream_id_ttl
+-- ARGV: follower_version? follower_stamp? follower_status? follower_facts?
 
 -- Whether a job that was ended may be submitted all the same: the store went back again since.
 local function may_be_submitted(other)
@@ -18,7 +22,13 @@ local function may_be_submitted(other)
   return leader and redis.call('ZSCORE', NAMES.followers .. leader, other)
 end
 
-if redis.call('EXISTS', job) == 1 then return { 'conflict' } end
+local held_job = redis.call('HMGET', job, 'version', 'stamp', 'leader', 'key_usage', 'batch', 'batch_status')
+local follows = follower_version ~= ''
+if follows then
+  if held_job[1] ~= follower_version or is_rewritten(held_job[2], follower_stamp) then return { 'conflict' } end
+elseif redis.call('EXISTS', job) == 1 then
+  return { 'conflict' }
+end
 local takes_key = idempotency_fingerprint ~= ''
 local held = takes_key and redis.call('GET', idempotency)
 if held then
@@ -33,6 +43,12 @@ if held then
   takes_key = is_same_request and is_settled and admitted_as == id
 end
 redis.call('HSET', job, 'version', version, 'stamp', stamp, 'doc', doc, 'input', input, 'reserved', reserved, 'slot', '1')
+if follows then
+  unfollow(held_job[3], id)
+  redis.call('HDEL', job, 'leader', 'dedup_key')
+  redis.call('HINCRBY', states, 'following', -1)
+  update_batch_counts(job, held_job[5], held_job[6], status, now)
+end
 redis.call('RPUSH', timeline, entry)
 redis.call('HINCRBY', states, state, 1)
 redis.call('ZADD', due, due_at, id)
@@ -43,13 +59,19 @@ if upstream_id ~= '' then remember_upstream_id(upstream_id, id, upstream_id_ttl)
 
 redis.call('ZADD', job_index_of(tenant_name), index_score, id)
 if reference ~= '' then redis.call('ZADD', reference_index_of(tenant_name), reference, id) end
-update_status_index(tenant_name, id, index_score, '', status)
+update_status_index(tenant_name, id, index_score, follower_status, status)
 
-local counted, names, changes = usage_of_job(facts, { tonumber(reserved), 0, 0 }), split_lines(rows), {}
-for _, row in ipairs(names) do changes[row] = counted end
-add_to_windows(usage, split_words(windows), counted)
-add_to_history(usage_day, names, changes,
-  { ttl = history_ttl, number = history_day, oldest = oldest_history_day, tenant = tenant_name })
+local counted, names = usage_of_job(facts, { tonumber(reserved), 0, 0 }), split_lines(rows)
+if follows then
+  book_usage({ usage = usage, key_usage = held_job[4] or nil, day = usage_day, windows = split_words(windows), rows = names },
+    subtract_numbers(counted, usage_of_job(follower_facts, { 0, 0, 0 })))
+else
+  local changes = {}
+  for _, row in ipairs(names) do changes[row] = counted end
+  add_to_windows(usage, split_words(windows), counted)
+  add_to_history(usage_day, names, changes,
+    { ttl = history_ttl, number = history_day, oldest = oldest_history_day, tenant = tenant_name })
+end
 if takes_key then
   redis.call('SET', idempotency, idempotency_fingerprint .. ' ' .. admitted_as)
   redis.call('HSET', job, 'idempotency', idempotency)

@@ -10,6 +10,7 @@ from random import Random
 import pytest
 
 from core.errors import Conflict, InvalidInput
+from core.jobs.in_doubt import resolve
 from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
@@ -22,6 +23,7 @@ from core.store.identity import StorePosition
 from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission
+from core.transactions.job_update import Change
 from tests.support.clock import FakeClock
 from tests.support.ids import SeededIds
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
@@ -80,6 +82,11 @@ class GuardHarness:
             self.events.append,
             GuardPolicy(settle_delay, account),
         )
+
+    async def started_after_replacement(self) -> StoreGuard:
+        await self.guard().run_once(self.reconciler)
+        await self.commands().replace_journal(dry_run=False)
+        return await self.started()
 
     async def started(self) -> StoreGuard:
         guard = self.guard()
@@ -691,8 +698,11 @@ async def test_an_adopted_token_and_the_one_that_it_replaces_work_side_by_side(
     old, new = gateway.guard(account=MINE), gateway.guard(account="real 2222222222222222")
     await old.run_once(gateway.reconciler)
     await new.run_once(gateway.reconciler)
-    position = await gateway.commands().adopt("2222222222222222")
-    assert position.account == "real 2222222222222222 1111111111111111"
+    adopted = await gateway.commands().adopt("2222222222222222")
+    assert adopted.position.account == "real 2222222222222222 1111111111111111"
+    assert adopted.is_changed
+    again = await gateway.commands().adopt("2222222222222222")
+    assert again == replace(adopted, is_changed=False)
     for guard in (old, new):
         await guard.run_once(gateway.reconciler)
         assert await guard.allows_submit()
@@ -714,7 +724,7 @@ async def test_a_store_that_replaces_a_lost_one_has_its_account(gateway: GuardHa
     await gateway.guard(account=MINE).run_once(gateway.reconciler)
     gateway.stores.memory.position, gateway.stores.memory.account = None, ""
     fresh = await gateway.commands().init(replace=True)
-    assert fresh.account == MINE
+    assert fresh.position.account == MINE
     assert await gateway.stores.identity.load_account() == MINE
 
 
@@ -723,7 +733,9 @@ async def test_a_store_that_replaces_a_lost_one_has_its_account(gateway: GuardHa
 
 async def test_init_is_done_once(gateway: GuardHarness) -> None:
     first = await gateway.commands().init(replace=False)
-    assert await gateway.commands().init(replace=False) == first
+    assert first.is_changed
+    again = await gateway.commands().init(replace=False)
+    assert again == replace(first, is_changed=False)
     guard = await gateway.started()
     assert await guard.allows_submit()
 
@@ -734,14 +746,15 @@ async def test_a_dry_run_changes_nothing(gateway: GuardHarness) -> None:
     await gateway.accepted(await gateway.claim(await gateway.admit()))
     await guard.run_once(gateway.reconciler)
     gateway.go_back_to(before)
-    found = await gateway.commands().reconcile(None, dry_run=True)
+    found = (await gateway.commands().reconcile(None, dry_run=True)).found
     assert [(each.job_id, each.difference, each.detail) for each in found] == [
         ("req_1", "restore", "running")
     ]
     assert await gateway.stores.jobs.load("req_1") is None
     await gateway.commands().reconcile(None, dry_run=False)
     assert await gateway.state_of() == (S.RUNNING, "up-1")
-    assert await gateway.commands().reconcile(None, dry_run=True) == []
+    compared = await gateway.commands().reconcile(None, dry_run=True)
+    assert (compared.found, compared.is_changed) == ([], False)
 
 
 async def test_without_a_journal_nothing_can_be_compared(gateway: GuardHarness) -> None:
@@ -920,3 +933,129 @@ async def test_what_a_newer_journal_knows_is_no_doubt(gateway: GuardHarness) -> 
     ]
     assert await gateway.commands().restored(backup.made_at, dry_run=False) == []
     assert await gateway.state_of() == (S.RUNNING, "up-1")
+
+
+# --- a store that went back to before its journal had every claim
+
+
+async def restored_and_running(gateway: GuardHarness) -> tuple[StoreGuard, Backup]:
+    """A backup was restored of a job that was paid for; a worker has started since."""
+    backup = Backup(gateway)
+    await gateway.started()
+    await gateway.claim(await backup.make())
+    backup.restore()
+    await gateway.commands().restored(backup.made_at, dry_run=False)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+    await gateway.clock.advance(SECOND)
+    return await gateway.started(), backup
+
+
+async def test_a_backup_that_is_restored_again_under_a_worker_leaves_its_jobs_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    """Regression: the doubts of the first `store restored` were gone; the job was sent again."""
+    guard, backup = await restored_and_running(gateway)
+    backup.restore()
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+    assert await guard.allows_submit()
+
+
+async def test_a_store_that_forgets_that_it_was_restored_leaves_its_jobs_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    """Regression: its journal, which was restored as well then, lacks the entry for ever."""
+    _, backup = await restored_and_running(gateway)
+    gateway.go_back_to(backup.store)
+    fresh = gateway.guard()
+    await fresh.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+    assert fresh.is_open
+
+
+async def test_a_command_finds_the_doubts_that_were_forgotten(gateway: GuardHarness) -> None:
+    _, backup = await restored_and_running(gateway)
+    gateway.go_back_to(backup.store)
+    found = (await gateway.commands().reconcile(None, dry_run=True)).found
+    assert [(each.job_id, each.difference) for each in found] == [("req_1", "doubt")]
+    assert await gateway.state_of() == (S.QUEUED, None)
+    compared = await gateway.commands().reconcile(None, dry_run=False)
+    assert (compared.found, compared.is_changed) == (found, True)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+
+
+async def test_a_claim_before_the_journal_is_in_doubt_although_the_store_forgot_when_it_began(
+    gateway: GuardHarness,
+) -> None:
+    guard, backup = await restored_and_running(gateway)
+    gateway.go_back_to(backup.store)
+    claimed = await gateway.claim_without_entry(await gateway.admit("req_2"))
+    assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+
+
+async def test_a_store_from_before_its_journal_was_replaced_leaves_its_jobs_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    """Regression: the former journal had the entry of the submit, which was sent again."""
+    backup = Backup(gateway)
+    await gateway.started()
+    await gateway.claim(await backup.make())
+    gateway.lose_journal()
+    await gateway.started_after_replacement()
+    gateway.go_back_to(backup.store)
+    guard = gateway.guard()
+    await guard.run_once(gateway.reconciler)
+    assert gateway.stops[-1] == "other_journal"
+    with pytest.raises(Conflict, match="went back as well"):
+        await gateway.commands().replace_journal(dry_run=False)
+    await gateway.commands().restored(backup.made_at, dry_run=False)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+
+
+async def test_a_store_from_before_it_had_a_journal_leaves_its_jobs_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    """Regression: jobs that were sent without a journal were sent again."""
+    without = gateway.guard(timedelta(0), "", None)
+    await without.run_once(None)
+    await gateway.claim_without_entry(await gateway.admit("req_0"))
+    queued = await gateway.admit()
+    before = gateway.snapshot()
+    await gateway.claim_without_entry(queued)
+    await gateway.started()
+    gateway.go_back_to(before)
+    fresh = gateway.guard()
+    await fresh.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.IN_DOUBT, None)
+
+
+async def test_a_store_that_still_knows_its_journal_puts_no_queued_job_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    guard, _ = await restored_and_running(gateway)
+    queued, other = await gateway.admit("req_2"), await gateway.admit("req_3")
+    before = gateway.snapshot()
+    await gateway.claim(queued)
+    assert await guard.allows_submit()
+    gateway.go_back_to(before)
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of(queued.id) == (S.IN_DOUBT, None)
+    assert await gateway.state_of(other.id) == (S.QUEUED, None)
+
+
+async def test_a_forgotten_doubt_that_was_resolved_by_a_resend_is_not_raised_again(
+    gateway: GuardHarness,
+) -> None:
+    guard, backup = await restored_and_running(gateway)
+    await gateway.clock.advance(timedelta(minutes=5))
+    backup.restore()
+    await guard.run_once(gateway.reconciler)
+    until = gateway.clock.now() - timedelta(minutes=1)
+    record = await gateway.stores.jobs.load("req_1")
+    assert record is not None
+    resent = resolve(record.job, "resend", "an operator", gateway.clock.now())
+    await gateway.stores.jobs.store(Change(record.job, resent.after, resent.entry, resent.trigger))
+    assert await gateway.reconciler.run(gateway.clock.now(), until) == []
+    assert await gateway.state_of() == (S.QUEUED, None)
