@@ -136,6 +136,8 @@ class Journal:
         held = await self.load_position()
         if held is not None and held.store_id == position.store_id:
             position = _furthest(held, position)
+            if encode_position(position) == encode_position(held):
+                return  # another worker may just write a further one
         content = encode_position(position)
         await self._call("position", lambda: self._objects.replace(POSITION, content))
 

@@ -14,7 +14,9 @@ from core.store.client import RedisClient
 from core.store.scripts import LuaScripts
 from core.tenants.limits import Limits
 from core.transactions.admission import Admission, BatchAdmission
-from tests.support.batches import PART_ITEMS, SCRIPTS, BatchHarness
+from core.transactions.job_update import Change, WriteResult
+from service.jobs.cancel import decide_cancel
+from tests.support.batches import PART_ITEMS, SCRIPTS, SHARING, BatchHarness
 from tests.support.journalled_worker import STEP, JournalledWorker
 from tests.support.redis import StoreCopy, copy_store, put_back
 from tests.support.store_steps import admission_of
@@ -137,3 +139,35 @@ async def test_a_store_that_goes_back_under_an_admission_admits_all_or_nothing(
     assert is_there == (kept >= min(ACCEPTED) or at < min(ACCEPTED))
     if result.stored:
         assert len(result.results) == len(NAMES)
+
+
+async def test_a_promoted_item_stays_in_its_batch_whose_promotion_is_forgotten(
+    gateway: BatchHarness, worker: JournalledWorker
+) -> None:
+    same = [
+        replace(one(gateway, name), cache=SHARING, input=name.encode())
+        for name in ("same", "same2")
+    ]
+    same = [replace(each, job=replace(each.job, fingerprint="1:same")) for each in same]
+    assert (await gateway.backend.batches.admit(gateway.batch(*same))).stored
+    copy = await copy_store(gateway.wire)
+    leader = await gateway.backend.jobs.load("req_same")
+    assert leader is not None
+    after = decide_cancel(leader.job, gateway.backend.clock.now()).after
+    assert after is not None
+    assert await gateway.backend.jobs.store(Change(leader.job, after)) is WriteResult.STORED
+    for _ in range(3):
+        gateway.backend.clock.shift(STEP)
+        await worker.run_due()
+    assert worker.upstream.paid == {b"same2": 1}
+    await put_back(gateway.wire, copy)
+    await worker.reconcile()
+    assert await gateway.inconsistencies() == []
+    worker.upstream.ends_runs = True
+    await worker.run_until_idle()
+    assert worker.upstream.paid == {b"same": 1, b"same2": 1}
+    view = await gateway.backend.batches.load("bat_1")
+    assert view is not None
+    assert view.counts == BatchCounts(completed=2)
+    assert view.finished_at is not None
+    assert await gateway.inconsistencies() == []

@@ -1,6 +1,6 @@
 """Whether the journal answers: a storage that can be read and not written to does not."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
@@ -8,6 +8,7 @@ import pytest
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 from core.observability.events import Event, JournalDisconnected, JournalReconnected
+from core.store.identity import StorePosition
 from tests.support.clock import FakeClock
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 
@@ -58,3 +59,26 @@ async def test_a_read_ends_what_a_read_began() -> None:
     await journal.probe()
     assert not journal.failed_within(SECOND)
     assert objects.contents == {}
+
+
+async def test_the_time_since_when_it_has_every_claim_moves_forward_only() -> None:
+    """Whatever a worker saves that has not seen it yet, or whose store is further."""
+    clock, objects = FakeClock(), MemoryObjects()
+    journal = Journal(objects, clock, lambda _: None, JOURNAL_TIMEOUT)
+    began = clock.now()
+    await journal.save_position(StorePosition("a", epoch=2, journal_since=began))
+    further = StorePosition("a", epoch=2, claims=5)
+    await journal.save_position(replace(further, journal_since=began - SECOND))
+    behind = StorePosition("a", journal_since=began + SECOND)
+    await journal.save_position(behind)
+    assert await journal.load_position() == replace(further, journal_since=began + SECOND)
+    await journal.save_position(StorePosition("b"))
+    assert await journal.load_position() == StorePosition("b")
+
+
+async def test_a_position_that_is_behind_is_not_written() -> None:
+    objects = FullObjects(is_full=False)
+    journal = Journal(objects, FakeClock(), lambda _: None, JOURNAL_TIMEOUT)
+    await journal.save_position(StorePosition("a", epoch=2))
+    objects.is_full = True
+    await journal.save_position(StorePosition("a"))
