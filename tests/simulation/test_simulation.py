@@ -68,8 +68,8 @@ REPEATED_PLANS: Final = st.builds(
 PROMOTIONS: Final = frozenset({Fault.IDENTICAL_REQUESTS, Fault.CANCELS, Fault.STORE_REWINDS})
 """Leaders end before their followers; the store forgets it.
 
-Without repeated requests: so often, one is claimed by a worker that had not seen the first one's claim,
-within the second that decision 0023 leaves open."""
+Without repeated requests: of so many, one is claimed by a worker that had not seen the first one's
+claim, within the second that decision 0023 leaves open."""
 PROMOTED_PLANS: Final = st.builds(
     Plan,
     seed=SEEDS,
