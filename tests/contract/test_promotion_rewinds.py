@@ -320,3 +320,19 @@ async def test_a_repetition_is_not_ended_that_follows_again(flight: Flight) -> N
     await flight.cancel(NEXT)
     assert (await flight.backend.jobs.restore(settled)).is_stored
     await flight.backend.probe.go_back(flight.before)
+
+
+async def test_a_follower_that_has_changed_or_is_gone_is_not_restored(flight: Flight) -> None:
+    now = flight.backend.clock.now()
+    follower = await flight.job(NEXT)
+    job = replace(follower, state=JobState.SUBMITTING, version=3).accept("up-9", now, now)
+    line = timeline_entry(now, "restored", job.state)
+    restoration = Restoration(job, line, Submission(b"", PRICE), follower=follower)
+    changed = replace(restoration, follower=replace(follower, version=2))
+    assert not (await flight.backend.jobs.restore(changed)).is_stored
+    copy = await flight.backend.probe.copy()
+    await flight.backend.probe.go_back(flight.before)
+    assert not (await flight.backend.jobs.restore(restoration)).is_stored
+    await flight.backend.probe.go_back(copy)
+    assert (await flight.backend.jobs.restore(restoration)).is_stored
+    assert not (await flight.backend.jobs.restore(restoration)).is_stored

@@ -12,7 +12,7 @@ from core.clock import Clock
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
-from core.journal.reconciliation import Difference, compare, last_accepted
+from core.journal.reconciliation import Difference, compare, last_accepted, may_be_paid
 from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, job_id_of
 from core.store.stores import Stores
 from core.transactions.restoration import Restoration
@@ -74,8 +74,9 @@ class Reconciler:
         without an entry: it is in doubt. Raises `JournalUnavailable` and `StoreUnavailable`; then
         some jobs were not compared.
         """
-        found = []
-        for prefix, attempts in (await self._journal.list_jobs_since(since)).items():
+        found, listed = [], await self._journal.list_jobs_since(since)
+        # First what may be paid: of a request and its repetition it is the one that is kept.
+        for prefix, attempts in sorted(listed.items(), key=lambda each: not may_be_paid(each[1])):
             finding = await self._reconcile(prefix, attempts, dry_run=dry_run)
             if finding is not None:
                 found.append(finding)
@@ -149,7 +150,7 @@ class Reconciler:
         follower: Job | None,
         *,
         dry_run: bool,
-    ) -> Finding:
+    ) -> Finding | None:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
         if entry is None:
@@ -160,23 +161,27 @@ class Reconciler:
         if follower is not None:
             job = replace(restoration.job, batch=follower.batch)
             restoration = replace(restoration, job=job, follower=follower)
-        if not dry_run:
-            await self._store(restoration)
+        if not dry_run and not await self._store(restoration, is_free=not may_be_paid(attempts)):
+            return None
         return Finding(job_id, Difference.RESTORE, restoration.job.state)
 
-    async def _store(self, restoration: Restoration) -> None:
+    async def _store(self, restoration: Restoration, *, is_free: bool) -> bool:
         """Store a job again; a repetition of its request is not submitted beside it.
 
         Callers repeat requests as soon as the store is back, which has forgotten their keys. No
-        submit leaves before the comparison has ended.
+        submit leaves before the comparison has ended, but from a worker that had not seen what was
+        forgotten: returns False for a job that is free if its repetition was submitted.
         """
         first = restoration.job
         while (again := (await self._jobs.restore(restoration)).repetition) is not None:
             job = submit.repetition_of(first, await self._jobs_of(again))
+            if is_free and (job is None or may_be_paid(await self._journal.list_attempts(job))):
+                return False
             if job is not None:
                 await self._end_repetition(job, first.id)
             ended = () if job is None else (job.id,)
             restoration = replace(restoration, settled_repetition=again, settled_jobs=ended)
+        return True
 
     async def _jobs_of(self, admitted: str) -> Sequence[Job]:
         """Return the job of this id, or the jobs of the batch."""

@@ -256,12 +256,22 @@ class StoreGuard:
             # Not one more poll: RunComfy does not know these jobs under this worker's token.
             await self._identity.disconnect()
             return status
+        await self._mark()
+        return status
+
+    async def _mark(self) -> None:
+        """Let all workers know of a store that went back; again, if it goes back behind that."""
         known = self._known
-        if position is not None and known is not None and position.is_behind(known):
+        while (
+            (position := self._position) is not None
+            and known is not None
+            and position.is_behind(known)
+        ):
             since = await self._compare_since()
             await self._identity.mark_went_back(since, doubt_until(position, known))
             self._position = await self._identity.load(known)
-        return status
+            if self._position is None or self._position.compare_since is not None:
+                return
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
         return status_of(position, self._known, self._policy.account, self._journal_issue)

@@ -12,6 +12,7 @@ from tests.support.batches import SHARING, BatchHarness
 from tests.support.journalled_worker import STEP, JournalledWorker
 from tests.support.redis import StoreCopy, copy_store, put_back
 from tests.support.store_steps import admission_of, tenant_credential
+from worker.ports import Indeterminate, UpstreamFault
 
 KEY: Final = IdempotencyClaim("k", "fp")
 BATCH_KEY: Final = IdempotencyClaim("k", "b1:x")
@@ -145,3 +146,35 @@ async def test_the_key_of_a_forgotten_batch_is_not_free(
     await worker.reconcile()
     found = await gateway.backend.batches.find_replay(tenant_credential(), BATCH_KEY)
     assert found == "bat_1"
+
+
+@pytest.mark.parametrize("kept", ["nothing", "the repetition", "its doubt"])
+async def test_a_repetition_that_was_submitted_is_kept_and_not_the_request_that_was_not(
+    gateway: BatchHarness, worker: JournalledWorker, kept: str
+) -> None:
+    """Regression: the repetition ended as free, and the first one was submitted as well.
+
+    A worker that had not seen the first one's claim sent the repetition before the comparison.
+    """
+    copies = {"nothing": await copy_store(gateway.wire)}
+    await gateway.backend.jobs.admit(replace(request(gateway, "a"), idempotency=KEY))
+    worker.guard.knows_jobs = False  # the store has gone back: the submit does not leave
+    await submit_and_go_back(gateway, worker, copies["nothing"], paid=0)
+    worker.guard.knows_jobs = True
+    again = replace(request(gateway, "a", "req_again"), idempotency=KEY)
+    await gateway.backend.jobs.admit(again)
+    copies["the repetition"] = await copy_store(gateway.wire)
+    worker.upstream.answer = Indeterminate(UpstreamFault("read_timeout", "no answer"))
+    gateway.backend.clock.shift(STEP)
+    await worker.run_due()
+    copies["its doubt"] = await copy_store(gateway.wire)
+    worker.upstream.answer = None
+    await put_back(gateway.wire, copies[kept])
+    await worker.reconcile()
+    assert await state_of(gateway, "req_again") is JobState.IN_DOUBT
+    for _ in range(4):
+        await worker.run_due()
+        gateway.backend.clock.shift(STEP)
+    assert worker.upstream.paid.total() == 1
+    assert await gateway.backend.jobs.load("req_a") is None
+    assert await gateway.inconsistencies() == []

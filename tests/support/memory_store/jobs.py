@@ -207,8 +207,8 @@ class MemoryJobStore:
 
     async def restore(self, restoration: Restoration) -> RestorationResult:
         follower = restoration.follower
-        is_there = self._memory.job(restoration.job.id) is not None
-        if is_there and not (follower and is_current(self._memory, follower)):
+        is_gone = self._memory.job(restoration.job.id) is None
+        if not (is_gone if follower is None else is_current(self._memory, follower)):
             return RestorationResult(is_stored=False)
         repetition = self._take_key_again(restoration)
         if repetition is not None:
