@@ -18,6 +18,7 @@ class MemoryStoreIdentity:
     def __init__(self, memory: MemoryState) -> None:
         """Share `memory` with the other stores."""
         self._memory = memory
+        self.connections = 1
 
     async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         held, log = self._memory.position, self._memory.claim_log
