@@ -18,7 +18,10 @@ class MemoryStoreIdentity:
     def __init__(self, memory: MemoryState) -> None:
         """Share `memory` with the other stores."""
         self._memory = memory
-        self.connections = 1
+
+    @property
+    def connections(self) -> int:
+        return self._memory.connections
 
     async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         held, log = self._memory.position, self._memory.claim_log

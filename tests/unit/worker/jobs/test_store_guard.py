@@ -178,7 +178,7 @@ class GuardHarness:
         restore_snapshot(self.stores.memory, snapshot)
 
     def reconnect(self) -> None:
-        self.stores.identity.connections += 1
+        self.stores.memory.connections += 1
 
     async def state_of(self, job_id: str = "req_1") -> tuple[JobState, str | None]:
         record = await self.stores.jobs.load(job_id)
@@ -1079,11 +1079,10 @@ async def test_a_dead_workers_submit_is_found_before_its_repetition_leaves(
     gateway.reconnect()
     await gateway.claim(await gateway.admit("req_again"))
     assert not await guard.allows_submit()
-    assert not guard.is_open
     await guard.run_once(gateway.reconciler)
-    assert not guard.is_open, "the store is only marked: all workers compare it"
+    assert not await guard.allows_submit(), "the store is only marked: all workers compare it"
     await guard.run_once(gateway.reconciler)
-    assert guard.is_open
+    assert await guard.allows_submit()
     assert gateway.stops == ["uncompared", "went_back"]
     assert await gateway.state_of() == (S.RUNNING, "up-1")
 
@@ -1125,7 +1124,7 @@ async def test_a_job_that_was_deleted_does_not_look_forgotten_after_a_reconnect(
 async def test_a_promotion_that_was_forgotten_is_noticed_after_a_reconnect(
     gateway: GuardHarness,
 ) -> None:
-    guard = await gateway.started()
+    await gateway.started()
     queued = await gateway.admit()
     await gateway.accepted(await gateway.claim(queued))
     gateway.stores.memory.claim_log.clear()
@@ -1155,13 +1154,13 @@ async def test_without_a_journal_a_reconnect_waits_for_the_other_workers_checks(
 ) -> None:
     guard = gateway.guard(timedelta(0), "", None)
     await guard.run_once(None)
-    assert guard.is_open
+    assert await guard.allows_submit()
     gateway.reconnect()
     await guard.run_once(None)
-    assert not guard.is_open
+    assert not await guard.allows_submit()
     await gateway.clock.advance(REPORT_DELAY)
     await guard.run_once(None)
-    assert guard.is_open
+    assert await guard.allows_submit()
 
 
 async def test_a_connection_that_is_lost_during_the_comparison_is_compared_again(
