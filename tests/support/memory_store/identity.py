@@ -120,8 +120,9 @@ class MemoryStoreIdentity:
         return True
 
     async def disconnect(self) -> None:
-        """See `StoreIdentity.disconnect`; there is no connection."""
+        """See `StoreIdentity.disconnect`; there is no connection, but a number of it."""
         self._memory.disconnects += 1
+        self._memory.connections += 1
 
 
 def _compared(position: StorePosition) -> tuple[object, ...]:
