@@ -207,6 +207,16 @@ REGRESSIONS: Final = {
         },
         intensity=0.9,
     ),
+    "a repetition was sent by a worker that had not seen the forgotten claim": Plan(
+        seed=76,
+        jobs=9,
+        faults=PROMOTIONS
+        | {
+            *(Fault.LOST_AFTER, Fault.SLOW_SUBMITS, Fault.NOT_SENT, Fault.REJECTED),
+            Fault.REPEATED_REQUESTS,
+        },
+        intensity=0.9,
+    ),
     "the first 404 after an outage was believed": Plan(
         seed=5,
         jobs=1,

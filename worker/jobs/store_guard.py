@@ -326,7 +326,7 @@ class StoreGuard:
     async def _check_forgotten(self, reconciler: Reconciler | None) -> None:
         """Find out whether the server of a new connection has forgotten what others submitted.
 
-        Who submitted it may be dead, so nobody else may notice. Then the store went back.
+        The worker that submitted it may be dead. If anything is missing, the store went back.
         """
         connection = self._connection
         if reconciler is None:
