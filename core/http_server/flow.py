@@ -18,9 +18,8 @@ class HeldFlow(FlowControl):
 
     def hold(self) -> None:
         """Read no more until `release`."""
-        if not (self.is_held or self.read_paused):
-            self._transport.pause_reading()
         self.is_held = True
+        self._transport.pause_reading()
 
     def release(self) -> None:
         """Read again, unless the application has stopped it; without effect on what has ended."""
@@ -30,9 +29,9 @@ class HeldFlow(FlowControl):
 
     def pause_reading(self) -> None:
         """Read no more until the application wants more."""
-        if not (self.is_held or self.read_paused):
+        if not self.read_paused:
+            self.read_paused = True
             self._transport.pause_reading()
-        self.read_paused = True
 
     def resume_reading(self) -> None:
         """Read what the application waits for, unless the server holds it."""

@@ -7,7 +7,6 @@ import asyncio
 import socket
 from datetime import timedelta
 from enum import Enum, auto
-from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -102,6 +101,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unsent: tuple[float, int] | None = None
         """When the unsent bytes were counted, and how many there were."""
         self._rejection: str | None = None
+        self._unread = b""
+        """What was read and waits to be parsed."""
         self.flow: HeldFlow
 
     # ------------------------------------------------------------------------------ connection
@@ -130,7 +131,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _hold(self, delay: timedelta) -> None:
         """Read no more for a while."""
         self.flow.hold()
-        self.loop.call_later(delay.total_seconds(), self.flow.release)
+        self.loop.call_later(delay.total_seconds(), self._release)
+
+    def _release(self) -> None:
+        self.flow.release()
+        if data := self._take_unread():
+            self._receive(data)
+
+    def _take_unread(self) -> bytes:
+        """Return what waits to be parsed; nothing if the connection has ended."""
+        data, self._unread = self._unread, b""
+        return b"" if self.transport.is_closing() else data
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Disconnect the request that is being served; uvicorn knows only the last one."""
@@ -185,6 +196,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     # --------------------------------------------------------------------------------- reading
 
     def data_received(self, data: bytes) -> None:
+        """Parse what was read, or keep it if nothing was to be read."""
+        if self.flow.is_held:
+            # uvloop begins to read after `connection_made`, whether or not that has paused it.
+            self.flow.hold()
+            self._unread += data
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
         """Parse what was read, in a later turn if many connections of the address were read."""
         if self._reading is _Reading.NOTHING and not self._is_answering():
             self._begin(_Reading.HEAD)
@@ -194,13 +214,14 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         is_small = len(data) <= MAX_WAITING_READ and self._reading is not _Reading.BODY
         if is_small and not self._connections.has_turn(self._address, self.loop):
             self.flow.hold()
-            self._connections.turns.wait(self._address, partial(self._parse_later, data))
+            self._unread = data
+            self._connections.turns.wait(self._address, self._parse_unread)
         else:
             self._parse(data)
 
-    def _parse_later(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self.flow.release()
+    def _parse_unread(self) -> None:
+        self.flow.release()
+        if data := self._take_unread():
             self._parse(data)
 
     def _parse(self, data: bytes) -> None:
