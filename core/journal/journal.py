@@ -98,12 +98,15 @@ class Journal:
         content = await self._read(answer_name(prefix, number, outcome))
         return None if content is None else decode_answer(content)
 
-    async def list_jobs_since(self, since: datetime) -> Mapping[str, tuple[Attempt, ...]]:
+    async def list_jobs_since(
+        self, since: datetime, max_age: timedelta = MAX_JOB_AGE
+    ) -> Mapping[str, tuple[Attempt, ...]]:
         """Return the submits of all jobs that had one written since then, by `attempts_prefix`.
 
-        `since` is by the journal's clock. Jobs that are older than `MAX_JOB_AGE` are left out.
+        `since` is by the journal's clock. Jobs that were created more than `max_age` earlier, on
+        another day, are left out.
         """
-        first, last = (since - MAX_JOB_AGE).date(), self._clock.now().date()
+        first, last = (since - max_age).date(), self._clock.now().date()
         days = [first + timedelta(days=number) for number in range((last - first).days + 2)]
         names: dict[str, list[str]] = {}
         changed: set[str] = set()

@@ -12,6 +12,8 @@ from core.store.identity import StorePosition, claim_time
 
 CLOCK_MARGIN: Final = timedelta(minutes=2)
 """How much the clocks of workers and journal may differ."""
+CLAIM_MARGIN: Final = timedelta(seconds=10)
+"""How much the times of claims may differ: workers take them from Redis's clock."""
 MAX_LOOKBACK: Final = timedelta(days=30)
 """How far back the journal is compared with a store that has no claim in common with it."""
 
@@ -26,6 +28,9 @@ class StoreStatus(StrEnum):
     """It has no identity, and there should be one: it is empty, or another store altogether."""
     OTHER = "other"
     """It is another store than the one that the journal belongs to."""
+    UNCOMPARED = "uncompared"
+    """It was reached over a new connection: since the last check it may have forgotten what others
+    submitted."""
     WENT_BACK = "went_back"
     """It has forgotten something that was known of it."""
     OTHER_JOURNAL = "other_journal"

@@ -71,6 +71,9 @@ def claim_time(claim: str) -> datetime:
 class StoreIdentityRepository(Protocol):
     """The identity of the store. See `StoreIdentity`."""
 
+    @property
+    def connections(self) -> int: ...
+
     async def load(self, known: StorePosition | None = None) -> StorePosition | None: ...
 
     async def list_claims(self) -> Sequence[str]: ...
@@ -117,6 +120,15 @@ class StoreIdentity:
         """Send commands through `client`."""
         self._client = client
         self._scripts = scripts
+
+    @property
+    def connections(self) -> int:
+        """How many connections to the store this process has opened.
+
+        Read directly after an answer, it is the number of the connection that the answer came over:
+        another number, and the server may be another one, or may have been restarted.
+        """
+        return self._client.connections
 
     async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         """Return the position; None if the store has no identity: it is new, or lost everything.

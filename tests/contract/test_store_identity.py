@@ -51,6 +51,19 @@ async def test_a_store_gets_one_identity(backend: StoreBackend) -> None:
     assert await backend.identity.load() == STORE
 
 
+async def test_a_position_that_is_read_over_another_connection_is_recognized(
+    backend: StoreBackend,
+) -> None:
+    await backend.identity.create(STORE)
+    numbers = []
+    for _ in range(2):
+        await backend.identity.load()
+        numbers.append(backend.identity.connections)
+    await backend.identity.disconnect()
+    await backend.identity.load()
+    assert numbers[0] == numbers[1] != backend.identity.connections
+
+
 async def test_a_new_store_lacks_what_was_stored_before(backend: StoreBackend) -> None:
     new = replace(STORE, complete_since=backend.clock.now().replace(microsecond=0))
     await backend.identity.create(new)

@@ -105,6 +105,8 @@ class StoreAvailability:
         """Whether operators have stopped the service."""
         self.restores = 0
         """How often a backup was restored."""
+        self.servers = 1
+        """How many servers there were: one that went back has lost all its connections."""
         self._outages = {"": self._drawn("", Fault.STORE_UNAVAILABLE)}
         self._of_the_journal = self._drawn("journal", Fault.JOURNAL_AWAY)
 
@@ -143,6 +145,8 @@ class StoreConnection:
         self._chance = chance
         self._availability = availability
         self._rng = chance.stream(f"line:{life.name}")
+        self.connections = 0
+        """To which server the last command went."""
 
     async def call(self, command: Callable[[], Awaitable[T]]) -> T:
         """Execute a command, or lose it or its answer. Raises what `core.store` raises."""
@@ -156,9 +160,12 @@ class StoreConnection:
             raise StoreTimeout
         if self._chance.occurs(Fault.STORE_REWINDS, self._rng, factor=0.03):
             self._availability.go_back(self._rng)
+            self._availability.servers += 1
         if self._chance.occurs(Fault.BACKUP_RESTORED, self._rng, factor=0.03):
             self._availability.restore_backup(self._rng)
+            self._availability.servers += 1
             self._life.check()
+        self.connections = self._availability.servers
         answer = await command()
         await self._life.checkpoint()
         if self._chance.occurs(Fault.STORE_ANSWER_LOST, self._rng, factor=0.4):
@@ -421,6 +428,11 @@ class ProcessIdentity:
 
     connection: StoreConnection
     stores: MemoryStores
+
+    @property
+    def connections(self) -> int:
+        """See `StoreIdentity.connections`."""
+        return self.connection.connections
 
     async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         """See `StoreIdentity.load`."""

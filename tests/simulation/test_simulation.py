@@ -66,20 +66,18 @@ REPEATED_PLANS: Final = st.builds(
     intensity=st.sampled_from((0.1, 0.3, 0.6)),
 )
 PROMOTIONS: Final = frozenset({Fault.IDENTICAL_REQUESTS, Fault.CANCELS, Fault.STORE_REWINDS})
-"""Leaders end before their followers; the store forgets it.
-
-Without repeated requests: of so many, one is claimed by a worker that had not seen the first one's
-claim, within the second that decision 0023 leaves open."""
+"""Leaders end before their followers; the store forgets it."""
 PROMOTED_PLANS: Final = st.builds(
     Plan,
     seed=SEEDS,
-    workers=st.integers(1, 2),
+    workers=st.integers(1, 3),
     jobs=st.integers(6, 10),
     faults=st.frozensets(
         st.sampled_from(
             (
                 *(Fault.UPSTREAM_FAILURES, Fault.REJECTED, Fault.NOT_SENT),
-                *(Fault.SLOW_SUBMITS, Fault.LOST_AFTER),
+                *(Fault.SLOW_SUBMITS, Fault.LOST_AFTER, Fault.DEATHS),
+                Fault.REPEATED_REQUESTS,
             )
         ),
         min_size=2,
@@ -205,6 +203,16 @@ REGRESSIONS: Final = {
         faults=PROMOTIONS
         | {
             *(Fault.LOST_AFTER, Fault.SLOW_SUBMITS, Fault.UPSTREAM_FAILURES),
+            Fault.REPEATED_REQUESTS,
+        },
+        intensity=0.9,
+    ),
+    "a repetition was sent by a worker that had not seen the forgotten claim": Plan(
+        seed=76,
+        jobs=9,
+        faults=PROMOTIONS
+        | {
+            *(Fault.LOST_AFTER, Fault.SLOW_SUBMITS, Fault.NOT_SENT, Fault.REJECTED),
             Fault.REPEATED_REQUESTS,
         },
         intensity=0.9,

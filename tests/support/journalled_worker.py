@@ -92,13 +92,14 @@ class JournalledWorker:
     guard: StubGuard = field(default_factory=StubGuard)
     processor: JobProcessor = field(init=False)
     reconciler: Reconciler = field(init=False)
+    journal: Journal = field(init=False)
     _paid: PaidSubmitter = field(init=False)
 
     def __post_init__(self) -> None:
         stores, clock, context = self.stores, self.clock, rules()
         emit = self.events.append
         self.began = clock.now()
-        journal = Journal(MemoryObjects(clock), clock, emit, JOURNAL_TIMEOUT)
+        journal = self.journal = Journal(MemoryObjects(clock), clock, emit, JOURNAL_TIMEOUT)
         writer = JobWriter(stores, clock, emit)
         gate = SubmitCircuitBreaker(
             stores.circuit_breakers, stores.jobs, clock, BreakerPolicy(), emit

@@ -3,7 +3,7 @@
 What a job's entries mean is decided in `core.journal.reconciliation`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,6 +12,7 @@ from core.clock import Clock
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
+from core.journal.position import CLAIM_MARGIN
 from core.journal.reconciliation import Difference, compare, last_accepted, may_be_paid
 from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, job_id_of
 from core.store.stores import Stores
@@ -83,6 +84,31 @@ class Reconciler:
         if doubt_until is not None:
             found += await self._doubt_queued(doubt_until, dry_run=dry_run)
         return found
+
+    async def has_forgotten(
+        self, since: datetime, claims: Collection[str], last_known: datetime | None
+    ) -> bool:
+        """Return whether the store lacks a job that was admitted and submitted since then.
+
+        `claims`: the jobs of its last claims, which it has not forgotten, though they may be
+        deleted. `last_known`: when the last claim was made that it is known to have; it may forget
+        later ones only. Changes nothing. Raises `JournalUnavailable` and `StoreUnavailable`.
+        """
+        listed = await self._journal.list_jobs_since(since, timedelta(0))
+        for prefix, attempts in listed.items():
+            job_id = job_id_of(prefix)
+            if job_id in claims or not await self._is_missing(job_id):
+                continue
+            entry = await self._journal.read_entry(prefix, attempts[-1].number)
+            sent_at = None if entry is None else entry.job.sent_at
+            if sent_at is None or last_known is None or sent_at >= last_known - CLAIM_MARGIN:
+                return True
+        return False
+
+    async def _is_missing(self, job_id: str) -> bool:
+        """Return whether a submitted job is gone, or follows another: its promotion is gone."""
+        record = await self._jobs.load(job_id)
+        return record is None or record.job.state is JobState.FOLLOWING
 
     async def _doubt_queued(self, until: datetime, *, dry_run: bool) -> Sequence[Finding]:
         found = []

@@ -27,9 +27,11 @@ from core.observability.events import Emit, JobReconciled, SubmitsResumed, Submi
 from core.store.identity import StoreIdentityRepository, StorePosition, bind_account
 from worker.jobs.reconciliation import Reconciler
 
+_CURRENT: Final = StoreStatus.CURRENT
 _OWN_STORE: Final = frozenset(
     {
         StoreStatus.CURRENT,
+        StoreStatus.UNCOMPARED,
         StoreStatus.WENT_BACK,
         StoreStatus.OTHER_JOURNAL,
         StoreStatus.JOURNAL_WENT_BACK,
@@ -37,6 +39,9 @@ _OWN_STORE: Final = frozenset(
 )
 MAX_IDENTITY_AGE: Final = timedelta(seconds=2)
 """For so long after `run_once`, which runs each second, a bucket is known to be the journal."""
+REPORT_DELAY: Final = timedelta(seconds=2)
+"""So long after a reconnect without a journal nothing leaves: each other worker has checked then,
+and has reported what the store has forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +85,9 @@ class StoreGuard:
         self._status: StoreStatus | None = None
         self._went_back_at: timedelta | None = None
         self._position: StorePosition | None = None
+        self._connection = 0
+        self._connected_at: timedelta | None = None
+        self._compared: int | None = None
         self._confirmed: StorePosition | None = None
         self._noted: StorePosition | None = None
         self._journal_id = ""
@@ -101,7 +109,7 @@ class StoreGuard:
         A submit that was in flight while the store went back may reach the journal after the
         comparison. Raises `StoreUnavailable`.
         """
-        self.is_open = False
+        self._stop()
         await self._identity.mark_went_back(claimed_at - CLOCK_MARGIN)
 
     async def check_journal(self) -> datetime | None:
@@ -156,7 +164,7 @@ class StoreGuard:
 
         Not if an operator has accepted meanwhile that claims until then may lack their entry.
         """
-        self.is_open = False
+        self._stop()
         lost, position = entry_name(attempts_prefix(claimed), number), await self._identity.load()
         if position is None or position.lost_entry:
             return
@@ -177,11 +185,17 @@ class StoreGuard:
                 status = await self._check()
             if status in _OWN_STORE and await self._has_journal_changed():
                 status = await self._check()
-            if status is StoreStatus.WENT_BACK or (
-                status is StoreStatus.CURRENT and not self.is_open
-            ):
+            if status is StoreStatus.UNCOMPARED and self._compared is not None:
+                await self._check_forgotten(reconciler)
+            elif status in {StoreStatus.WENT_BACK, StoreStatus.UNCOMPARED}:
                 await self._reconcile(reconciler)
+            elif status is StoreStatus.CURRENT and not self.is_open:
+                await self._open()
             await self._save()
+
+    def _stop(self) -> None:
+        """Let nothing leave until all of the journal was compared."""
+        self.is_open, self._compared = False, None
 
     def _first_position(self) -> StorePosition:
         name, now = self._ids.secret().hex()[:32], self._clock.now()
@@ -239,17 +253,19 @@ class StoreGuard:
         return at is not None and self._clock.monotonic() - at < MAX_IDENTITY_AGE
 
     async def _check(self) -> StoreStatus:
-        position = self._position = await self._identity.load(self._known)
+        position = await self._load()
         status = self._status_of(position)
         if status in {StoreStatus.UNKNOWN, StoreStatus.OTHER} and await self._learn_identity():
             status = self._status_of(position)
         if status is StoreStatus.CURRENT:
             self._known, self._went_back_at = position, None
-        else:
+        elif status is StoreStatus.UNCOMPARED:
             self.is_open = False
+        else:
+            self._stop()
         if status is StoreStatus.WENT_BACK and self._went_back_at is None:
             self._went_back_at = self._clock.monotonic()
-        if status not in {self._status, StoreStatus.CURRENT, StoreStatus.NEW}:
+        if status is not self._status and self._is_stopped_by(status):
             self._emit(SubmitsStopped(status, f"{position}, known: {self._known}"))
         self._status = status
         if status is StoreStatus.OTHER_ACCOUNT:
@@ -258,6 +274,20 @@ class StoreGuard:
             return status
         await self._mark()
         return status
+
+    async def _load(self) -> StorePosition | None:
+        """Read the position, and over which connection."""
+        position = self._position = await self._identity.load(self._known)
+        if self._connection != self._identity.connections:
+            self._connection = self._identity.connections
+            self._connected_at = self._clock.monotonic()
+        return position
+
+    def _is_stopped_by(self, status: StoreStatus) -> bool:
+        """Return whether it is news that nothing leaves, as it is not at the start."""
+        if status is StoreStatus.UNCOMPARED:
+            return self._compared is not None
+        return status not in {StoreStatus.CURRENT, StoreStatus.NEW}
 
     async def _mark(self) -> None:
         """Let all workers know of a store that went back; again, if it goes back behind that."""
@@ -274,7 +304,9 @@ class StoreGuard:
                 return
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
-        return status_of(position, self._known, self._policy.account, self._journal_issue)
+        status = status_of(position, self._known, self._policy.account, self._journal_issue)
+        is_compared = self._connection == self._compared
+        return StoreStatus.UNCOMPARED if status is _CURRENT and not is_compared else status
 
     async def _learn_identity(self) -> bool:
         """Read the identity from the journal again: it counts, not what this process remembers.
@@ -291,12 +323,45 @@ class StoreGuard:
                 return is_other
         return False
 
+    async def _check_forgotten(self, reconciler: Reconciler | None) -> None:
+        """Find out whether the server of a new connection has forgotten what others submitted.
+
+        The worker that submitted it may be dead. If anything is missing, the store went back.
+        """
+        connection = self._connection
+        if reconciler is None:
+            if not self._was_reported():
+                return
+        elif await self._has_forgotten(reconciler):
+            self._stop()
+            await self._identity.mark_went_back(await self._compare_since())
+            return
+        self._compared = connection
+        await self._open()
+
+    def _was_reported(self) -> bool:
+        """Return whether other workers have checked the store since this one's reconnect."""
+        at = self._connected_at
+        return at is not None and self._clock.monotonic() - at >= REPORT_DELAY
+
+    async def _has_forgotten(self, reconciler: Reconciler) -> bool:
+        claims, known = await self._identity.list_claims(), self._known
+        since = compare_since(claims, known, self._clock.now())
+        jobs = {claim.rpartition(" ")[0] for claim in claims}
+        return await reconciler.has_forgotten(since, jobs, known.claimed_at if known else None)
+
+    async def _open(self) -> None:
+        """Let submits leave, if the connection is still the one that was compared."""
+        if await self._check() is StoreStatus.CURRENT:
+            self.is_open = True
+            self._emit(SubmitsResumed())
+
     async def _reconcile(self, reconciler: Reconciler | None) -> None:
         """Compare the journal with the store until they agree, then let submits leave.
 
         The store may go back again meanwhile: then its position is another one.
         """
-        started = self._clock.monotonic()
+        started, connection = self._clock.monotonic(), self._connection
         while True:
             before = await self._identity.load(self._known)
             if before is None or await self._compare(reconciler, before) == 0:
@@ -308,9 +373,8 @@ class StoreGuard:
             if not await self._identity.settle(before, after):
                 return
             self._known = after
-        if await self._check() is StoreStatus.CURRENT:
-            self.is_open = True
-            self._emit(SubmitsResumed())
+        self._compared = connection
+        await self._open()
 
     def _may_submits_arrive(self, comparison_started: timedelta) -> bool:
         """Return whether the journal may get entries that the comparison has not seen."""

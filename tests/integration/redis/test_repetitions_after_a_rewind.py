@@ -1,17 +1,25 @@
 """A caller repeats a request as soon as a store is back that has forgotten its idempotency key."""
 
+import shutil
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
+from random import Random
 from typing import Final
 
 import orjson
 import pytest
 
+from core.errors import StoreUnavailable
 from core.jobs.job import BillingStatus, JobState
-from core.transactions.admission import Admission, IdempotencyClaim
-from tests.support.batches import SHARING, BatchHarness
+from core.transactions.admission import Admission, AdmissionResult, IdempotencyClaim
+from simulator.private_redis import PrivateRedis
+from tests.support.batches import SHARING, BatchHarness, open_batches
+from tests.support.ids import SeededIds
 from tests.support.journalled_worker import STEP, JournalledWorker
-from tests.support.redis import StoreCopy, copy_store, put_back
+from tests.support.redis import StoreCopy, copy_store, put_back, redis_client
 from tests.support.store_steps import admission_of, tenant_credential
+from worker.jobs.store_guard import GuardPolicy, StoreGuard
 from worker.ports import Indeterminate, UpstreamFault
 
 KEY: Final = IdempotencyClaim("k", "fp")
@@ -32,6 +40,23 @@ async def submit_and_go_back(
     await worker.run_due()
     assert worker.upstream.paid.total() == paid
     await put_back(gateway.wire, copy)
+
+
+async def started_guard(gateway: BatchHarness, worker: JournalledWorker) -> StoreGuard:
+    backend, ids = gateway.backend, SeededIds(Random(1))
+    emit = worker.events.append
+    guard = StoreGuard(backend.identity, worker.journal, backend.clock, ids, emit, GuardPolicy())
+    await guard.run_once(worker.reconciler)
+    assert await guard.allows_submit()
+    return guard
+
+
+async def admitted(gateway: BatchHarness, admission: Admission) -> AdmissionResult:
+    """Admit a job; the first call finds that the connection is lost."""
+    try:
+        return await gateway.backend.jobs.admit(admission)
+    except StoreUnavailable:
+        return await gateway.backend.jobs.admit(admission)
 
 
 async def state_of(gateway: BatchHarness, job_id: str) -> JobState:
@@ -178,3 +203,47 @@ async def test_a_repetition_that_was_submitted_is_kept_and_not_the_request_that_
     assert worker.upstream.paid.total() == 1
     assert await gateway.backend.jobs.load("req_a") is None
     assert await gateway.inconsistencies() == []
+
+
+async def test_a_server_that_came_back_with_less_gets_no_repetition_before_it_was_compared(
+    own_redis: PrivateRedis, tmp_path: Path
+) -> None:
+    """Regression: this worker had not seen the claim; who had is dead."""
+    async with redis_client(own_redis.url) as wire:
+        gateway = await open_batches(wire)
+        other = JournalledWorker(gateway.backend, gateway.backend.clock)
+        guard = await started_guard(gateway, other)
+        copy, held = tmp_path / "copy", own_redis.directory / "appendonlydir"
+        shutil.copytree(held, copy)
+        await gateway.backend.jobs.admit(replace(request(gateway, "a"), idempotency=KEY))
+        gateway.backend.clock.shift(STEP)
+        await other.run_due()
+        own_redis.stop()
+        shutil.rmtree(held)
+        shutil.copytree(copy, held)
+        own_redis.start()
+        again = replace(request(gateway, "a", "req_again"), idempotency=KEY)
+        assert (await admitted(gateway, again)).record is None
+        assert not await guard.allows_submit()
+        for _ in range(2):
+            await guard.run_once(other.reconciler)
+        assert await guard.allows_submit()
+        assert await state_of(gateway, "req_again") is JobState.FAILED
+        assert await state_of(gateway, "req_a") is JobState.RUNNING
+
+
+async def test_a_server_that_came_back_with_all_stops_submits_for_one_check(
+    own_redis: PrivateRedis,
+) -> None:
+    async with redis_client(own_redis.url) as wire:
+        gateway = await open_batches(wire)
+        other = JournalledWorker(gateway.backend, gateway.backend.clock)
+        guard = await started_guard(gateway, other)
+        await gateway.backend.jobs.admit(request(gateway, "a"))
+        await other.run_due()
+        own_redis.restart()
+        with suppress(StoreUnavailable):
+            await guard.allows_submit()
+        assert not await guard.allows_submit()
+        await guard.run_once(other.reconciler)
+        assert await guard.allows_submit()

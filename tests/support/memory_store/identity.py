@@ -19,6 +19,10 @@ class MemoryStoreIdentity:
         """Share `memory` with the other stores."""
         self._memory = memory
 
+    @property
+    def connections(self) -> int:
+        return self._memory.connections
+
     async def load(self, known: StorePosition | None = None) -> StorePosition | None:
         held, log = self._memory.position, self._memory.claim_log
         if held is None:
@@ -116,8 +120,9 @@ class MemoryStoreIdentity:
         return True
 
     async def disconnect(self) -> None:
-        """See `StoreIdentity.disconnect`; there is no connection."""
+        """See `StoreIdentity.disconnect`; there is no connection, but a number of it."""
         self._memory.disconnects += 1
+        self._memory.connections += 1
 
 
 def _compared(position: StorePosition) -> tuple[object, ...]:

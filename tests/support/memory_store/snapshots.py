@@ -8,7 +8,7 @@ from typing import Any, Final
 from tests.support.memory_store.state import MemoryState
 
 _NOT_STORED: Final = frozenset(
-    {"clock", "on_wake", "on_due_change", "on_job_change", "_last_reading"}
+    {"clock", "on_wake", "on_due_change", "on_job_change", "connections", "_last_reading"}
 )
 
 Snapshot = bytes

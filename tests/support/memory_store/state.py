@@ -202,6 +202,7 @@ class MemoryState:
     account: str = ""
     upstream_ids: dict[str, str] = field(default_factory=dict)
     disconnects: int = 0
+    connections: int = 1
     claim_log: list[str] = field(default_factory=list)
     files: dict[str, FileRow] = field(default_factory=dict)
     uploaded_bytes: dict[tuple[str, str], int] = field(default_factory=dict)

@@ -3,13 +3,14 @@
 Over the in-memory stores, which go back by snapshots.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
 
 import pytest
 
-from core.errors import Conflict, InvalidInput
+from core.errors import Conflict, InvalidInput, StoreUnavailable
 from core.jobs.in_doubt import resolve
 from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
@@ -19,12 +20,13 @@ from core.journal.position import MAX_LOOKBACK
 from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
 from core.money import MicroUsd
 from core.observability.events import Event, JobReconciled, SubmitsResumed, SubmitsStopped
+from core.store.codecs import JOB_CODEC
 from core.store.identity import StorePosition
 from core.tenants.api_keys import ApiKey, Credential
 from core.tenants.tenant import Tenant
 from core.transactions.admission import Admission
 from core.transactions.job_update import Change
-from tests.support.clock import FakeClock
+from tests.support.clock import START, FakeClock
 from tests.support.ids import SeededIds
 from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
 from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
@@ -38,7 +40,7 @@ from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
 from worker.jobs.reconciliation import Reconciler
 from worker.jobs.store_commands import StoreCommands
-from worker.jobs.store_guard import MAX_IDENTITY_AGE, GuardPolicy, StoreGuard
+from worker.jobs.store_guard import MAX_IDENTITY_AGE, REPORT_DELAY, GuardPolicy, StoreGuard
 from worker.ports import Indeterminate, NotSent
 
 S = JobState
@@ -174,6 +176,9 @@ class GuardHarness:
 
     def go_back_to(self, snapshot: Snapshot) -> None:
         restore_snapshot(self.stores.memory, snapshot)
+
+    def reconnect(self) -> None:
+        self.stores.memory.connections += 1
 
     async def state_of(self, job_id: str = "req_1") -> tuple[JobState, str | None]:
         record = await self.stores.jobs.load(job_id)
@@ -1059,3 +1064,154 @@ async def test_a_forgotten_doubt_that_was_resolved_by_a_resend_is_not_raised_aga
     await gateway.stores.jobs.store(Change(record.job, resent.after, resent.entry, resent.trigger))
     assert await gateway.reconciler.run(gateway.clock.now(), until) == []
     assert await gateway.state_of() == (S.QUEUED, None)
+
+
+async def test_a_dead_workers_submit_is_found_before_its_repetition_leaves(
+    gateway: GuardHarness,
+) -> None:
+    """Regression: who had not seen the forgotten claim let the repetition leave, paid twice."""
+    guard = await gateway.started()
+    await gateway.accepted(await gateway.claim(await gateway.admit("req_0")))
+    assert await guard.allows_submit()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    gateway.go_back_to(before)
+    gateway.reconnect()
+    await gateway.claim(await gateway.admit("req_again"))
+    assert not await guard.allows_submit()
+    await guard.run_once(gateway.reconciler)
+    assert not await guard.allows_submit(), "the store is only marked: all workers compare it"
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+    assert gateway.stops == ["uncompared", "went_back"]
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+
+
+async def test_a_reconnect_to_a_store_that_forgot_nothing_stops_submits_until_the_next_check(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    gateway.reconnect()
+    assert not await guard.allows_submit()
+    await guard.run_once(gateway.reconciler)
+    assert await guard.allows_submit()
+    assert gateway.differences == []
+    position = await gateway.stores.identity.load()
+    assert position is not None
+    assert position.epoch == 1
+
+
+async def test_a_job_that_was_deleted_does_not_look_forgotten_after_a_reconnect(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    assert await guard.allows_submit()
+    del gateway.stores.memory.jobs["req_1"]
+    gateway.reconnect()
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+    gateway.stores.memory.claim_log[:] = gateway.stores.memory.claim_log[1:]
+    await gateway.clock.advance(60 * SECOND)
+    await gateway.claim(await gateway.admit("req_2"))
+    await guard.run_once(gateway.reconciler)
+    gateway.reconnect()
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open, "its claim is older than those that can be forgotten"
+
+
+async def test_a_promotion_that_was_forgotten_is_noticed_after_a_reconnect(
+    gateway: GuardHarness,
+) -> None:
+    await gateway.started()
+    queued = await gateway.admit()
+    await gateway.accepted(await gateway.claim(queued))
+    gateway.stores.memory.claim_log.clear()
+    following = replace(queued, state=S.FOLLOWING, leader="req_0")
+    row = gateway.stores.memory.job("req_1")
+    assert row is not None
+    row.doc = JOB_CODEC.encode(following)
+    assert await gateway.reconciler.has_forgotten(START, (), None)
+    assert not await gateway.reconciler.has_forgotten(START, {"req_1"}, None)
+
+
+async def test_while_the_journal_is_away_nothing_leaves_after_a_reconnect(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    gateway.reconnect()
+    gateway.objects.failures = 100
+    await guard.run_once(gateway.reconciler)
+    assert not guard.is_open
+    gateway.objects.failures = 0
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+
+
+async def test_without_a_journal_a_reconnect_waits_for_the_other_workers_checks(
+    gateway: GuardHarness,
+) -> None:
+    guard = gateway.guard(timedelta(0), "", None)
+    await guard.run_once(None)
+    assert await guard.allows_submit()
+    gateway.reconnect()
+    await guard.run_once(None)
+    assert not await guard.allows_submit()
+    await gateway.clock.advance(REPORT_DELAY)
+    await guard.run_once(None)
+    assert await guard.allows_submit()
+
+
+async def test_a_connection_that_is_lost_during_the_comparison_is_compared_again(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    gateway.reconnect()
+    find = gateway.reconciler.has_forgotten
+
+    async def reconnecting(
+        since: datetime, claims: Collection[str], last_known: datetime | None
+    ) -> bool:
+        gateway.reconnect()
+        return await find(since, claims, last_known)
+
+    gateway.reconciler.has_forgotten = reconnecting  # type: ignore[method-assign]
+    await guard.run_once(gateway.reconciler)
+    assert not guard.is_open
+    gateway.reconciler.has_forgotten = find  # type: ignore[method-assign]
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+
+
+async def test_a_store_that_refuses_the_last_check_of_a_comparison_is_checked_again(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    gateway.reconnect()
+    load, answers = gateway.stores.identity.load, [True, False]
+
+    async def failing(known: StorePosition | None = None) -> StorePosition | None:
+        if answers and not answers.pop(0):
+            raise StoreUnavailable
+        return await load(known)
+
+    gateway.stores.identity.load = failing  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await guard.run_once(gateway.reconciler)
+    assert not guard.is_open
+    await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+
+
+async def test_a_job_that_its_worker_misses_has_all_compared_although_it_reconnects(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    await guard.report_missing(gateway.clock.now())
+    gateway.go_back_to(before)  # the mark is forgotten too
+    gateway.reconnect()
+    await guard.run_once(gateway.reconciler)
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
