@@ -70,7 +70,7 @@ class Connection(Protocol):
         ...
 
 
-class Debts:
+class CountedTimes:
     """By address: until when what it sent counts. Each part counts for a time of its own."""
 
     def __init__(self) -> None:
@@ -103,9 +103,9 @@ class Connections:
         self._open: dict[Connection, str] = {}
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
         self._by_address: Counter[str] = Counter()
-        self.turns: Final = Turns()
-        self._malformed = Debts()
-        self._bodies = Debts()
+        self._turns = Turns()
+        self._malformed = CountedTimes()
+        self._bodies = CountedTimes()
         self._checked: list[Connection] = []
         """Those that were open when the first part was checked."""
 
@@ -171,7 +171,11 @@ class Connections:
 
     def has_turn(self, address: str, loop: asyncio.AbstractEventLoop) -> bool:
         """Return whether a connection of `address` may go on in this turn of the event loop."""
-        return self.turns.take(address, loop) or self.policy.is_exempt(address)
+        return self._turns.take(address, loop) or self.policy.is_exempt(address)
+
+    def wait_for_turn(self, address: str, begin: Callable[[], None]) -> None:
+        """Call `begin` in a later turn; only after `has_turn` returned False."""
+        self._turns.wait(address, begin)
 
     def close_overdue(self, now: float, part: int) -> None:
         """Close what is overdue of one of the `CHECK_PARTS` parts of the connections.

@@ -215,7 +215,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if is_small and not self._connections.has_turn(self._address, self.loop):
             self.flow.hold()
             self._unread = data
-            self._connections.turns.wait(self._address, self._parse_unread)
+            self._connections.wait_for_turn(self._address, self._parse_unread)
         else:
             self._parse(data)
 
@@ -318,7 +318,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._connections.has_turn(self._address, self.loop):
             self._start_next()
         else:
-            self._connections.turns.wait(self._address, self._start_next)
+            self._connections.wait_for_turn(self._address, self._start_next)
 
     def _start_next(self) -> None:
         """Serve the next pipelined request, unless the connection ended while it waited."""

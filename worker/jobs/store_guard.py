@@ -27,7 +27,6 @@ from core.observability.events import Emit, JobReconciled, SubmitsResumed, Submi
 from core.store.identity import StoreIdentityRepository, StorePosition, bind_account
 from worker.jobs.reconciliation import Reconciler
 
-_CURRENT: Final = StoreStatus.CURRENT
 _OWN_STORE: Final = frozenset(
     {
         StoreStatus.CURRENT,
@@ -305,8 +304,9 @@ class StoreGuard:
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
         status = status_of(position, self._known, self._policy.account, self._journal_issue)
-        is_compared = self._connection == self._compared
-        return StoreStatus.UNCOMPARED if status is _CURRENT and not is_compared else status
+        if status is StoreStatus.CURRENT and self._connection != self._compared:
+            return StoreStatus.UNCOMPARED
+        return status
 
     async def _learn_identity(self) -> bool:
         """Read the identity from the journal again: it counts, not what this process remembers.
