@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
@@ -28,10 +28,12 @@ FAULTS: Final = (
     {"kind": "garbage", "call": "submit"},
     {"kind": "redirect", "call": "submit"},
     {"kind": "reset_after", "call": "submit"},
-    {"kind": "error", "call": "submit", "status": 401, "body": f"bad token {RUNCOMFY_TOKEN}"},
     {"kind": "error", "call": "status", "status": 500, "body": f"Bearer {RUNCOMFY_TOKEN}"},
     {"kind": "html", "call": "result"},
     {"kind": "reset_before", "call": "result"},
+)
+REFUSED_ACCOUNT: Final = (
+    {"kind": "error", "call": "submit", "status": 401, "body": f"bad token {RUNCOMFY_TOKEN}"},
 )
 RECEIVER_BEHAVIORS: Final = (
     {"manner": "answer", "status": 500},
@@ -128,11 +130,7 @@ def add_endpoint(answers: RecordedAnswers, key: str, header: str) -> None:
 
 def break_things(stack: Stack, answers: RecordedAnswers, key: str) -> None:
     """Make calls and deliveries fail, and kill and restart a worker."""
-    for fault in FAULTS:
-        answer = httpx.post(
-            f"{stack.runcomfy_url}/_sim/faults", json={**fault, "times": 1}, trust_env=False
-        )
-        assert answer.is_success, answer.text
+    add_faults(stack, FAULTS)
     for behavior in RECEIVER_BEHAVIORS:
         behave = f"{stack.receiver.url}/_recv/behaviour"
         answer = httpx.post(behave, json={**behavior, "times": 2}, trust_env=False)
@@ -143,6 +141,27 @@ def break_things(stack: Stack, answers: RecordedAnswers, key: str) -> None:
     stack.workers[0].start()
     stack.services[0].wait_until_ready("/readyz?for=submit")
     answers.submit(key)
+    wait_for(lambda: used_by_submits(stack), SOON, "a submit for each fault")
+
+
+def refuse_account(stack: Stack, answers: RecordedAnswers, key: str) -> None:
+    """Let RunComfy refuse the token. Last, since no submit is sent for a minute after it."""
+    add_faults(stack, REFUSED_ACCOUNT)
+    answers.submit(key)
+    wait_for(lambda: used_by_submits(stack), SOON, "a submit that is refused")
+
+
+def add_faults(stack: Stack, faults: Iterable[dict[str, object]]) -> None:
+    """Let the simulated RunComfy fail once in each way."""
+    once = [{**fault, "times": 1} for fault in faults]
+    answer = httpx.post(f"{stack.runcomfy_url}/_sim/faults", json=once, trust_env=False)
+    assert answer.is_success, answer.text
+
+
+def used_by_submits(stack: Stack) -> bool | None:
+    """Whether each fault of submits has been met: a later job is then sent as usual."""
+    rules = httpx.get(f"{stack.runcomfy_url}/_sim/faults", trust_env=False).json()["rules"]
+    return all(rule["used"] for rule in rules if rule["call"] == "submit") or None
 
 
 def pause_redis(own_redis: PrivateRedis, answers: RecordedAnswers, key: str) -> None:
@@ -185,6 +204,7 @@ def test_no_log_or_answer_holds_a_secret(
         job = answers.submit(tenant.key).json()["request_id"]
         pause_redis(own_redis, answers, tenant.key)
         wait_for(lambda: ended(answers, tenant.key, job), SOON, "the end of a job")
+        refuse_account(verbose_stack, answers, tenant.key)
         read_everything(verbose_stack, answers, tenant.key, admin, job)
 
     logs = {
