@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Protocol
 
+from core.http_server.endings import Endings
 from core.http_server.turns import Turns
 
 MALFORMED_PER_SECOND: Final = 20
@@ -104,6 +105,7 @@ class Connections:
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
         self._by_address: Counter[str] = Counter()
         self._turns = Turns()
+        self._endings = Endings()
         self._malformed = CountedTimes()
         self._bodies = CountedTimes()
         self._checked: list[Connection] = []
@@ -176,6 +178,10 @@ class Connections:
     def wait_for_turn(self, address: str, begin: Callable[[], None]) -> None:
         """Call `begin` in a later turn; only after `has_turn` returned False."""
         self._turns.wait(address, begin)
+
+    def end(self, end: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Call `end`, which ends a connection, in one of the next turns of the event loop."""
+        self._endings.add(end, loop)
 
     def close_overdue(self, now: float, part: int) -> None:
         """Close what is overdue of one of the `CHECK_PARTS` parts of the connections.

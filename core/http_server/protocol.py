@@ -7,6 +7,7 @@ import asyncio
 import socket
 from datetime import timedelta
 from enum import Enum, auto
+from functools import partial
 from typing import Any, Final
 
 import httptools
@@ -151,6 +152,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._active.message_event.set()
         super().connection_lost(exc)
 
+    def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
+        """Close the connection in one of the next turns: True leaves that to this class."""
+        self._connections.end(self.transport.close, self.loop)
+        return True
+
     def abort(self) -> None:
         """See `core.http_server.connections.Connection`."""
         self.transport.abort()
@@ -158,8 +164,16 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def close_if_overdue(self, now: float) -> None:
         """See `core.http_server.connections.Connection`."""
         if self._is_write_overdue(now):
-            self.transport.abort()
-        elif now - self._since > self._timeout().total_seconds():
+            self._connections.end(self.transport.abort, self.loop)
+        elif self._is_reading_overdue(now):
+            self._connections.end(partial(self._close_if_reading_overdue, now), self.loop)
+
+    def _is_reading_overdue(self, now: float) -> bool:
+        return now - self._since > self._timeout().total_seconds()
+
+    def _close_if_reading_overdue(self, now: float) -> None:
+        """Close, unless a request came while the connection waited for its end."""
+        if self._is_reading_overdue(now):
             self.transport.close()
 
     def _timeout(self) -> timedelta:
@@ -189,9 +203,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         return before - unsent < self._policy.min_write_bytes
 
     def resume_writing(self) -> None:
-        """Start a new count: the caller has read enough for more to be sent."""
+        """Start a new count: the caller has read enough. More is sent in a turn of its address."""
         self._unsent = None
-        super().resume_writing()
+        if self._connections.has_turn(self._address, self.loop):
+            super().resume_writing()
+        else:
+            self._connections.wait_for_turn(self._address, super().resume_writing)
 
     # --------------------------------------------------------------------------------- reading
 
@@ -234,7 +251,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def _drop_empty_lines(self) -> None:
         self._empty_reads += 1
         if self._empty_reads > MAX_EMPTY_READS:
-            self.transport.abort()
+            self.flow.hold()
+            self._connections.end(self.transport.abort, self.loop)
 
     def on_message_begin(self) -> None:
         """A request begins."""

@@ -5,7 +5,7 @@ import os
 import re
 import secrets
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final, Self
@@ -151,7 +151,7 @@ def refuse_account(stack: Stack, answers: RecordedAnswers, key: str) -> None:
     wait_for(lambda: used_by_submits(stack), SOON, "a submit that is refused")
 
 
-def add_faults(stack: Stack, faults: Iterable[dict[str, object]]) -> None:
+def add_faults(stack: Stack, faults: Iterable[Mapping[str, object]]) -> None:
     """Let the simulated RunComfy fail once in each way."""
     once = [{**fault, "times": 1} for fault in faults]
     answer = httpx.post(f"{stack.runcomfy_url}/_sim/faults", json=once, trust_env=False)

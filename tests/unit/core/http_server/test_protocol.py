@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 import uvicorn
@@ -26,6 +27,7 @@ from core.http_server.connections import (
     ConnectionPolicy,
     Connections,
 )
+from core.http_server.endings import ENDINGS_PER_TURN
 from core.http_server.flow import HeldFlow
 from core.http_server.protocol import (
     BODY_GRACE,
@@ -138,12 +140,13 @@ class Listener:
         transport.paused = False  # uvloop begins to read then, whatever the protocol wants
         return made, transport
 
-    def pass_time(self, span: timedelta, windows: int = 1) -> None:
-        """Check the deadlines as after `span`."""
+    async def pass_time(self, span: timedelta, windows: int = 1) -> None:
+        """Check the deadlines as after `span`, and let end what is to end."""
         now = asyncio.get_running_loop().time()
         for window in range(1, windows + 1):
             for part in range(CHECK_PARTS):
                 self.connections.close_overdue(now + window * span.total_seconds(), part)
+            await run_ready_callbacks()
 
 
 @pytest.fixture
@@ -496,9 +499,9 @@ async def test_every_state_has_its_deadline(
     for data in sent:
         protocol.data_received(data)
         await run_ready_callbacks()
-    listener.pass_time((deadline or timedelta(hours=1)) - timedelta(seconds=1))
+    await listener.pass_time((deadline or timedelta(hours=1)) - timedelta(seconds=1))
     assert not transport.closed
-    listener.pass_time((deadline or timedelta(hours=1)) + timedelta(seconds=1))
+    await listener.pass_time((deadline or timedelta(hours=1)) + timedelta(seconds=1))
     assert transport.closed is (deadline is not None)
     protocol.connection_lost(None)
     listener.application.ready.set()
@@ -515,7 +518,7 @@ async def test_a_request_may_have_a_time_of_its_own_for_its_body(listener: Liste
     listener.application.scopes[0]["state"][BODY_TIMEOUT] = upload_time
     closed = []
     for late in (timedelta(), BODY_GRACE + timedelta(seconds=1)):
-        listener.pass_time(upload_time + late)
+        await listener.pass_time(upload_time + late)
         closed.append(transport.closed)
     assert closed == [False, True]
     protocol.connection_lost(None)
@@ -531,7 +534,7 @@ async def test_an_empty_line_does_not_extend_a_deadline(
     for data in (b"\r\n", b"GET / HTTP/1.1\r\n"):
         protocol.data_received(data)
         assert protocol._since == began
-    listener.pass_time(HEAD + timedelta(seconds=1))
+    await listener.pass_time(HEAD + timedelta(seconds=1))
     assert transport.closed
 
 
@@ -549,6 +552,7 @@ async def test_a_flood_of_empty_lines_ends_the_connection(
         await run_ready_callbacks()
     assert not transport.closed
     protocol.data_received(b"\r")
+    await run_ready_callbacks()
     assert transport.aborted
 
 
@@ -641,6 +645,41 @@ async def test_a_pipelined_request_whose_connection_ended_is_not_served(crowd: L
     protocol.connection_lost(None)
     await run_ready_callbacks()
     assert len(crowd.application.scopes) == 1
+
+
+async def test_connections_end_in_turns(crowd: Listener) -> None:
+    """A thousand that a caller left ended in one turn: other callers waited for 0.1 seconds."""
+    opened = [crowd.connect() for _ in range(2 * ENDINGS_PER_TURN)]
+    assert all(protocol.eof_received() for protocol, _ in opened)
+    ended = [sum(transport.closed for _, transport in opened)]
+    for _ in range(3):
+        await asyncio.sleep(0)
+        ended.append(sum(transport.closed for _, transport in opened))
+    assert ended == [0, ENDINGS_PER_TURN, 2 * ENDINGS_PER_TURN, 2 * ENDINGS_PER_TURN]
+
+
+async def test_a_request_that_comes_before_an_overdue_end_is_served(listener: Listener) -> None:
+    """Else a submit is admitted, and its answer dropped."""
+    protocol, transport = listener.connect()
+    now = asyncio.get_running_loop().time() + HEAD.total_seconds() + 1
+    protocol.close_if_overdue(now)
+    with patch.object(protocol.loop, "time", return_value=now):
+        protocol.data_received(GET)
+        await run_ready_callbacks()
+    assert len(transport.answers) == 1
+    assert not transport.closed
+
+
+async def test_what_drained_goes_on_in_turns(crowd: Listener) -> None:
+    """Seventy that had room for more were sent 0.7 MB each in one turn: 50 ms."""
+    opened = [crowd.connect()[0] for _ in range(2 * PER_TURN)]
+    for protocol in opened:
+        protocol.pause_writing()
+    for protocol in opened:
+        protocol.resume_writing()
+    assert sum(not protocol.flow.write_paused for protocol in opened) == PER_TURN
+    await run_ready_callbacks()
+    assert not any(protocol.flow.write_paused for protocol in opened)
 
 
 async def test_a_trusted_proxy_and_a_large_read_wait_for_no_turn(crowd: Listener) -> None:
@@ -921,8 +960,8 @@ async def test_an_answer_that_nobody_reads_ends(
     transport.unsent = 10 * POLICY.min_write_bytes
     if closes:
         transport.close()
-    listener.pass_time(timedelta())
-    listener.pass_time(WINDOW)
+    await listener.pass_time(timedelta())
+    await listener.pass_time(WINDOW)
     assert transport.aborted
 
 
@@ -932,10 +971,10 @@ async def test_an_answer_that_is_read_slowly_does_not_end(
     transport.unsent = 10 * POLICY.min_write_bytes
     protocol.data_received(GET)
     await run_ready_callbacks()
-    listener.pass_time(timedelta())
+    await listener.pass_time(timedelta())
     for _ in range(2):
         transport.unsent -= POLICY.min_write_bytes
-        listener.pass_time(WINDOW)
+        await listener.pass_time(WINDOW)
         assert not transport.aborted
         transport.unsent += POLICY.min_write_bytes
         protocol.resume_writing()

@@ -1,0 +1,40 @@
+"""Responses whose JSON is ready."""
+
+import pytest
+from starlette.types import Message, Receive, Scope
+
+from service.http.json_response import PART_BYTES, json_bytes_response
+
+SCOPE: Scope = {"type": "http", "method": "GET"}
+
+
+async def receive() -> Message:
+    raise AssertionError("a response reads nothing")
+
+
+async def sent(body: bytes) -> list[Message]:
+    """What a response with `body` sends."""
+    messages: list[Message] = []
+
+    async def send(message: Message) -> None:
+        messages.append(message)
+
+    unread: Receive = receive
+    await json_bytes_response(body)(SCOPE, unread, send)
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("size", "parts"),
+    [(0, [0]), (PART_BYTES, [PART_BYTES]), (2 * PART_BYTES + 1, [PART_BYTES, PART_BYTES, 1])],
+)
+async def test_a_long_body_is_sent_in_parts(size: int, parts: list[int]) -> None:
+    """Hundreds of callers were sent 0.7 MB each in one turn of the event loop."""
+    body = bytes(index % 251 for index in range(size))
+    start, *messages = await sent(body)
+    assert dict(start["headers"])[b"content-length"] == b"%d" % size
+    assert [len(message["body"]) for message in messages] == parts
+    assert b"".join(message["body"] for message in messages) == body
+    assert [message.get("more_body", False) for message in messages] == (
+        [True] * (len(parts) - 1) + [False]
+    )
