@@ -1,9 +1,12 @@
 """Decides what a store that went back must learn from the journal. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
+from core.journal.position import CLAIM_MARGIN, CLOCK_MARGIN
 from core.journal.records import Attempt, Outcome
 
 
@@ -20,6 +23,30 @@ class Difference(StrEnum):
     """A submit without an answer, for a record by which nothing was paid for."""
     RESTORE = "restore"
     """The job, or that it no longer follows another: it was promoted, and submitted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """Claims that a store has not forgotten: if their job is gone, it was deleted or has expired.
+
+    `jobs`: those of its last claims. `until`: it has each claim before, too.
+    """
+
+    jobs: Collection[str]
+    until: datetime
+
+    def includes(self, job_id: str, claimed_at: datetime | None) -> bool:
+        """Return whether a claim is one of them; `claimed_at` is None if that is unknown."""
+        return job_id in self.jobs or (claimed_at is not None and claimed_at < self.until)
+
+
+def remembered(since: datetime, claims: Sequence[str]) -> Remembered:
+    """Return what a store has not forgotten that is compared `since` then, with these last claims.
+
+    `since` is earlier by the difference that clocks may have (`compare_since`).
+    """
+    jobs = {claim.rpartition(" ")[0] for claim in claims}
+    return Remembered(jobs, since + CLOCK_MARGIN - CLAIM_MARGIN)
 
 
 def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Difference:

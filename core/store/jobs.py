@@ -277,7 +277,10 @@ class JobStore:
         return WriteResult(result.decode())
 
     async def restore(self, restoration: Restoration) -> RestorationResult:
-        """Store a job again that the store has forgotten, unless it is there."""
+        """Store a job again that the store has forgotten, unless it is there.
+
+        Only in a store that is marked as gone back (`StoreIdentity.mark_went_back`).
+        """
         status, *repetition = await self._scripts.call_by_name(
             "restore_job",
             _restoration_keys(restoration),
@@ -287,7 +290,7 @@ class JobStore:
             },
         )
         found = repetition[0].decode() if repetition else None
-        return RestorationResult(status == b"stored", found)
+        return RestorationResult(status == b"stored", found, status != b"unmarked")
 
     async def find_by_upstream_id(self, upstream_id: str) -> str | None:
         """Return the job that has or had RunComfy's request of this id; None if none had it."""

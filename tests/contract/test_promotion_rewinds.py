@@ -316,6 +316,7 @@ async def test_a_repetition_is_not_ended_that_follows_again(flight: Flight) -> N
     submission = Submission(b"", PRICE, idempotency=used)
     line = timeline_entry(now, "restored", job.state)
     settled = Restoration(job, line, submission, None, NEXT, (NEXT,))
+    await flight.backend.identity.mark_went_back(now)
     assert (await flight.backend.jobs.restore(settled)).repetition == NEXT
     await flight.cancel(NEXT)
     assert (await flight.backend.jobs.restore(settled)).is_stored
@@ -328,10 +329,12 @@ async def test_a_follower_that_has_changed_or_is_gone_is_not_restored(flight: Fl
     job = replace(follower, state=JobState.SUBMITTING, version=3).accept("up-9", now, now)
     line = timeline_entry(now, "restored", job.state)
     restoration = Restoration(job, line, Submission(b"", PRICE), follower=follower)
+    await flight.backend.identity.mark_went_back(now)
     changed = replace(restoration, follower=replace(follower, version=2))
     assert not (await flight.backend.jobs.restore(changed)).is_stored
     copy = await flight.backend.probe.copy()
     await flight.backend.probe.go_back(flight.before)
+    await flight.backend.identity.mark_went_back(now)
     assert not (await flight.backend.jobs.restore(restoration)).is_stored
     await flight.backend.probe.go_back(copy)
     assert (await flight.backend.jobs.restore(restoration)).is_stored

@@ -235,7 +235,7 @@ async def test_a_store_from_before_its_journal_is_marked_until_it_is_settled(
 
 async def test_a_restored_job_moves_the_position(backend: StoreBackend) -> None:
     await backend.identity.create(STORE)
-    await backend.jobs.restore(restoration_of(running_job(backend)))
+    await restore(backend, restoration_of(running_job(backend)))
     after = await backend.identity.load()
     assert after is not None
     assert after.claims == 1
@@ -257,9 +257,32 @@ def running_job(backend: StoreBackend, job_id: str = "req_1") -> Job:
     return job.accept("up-1", now, now)
 
 
+async def restore(backend: StoreBackend, restoration: Restoration) -> RestorationResult:
+    """Restore a job in a store that is marked as gone back."""
+    await backend.identity.create(STORE)
+    await backend.identity.mark_went_back(backend.clock.now())
+    return await backend.jobs.restore(restoration)
+
+
+async def test_a_store_that_is_not_marked_as_gone_back_gets_no_job_again(
+    backend: StoreBackend,
+) -> None:
+    """The claim of a restored job hid that the store had forgotten earlier ones."""
+    job = running_job(backend)
+    refused = RestorationResult(is_stored=False, is_marked=False)
+    assert await backend.jobs.restore(restoration_of(job)) == refused
+    assert (await restore(backend, restoration_of(job))).is_stored
+    marked = await backend.identity.load()
+    assert marked is not None
+    assert await backend.identity.settle(marked, replace(marked, epoch=2))
+    other = running_job(backend, "req_2")
+    assert await backend.jobs.restore(restoration_of(other)) == refused
+    assert await backend.jobs.load(other.id) is None
+
+
 async def test_a_restored_job_is_all_there(backend: StoreBackend) -> None:
     job = running_job(backend)
-    assert (await backend.jobs.restore(restoration_of(job))).is_stored
+    assert (await restore(backend, restoration_of(job))).is_stored
     view = await backend.jobs.load_view(job.id)
     assert view is not None
     assert view.record.job == job
@@ -275,7 +298,7 @@ async def test_a_restored_job_is_all_there(backend: StoreBackend) -> None:
 
 async def test_a_restored_job_reserves_and_settles_as_any(backend: StoreBackend) -> None:
     job = running_job(backend)
-    await backend.jobs.restore(restoration_of(job))
+    await restore(backend, restoration_of(job))
     usage = await backend.tenants.read_usage("ada", Budget(Limits()), backend.clock.now())
     assert [window.total.reservations.reserved for window in usage.windows] == [500] * 4
     collecting = await apply_triggers(backend, job, Trigger.FINISHED)
@@ -297,13 +320,13 @@ async def test_a_restored_job_reserves_and_settles_as_any(backend: StoreBackend)
 async def test_a_restored_job_in_doubt_is_listed(backend: StoreBackend) -> None:
     now = backend.clock.now()
     job = replace(new_job(now), state=JobState.IN_DOUBT, in_doubt_since=now, next_run_at=now)
-    await backend.jobs.restore(restoration_of(job))
+    await restore(backend, restoration_of(job))
     assert [each.id for each in await backend.jobs.list_in_doubt(9)] == [job.id]
 
 
 async def test_a_job_that_is_there_is_not_restored(backend: StoreBackend) -> None:
     job = await admit_job(backend)
-    assert not (await backend.jobs.restore(restoration_of(running_job(backend)))).is_stored
+    assert not (await restore(backend, restoration_of(running_job(backend)))).is_stored
     record = await backend.jobs.load(job.id)
     assert record is not None
     assert record.job == job
@@ -314,7 +337,7 @@ async def test_a_key_that_was_used_for_another_request_since_stays(backend: Stor
     claim = IdempotencyClaim("d", "another")
     await backend.jobs.admit(replace(admission_of(other), idempotency=claim))
     job = running_job(backend)
-    assert (await backend.jobs.restore(restoration_of(job))).is_stored
+    assert (await restore(backend, restoration_of(job))).is_stored
     kept, lost = (
         await backend.jobs.load_submission(other),
         await backend.jobs.load_submission(job),
@@ -331,15 +354,15 @@ async def test_a_request_that_was_repeated_since_is_named_before_anything_is_sto
     again = new_job(backend.clock.now(), "req_2")
     await backend.jobs.admit(replace(admission_of(again), idempotency=IdempotencyClaim("d", "fp")))
     job = running_job(backend)
-    found = await backend.jobs.restore(restoration_of(job))
+    found = await restore(backend, restoration_of(job))
     assert found == RestorationResult(is_stored=False, repetition="req_2")
     assert await backend.jobs.load(job.id) is None
     unsettled = replace(
         restoration_of(job), settled_repetition="req_2", settled_jobs=("req_2", "req_3")
     )
-    assert await backend.jobs.restore(unsettled) == found
+    assert await restore(backend, unsettled) == found
     settled = replace(restoration_of(job), settled_repetition="req_2", settled_jobs=("req_3",))
-    assert (await backend.jobs.restore(settled)).is_stored
+    assert (await restore(backend, settled)).is_stored
     held = await backend.jobs.load_submission(job)
     assert held is not None
     assert held.idempotency == IdempotencyRecord("d", "fp")
@@ -358,7 +381,7 @@ async def test_a_repetition_that_follows_another_job_is_not_settled(backend: Sto
     restoration = replace(
         restoration_of(running_job(backend)), settled_repetition="req_3", settled_jobs=("req_3",)
     )
-    assert (await backend.jobs.restore(restoration)).repetition == "req_3"
+    assert (await restore(backend, restoration)).repetition == "req_3"
 
 
 async def test_the_key_of_a_batch_leads_to_the_batch_of_a_restored_job(
@@ -367,14 +390,14 @@ async def test_the_key_of_a_batch_leads_to_the_batch_of_a_restored_job(
     first, second = running_job(backend), replace(running_job(backend, "req_2"), batch="bat_1")
     for job in (replace(first, batch="bat_1"), second):
         restoration = replace(restoration_of(job), batch="bat_1")
-        assert (await backend.jobs.restore(restoration)).is_stored
+        assert (await restore(backend, restoration)).is_stored
     found = await backend.batches.find_replay(tenant_credential(), IdempotencyClaim("d", "fp"))
     assert found == "bat_1"
 
 
 async def test_its_key_finds_a_restored_job(backend: StoreBackend) -> None:
     job = running_job(backend)
-    await backend.jobs.restore(restoration_of(job))
+    await restore(backend, restoration_of(job))
     again = replace(new_job(backend.clock.now(), "req_9"), fingerprint=job.fingerprint)
     admitted = await backend.jobs.admit(
         replace(admission_of(again), idempotency=IdempotencyClaim("d", "fp"))

@@ -203,8 +203,10 @@ class SimulatedWorker:
 
     def _loop_of_steps(self, line: StoreConnection) -> LeaseLoop[Job]:
         around, name = self._context, self.lifetime.name
+        identity, lease = ProcessIdentity(line, around.stores), self._policy.lease
         stores = partial_stores(
             jobs=self._jobs,
+            identity=identity,
             tenants=self._tenants,
             webhook_configs=self._webhooks,
             circuit_breakers=ProcessBreakers(line, around.stores),
@@ -230,7 +232,6 @@ class SimulatedWorker:
             self._emit,
             JOURNAL_TIMEOUT,
         )
-        identity, lease = ProcessIdentity(line, around.stores), self._policy.lease
         guard = StoreGuard(identity, journal, clock, ids, self._emit, GuardPolicy(lease))
         paid = PaidSubmitter(upstream, journal, clock, ids, guard, self._policy.lease)
         self._paid = paid

@@ -124,6 +124,7 @@ class JournalledWorker:
     async def reconcile(self) -> list[Finding]:
         """Compare the journal with the store until they agree; return all that it lacked."""
         found: list[Finding] = []
+        await self.stores.identity.mark_went_back(self.began - timedelta(minutes=2))
         while new := await self.reconciler.run(self.began - timedelta(minutes=2)):
             found += new
             assert all(each.is_resolved for each in new)

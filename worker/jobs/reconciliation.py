@@ -3,7 +3,7 @@
 What a job's entries mean is decided in `core.journal.reconciliation`.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,8 +12,14 @@ from core.clock import Clock
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.jobs.timeline import TimelineEntry, TimelineKind
 from core.journal.journal import Journal
-from core.journal.position import CLAIM_MARGIN
-from core.journal.reconciliation import Difference, compare, last_accepted, may_be_paid
+from core.journal.reconciliation import (
+    Difference,
+    Remembered,
+    compare,
+    last_accepted,
+    may_be_paid,
+    remembered,
+)
 from core.journal.records import Attempt, JournalAnswer, JournalEntry, Outcome, job_id_of
 from core.store.stores import Stores
 from core.transactions.restoration import Restoration
@@ -31,6 +37,10 @@ FORGOTTEN: Final = UpstreamFault(
     "store_restored",
     "Redis was restored from a copy, and no journal is as new: it may have been sent and billed.",
 )
+
+
+class StoreUnmarked(Exception):
+    """A job is to be stored again in a store that is not marked as gone back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,7 @@ class Reconciler:
         """
         self._jobs = stores.jobs
         self._batches = stores.batches
+        self._identity = stores.identity
         self._journal = journal
         self._answers = answers
         self._clock = clock
@@ -71,37 +82,36 @@ class Reconciler:
     ) -> Sequence[Finding]:
         """Compare all entries that were written since then. Returns what the store lacked.
 
-        A job that is queued then, and was admitted until `doubt_until`, may have been submitted
-        without an entry: it is in doubt. Raises `JournalUnavailable` and `StoreUnavailable`; then
-        some jobs were not compared.
+        `since`: as `compare_since` returns it. A job that is queued then, and was admitted until
+        `doubt_until`, may have been submitted without an entry: it is in doubt. Raises
+        `JournalUnavailable`, `StoreUnavailable`, and `StoreUnmarked` if a job is to be stored
+        again; then some jobs were not compared.
         """
         found, listed = [], await self._journal.list_jobs_since(since)
+        held = remembered(since, await self._identity.list_claims())
         # First what may be paid: of a request and its repetition it is the one that is kept.
         for prefix, attempts in sorted(listed.items(), key=lambda each: not may_be_paid(each[1])):
-            finding = await self._reconcile(prefix, attempts, dry_run=dry_run)
+            finding = await self._reconcile(prefix, attempts, held, dry_run=dry_run)
             if finding is not None:
                 found.append(finding)
         if doubt_until is not None:
             found += await self._doubt_queued(doubt_until, dry_run=dry_run)
         return found
 
-    async def has_forgotten(
-        self, since: datetime, claims: Collection[str], last_known: datetime | None
-    ) -> bool:
+    async def has_forgotten(self, since: datetime) -> bool:
         """Return whether the store lacks a job that was admitted and submitted since then.
 
-        `claims`: the jobs of its last claims, which it has not forgotten, though they may be
-        deleted. `last_known`: when the last claim was made that it is known to have; it may forget
-        later ones only. Changes nothing. Raises `JournalUnavailable` and `StoreUnavailable`.
+        `since`: as `compare_since` returns it. Changes nothing. Raises `JournalUnavailable` and
+        `StoreUnavailable`.
         """
         listed = await self._journal.list_jobs_since(since, timedelta(0))
+        held = remembered(since, await self._identity.list_claims())
         for prefix, attempts in listed.items():
             job_id = job_id_of(prefix)
-            if job_id in claims or not await self._is_missing(job_id):
+            if held.includes(job_id, None) or not await self._is_missing(job_id):
                 continue
             entry = await self._journal.read_entry(prefix, attempts[-1].number)
-            sent_at = None if entry is None else entry.job.sent_at
-            if sent_at is None or last_known is None or sent_at >= last_known - CLAIM_MARGIN:
+            if not held.includes(job_id, None if entry is None else entry.job.sent_at):
                 return True
         return False
 
@@ -127,7 +137,7 @@ class Reconciler:
         return any(line.code == Trigger.RESEND_APPROVED and line.at > until for line in lines)
 
     async def _reconcile(
-        self, prefix: str, attempts: Sequence[Attempt], *, dry_run: bool
+        self, prefix: str, attempts: Sequence[Attempt], held: Remembered, *, dry_run: bool
     ) -> Finding | None:
         job_id = job_id_of(prefix)
         record, answer = await self._jobs.load(job_id), await self._accepted(prefix, attempts)
@@ -138,7 +148,9 @@ class Reconciler:
                 return None
             case Difference.RESTORE:
                 follower = None if record is None else record.job
-                return await self._restore(prefix, attempts, accepted_id, follower, dry_run=dry_run)
+                return await self._restore(
+                    prefix, attempts, accepted_id, follower, held, dry_run=dry_run
+                )
             case Difference.DOUBT if record is not None:
                 return await self._doubt(record.job, dry_run=dry_run)
             case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
@@ -174,11 +186,15 @@ class Reconciler:
         attempts: Sequence[Attempt],
         accepted_id: str | None,
         follower: Job | None,
+        held: Remembered,
         *,
         dry_run: bool,
     ) -> Finding | None:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
+        claimed_at = None if entry is None else entry.job.sent_at
+        if follower is None and held.includes(job_id, claimed_at):
+            return None
         if entry is None:
             return Finding(
                 job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
@@ -199,7 +215,7 @@ class Reconciler:
         forgotten: returns False for a job that is free if its repetition was submitted.
         """
         first = restoration.job
-        while (again := (await self._jobs.restore(restoration)).repetition) is not None:
+        while (again := await self._restore_or_repetition(restoration)) is not None:
             job = submit.repetition_of(first, await self._jobs_of(again))
             if is_free and (job is None or may_be_paid(await self._journal.list_attempts(job))):
                 return False
@@ -208,6 +224,12 @@ class Reconciler:
             ended = () if job is None else (job.id,)
             restoration = replace(restoration, settled_repetition=again, settled_jobs=ended)
         return True
+
+    async def _restore_or_repetition(self, restoration: Restoration) -> str | None:
+        result = await self._jobs.restore(restoration)
+        if not result.is_marked:
+            raise StoreUnmarked
+        return result.repetition
 
     async def _jobs_of(self, admitted: str) -> Sequence[Job]:
         """Return the job of this id, or the jobs of the batch."""

@@ -1,6 +1,7 @@
 """Operators' commands about the store: make one, compare it with the journal."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -21,7 +22,13 @@ from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import JobRepository
 from worker.jobs.answer_writer import AnswerWriter
-from worker.jobs.reconciliation import FORGOTTEN, Finding, Reconciler, queued_until
+from worker.jobs.reconciliation import (
+    FORGOTTEN,
+    Finding,
+    Reconciler,
+    StoreUnmarked,
+    queued_until,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,9 @@ class StoreCommands:
         """
         position, known = await self._own_position()
         if self.reconciler is not None and not dry_run:
-            await self.reconciler.run(await self._compare_since(position))
+            since = await self._compare_since(position)
+            await self.identity.mark_went_back(since)
+            await self.reconciler.run(since)
         until = max(at, doubt_until(position, known) or at)
         found = queued_until(until, await self.jobs.list_unsubmitted())
         if not dry_run:
@@ -191,12 +200,15 @@ class StoreCommands:
         status = status_of(position, known)
         if position is None or status not in {StoreStatus.CURRENT, StoreStatus.WENT_BACK}:
             raise Conflict("This is not the store of the journal; see `gateway store show`.")
-        start, until = since or await self._compare_since(position), doubt_until(position, known)
-        if status is StoreStatus.WENT_BACK and not dry_run:
-            await self.identity.mark_went_back(start, until)
-        found = await self.reconciler.run(start, until, dry_run=dry_run)
-        if status is StoreStatus.WENT_BACK and not dry_run:
-            position = await self.identity.load(known) or position
-            after = after_reconciliation(position, known, self.clock.now())
-            return Comparison(found, await self.identity.settle(position, after))
-        return Comparison(found)
+        until = doubt_until(position, known)
+        start = since - CLOCK_MARGIN if since else await self._compare_since(position)
+        if dry_run:
+            return Comparison(await self.reconciler.run(start, until, dry_run=True))
+        if status is StoreStatus.CURRENT:
+            with suppress(StoreUnmarked):
+                return Comparison(await self.reconciler.run(start, until))
+        await self.identity.mark_went_back(start, until)
+        found = await self.reconciler.run(start, until)
+        position = await self.identity.load(known) or position
+        after = after_reconciliation(position, known, self.clock.now())
+        return Comparison(found, await self.identity.settle(position, after))

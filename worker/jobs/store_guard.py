@@ -25,7 +25,7 @@ from core.journal.position import (
 from core.journal.records import attempts_prefix, entry_name
 from core.observability.events import Emit, JobReconciled, SubmitsResumed, SubmitsStopped
 from core.store.identity import StoreIdentityRepository, StorePosition, bind_account
-from worker.jobs.reconciliation import Reconciler
+from worker.jobs.reconciliation import Reconciler, StoreUnmarked
 
 _OWN_STORE: Final = frozenset(
     {
@@ -296,10 +296,20 @@ class StoreGuard:
             and known is not None
             and position.is_behind(known)
         ):
-            since = await self._compare_since()
-            await self._identity.mark_went_back(since, doubt_until(position, known))
+            await self._mark_since_forgotten(doubt_until(position, known))
             self._position = await self._identity.load(known)
             if self._position is None or self._position.compare_since is not None:
+                return
+
+    async def _mark_since_forgotten(self, doubt: datetime | None = None) -> None:
+        """Mark the store as gone back, since what it has forgotten.
+
+        It may go back again between the two: then it has forgotten more than was read of it.
+        """
+        while True:
+            since = await self._compare_since()
+            await self._identity.mark_went_back(since, doubt)
+            if await self._compare_since() >= since:
                 return
 
     def _status_of(self, position: StorePosition | None) -> StoreStatus:
@@ -332,23 +342,21 @@ class StoreGuard:
         if reconciler is None:
             if not self._was_reported():
                 return
-        elif await self._has_forgotten(reconciler):
-            self._stop()
-            await self._identity.mark_went_back(await self._compare_since())
+        elif await reconciler.has_forgotten(await self._compare_since()):
+            await self._stop_until_compared()
             return
         self._compared = connection
         await self._open()
+
+    async def _stop_until_compared(self) -> None:
+        """Let all workers compare the store, each job of which then counts as forgotten."""
+        self._stop()
+        await self._mark_since_forgotten()
 
     def _was_reported(self) -> bool:
         """Return whether other workers have checked the store since this one's reconnect."""
         at = self._connected_at
         return at is not None and self._clock.monotonic() - at >= REPORT_DELAY
-
-    async def _has_forgotten(self, reconciler: Reconciler) -> bool:
-        claims, known = await self._identity.list_claims(), self._known
-        since = compare_since(claims, known, self._clock.now())
-        jobs = {claim.rpartition(" ")[0] for claim in claims}
-        return await reconciler.has_forgotten(since, jobs, known.claimed_at if known else None)
 
     async def _open(self) -> None:
         """Let submits leave, if the connection is still the one that was compared."""
@@ -362,19 +370,41 @@ class StoreGuard:
         The store may go back again meanwhile: then its position is another one.
         """
         started, connection = self._clock.monotonic(), self._connection
+        try:
+            before = await self._compare_until_equal(reconciler)
+        except StoreUnmarked:
+            await self._stop_until_compared()
+            return
+        if before is None or status_of(before, self._known) is not StoreStatus.WENT_BACK:
+            if await self._is_behind(before):
+                await self._stop_until_compared()
+                return
+        elif not await self._settle(before, started):
+            return
+        self._compared = connection
+        await self._open()
+
+    async def _compare_until_equal(self, reconciler: Reconciler | None) -> StorePosition | None:
+        """Return the position that the store had before the comparison that found nothing more."""
         while True:
             before = await self._identity.load(self._known)
             if before is None or await self._compare(reconciler, before) == 0:
-                break
-        if before is not None and status_of(before, self._known) is StoreStatus.WENT_BACK:
-            if self._may_submits_arrive(started):
-                return
-            after = after_reconciliation(before, self._known, self._clock.now())
-            if not await self._identity.settle(before, after):
-                return
-            self._known = after
-        self._compared = connection
-        await self._open()
+                return before
+
+    async def _is_behind(self, before: StorePosition | None) -> bool:
+        """Return whether the store went back while it was compared, unmarked."""
+        now = await self._identity.load(before)
+        return before is not None and now is not None and now.is_behind(before)
+
+    async def _settle(self, before: StorePosition, comparison_started: timedelta) -> bool:
+        """End the mark of a store that was compared, unless it is still to be compared."""
+        if self._may_submits_arrive(comparison_started):
+            return False
+        after = after_reconciliation(before, self._known, self._clock.now())
+        if not await self._identity.settle(before, after):
+            return False
+        self._known = after
+        return True
 
     def _may_submits_arrive(self, comparison_started: timedelta) -> bool:
         """Return whether the journal may get entries that the comparison has not seen."""

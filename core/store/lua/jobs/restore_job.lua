@@ -4,6 +4,8 @@
 -- leaves its leader. '' if it is gone.
 -- Returns { 'stored' }; or without writing anything { 'conflict' } if the job is there, or has changed, or
 -- { 'repeated', id } if the request was admitted again since, by its idempotency key: `id` is the new job or batch.
+-- Or { 'unmarked' }: the store is not marked as gone back. Then it is not certain since when it is compared, which the
+-- claim of a restored job would hide: it counts as one that the store has not forgotten.
 -- `idempotency_fingerprint` is '' for a job without an idempotency key. The key leads to `admitted_as`, the job or its
 -- batch, unless it was used for another request since.
 -- USES: zadd_batch usage concurrency publish_change unsubmitted_index job_indexes count_claim upstream_ids
@@ -22,6 +24,7 @@ local function may_be_submitted(other)
   return leader and redis.call('ZSCORE', NAMES.followers .. leader, other)
 end
 
+if redis.call('HEXISTS', NAMES.store, 'compare_since') == 0 then return { 'unmarked' } end
 local held_job = redis.call('HMGET', job, 'version', 'stamp', 'leader', 'key_usage', 'batch', 'batch_status')
 local follows = follower_version ~= ''
 if follows then

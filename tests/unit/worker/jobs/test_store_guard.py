@@ -3,7 +3,7 @@
 Over the in-memory stores, which go back by snapshots.
 """
 
-from collections.abc import Collection
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
@@ -16,10 +16,18 @@ from core.jobs.job import BillingStatus, Job, JobState
 from core.jobs.submission import Submission
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
-from core.journal.position import MAX_LOOKBACK
-from core.journal.records import JournalAnswer, JournalEntry, Outcome, attempts_prefix, entry_name
+from core.journal.position import CLOCK_MARGIN, MAX_LOOKBACK
+from core.journal.records import (
+    Attempt,
+    JournalAnswer,
+    JournalEntry,
+    Outcome,
+    attempts_prefix,
+    entry_name,
+)
 from core.money import MicroUsd
 from core.observability.events import Event, JobReconciled, SubmitsResumed, SubmitsStopped
+from core.retention import MAX_JOB_AGE
 from core.store.codecs import JOB_CODEC
 from core.store.identity import StorePosition
 from core.tenants.api_keys import ApiKey, Credential
@@ -1121,6 +1129,90 @@ async def test_a_job_that_was_deleted_does_not_look_forgotten_after_a_reconnect(
     assert guard.is_open, "its claim is older than those that can be forgotten"
 
 
+async def test_a_deleted_job_is_not_stored_again_when_a_worker_restarts(
+    gateway: GuardHarness,
+) -> None:
+    """Its entry was taken for a job that Redis had forgotten: it was charged and called back."""
+    await gateway.started()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    del gateway.stores.memory.jobs["req_1"]
+    guard = await gateway.started()
+    await gateway.clock.advance(60 * SECOND)
+    await gateway.claim(await gateway.admit("req_2"))
+    await guard.run_once(gateway.reconciler)
+    del gateway.stores.memory.claim_log[0]
+    await gateway.started()
+    assert gateway.differences == [], "its claim is older than those that can be forgotten"
+    assert "req_1" not in gateway.stores.memory.jobs
+
+
+async def test_a_job_that_was_restored_and_then_deleted_stays_deleted(
+    gateway: GuardHarness,
+) -> None:
+    guard = await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    assert await guard.allows_submit()
+    gateway.go_back_to(before)
+    await guard.run_once(gateway.reconciler)
+    assert gateway.differences == ["restore"]
+    del gateway.stores.memory.jobs["req_1"]
+    await gateway.started()
+    assert gateway.differences == ["restore"]
+
+
+async def test_a_store_that_goes_back_while_a_worker_starts_lacks_nothing_then(
+    gateway: GuardHarness,
+) -> None:
+    """The claim of the last job, which was restored first, hid that earlier ones were missing."""
+    await gateway.started()
+    before = gateway.snapshot()
+    for name in ("req_1", "req_2"):
+        await gateway.accepted(await gateway.claim(await gateway.admit(name)))
+        await gateway.clock.advance(timedelta(minutes=5))
+    await gateway.started()
+    guard, listing = gateway.guard(), gateway.journal.list_jobs_since
+
+    async def going_back(
+        since: datetime, max_age: timedelta = MAX_JOB_AGE
+    ) -> Mapping[str, tuple[Attempt, ...]]:
+        gateway.journal.list_jobs_since = listing  # type: ignore[method-assign]
+        gateway.go_back_to(before)
+        return await listing(since, max_age)
+
+    gateway.journal.list_jobs_since = going_back  # type: ignore[method-assign]
+    for _ in range(3):
+        await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+    assert [await gateway.state_of(name) for name in ("req_1", "req_2")] == [
+        (S.RUNNING, "up-1"),
+        (S.RUNNING, "up-1"),
+    ]
+
+
+async def test_what_is_claimed_last_is_not_lost_with_the_end_of_a_comparison(
+    gateway: GuardHarness,
+) -> None:
+    """The worker that starts does not know it, and read the claims before the store went back."""
+    await gateway.started()
+    before = gateway.snapshot()
+    await gateway.accepted(await gateway.claim(await gateway.admit()))
+    guard, listing = gateway.guard(), gateway.stores.identity.list_claims
+    reads = iter(range(9))
+
+    async def going_back() -> Sequence[str]:
+        claims = await listing()
+        if next(reads) == 1:
+            gateway.go_back_to(before)
+        return claims
+
+    gateway.stores.identity.list_claims = going_back  # type: ignore[method-assign]
+    for _ in range(3):
+        await guard.run_once(gateway.reconciler)
+    assert guard.is_open
+    assert await gateway.state_of() == (S.RUNNING, "up-1")
+
+
 async def test_a_promotion_that_was_forgotten_is_noticed_after_a_reconnect(
     gateway: GuardHarness,
 ) -> None:
@@ -1132,8 +1224,10 @@ async def test_a_promotion_that_was_forgotten_is_noticed_after_a_reconnect(
     row = gateway.stores.memory.job("req_1")
     assert row is not None
     row.doc = JOB_CODEC.encode(following)
-    assert await gateway.reconciler.has_forgotten(START, (), None)
-    assert not await gateway.reconciler.has_forgotten(START, {"req_1"}, None)
+    since = START - CLOCK_MARGIN
+    assert await gateway.reconciler.has_forgotten(since)
+    gateway.stores.memory.claim_log.append("req_1 1")
+    assert not await gateway.reconciler.has_forgotten(since)
 
 
 async def test_while_the_journal_is_away_nothing_leaves_after_a_reconnect(
@@ -1170,11 +1264,9 @@ async def test_a_connection_that_is_lost_during_the_comparison_is_compared_again
     gateway.reconnect()
     find = gateway.reconciler.has_forgotten
 
-    async def reconnecting(
-        since: datetime, claims: Collection[str], last_known: datetime | None
-    ) -> bool:
+    async def reconnecting(since: datetime) -> bool:
         gateway.reconnect()
-        return await find(since, claims, last_known)
+        return await find(since)
 
     gateway.reconciler.has_forgotten = reconnecting  # type: ignore[method-assign]
     await guard.run_once(gateway.reconciler)
@@ -1213,5 +1305,7 @@ async def test_a_job_that_its_worker_misses_has_all_compared_although_it_reconne
     await guard.report_missing(gateway.clock.now())
     gateway.go_back_to(before)  # the mark is forgotten too
     gateway.reconnect()
+    await guard.run_once(gateway.reconciler)
+    assert not guard.is_open, "it is only marked again"
     await guard.run_once(gateway.reconciler)
     assert await gateway.state_of() == (S.RUNNING, "up-1")
