@@ -3,10 +3,11 @@
 What a job's entries mean is decided in `core.journal.reconciliation`.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from core.clock import Clock
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
@@ -29,6 +30,9 @@ from worker.jobs.decisions.transition import cap_at_deadline
 from worker.jobs.paid_submit import UNANSWERED
 from worker.ports import Accepted, UpstreamFault
 
+COMPARED_TOGETHER: Final = 32
+"""So many jobs are compared at a time: to read an answer from a bucket takes tens of milliseconds,
+and no submit leaves before thousands were read."""
 RESTORED: Final = "restored"
 """The timeline's word for a job that was stored again."""
 
@@ -37,6 +41,10 @@ FORGOTTEN: Final = UpstreamFault(
     "store_restored",
     "Redis was restored from a copy, and no journal is as new: it may have been sent and billed.",
 )
+
+
+_Submits: TypeAlias = tuple[str, tuple[Attempt, ...]]
+"""A job's submits, by `attempts_prefix`."""
 
 
 class StoreUnmarked(Exception):
@@ -90,7 +98,8 @@ class Reconciler:
         found, listed = [], await self._journal.list_jobs_since(since)
         held = remembered(since, await self._identity.list_claims())
         # First what may be paid: of a request and its repetition it is the one that is kept.
-        for prefix, attempts in sorted(listed.items(), key=lambda each: not may_be_paid(each[1])):
+        ordered = sorted(listed.items(), key=lambda each: not may_be_paid(each[1]))
+        for prefix, attempts in await self._different(ordered):
             finding = await self._reconcile(prefix, attempts, held, dry_run=dry_run)
             if finding is not None:
                 found.append(finding)
@@ -106,19 +115,22 @@ class Reconciler:
         """
         listed = await self._journal.list_jobs_since(since, timedelta(0))
         held = remembered(since, await self._identity.list_claims())
-        for prefix, attempts in listed.items():
-            job_id = job_id_of(prefix)
-            if held.includes(job_id, None) or not await self._is_missing(job_id):
-                continue
-            entry = await self._journal.read_entry(prefix, attempts[-1].number)
-            if not held.includes(job_id, None if entry is None else entry.job.sent_at):
+        unknown = [each for each in listed.items() if not held.includes(job_id_of(each[0]), None)]
+        for first in range(0, len(unknown), COMPARED_TOGETHER):
+            part = unknown[first : first + COMPARED_TOGETHER]
+            if any(await asyncio.gather(*(self._is_forgotten(*each, held) for each in part))):
                 return True
         return False
 
-    async def _is_missing(self, job_id: str) -> bool:
-        """Return whether a submitted job is gone, or follows another: its promotion is gone."""
-        record = await self._jobs.load(job_id)
-        return record is None or record.job.state is JobState.FOLLOWING
+    async def _is_forgotten(
+        self, prefix: str, attempts: Sequence[Attempt], held: Remembered
+    ) -> bool:
+        """Return whether a submitted job is forgotten, or that it no longer follows another."""
+        record = await self._jobs.load(job_id_of(prefix))
+        if record is not None and record.job.state is not JobState.FOLLOWING:
+            return False
+        entry = await self._journal.read_entry(prefix, attempts[-1].number)
+        return not held.includes(job_id_of(prefix), None if entry is None else entry.job.sent_at)
 
     async def _doubt_queued(self, until: datetime, *, dry_run: bool) -> Sequence[Finding]:
         found = []
@@ -136,27 +148,50 @@ class Reconciler:
         lines = () if view is None else view.timeline
         return any(line.code == Trigger.RESEND_APPROVED and line.at > until for line in lines)
 
+    async def _different(self, jobs: Sequence[_Submits]) -> Sequence[_Submits]:
+        """Return those jobs of which the store lacks something."""
+        found: list[_Submits] = []
+        for first in range(0, len(jobs), COMPARED_TOGETHER):
+            part = jobs[first : first + COMPARED_TOGETHER]
+            compared = await asyncio.gather(*(self._compare(*each) for each in part))
+            differences = [difference for _, _, difference in compared]
+            found += [
+                job
+                for job, difference in zip(part, differences, strict=True)
+                if difference is not Difference.AGREES
+            ]
+        return found
+
+    async def _compare(
+        self, prefix: str, attempts: Sequence[Attempt]
+    ) -> tuple[Job | None, str | None, Difference]:
+        """Return the job, RunComfy's id of its last accepted submit, and how they differ."""
+        record, answer = (
+            await self._jobs.load(job_id_of(prefix)),
+            await self._accepted(prefix, attempts),
+        )
+        job = None if record is None else record.job
+        accepted_id = None if answer is None else answer.upstream_id
+        return job, accepted_id, compare(job, attempts, accepted_id)
+
     async def _reconcile(
         self, prefix: str, attempts: Sequence[Attempt], held: Remembered, *, dry_run: bool
     ) -> Finding | None:
         job_id = job_id_of(prefix)
-        record, answer = await self._jobs.load(job_id), await self._accepted(prefix, attempts)
-        accepted_id = None if answer is None else answer.upstream_id
-        difference = compare(None if record is None else record.job, attempts, accepted_id)
+        job, accepted_id, difference = await self._compare(prefix, attempts)
         match difference:
             case Difference.AGREES:
                 return None
             case Difference.RESTORE:
-                follower = None if record is None else record.job
                 return await self._restore(
-                    prefix, attempts, accepted_id, follower, held, dry_run=dry_run
+                    prefix, attempts, accepted_id, job, held, dry_run=dry_run
                 )
-            case Difference.DOUBT if record is not None:
-                return await self._doubt(record.job, dry_run=dry_run)
+            case Difference.DOUBT if job is not None:
+                return await self._doubt(job, dry_run=dry_run)
             case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
                 return None
-        if record is not None and accepted_id is not None and not dry_run:
-            await self._answers.apply(record.job, Accepted(accepted_id))
+        if job is not None and accepted_id is not None and not dry_run:
+            await self._answers.apply(job, Accepted(accepted_id))
         return Finding(job_id, difference, accepted_id or "")
 
     async def _doubt(self, job: Job, *, dry_run: bool) -> Finding | None:

@@ -3,6 +3,7 @@
 Over the in-memory stores, which go back by snapshots.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -46,7 +47,7 @@ from worker.jobs.decisions.submit import accept, cancel_unsubmitted, claim_submi
 from worker.jobs.decisions.transition import DecisionContext
 from worker.jobs.job_writer import JobWriter
 from worker.jobs.paid_submit import PaidSubmitter
-from worker.jobs.reconciliation import Reconciler
+from worker.jobs.reconciliation import COMPARED_TOGETHER, Reconciler
 from worker.jobs.store_commands import StoreCommands
 from worker.jobs.store_guard import MAX_IDENTITY_AGE, REPORT_DELAY, GuardPolicy, StoreGuard
 from worker.ports import Indeterminate, NotSent
@@ -1211,6 +1212,26 @@ async def test_what_is_claimed_last_is_not_lost_with_the_end_of_a_comparison(
         await guard.run_once(gateway.reconciler)
     assert guard.is_open
     assert await gateway.state_of() == (S.RUNNING, "up-1")
+
+
+async def test_many_jobs_are_compared_at_a_time(gateway: GuardHarness) -> None:
+    """From a bucket each answer takes tens of milliseconds, and thousands are read."""
+    await gateway.started()
+    for number in range(2 * COMPARED_TOGETHER):
+        await gateway.accepted(await gateway.claim(await gateway.admit(f"req_{number}")))
+    read, reading, most = gateway.journal.read_answer, set[str](), 0
+
+    async def reading_slowly(prefix: str, number: int, outcome: Outcome) -> JournalAnswer | None:
+        nonlocal most
+        reading.add(prefix)
+        most = max(most, len(reading))
+        await asyncio.sleep(0)
+        reading.remove(prefix)
+        return await read(prefix, number, outcome)
+
+    gateway.journal.read_answer = reading_slowly  # type: ignore[method-assign]
+    assert (await gateway.started()).is_open
+    assert most == COMPARED_TOGETHER
 
 
 async def test_a_promotion_that_was_forgotten_is_noticed_after_a_reconnect(
