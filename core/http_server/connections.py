@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from typing import Final, Protocol
 
 from core.http_server.endings import Endings
@@ -95,7 +96,8 @@ class Connections:
     """The connections of one listener.
 
     When there are too many, the one that has been without a request for the longest time gives way
-    to a new one. A connection whose request is being served never does.
+    to a new one; if each has one, one whose caller does not read the answer. A connection whose
+    request is being served otherwise never does.
     """
 
     def __init__(self, policy: ConnectionPolicy) -> None:
@@ -103,6 +105,8 @@ class Connections:
         self.policy = policy
         self._open: dict[Connection, str] = {}
         self._idle: dict[Connection, None] = {}  # in the order in which they became idle
+        self._unread: dict[Connection, None] = {}
+        """Those whose caller has not read what was sent, in the order in which it became so."""
         self._by_address: Counter[str] = Counter()
         self._turns = Turns()
         self._endings = Endings()
@@ -118,9 +122,10 @@ class Connections:
     def admit(self, connection: Connection, address: str) -> bool:
         """Count a new connection, which is idle. False: there are too many."""
         if self._has_its_share(address):
-            return self._replace_idle(connection, address, self._idle_of(address))
+            own = (one for one in self._replaceable() if self._open[one] == address)
+            return self._replace(connection, address, own)
         if len(self._open) >= self.policy.max_connections:
-            return self._replace_idle(connection, address, self._idle)
+            return self._replace(connection, address, self._replaceable())
         self._add(connection, address)
         return True
 
@@ -133,10 +138,20 @@ class Connections:
         """Record that a connection has a request."""
         self._idle.pop(connection, None)
 
+    def mark_unread(self, connection: Connection) -> None:
+        """Record that a connection's caller has not read what was sent."""
+        if connection in self._open:
+            self._unread[connection] = None
+
+    def mark_read(self, connection: Connection) -> None:
+        """Record that there is room for more again."""
+        self._unread.pop(connection, None)
+
     def remove(self, connection: Connection) -> None:
         """Forget a connection that has ended; without effect if it was not admitted."""
         address = self._open.pop(connection, None)
         self._idle.pop(connection, None)
+        self._unread.pop(connection, None)
         if address is not None:
             self._by_address[address] -= 1
             if not self._by_address[address]:
@@ -198,10 +213,10 @@ class Connections:
         is_full = self._by_address[address] >= self.policy.max_per_address
         return is_full and not self.policy.is_exempt(address)
 
-    def _idle_of(self, address: str) -> Iterable[Connection]:
-        return (one for one in self._idle if self._open[one] == address)
+    def _replaceable(self) -> Iterable[Connection]:
+        return chain(self._idle, self._unread)
 
-    def _replace_idle(
+    def _replace(
         self, connection: Connection, address: str, candidates: Iterable[Connection]
     ) -> bool:
         oldest = next(iter(candidates), None)

@@ -26,7 +26,8 @@ class Endings:
         self._waiting.append(end)
 
     def _end_some(self, loop: asyncio.AbstractEventLoop) -> None:
-        for _ in range(min(ENDINGS_PER_TURN, len(self._waiting))):
-            self._waiting.popleft()()
+        ending = [self._waiting.popleft() for _ in range(min(ENDINGS_PER_TURN, len(self._waiting)))]
         if self._waiting:
             loop.call_soon(self._end_some, loop)
+        for end in ending:
+            end()

@@ -154,8 +154,19 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # as asyncio has it
         """Close the connection in one of the next turns: True leaves that to this class."""
-        self._connections.end(self.transport.close, self.loop)
+        self._connections.end(self._close_after_answer, self.loop)
         return True
+
+    def _close_after_answer(self) -> None:
+        """Close, unless a part of an answer of known length was sent: then after the rest of it.
+
+        The caller may have ended only its own side.
+        """
+        active = self._active
+        if active is not None and self._is_answering() and active.chunked_encoding is False:
+            active.keep_alive = False
+        else:  # no part was sent, or it is a stream, which may have no end
+            self.transport.close()
 
     def abort(self) -> None:
         """See `core.http_server.connections.Connection`."""
@@ -202,9 +213,15 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._unsent = (now, unsent)
         return before - unsent < self._policy.min_write_bytes
 
+    def pause_writing(self) -> None:
+        """Send no more until the caller has read: meanwhile it may give way to a new connection."""
+        super().pause_writing()
+        self._connections.mark_unread(self)
+
     def resume_writing(self) -> None:
         """Start a new count: the caller has read enough. More is sent in a turn of its address."""
         self._unsent = None
+        self._connections.mark_read(self)
         if self._connections.has_turn(self._address, self.loop):
             super().resume_writing()
         else:

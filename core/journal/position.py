@@ -12,8 +12,6 @@ from core.store.identity import StorePosition, claim_time
 
 CLOCK_MARGIN: Final = timedelta(minutes=2)
 """How much the clocks of workers and journal may differ."""
-CLAIM_MARGIN: Final = timedelta(seconds=10)
-"""How much the times of claims may differ: workers take them from Redis's clock."""
 MAX_LOOKBACK: Final = timedelta(days=30)
 """How far back the journal is compared with a store that has no claim in common with it."""
 

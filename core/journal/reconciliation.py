@@ -6,8 +6,8 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
-from core.journal.position import CLAIM_MARGIN, CLOCK_MARGIN
 from core.journal.records import Attempt, Outcome
+from core.store.identity import KEPT_CLAIMS, claim_time
 
 
 class Difference(StrEnum):
@@ -29,24 +29,25 @@ class Difference(StrEnum):
 class Remembered:
     """Claims that a store has not forgotten: if their job is gone, it was deleted or has expired.
 
-    `jobs`: those of its last claims. `until`: it has each claim before, too.
+    `jobs`: those of its log. `until`: the log no longer covers what was claimed before; what a
+    store that goes back forgets is later. None: it covers all.
     """
 
     jobs: Collection[str]
-    until: datetime
+    until: datetime | None = None
 
     def includes(self, job_id: str, claimed_at: datetime | None) -> bool:
         """Return whether a claim is one of them; `claimed_at` is None if that is unknown."""
-        return job_id in self.jobs or (claimed_at is not None and claimed_at < self.until)
+        if job_id in self.jobs:
+            return True
+        return claimed_at is not None and self.until is not None and claimed_at < self.until
 
 
-def remembered(since: datetime, claims: Sequence[str]) -> Remembered:
-    """Return what a store has not forgotten that is compared `since` then, with these last claims.
-
-    `since` is earlier by the difference that clocks may have (`compare_since`).
-    """
+def remembered(claims: Sequence[str]) -> Remembered:
+    """Return what a store with this log of claims has not forgotten."""
     jobs = {claim.rpartition(" ")[0] for claim in claims}
-    return Remembered(jobs, since + CLOCK_MARGIN - CLAIM_MARGIN)
+    is_full = len(claims) >= KEPT_CLAIMS
+    return Remembered(jobs, min(map(claim_time, claims)) if is_full else None)
 
 
 def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Difference:

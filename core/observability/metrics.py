@@ -236,7 +236,8 @@ _API: Final = (
     _histogram(
         "gateway_http_request_duration_seconds",
         _SERVICE,
-        "Duration of HTTP requests, without the time that a caller chose to wait for a job.",
+        "Duration of HTTP requests, without the time that a caller chose to wait for a job. That "
+        "of an answer beyond 64 KiB includes the time in which the caller reads it.",
         _HTTP_BUCKETS,
         (_ROUTE,),
         on(RequestServed, lambda event: (event.route,), _served_duration),

@@ -16,6 +16,8 @@ from core.store.client import RedisClient
 from core.store.schema import WRITES
 from core.store.scripts import LuaScripts
 
+KEPT_CLAIMS: Final = 1_000
+"""How many claims the store's log keeps (`count_claim.lua`)."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -157,7 +159,7 @@ class StoreIdentity:
         )
 
     async def list_claims(self) -> Sequence[str]:
-        """Return the last 1,000 claims, oldest first."""
+        """Return the last `KEPT_CLAIMS` claims, oldest first."""
         found = await self._client.execute("LRANGE", keys.STORE_CLAIMS, 0, -1)
         return [claim.decode() for claim in found]
 

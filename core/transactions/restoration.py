@@ -41,4 +41,4 @@ class RestorationResult:
     """The job or batch that was admitted for the same idempotency key and the same request since
     the store forgot this job. It must not be paid for as well."""
     is_marked: bool = True
-    """False: nothing was written, because the store is not marked as gone back."""
+    """False: the job is gone, and is not stored because the store is not marked as gone back."""

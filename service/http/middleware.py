@@ -114,6 +114,8 @@ class _ResponseSender:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._request_context.status = message["status"]
+            # The caller may take long to read the answer.
+            self._request_context.release_body()
             message["headers"] = [*message["headers"], *self._headers(message["headers"])]
         elif self._request_context.is_head:
             message = {**message, "body": b""}

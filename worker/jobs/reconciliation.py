@@ -96,7 +96,7 @@ class Reconciler:
         again; then some jobs were not compared.
         """
         found, listed = [], await self._journal.list_jobs_since(since)
-        held = remembered(since, await self._identity.list_claims())
+        held = remembered(await self._identity.list_claims())
         # First what may be paid: of a request and its repetition it is the one that is kept.
         ordered = sorted(listed.items(), key=lambda each: not may_be_paid(each[1]))
         for prefix, attempts in await self._different(ordered):
@@ -114,7 +114,7 @@ class Reconciler:
         `StoreUnavailable`.
         """
         listed = await self._journal.list_jobs_since(since, timedelta(0))
-        held = remembered(since, await self._identity.list_claims())
+        held = remembered(await self._identity.list_claims())
         unknown = [each for each in listed.items() if not held.includes(job_id_of(each[0]), None)]
         for first in range(0, len(unknown), COMPARED_TOGETHER):
             part = unknown[first : first + COMPARED_TOGETHER]

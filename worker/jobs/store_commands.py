@@ -121,9 +121,7 @@ class StoreCommands:
         """
         position, known = await self._own_position()
         if self.reconciler is not None and not dry_run:
-            since = await self._compare_since(position)
-            await self.identity.mark_went_back(since)
-            await self.reconciler.run(since)
+            await self._compare_marked(self.reconciler, await self._compare_since(position))
         until = max(at, doubt_until(position, known) or at)
         found = queued_until(until, await self.jobs.list_unsubmitted())
         if not dry_run:
@@ -146,8 +144,8 @@ class StoreCommands:
     async def _compare_since(self, position: StorePosition) -> datetime:
         """Return since when the store may lack what the journal has."""
         _, known = await self.positions()
-        claims = await self.identity.list_claims()
-        return position.compare_since or compare_since(claims, known, self.clock.now())
+        since = compare_since(await self.identity.list_claims(), known, self.clock.now())
+        return since if position.compare_since is None else min(since, position.compare_since)
 
     async def _begin_epoch(self) -> None:
         """Let the store count as one that went back; a claim in between is counted first."""
@@ -200,15 +198,31 @@ class StoreCommands:
         status = status_of(position, known)
         if position is None or status not in {StoreStatus.CURRENT, StoreStatus.WENT_BACK}:
             raise Conflict("This is not the store of the journal; see `gateway store show`.")
-        until = doubt_until(position, known)
-        start = since - CLOCK_MARGIN if since else await self._compare_since(position)
+        start, until = since or await self._compare_since(position), doubt_until(position, known)
         if dry_run:
             return Comparison(await self.reconciler.run(start, until, dry_run=True))
         if status is StoreStatus.CURRENT:
             with suppress(StoreUnmarked):
                 return Comparison(await self.reconciler.run(start, until))
-        await self.identity.mark_went_back(start, until)
-        found = await self.reconciler.run(start, until)
-        position = await self.identity.load(known) or position
-        after = after_reconciliation(position, known, self.clock.now())
-        return Comparison(found, await self.identity.settle(position, after))
+        found, compared = await self._compare_marked(self.reconciler, start, until)
+        after = after_reconciliation(compared, known, self.clock.now())
+        return Comparison(found, await self.identity.settle(compared, after))
+
+    async def _compare_marked(
+        self, reconciler: Reconciler, since: datetime, until: datetime | None = None
+    ) -> tuple[Sequence[Finding], StorePosition]:
+        """Mark the store and compare it until it lacks nothing, as workers do.
+
+        Returns what it lacked, and its position before the last comparison. Workers that end the
+        mark meanwhile have compared it too. Raises `Conflict` if its identity is lost.
+        """
+        found: list[Finding] = []
+        while True:
+            await self.identity.mark_went_back(since, until)
+            position, known = await self._own_position()
+            start = min(since, await self._compare_since(position))
+            with suppress(StoreUnmarked):
+                new = await reconciler.run(start, doubt_until(position, known))
+                found += new
+                if not any(each.is_resolved for each in new):
+                    return found, position

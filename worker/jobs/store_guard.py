@@ -109,7 +109,8 @@ class StoreGuard:
         comparison. Raises `StoreUnavailable`.
         """
         self._stop()
-        await self._identity.mark_went_back(claimed_at - CLOCK_MARGIN)
+        since = min(claimed_at - CLOCK_MARGIN, await self._compare_since())
+        await self._identity.mark_went_back(since)
 
     async def check_journal(self) -> datetime | None:
         """Return since when each claim has its entry in this worker's journal; None: always.
@@ -349,7 +350,7 @@ class StoreGuard:
         await self._open()
 
     async def _stop_until_compared(self) -> None:
-        """Let all workers compare the store, each job of which then counts as forgotten."""
+        """Let all workers compare the store and store again what it lacks."""
         self._stop()
         await self._mark_since_forgotten()
 
@@ -392,9 +393,17 @@ class StoreGuard:
                 return before
 
     async def _is_behind(self, before: StorePosition | None) -> bool:
-        """Return whether the store went back while it was compared, unmarked."""
+        """Return whether the store went back while it was compared, unmarked.
+
+        If not, what it has is known from now on, however little the journal knew.
+        """
         now = await self._identity.load(before)
-        return before is not None and now is not None and now.is_behind(before)
+        if before is None or now is None:
+            return False
+        if not now.is_behind(before):
+            self._known = now
+            return False
+        return True
 
     async def _settle(self, before: StorePosition, comparison_started: timedelta) -> bool:
         """End the mark of a store that was compared, unless it is still to be compared."""

@@ -74,9 +74,7 @@ def reconcile(
 ) -> None:
     """Compare the journal with Redis, and restore what Redis has forgotten.
 
-    Workers do so by themselves when Redis went back. With --since, jobs that were deleted or have
-    expired since then are restored too, but for the last 1,000 that were submitted: use
-    --dry-run first.
+    Workers do so by themselves when Redis went back.
     """
     start = None if since is None else parse_timestamp(since)
     compared = run_store_command(

@@ -206,13 +206,13 @@ class MemoryJobStore:
         return row is not None and JOB_CODEC.decode(row.doc).state in unsent
 
     async def restore(self, restoration: Restoration) -> RestorationResult:
-        position = self._memory.position
-        if position is None or position.compare_since is None:
-            return RestorationResult(is_stored=False, is_marked=False)
         follower = restoration.follower
         is_gone = self._memory.job(restoration.job.id) is None
         if not (is_gone if follower is None else is_current(self._memory, follower)):
             return RestorationResult(is_stored=False)
+        position = self._memory.position
+        if position is None or position.compare_since is None:
+            return RestorationResult(is_stored=False, is_marked=False)
         repetition = self._take_key_again(restoration)
         if repetition is not None:
             return RestorationResult(is_stored=False, repetition=repetition)

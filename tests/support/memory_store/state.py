@@ -25,7 +25,7 @@ from core.models.pins import ModelPin
 from core.operators.audit import AuditRecord
 from core.operators.operator import OperatorUsage
 from core.store.codecs import API_KEY_CODEC, JOB_CODEC, TENANT_CODEC
-from core.store.identity import StorePosition
+from core.store.identity import KEPT_CLAIMS, StorePosition
 from core.store.wake_queue import WakeMessage
 from core.tenants.api_keys import NO_KEY_LIMITS, KeyLimits
 from core.tenants.cache_policy import TenantCachePolicy
@@ -227,6 +227,7 @@ class MemoryState:
         at = job.sent_at or job.created_at
         self.jobs[job.id].journal_entry = None
         self.claim_log.append(f"{job.id} {at.timestamp() * 1_000_000:.0f}")
+        del self.claim_log[:-KEPT_CLAIMS]
         held = self.position
         if held is not None:
             self.position = replace(held, claims=held.claims + 1)

@@ -24,7 +24,6 @@ local function may_be_submitted(other)
   return leader and redis.call('ZSCORE', NAMES.followers .. leader, other)
 end
 
-if redis.call('HEXISTS', NAMES.store, 'compare_since') == 0 then return { 'unmarked' } end
 local held_job = redis.call('HMGET', job, 'version', 'stamp', 'leader', 'key_usage', 'batch', 'batch_status')
 local follows = follower_version ~= ''
 if follows then
@@ -32,6 +31,7 @@ if follows then
 elseif redis.call('EXISTS', job) == 1 then
   return { 'conflict' }
 end
+if redis.call('HEXISTS', NAMES.store, 'compare_since') == 0 then return { 'unmarked' } end
 local takes_key = idempotency_fingerprint ~= ''
 local held = takes_key and redis.call('GET', idempotency)
 if held then

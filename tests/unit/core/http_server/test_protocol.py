@@ -44,6 +44,7 @@ from core.http_server.protocol import (
     BoundedHttpProtocol,
 )
 from core.http_server.turns import ALONE_AFTER, ALONE_PER_TURN, PER_TURN, Turns
+from service.http.json_response import PART_BYTES, json_bytes_response
 
 POLICY = ConnectionPolicy(
     max_connections=2,
@@ -680,6 +681,87 @@ async def test_what_drained_goes_on_in_turns(crowd: Listener) -> None:
     assert sum(not protocol.flow.write_paused for protocol in opened) == PER_TURN
     await run_ready_callbacks()
     assert not any(protocol.flow.write_paused for protocol in opened)
+
+
+def serve_long_answer(
+    protocol: BoundedHttpProtocol, transport: RecordingTransport, body: bytes
+) -> list[bytes]:
+    """Let the application answer with `body`, of which the caller reads nothing by itself.
+
+    Returns a list that gets what is sent.
+    """
+    sent: list[bytes] = []
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await json_bytes_response(body)(scope, receive, send)
+
+    def write(data: bytes | bytearray | memoryview) -> None:
+        sent.append(bytes(data))
+        if len(data) >= PART_BYTES:
+            protocol.pause_writing()
+
+    protocol.app = answer
+    transport.write = write  # type: ignore[method-assign]
+    return sent
+
+
+async def test_a_caller_that_ended_its_side_gets_all_of_a_long_answer(crowd: Listener) -> None:
+    """It got the first parts only."""
+    body = b"x" * (3 * PART_BYTES)
+    protocol, transport = crowd.connect()
+    sent = serve_long_answer(protocol, transport, body)
+    protocol.data_received(GET)
+    protocol.eof_received()
+    while not transport.closed:
+        await run_ready_callbacks()
+        protocol.resume_writing()
+    assert b"".join(sent).endswith(body)
+    protocol.connection_lost(None)
+
+
+async def test_a_caller_that_ended_its_side_of_a_stream_is_cut(crowd: Listener) -> None:
+    crowd.application.ready.clear()
+    protocol, transport = crowd.connect()
+    protocol.data_received(GET)
+    protocol.eof_received()
+    await run_ready_callbacks()
+    assert transport.closed
+    protocol.connection_lost(None)
+    crowd.application.ready.set()
+    await run_ready_callbacks()
+
+
+async def test_a_caller_that_does_not_read_its_answer_gives_way(listener: Listener) -> None:
+    """It held its connection at 64 KiB in half a minute, and a few addresses held all."""
+    opened = [listener.connect(f"192.0.2.{number}") for number in (1, 2)]
+    for protocol, transport in opened:
+        serve_long_answer(protocol, transport, b"x" * 10 * PART_BYTES)
+        protocol.data_received(GET)
+        await run_ready_callbacks()
+    reading, unread = opened
+    reading[0].resume_writing()
+    _, new = listener.connect("192.0.2.3")
+    assert [new.aborted, reading[1].aborted, unread[1].aborted] == [False, False, True]
+    for protocol, transport in opened:
+        transport.close()
+        protocol.connection_lost(None)
+    await run_ready_callbacks()
+
+
+async def test_an_end_that_fails_does_not_keep_the_others(crowd: Listener) -> None:
+    failing, ended = [ValueError("boom")], []
+
+    def end() -> None:
+        if failing:
+            raise failing.pop()
+        ended.append(1)
+
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda *_: None)
+    for _ in range(2 * ENDINGS_PER_TURN):
+        crowd.connections.end(end, loop)
+    await run_ready_callbacks()
+    assert len(ended) >= ENDINGS_PER_TURN
 
 
 async def test_a_trusted_proxy_and_a_large_read_wait_for_no_turn(crowd: Listener) -> None:

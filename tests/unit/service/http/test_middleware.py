@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import orjson
 import pytest
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from core.errors import IllegalTransition, NotPermitted
 from core.observability.events import OperationalWarning, RequestServed
@@ -19,7 +19,8 @@ from core.transactions.admission import Admission, AdmissionResult
 from service.api.openapi_document import openapi_document
 from service.app import create_app
 from service.context import KEYED_ROUTES
-from service.http.middleware import is_repeatable
+from service.http.middleware import GatewayMiddleware, is_repeatable
+from service.http.request_context import request_context
 from service.tenants.refusal_delays import DelayPolicy, RefusalDelays
 from service.tenants.token_bucket import TokenBucket
 from tests.support.app import KLING_INPUT, KLING_PATH, AppHarness, open_app
@@ -321,3 +322,25 @@ def test_the_routes_that_take_a_key_are_those_that_describe_it() -> None:
         if parameter["name"] == "Idempotency-Key"
     }
     assert described == {path.replace(":path", "") for path in KEYED_ROUTES}
+
+
+async def test_a_body_counts_no_longer_while_its_answer_is_read(app: AppHarness) -> None:
+    """A long answer goes out in parts, and a caller may read them slowly."""
+    budget, held = app.resources.body_budget, list[int]()
+
+    async def answering(scope: Scope, _: Receive, send: Send) -> None:
+        body = request_context(scope).body = budget.open("video-team", "192.0.2.1")
+        body.grow_to(1000)
+        held.append(budget.small.used)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        held.append(budget.small.used)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
+        state = {"state": {"resources": app.resources}}
+        await GatewayMiddleware(answering)({**scope, **state}, receive, send)
+
+    transport = httpx.ASGITransport(serve)
+    async with httpx.AsyncClient(transport=transport, base_url="http://a") as caller:
+        await caller.get("/healthz")
+    assert held == [1000, 0]

@@ -3,204 +3,33 @@
 Over the in-memory stores, which go back by snapshots.
 """
 
-import asyncio
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from random import Random
 
 import pytest
 
 from core.errors import Conflict, InvalidInput, StoreUnavailable
 from core.jobs.in_doubt import resolve
-from core.jobs.job import BillingStatus, Job, JobState
-from core.jobs.submission import Submission
+from core.jobs.job import BillingStatus, Job
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 from core.journal.position import CLOCK_MARGIN, MAX_LOOKBACK
 from core.journal.records import (
-    Attempt,
-    JournalAnswer,
-    JournalEntry,
-    Outcome,
     attempts_prefix,
     entry_name,
 )
-from core.money import MicroUsd
-from core.observability.events import Event, JobReconciled, SubmitsResumed, SubmitsStopped
-from core.retention import MAX_JOB_AGE
+from core.observability.events import SubmitsResumed
 from core.store.codecs import JOB_CODEC
 from core.store.identity import StorePosition
-from core.tenants.api_keys import ApiKey, Credential
-from core.tenants.tenant import Tenant
-from core.transactions.admission import Admission
 from core.transactions.job_update import Change
-from tests.support.clock import START, FakeClock
-from tests.support.ids import SeededIds
-from tests.support.journal import JOURNAL_TIMEOUT, MemoryObjects
-from tests.support.memory_store.snapshots import Snapshot, restore_snapshot, take_snapshot
-from tests.support.memory_store.stores import MemoryStores, memory_stores
-from tests.support.records import POLICY, SECOND, MidpointRandom, job
-from tests.support.worker import ScriptedUpstream
-from worker.jobs.answer_writer import AnswerWriter
-from worker.jobs.decisions.submit import accept, cancel_unsubmitted, claim_submit
-from worker.jobs.decisions.transition import DecisionContext
-from worker.jobs.job_writer import JobWriter
-from worker.jobs.paid_submit import PaidSubmitter
-from worker.jobs.reconciliation import COMPARED_TOGETHER, Reconciler
-from worker.jobs.store_commands import StoreCommands
-from worker.jobs.store_guard import MAX_IDENTITY_AGE, REPORT_DELAY, GuardPolicy, StoreGuard
+from tests.support.clock import START
+from tests.support.guard_harness import MINE, GuardHarness, S
+from tests.support.journal import MemoryObjects
+from tests.support.memory_store.snapshots import Snapshot
+from tests.support.records import POLICY, SECOND
+from worker.jobs.decisions.submit import cancel_unsubmitted
+from worker.jobs.store_guard import MAX_IDENTITY_AGE, REPORT_DELAY, StoreGuard
 from worker.ports import Indeterminate, NotSent
-
-S = JobState
-MINE = "real 1111111111111111"
-BODY = b'{"prompt": "a cat"}'
-CREDENTIAL = Credential("video-team", "digest")
-
-
-@dataclass
-class GuardHarness:
-    """One store and one journal, with a guard for each worker."""
-
-    clock: FakeClock = field(default_factory=FakeClock)
-    events: list[Event] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.stores: MemoryStores = memory_stores(self.clock)
-        self.objects = MemoryObjects(self.clock)
-        self.rest = (self.clock, lambda _: None, JOURNAL_TIMEOUT)
-        self.journal = Journal(self.objects, *self.rest)
-        self.has_commands_journal = True
-        self.ids = SeededIds(Random(1))
-        self.context = DecisionContext("worker-a", POLICY, MidpointRandom())
-        writer = JobWriter(self.stores, self.clock, lambda _: None)
-        self.answers = AnswerWriter(self.stores, writer, self.clock, self.context)
-        self.reconciler = Reconciler(
-            self.stores, self.journal, self.answers, self.clock, POLICY.doubt_hold
-        )
-
-    def guard(
-        self,
-        settle_delay: timedelta = timedelta(0),
-        account: str = "",
-        *journals: Journal | None,
-    ) -> StoreGuard:
-        return StoreGuard(
-            self.stores.identity,
-            journals[0] if journals else self.journal,
-            self.clock,
-            self.ids,
-            self.events.append,
-            GuardPolicy(settle_delay, account),
-        )
-
-    async def started_after_replacement(self) -> StoreGuard:
-        await self.guard().run_once(self.reconciler)
-        await self.commands().replace_journal(dry_run=False)
-        return await self.started()
-
-    async def started(self) -> StoreGuard:
-        guard = self.guard()
-        await guard.run_once(self.reconciler)
-        assert guard.is_open
-        return guard
-
-    def commands(self) -> StoreCommands:
-        return StoreCommands(
-            self.stores.identity,
-            self.clock,
-            self.ids,
-            self.stores.jobs,
-            self.answers,
-            self.journal if self.has_commands_journal else None,
-            self.reconciler,
-        )
-
-    async def admit(self, job_id: str = "req_1") -> Job:
-        if "video-team" not in self.stores.memory.tenants:
-            now = self.clock.now()
-            key = ApiKey(CREDENTIAL.digest, "video-team", now)
-            await self.stores.tenants.create(Tenant("video-team", now), key)
-        now = self.clock.now()
-        new = job(id=job_id, created_at=now, updated_at=now, estimate=MicroUsd(500))
-        await self.stores.jobs.admit(Admission(CREDENTIAL, new, BODY))
-        return new
-
-    async def claim(self, queued: Job) -> Job:
-        claimed = await self.claim_without_entry(queued)
-        submission = Submission(BODY, MicroUsd(500))
-        await self.journal.create(JournalEntry(claimed, 1, submission, "c"))
-        return claimed
-
-    async def claim_without_entry(self, queued: Job) -> Job:
-        await self.clock.advance(SECOND)
-        change = claim_submit(queued, self.clock.now(), self.context)
-        await self.stores.jobs.store(change)
-        return change.after
-
-    def paid(self, guard: StoreGuard) -> PaidSubmitter:
-        upstream = ScriptedUpstream()
-        return PaidSubmitter(upstream, self.journal, self.clock, self.ids, guard, POLICY.lease)
-
-    def lose_journal(self) -> dict[str, bytes]:
-        held = dict(self.objects.contents)
-        self.objects.contents.clear()
-        self.objects.written.clear()
-        return held
-
-    def copy_journal(self) -> dict[str, bytes]:
-        return dict(self.objects.contents)
-
-    def swap_journal(self, copy: dict[str, bytes]) -> None:
-        self.lose_journal()
-        for name, content in copy.items():
-            self.objects.put(name, content)
-
-    def drop_entries(self) -> None:
-        self.swap_journal(
-            {name: held for name, held in self.copy_journal().items() if "entries/" not in name}
-        )
-
-    def count_loads(self) -> list[str]:
-        """Return a list that gets an item for each later read of the position."""
-        loads, identity = [], self.stores.identity
-        load = identity.load
-
-        async def counted(known: StorePosition | None = None) -> StorePosition | None:
-            loads.append("load")
-            return await load(known)
-
-        identity.load = counted  # type: ignore[method-assign]  # a fake of our own
-        return loads
-
-    async def accepted(self, claimed: Job, upstream_id: str = "up-1") -> Job:
-        answer = JournalAnswer(Outcome.ACCEPTED, self.clock.now(), upstream_id)
-        await self.journal.answer(claimed, 1, answer)
-        change = accept(claimed, upstream_id, self.clock.now(), self.context)
-        await self.stores.jobs.store(change)
-        return change.after
-
-    def snapshot(self) -> Snapshot:
-        return take_snapshot(self.stores.memory)
-
-    def go_back_to(self, snapshot: Snapshot) -> None:
-        restore_snapshot(self.stores.memory, snapshot)
-
-    def reconnect(self) -> None:
-        self.stores.memory.connections += 1
-
-    async def state_of(self, job_id: str = "req_1") -> tuple[JobState, str | None]:
-        record = await self.stores.jobs.load(job_id)
-        assert record is not None
-        return record.job.state, record.job.upstream_id
-
-    @property
-    def differences(self) -> list[str]:
-        return [event.difference for event in self.events if isinstance(event, JobReconciled)]
-
-    @property
-    def stops(self) -> list[str]:
-        return [event.status for event in self.events if isinstance(event, SubmitsStopped)]
 
 
 @pytest.fixture
@@ -1109,129 +938,6 @@ async def test_a_reconnect_to_a_store_that_forgot_nothing_stops_submits_until_th
     position = await gateway.stores.identity.load()
     assert position is not None
     assert position.epoch == 1
-
-
-async def test_a_job_that_was_deleted_does_not_look_forgotten_after_a_reconnect(
-    gateway: GuardHarness,
-) -> None:
-    guard = await gateway.started()
-    await gateway.accepted(await gateway.claim(await gateway.admit()))
-    assert await guard.allows_submit()
-    del gateway.stores.memory.jobs["req_1"]
-    gateway.reconnect()
-    await guard.run_once(gateway.reconciler)
-    assert guard.is_open
-    gateway.stores.memory.claim_log[:] = gateway.stores.memory.claim_log[1:]
-    await gateway.clock.advance(60 * SECOND)
-    await gateway.claim(await gateway.admit("req_2"))
-    await guard.run_once(gateway.reconciler)
-    gateway.reconnect()
-    await guard.run_once(gateway.reconciler)
-    assert guard.is_open, "its claim is older than those that can be forgotten"
-
-
-async def test_a_deleted_job_is_not_stored_again_when_a_worker_restarts(
-    gateway: GuardHarness,
-) -> None:
-    """Its entry was taken for a job that Redis had forgotten: it was charged and called back."""
-    await gateway.started()
-    await gateway.accepted(await gateway.claim(await gateway.admit()))
-    del gateway.stores.memory.jobs["req_1"]
-    guard = await gateway.started()
-    await gateway.clock.advance(60 * SECOND)
-    await gateway.claim(await gateway.admit("req_2"))
-    await guard.run_once(gateway.reconciler)
-    del gateway.stores.memory.claim_log[0]
-    await gateway.started()
-    assert gateway.differences == [], "its claim is older than those that can be forgotten"
-    assert "req_1" not in gateway.stores.memory.jobs
-
-
-async def test_a_job_that_was_restored_and_then_deleted_stays_deleted(
-    gateway: GuardHarness,
-) -> None:
-    guard = await gateway.started()
-    before = gateway.snapshot()
-    await gateway.accepted(await gateway.claim(await gateway.admit()))
-    assert await guard.allows_submit()
-    gateway.go_back_to(before)
-    await guard.run_once(gateway.reconciler)
-    assert gateway.differences == ["restore"]
-    del gateway.stores.memory.jobs["req_1"]
-    await gateway.started()
-    assert gateway.differences == ["restore"]
-
-
-async def test_a_store_that_goes_back_while_a_worker_starts_lacks_nothing_then(
-    gateway: GuardHarness,
-) -> None:
-    """The claim of the last job, which was restored first, hid that earlier ones were missing."""
-    await gateway.started()
-    before = gateway.snapshot()
-    for name in ("req_1", "req_2"):
-        await gateway.accepted(await gateway.claim(await gateway.admit(name)))
-        await gateway.clock.advance(timedelta(minutes=5))
-    await gateway.started()
-    guard, listing = gateway.guard(), gateway.journal.list_jobs_since
-
-    async def going_back(
-        since: datetime, max_age: timedelta = MAX_JOB_AGE
-    ) -> Mapping[str, tuple[Attempt, ...]]:
-        gateway.journal.list_jobs_since = listing  # type: ignore[method-assign]
-        gateway.go_back_to(before)
-        return await listing(since, max_age)
-
-    gateway.journal.list_jobs_since = going_back  # type: ignore[method-assign]
-    for _ in range(3):
-        await guard.run_once(gateway.reconciler)
-    assert guard.is_open
-    assert [await gateway.state_of(name) for name in ("req_1", "req_2")] == [
-        (S.RUNNING, "up-1"),
-        (S.RUNNING, "up-1"),
-    ]
-
-
-async def test_what_is_claimed_last_is_not_lost_with_the_end_of_a_comparison(
-    gateway: GuardHarness,
-) -> None:
-    """The worker that starts does not know it, and read the claims before the store went back."""
-    await gateway.started()
-    before = gateway.snapshot()
-    await gateway.accepted(await gateway.claim(await gateway.admit()))
-    guard, listing = gateway.guard(), gateway.stores.identity.list_claims
-    reads = iter(range(9))
-
-    async def going_back() -> Sequence[str]:
-        claims = await listing()
-        if next(reads) == 1:
-            gateway.go_back_to(before)
-        return claims
-
-    gateway.stores.identity.list_claims = going_back  # type: ignore[method-assign]
-    for _ in range(3):
-        await guard.run_once(gateway.reconciler)
-    assert guard.is_open
-    assert await gateway.state_of() == (S.RUNNING, "up-1")
-
-
-async def test_many_jobs_are_compared_at_a_time(gateway: GuardHarness) -> None:
-    """From a bucket each answer takes tens of milliseconds, and thousands are read."""
-    await gateway.started()
-    for number in range(2 * COMPARED_TOGETHER):
-        await gateway.accepted(await gateway.claim(await gateway.admit(f"req_{number}")))
-    read, reading, most = gateway.journal.read_answer, set[str](), 0
-
-    async def reading_slowly(prefix: str, number: int, outcome: Outcome) -> JournalAnswer | None:
-        nonlocal most
-        reading.add(prefix)
-        most = max(most, len(reading))
-        await asyncio.sleep(0)
-        reading.remove(prefix)
-        return await read(prefix, number, outcome)
-
-    gateway.journal.read_answer = reading_slowly  # type: ignore[method-assign]
-    assert (await gateway.started()).is_open
-    assert most == COMPARED_TOGETHER
 
 
 async def test_a_promotion_that_was_forgotten_is_noticed_after_a_reconnect(
