@@ -223,6 +223,23 @@ REGRESSIONS: Final = {
         faults=frozenset({Fault.READS_UNAVAILABLE, Fault.TEMPORARILY_MISSING}),
         intensity=0.3,
     ),
+    "a job that was queued again from a newer copy of the journal was not in doubt": Plan(
+        seed=91000051,
+        workers=1,
+        jobs=4,
+        faults=frozenset(
+            {
+                Fault.BACKUP_RESTORED,
+                Fault.NOT_SENT,
+                Fault.THROTTLED,
+                Fault.READS_UNAVAILABLE,
+                Fault.LATE_COST,
+                Fault.LONG_RUNS,
+                Fault.OPERATORS,
+            }
+        ),
+        intensity=0.3,
+    ),
 }
 
 

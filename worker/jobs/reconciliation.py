@@ -133,8 +133,10 @@ class Reconciler:
         return not held.includes(job_id_of(prefix), None if entry is None else entry.job.sent_at)
 
     async def _doubt_queued(self, until: datetime, *, dry_run: bool) -> Sequence[Finding]:
-        found = []
-        for job in queued_until(until, await self._jobs.list_unsubmitted()):
+        found, listed = [], await self._jobs.list_unsubmitted()
+        for job in listed:
+            if job.state is not JobState.QUEUED or job.created_at > until:
+                continue
             if job.resends_approved and await self._is_resent(job, until):
                 continue
             if not dry_run:
@@ -277,11 +279,6 @@ class Reconciler:
             if record is None:
                 return
             job = record.job
-
-
-def queued_until(until: datetime, jobs: Sequence[Job]) -> Sequence[Job]:
-    """Return the jobs that are queued, and were admitted until then."""
-    return [job for job in jobs if job.state is JobState.QUEUED and job.created_at <= until]
 
 
 def restored(

@@ -18,6 +18,7 @@ from core.journal.position import (
     doubt_until,
     status_of,
 )
+from core.journal.reconciliation import Difference
 from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import JobRepository
@@ -27,7 +28,6 @@ from worker.jobs.reconciliation import (
     Finding,
     Reconciler,
     StoreUnmarked,
-    queued_until,
 )
 
 
@@ -116,14 +116,23 @@ class StoreCommands:
 
         For a gateway without a journal, or whose journal is a copy of that time as well: a job that
         was queued then may have been submitted since, and a stored object may have lost its record.
-        What the journal does know is compared first. Returns these jobs. Raises `Conflict` if this
+        What the journal does know is compared first; a job that is then queued again may have been
+        submitted after the journal's copy was made. Returns these jobs. Raises `Conflict` if this
         is no gateway's store, or that of another journal.
         """
         position, known = await self._own_position()
+        again: set[str] = set()
         if self.reconciler is not None and not dry_run:
-            await self._compare_marked(self.reconciler, await self._compare_since(position))
+            since = await self._compare_since(position)
+            compared, _ = await self._compare_marked(self.reconciler, since)
+            again = {each.job_id for each in compared if each.difference is Difference.RESTORE}
         until = max(at, doubt_until(position, known) or at)
-        found = queued_until(until, await self.jobs.list_unsubmitted())
+        listed = await self.jobs.list_unsubmitted()
+        found = [
+            job
+            for job in listed
+            if job.state is JobState.QUEUED and (job.created_at <= until or job.id in again)
+        ]
         if not dry_run:
             for job in found:
                 await self.answers.record_unanswered(job, FORGOTTEN)

@@ -14,10 +14,7 @@ from core.jobs.job import BillingStatus, Job
 from core.journal.journal import Journal
 from core.journal.objects import JournalUnavailable
 from core.journal.position import CLOCK_MARGIN, MAX_LOOKBACK
-from core.journal.records import (
-    attempts_prefix,
-    entry_name,
-)
+from core.journal.records import JournalAnswer, Outcome, attempts_prefix, entry_name
 from core.observability.events import SubmitsResumed
 from core.store.codecs import JOB_CODEC
 from core.store.identity import StorePosition
@@ -763,6 +760,23 @@ async def test_a_claim_whose_entry_the_copy_of_the_journal_lacks_is_in_doubt(
     assert guard.is_open, "nothing is left that knows"
     await gateway.commands().restored(gateway.clock.now(), dry_run=False)
     assert isinstance(await gateway.paid(guard).find_answer(claimed), Indeterminate)
+
+
+async def test_a_job_that_only_the_copy_of_the_journal_has_is_in_doubt(
+    gateway: GuardHarness,
+) -> None:
+    """Its first submit was not sent; a second one, after the copy, was accepted."""
+    backup = Backup(gateway)
+    guard = await gateway.started()
+    await backup.make()
+    claimed = await gateway.claim(await gateway.admit("req_2"))
+    not_sent = JournalAnswer(Outcome.NOT_SENT, gateway.clock.now())
+    await gateway.journal.answer(claimed, 1, not_sent)
+    await guard.run_once(gateway.reconciler)
+    backup.journal = gateway.copy_journal()
+    backup.restore()
+    await gateway.commands().restored(backup.made_at - SECOND, dry_run=False)
+    assert await gateway.state_of("req_2") == (S.IN_DOUBT, None)
 
 
 async def test_what_a_newer_journal_knows_is_no_doubt(gateway: GuardHarness) -> None:
