@@ -26,8 +26,7 @@ class Endings:
         self._waiting.append(end)
 
     def _end_some(self, loop: asyncio.AbstractEventLoop) -> None:
-        ending = [self._waiting.popleft() for _ in range(min(ENDINGS_PER_TURN, len(self._waiting)))]
+        for _ in range(min(ENDINGS_PER_TURN, len(self._waiting))):
+            loop.call_soon(self._waiting.popleft())
         if self._waiting:
             loop.call_soon(self._end_some, loop)
-        for end in ending:
-            end()

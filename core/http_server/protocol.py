@@ -43,6 +43,8 @@ BODY_IS_COMPLETE: Final = "body_is_complete"
 BODY_TIMEOUT: Final = "body_timeout"
 """Key in the ASGI state of a request: the time for its body, as a `timedelta`, where it is another
 one than the listener's. The application sets it."""
+ENDED_TIMEOUT: Final = timedelta(minutes=10)
+"""For the rest of an answer whose caller has ended its own side of the connection."""
 DISCARD_PAUSE: Final = timedelta(milliseconds=20)
 """Between two reads of a body that is discarded: else one turn of the event loop reads megabytes of
 each connection. With a buffer of 256 KiB it is 12 MB/s."""
@@ -101,6 +103,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._active: RequestResponseCycle | None = None
         self._unsent: tuple[float, int] | None = None
         """When the unsent bytes were counted, and how many there were."""
+        self._has_ended = False
+        """Whether the caller has ended its side, and the rest of an answer is still sent."""
         self._rejection: str | None = None
         self._unread = b""
         """What was read and waits to be parsed."""
@@ -165,6 +169,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         active = self._active
         if active is not None and self._is_answering() and active.chunked_encoding is False:
             active.keep_alive = False
+            self._since, self._has_ended = self.loop.time(), True
         else:  # no part was sent, or it is a stream, which may have no end
             self.transport.close()
 
@@ -188,6 +193,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def _timeout(self) -> timedelta:
+        if self._has_ended:
+            return ENDED_TIMEOUT
         if self._reading is _Reading.HEAD:
             return self._policy.head_timeout
         if self._reading is _Reading.BODY:

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from core.jobs.job import BillingStatus, Job, JobState, Trigger
 from core.journal.records import Attempt, Outcome
-from core.store.identity import KEPT_CLAIMS, claim_time
+from core.store.identity import KEPT_CLAIMS, claim_time, claimed_job, is_of_restored
 
 
 class Difference(StrEnum):
@@ -30,7 +30,7 @@ class Remembered:
     """Claims that a store has not forgotten: if their job is gone, it was deleted or has expired.
 
     `jobs`: those of its log. `until`: the log no longer covers what was claimed before; what a
-    store that goes back forgets is later. None: it covers all.
+    store that goes back forgets is later. None: it covers all, or only jobs that were restored.
     """
 
     jobs: Collection[str]
@@ -45,9 +45,10 @@ class Remembered:
 
 def remembered(claims: Sequence[str]) -> Remembered:
     """Return what a store with this log of claims has not forgotten."""
-    jobs = {claim.rpartition(" ")[0] for claim in claims}
+    own = [claim_time(claim) for claim in claims if not is_of_restored(claim)]
     is_full = len(claims) >= KEPT_CLAIMS
-    return Remembered(jobs, min(map(claim_time, claims)) if is_full else None)
+    # Thousands may be restored, in any order: what is still missing may be older than these.
+    return Remembered(set(map(claimed_job, claims)), min(own) if is_full and own else None)
 
 
 def compare(job: Job | None, attempts: Sequence[Attempt], accepted_id: str | None) -> Difference:

@@ -18,6 +18,8 @@ from core.store.scripts import LuaScripts
 
 KEPT_CLAIMS: Final = 1_000
 """How many claims the store's log keeps (`count_claim.lua`)."""
+RESTORED_CLAIM: Final = "restored"
+"""The last word of the claim of a restored job (`restore_job.lua`)."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -33,7 +35,7 @@ class StorePosition:
     epoch: int = 1
     claims: int = 0
     last_claim: str = ""
-    """The last claim: job, and time in microseconds."""
+    """The last claim: job, time in microseconds, and whether it is of a job that was restored."""
     has_known: bool = True
     """Whether the store still has the last claim of the position that the reader knew."""
     account: str = ""
@@ -67,7 +69,17 @@ class StorePosition:
 
 def claim_time(claim: str) -> datetime:
     """Return when a submit was claimed."""
-    return _EPOCH + timedelta(microseconds=int(claim.rpartition(" ")[2]))
+    return _EPOCH + timedelta(microseconds=int(claim.split(" ")[1]))
+
+
+def claimed_job(claim: str) -> str:
+    """Return the job of a claim."""
+    return claim.partition(" ")[0]
+
+
+def is_of_restored(claim: str) -> bool:
+    """Return whether a claim is that of a job that was restored: it has the time of the first."""
+    return claim.endswith(f" {RESTORED_CLAIM}")
 
 
 class StoreIdentityRepository(Protocol):

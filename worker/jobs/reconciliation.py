@@ -48,7 +48,7 @@ _Submits: TypeAlias = tuple[str, tuple[Attempt, ...]]
 
 
 class StoreUnmarked(Exception):
-    """A job is to be stored again in a store that is not marked as gone back."""
+    """A store that is not marked as gone back has forgotten something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,15 @@ class Finding:
     detail: str
     is_resolved: bool = True
     """False: nothing can be done, because the entry cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What a comparison depends on: claims that are not forgotten, and as in `Reconciler.run`."""
+
+    held: Remembered
+    dry_run: bool
+    is_copy: bool
 
 
 class Reconciler:
@@ -86,25 +95,34 @@ class Reconciler:
         self._doubt_hold = doubt_hold
 
     async def run(
-        self, since: datetime, doubt_until: datetime | None = None, *, dry_run: bool = False
+        self,
+        since: datetime,
+        doubt_until: datetime | None = None,
+        *,
+        dry_run: bool = False,
+        is_copy: bool = False,
     ) -> Sequence[Finding]:
         """Compare all entries that were written since then. Returns what the store lacked.
 
         `since`: as `compare_since` returns it. A job that is queued then, and was admitted until
-        `doubt_until`, may have been submitted without an entry: it is in doubt. Raises
-        `JournalUnavailable`, `StoreUnavailable`, and `StoreUnmarked` if a job is to be stored
-        again; then some jobs were not compared.
+        `doubt_until`, may have been submitted without an entry: it is in doubt. `is_copy`: the
+        journal was restored from a copy, and may lack later submits of a job that is stored again.
+        Raises `JournalUnavailable`, `StoreUnavailable`, and `StoreUnmarked`; then some jobs were
+        not compared.
         """
         found, listed = [], await self._journal.list_jobs_since(since)
-        held = remembered(await self._identity.list_claims())
+        claims = await self._identity.list_claims()
+        rules = _Rules(remembered(claims), dry_run, is_copy)
         # First what may be paid: of a request and its repetition it is the one that is kept.
         ordered = sorted(listed.items(), key=lambda each: not may_be_paid(each[1]))
         for prefix, attempts in await self._different(ordered):
-            finding = await self._reconcile(prefix, attempts, held, dry_run=dry_run)
+            finding = await self._reconcile(prefix, attempts, rules)
             if finding is not None:
                 found.append(finding)
         if doubt_until is not None:
             found += await self._doubt_queued(doubt_until, dry_run=dry_run)
+        if claims and not dry_run and claims[-1] not in await self._identity.list_claims():
+            raise StoreUnmarked  # it went back since: what it had is not what it has
         return found
 
     async def has_forgotten(self, since: datetime) -> bool:
@@ -177,7 +195,7 @@ class Reconciler:
         return job, accepted_id, compare(job, attempts, accepted_id)
 
     async def _reconcile(
-        self, prefix: str, attempts: Sequence[Attempt], held: Remembered, *, dry_run: bool
+        self, prefix: str, attempts: Sequence[Attempt], rules: _Rules
     ) -> Finding | None:
         job_id = job_id_of(prefix)
         job, accepted_id, difference = await self._compare(prefix, attempts)
@@ -185,14 +203,12 @@ class Reconciler:
             case Difference.AGREES:
                 return None
             case Difference.RESTORE:
-                return await self._restore(
-                    prefix, attempts, accepted_id, job, held, dry_run=dry_run
-                )
+                return await self._restore(prefix, attempts, accepted_id, job, rules)
             case Difference.DOUBT if job is not None:
-                return await self._doubt(job, dry_run=dry_run)
+                return await self._doubt(job, dry_run=rules.dry_run)
             case Difference.SECOND_ACCEPTANCE if await self._is_noted(job_id, accepted_id):
                 return None
-        if job is not None and accepted_id is not None and not dry_run:
+        if job is not None and accepted_id is not None and not rules.dry_run:
             await self._answers.apply(job, Accepted(accepted_id))
         return Finding(job_id, difference, accepted_id or "")
 
@@ -223,24 +239,24 @@ class Reconciler:
         attempts: Sequence[Attempt],
         accepted_id: str | None,
         follower: Job | None,
-        held: Remembered,
-        *,
-        dry_run: bool,
+        rules: _Rules,
     ) -> Finding | None:
         job_id = job_id_of(prefix)
         entry = await self._journal.read_entry(prefix, attempts[-1].number)
         claimed_at = None if entry is None else entry.job.sent_at
-        if follower is None and held.includes(job_id, claimed_at):
+        if follower is None and rules.held.includes(job_id, claimed_at):
             return None
         if entry is None:
             return Finding(
                 job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
             )
-        restoration = restored(entry, attempts, accepted_id, self._clock.now(), self._doubt_hold)
+        state = _restored_state(attempts, accepted_id, is_copy=rules.is_copy)
+        restoration = restored(entry, state, accepted_id, self._clock.now(), self._doubt_hold)
         if follower is not None:
             job = replace(restoration.job, batch=follower.batch)
             restoration = replace(restoration, job=job, follower=follower)
-        if not dry_run and not await self._store(restoration, is_free=not may_be_paid(attempts)):
+        is_free = not may_be_paid(attempts)
+        if not rules.dry_run and not await self._store(restoration, is_free=is_free):
             return None
         return Finding(job_id, Difference.RESTORE, restoration.job.state)
 
@@ -281,32 +297,45 @@ class Reconciler:
             job = record.job
 
 
+def _restored_state(
+    attempts: Sequence[Attempt], accepted_id: str | None, *, is_copy: bool
+) -> JobState:
+    """Return the state in which the store gets a job again.
+
+    Accepted: it is polled. Without an answer: it is in doubt; so it is if a copy of the journal may
+    lack a later submit. Otherwise it is queued: its claim finds RunComfy's refusal in the journal,
+    or sends it again.
+    """
+    if accepted_id is not None:
+        return JobState.RUNNING
+    may_lack_submit = is_copy and attempts[-1].outcome is Outcome.NOT_SENT
+    if may_lack_submit or any(attempt.outcome is None for attempt in attempts):
+        return JobState.IN_DOUBT
+    return JobState.QUEUED
+
+
 def restored(
     entry: JournalEntry,
-    attempts: Sequence[Attempt],
+    state: JobState,
     accepted_id: str | None,
     now: datetime,
     doubt_hold: timedelta,
 ) -> Restoration:
-    """Return the job of an entry as the store gets it again.
-
-    Accepted: it is polled. Without an answer: it is in doubt. Otherwise it is queued: its claim
-    finds RunComfy's refusal in the journal, or sends it again.
-    """
+    """Return the job of an entry as the store gets it again, in `state`."""
     claimed = entry.job
     if accepted_id is not None:
         job = claimed.accept(accepted_id, now, now)
-    elif any(attempt.outcome is None for attempt in attempts):
+    elif state is JobState.IN_DOUBT:
         job = claimed.evolve(
             now,
-            state=JobState.IN_DOUBT,
+            state=state,
             in_doubt_since=now,
             next_run_at=cap_at_deadline(claimed, now + doubt_hold),
             billed=BillingStatus.UNKNOWN,
         )
     else:
         job = claimed.evolve(
-            now, state=JobState.QUEUED, attempts=claimed.attempts - 1, sent_at=None, next_run_at=now
+            now, state=state, attempts=claimed.attempts - 1, sent_at=None, next_run_at=now
         )
     # What shared its result, or counted it, is forgotten: a leader, followers, its batch.
     job = replace(job, leader=None, batch=None)

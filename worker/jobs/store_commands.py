@@ -18,7 +18,6 @@ from core.journal.position import (
     doubt_until,
     status_of,
 )
-from core.journal.reconciliation import Difference
 from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import JobRepository
@@ -116,23 +115,17 @@ class StoreCommands:
 
         For a gateway without a journal, or whose journal is a copy of that time as well: a job that
         was queued then may have been submitted since, and a stored object may have lost its record.
-        What the journal does know is compared first; a job that is then queued again may have been
-        submitted after the journal's copy was made. Returns these jobs. Raises `Conflict` if this
-        is no gateway's store, or that of another journal.
+        What the journal does know is compared first; a job that the journal alone has may have been
+        submitted again after its copy was made. Returns the jobs that were queued. Raises
+        `Conflict` if this is no gateway's store, or that of another journal.
         """
         position, known = await self._own_position()
-        again: set[str] = set()
         if self.reconciler is not None and not dry_run:
             since = await self._compare_since(position)
-            compared, _ = await self._compare_marked(self.reconciler, since)
-            again = {each.job_id for each in compared if each.difference is Difference.RESTORE}
+            await self._compare_marked(self.reconciler, since, is_copy=True)
         until = max(at, doubt_until(position, known) or at)
         listed = await self.jobs.list_unsubmitted()
-        found = [
-            job
-            for job in listed
-            if job.state is JobState.QUEUED and (job.created_at <= until or job.id in again)
-        ]
+        found = [job for job in listed if job.state is JobState.QUEUED and job.created_at <= until]
         if not dry_run:
             for job in found:
                 await self.answers.record_unanswered(job, FORGOTTEN)
@@ -218,7 +211,12 @@ class StoreCommands:
         return Comparison(found, await self.identity.settle(compared, after))
 
     async def _compare_marked(
-        self, reconciler: Reconciler, since: datetime, until: datetime | None = None
+        self,
+        reconciler: Reconciler,
+        since: datetime,
+        until: datetime | None = None,
+        *,
+        is_copy: bool = False,
     ) -> tuple[Sequence[Finding], StorePosition]:
         """Mark the store and compare it until it lacks nothing, as workers do.
 
@@ -231,7 +229,7 @@ class StoreCommands:
             position, known = await self._own_position()
             start = min(since, await self._compare_since(position))
             with suppress(StoreUnmarked):
-                new = await reconciler.run(start, doubt_until(position, known))
+                new = await reconciler.run(start, doubt_until(position, known), is_copy=is_copy)
                 found += new
                 if not any(each.is_resolved for each in new):
                     return found, position

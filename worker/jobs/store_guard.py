@@ -398,7 +398,7 @@ class StoreGuard:
         If not, what it has is known from now on, however little the journal knew.
         """
         now = await self._identity.load(before)
-        if before is None or now is None:
+        if before is None or now is None or now.store_id != before.store_id:
             return False
         if not now.is_behind(before):
             self._known = now

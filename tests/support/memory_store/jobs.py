@@ -18,6 +18,7 @@ from core.jobs.submission import IdempotencyRecord, Submission
 from core.money import MicroUsd
 from core.quotas import CallRate
 from core.store.codecs import JOB_CODEC, TENANT_CODEC, TIMELINE_ENTRY_CODEC
+from core.store.identity import RESTORED_CLAIM
 from core.store.jobs import JobView, Projection
 from core.store.wake_queue import wake_message
 from core.tenants.api_keys import Credential, Scope
@@ -254,7 +255,7 @@ class MemoryJobStore:
         memory.tenant_jobs.setdefault(job.tenant, {})[job.id] = score_of(job)
         memory.fair_queue.assign_slot(job.id, job.tenant, job.model_id)
         set_score(memory.due, job.id, job.next_run_at)
-        memory.count_claim(job)
+        memory.count_claim(job, RESTORED_CLAIM)
         memory.on_due_change()
 
     def _schedule(self, before: Job, after: Job) -> None:

@@ -222,11 +222,12 @@ class MemoryState:
             self._last_reading = (instant, to_ms(instant))
         return self._last_reading[1]
 
-    def count_claim(self, job: Job) -> None:
+    def count_claim(self, job: Job, *words: str) -> None:
         """Move the store's position, as each claim of a submit and each restored job does."""
         at = job.sent_at or job.created_at
         self.jobs[job.id].journal_entry = None
-        self.claim_log.append(f"{job.id} {at.timestamp() * 1_000_000:.0f}")
+        claim = (job.id, f"{at.timestamp() * 1_000_000:.0f}", *words)
+        self.claim_log.append(" ".join(claim))
         del self.claim_log[:-KEPT_CLAIMS]
         held = self.position
         if held is not None:

@@ -80,6 +80,6 @@ if takes_key then
   redis.call('HSET', job, 'idempotency', idempotency)
 end
 -- Its first claim is long past: the time of the last one bounds what is compared.
-count_claim(id .. ' ' .. claimed_stamp)
+count_claim(id .. ' ' .. claimed_stamp .. ' restored')
 publish_change(id, version, state)
 return { 'stored' }

@@ -34,6 +34,7 @@ from core.http_server.protocol import (
     BODY_IS_COMPLETE,
     BODY_TIMEOUT,
     DISCARD_PAUSE,
+    ENDED_TIMEOUT,
     FREE_CHUNKS,
     MAX_EMPTY_READS,
     MAX_FIELDS,
@@ -52,6 +53,7 @@ POLICY = ConnectionPolicy(
     keep_alive_timeout=timedelta(seconds=75),
     body_timeout=timedelta(seconds=30),
 )
+SECOND = timedelta(seconds=1)
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"
 CHUNKED = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
 
@@ -653,10 +655,10 @@ async def test_connections_end_in_turns(crowd: Listener) -> None:
     opened = [crowd.connect() for _ in range(2 * ENDINGS_PER_TURN)]
     assert all(protocol.eof_received() for protocol, _ in opened)
     ended = [sum(transport.closed for _, transport in opened)]
-    for _ in range(3):
+    for _ in range(4):
         await asyncio.sleep(0)
         ended.append(sum(transport.closed for _, transport in opened))
-    assert ended == [0, ENDINGS_PER_TURN, 2 * ENDINGS_PER_TURN, 2 * ENDINGS_PER_TURN]
+    assert ended == [0, 0, ENDINGS_PER_TURN, 2 * ENDINGS_PER_TURN, 2 * ENDINGS_PER_TURN]
 
 
 async def test_a_request_that_comes_before_an_overdue_end_is_served(listener: Listener) -> None:
@@ -719,6 +721,21 @@ async def test_a_caller_that_ended_its_side_gets_all_of_a_long_answer(crowd: Lis
     protocol.connection_lost(None)
 
 
+async def test_an_answer_to_a_caller_that_ended_its_side_has_a_deadline(crowd: Listener) -> None:
+    protocol, transport = crowd.connect()
+    serve_long_answer(protocol, transport, b"x" * (3 * PART_BYTES))
+    protocol.data_received(GET)
+    protocol.eof_received()
+    await run_ready_callbacks()
+    closed = []
+    for late in (-SECOND, SECOND):
+        await crowd.pass_time(ENDED_TIMEOUT + late)
+        closed.append(transport.closed)
+    assert closed == [False, True]
+    protocol.connection_lost(None)
+    await run_ready_callbacks()
+
+
 async def test_a_caller_that_ended_its_side_of_a_stream_is_cut(crowd: Listener) -> None:
     crowd.application.ready.clear()
     protocol, transport = crowd.connect()
@@ -761,7 +778,7 @@ async def test_an_end_that_fails_does_not_keep_the_others(crowd: Listener) -> No
     for _ in range(2 * ENDINGS_PER_TURN):
         crowd.connections.end(end, loop)
     await run_ready_callbacks()
-    assert len(ended) >= ENDINGS_PER_TURN
+    assert len(ended) == 2 * ENDINGS_PER_TURN - 1
 
 
 async def test_a_trusted_proxy_and_a_large_read_wait_for_no_turn(crowd: Listener) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 
 import pytest
 
+from core.errors import StoreUnavailable
 from core.jobs.job import Job
 from core.journal.reconciliation import remembered
 from core.journal.records import Attempt, JournalAnswer, Outcome
@@ -130,7 +133,7 @@ async def test_what_is_claimed_last_is_not_lost_with_the_end_of_a_comparison(
     before = gateway.snapshot()
     await gateway.accepted(await gateway.claim(await gateway.admit()))
     guard, listing = gateway.guard(), gateway.stores.identity.list_claims
-    reads = iter(range(9))
+    reads = count()
 
     async def going_back() -> Sequence[str]:
         claims = await listing()
@@ -263,6 +266,88 @@ async def test_a_store_that_goes_back_before_a_worker_opens_lacks_nothing_then(
     await assert_paid_once(gateway, "req_1")
 
 
+async def test_an_interrupted_restoration_of_a_full_log_goes_on(gateway: GuardHarness) -> None:
+    """The claims of what was restored pushed out the others, and hid what was not restored yet."""
+    guard = await gateway.started()
+    await paid(gateway, "req_before")
+    await gateway.clock.advance(60 * SECOND)
+    await guard.run_once(gateway.reconciler)
+    before = gateway.snapshot()
+    names = [f"req_{number}" for number in range(KEPT_CLAIMS + 5)]
+    for name in names:
+        await paid(gateway, name)
+    await guard.run_once(gateway.reconciler)
+    gateway.go_back_to(before)
+    restore, left = gateway.stores.jobs.restore, iter(range(KEPT_CLAIMS + 2))
+
+    async def restoring(restoration: Restoration) -> RestorationResult:
+        if next(left, None) is None:
+            gateway.stores.jobs.restore = restore  # type: ignore[method-assign]
+            raise StoreUnavailable
+        return await restore(restoration)
+
+    gateway.stores.jobs.restore = restoring  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await guard.run_once(gateway.reconciler)
+    await checked(gateway, guard)
+    await assert_paid_once(gateway, *names)
+
+
+@pytest.mark.parametrize("is_marked", [False, True])
+async def test_a_claim_that_is_forgotten_after_it_was_read_is_missing(
+    gateway: GuardHarness, *, is_marked: bool
+) -> None:
+    """Its worker died; the log that had it was read before the store went back."""
+    await gateway.started()
+    await paid(gateway, "req_0")
+    await gateway.clock.advance(60 * SECOND)
+    await gateway.started()
+    if is_marked:
+        await gateway.stores.identity.mark_went_back(gateway.clock.now() - 300 * SECOND)
+    snapshot, fresh = gateway.snapshot(), gateway.guard()
+    listed, claims = gateway.journal.list_jobs_since, gateway.stores.identity.list_claims
+
+    async def then_back() -> Sequence[str]:
+        gateway.stores.identity.list_claims = claims  # type: ignore[method-assign]
+        found = await claims()
+        gateway.go_back_to(snapshot)
+        return found
+
+    async def listing(
+        since: datetime, max_age: timedelta = MAX_JOB_AGE
+    ) -> Mapping[str, tuple[Attempt, ...]]:
+        gateway.journal.list_jobs_since = listed  # type: ignore[method-assign]
+        await paid(gateway, "req_1")
+        gateway.stores.identity.list_claims = then_back  # type: ignore[method-assign]
+        return await listed(since, max_age)
+
+    gateway.journal.list_jobs_since = listing  # type: ignore[method-assign]
+    await checked(gateway, fresh)
+    await assert_paid_once(gateway, "req_1")
+
+
+async def test_another_store_is_not_known_after_a_comparison(gateway: GuardHarness) -> None:
+    """The address led to it between the comparison and the next check: it was adopted."""
+    await gateway.started()
+    fresh = gateway.guard()
+    identity, is_behind = gateway.stores.identity, fresh._is_behind
+    load = identity.load
+
+    async def other(known: StorePosition | None = None) -> StorePosition | None:
+        identity.load = load  # type: ignore[method-assign]
+        return None if known is None else replace(known, store_id="other", epoch=5, claims=50)
+
+    async def with_other(before: StorePosition | None) -> bool:
+        identity.load = other  # type: ignore[method-assign]
+        return await is_behind(before)
+
+    fresh._is_behind = with_other  # type: ignore[method-assign]
+    await fresh.run_once(gateway.reconciler)
+    saved = await gateway.journal.load_position()
+    assert saved is not None
+    assert saved.store_id != "other"
+
+
 # ------------------------------------------------------------------------------ operators' commands
 
 
@@ -329,9 +414,13 @@ async def test_a_command_does_not_settle_what_goes_back_after_its_comparison(
     run = gateway.reconciler.run
 
     async def running(
-        since: datetime, doubt_until: datetime | None = None, *, dry_run: bool = False
+        since: datetime,
+        doubt_until: datetime | None = None,
+        *,
+        dry_run: bool = False,
+        is_copy: bool = False,
     ) -> Sequence[Finding]:
-        found = await run(since, doubt_until, dry_run=dry_run)
+        found = await run(since, doubt_until, dry_run=dry_run, is_copy=is_copy)
         if not found:
             gateway.reconciler.run = run  # type: ignore[method-assign]
             gateway.go_back_to(keep)
@@ -368,3 +457,36 @@ async def test_a_worker_may_settle_the_store_during_a_command(
     else:
         await commands.reconcile(None, dry_run=False)
     await assert_paid_once(gateway, "req_1")
+
+
+@pytest.mark.parametrize("where", ["comparison", "doubt"])
+async def test_a_command_that_is_repeated_doubts_what_the_first_one_restored(
+    gateway: GuardHarness, where: str
+) -> None:
+    """The copy of the journal may lack its last submit. Only the first one knew that."""
+    guard, made_at = await gateway.started(), gateway.clock.now()
+    before = gateway.snapshot()
+    claimed = await gateway.claim(await gateway.admit("req_2"))
+    answer = JournalAnswer(Outcome.NOT_SENT, gateway.clock.now())
+    await gateway.journal.answer(claimed, 1, answer)
+    await guard.run_once(gateway.reconciler)
+    gateway.go_back_to(before)
+    list_unsubmitted, restore = gateway.stores.jobs.list_unsubmitted, gateway.stores.jobs.restore
+
+    async def failing() -> Sequence[Job]:
+        gateway.stores.jobs.list_unsubmitted = list_unsubmitted  # type: ignore[method-assign]
+        raise StoreUnavailable
+
+    async def losing_its_answer(restoration: Restoration) -> RestorationResult:
+        gateway.stores.jobs.restore = restore  # type: ignore[method-assign]
+        await restore(restoration)
+        raise StoreUnavailable
+
+    if where == "doubt":
+        gateway.stores.jobs.list_unsubmitted = failing  # type: ignore[method-assign]
+    else:
+        gateway.stores.jobs.restore = losing_its_answer  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await gateway.commands().restored(made_at - SECOND, dry_run=False)
+    await gateway.commands().restored(made_at - SECOND, dry_run=False)
+    assert await gateway.state_of("req_2") == (S.IN_DOUBT, None)
