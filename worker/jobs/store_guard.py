@@ -344,15 +344,17 @@ class StoreGuard:
             if not self._was_reported():
                 return
         elif await reconciler.has_forgotten(await self._compare_since()):
-            await self._stop_until_compared()
+            await self._stop_until_compared(self._known)
             return
         self._compared = connection
         await self._open()
 
-    async def _stop_until_compared(self) -> None:
-        """Let all workers compare the store and store again what it lacks."""
+    async def _stop_until_compared(self, seen: StorePosition | None) -> None:
+        """Let all workers compare the store, which was at `seen`, and store again what it lacks."""
         self._stop()
-        await self._mark_since_forgotten()
+        now = await self._identity.load(seen)
+        doubt = None if now is None else doubt_until(now, seen)
+        await self._mark_since_forgotten(doubt)
 
     def _was_reported(self) -> bool:
         """Return whether other workers have checked the store since this one's reconnect."""
@@ -371,26 +373,23 @@ class StoreGuard:
         The store may go back again meanwhile: then its position is another one.
         """
         started, connection = self._clock.monotonic(), self._connection
+        before = None
         try:
-            before = await self._compare_until_equal(reconciler)
+            while True:
+                before = await self._identity.load(self._known)
+                if before is None or await self._compare(reconciler, before) == 0:
+                    break
         except StoreUnmarked:
-            await self._stop_until_compared()
+            await self._stop_until_compared(before)
             return
         if before is None or status_of(before, self._known) is not StoreStatus.WENT_BACK:
             if await self._is_behind(before):
-                await self._stop_until_compared()
+                await self._stop_until_compared(before)
                 return
         elif not await self._settle(before, started):
             return
         self._compared = connection
         await self._open()
-
-    async def _compare_until_equal(self, reconciler: Reconciler | None) -> StorePosition | None:
-        """Return the position that the store had before the comparison that found nothing more."""
-        while True:
-            before = await self._identity.load(self._known)
-            if before is None or await self._compare(reconciler, before) == 0:
-                return before
 
     async def _is_behind(self, before: StorePosition | None) -> bool:
         """Return whether the store went back while it was compared, unmarked.
