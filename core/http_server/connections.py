@@ -19,6 +19,8 @@ MALFORMED_DELAY: Final = timedelta(seconds=1)
 next one waits longer, so that no more are read in a second than what may be malformed."""
 MAX_READING_DELAY: Final = timedelta(seconds=6)
 """A connection that would wait longer is closed: the kernel keeps what each sends meanwhile."""
+ANSWER_PART: Final = 64 * 1024
+"""To send so much takes as long as to begin a request."""
 LARGE_BODY: Final = 64 * 1024
 """What is received of a body beyond this is paced."""
 BODY_BYTES_PER_SECOND: Final = 64 * 2**20
@@ -189,6 +191,11 @@ class Connections:
     def has_turn(self, address: str, loop: asyncio.AbstractEventLoop) -> bool:
         """Return whether a connection of `address` may go on in this turn of the event loop."""
         return self._turns.take(address, loop) or self.policy.is_exempt(address)
+
+    def count_answer(self, address: str, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Let an answer of `size` bytes count as a beginning for each `ANSWER_PART` of it."""
+        if size > ANSWER_PART and not self.policy.is_exempt(address):
+            self._turns.charge(address, size // ANSWER_PART, loop)
 
     def wait_for_turn(self, address: str, begin: Callable[[], None]) -> None:
         """Call `begin` in a later turn; only after `has_turn` returned False."""

@@ -40,6 +40,8 @@ BODY_GRACE: Final = timedelta(seconds=5)
 """The application's own answer to a slow body comes before the connection is closed."""
 BODY_IS_COMPLETE: Final = "body_is_complete"
 """Key in the ASGI state of a request of which everything was received: no read waits."""
+ANSWER_BYTES: Final = "answer_bytes"
+"""Key in the ASGI state for the size of a long answer, which counts as several (`Turns.charge`)."""
 BODY_TIMEOUT: Final = "body_timeout"
 """Key in the ASGI state of a request: the time for its body, as a `timedelta`, where it is another
 one than the listener's. The application sets it."""
@@ -350,6 +352,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._reading is not _Reading.HEAD:
             self._since = self.loop.time()
         self._mark_idle()
+        size = self._active.scope["state"].get(ANSWER_BYTES, 0) if self._active is not None else 0
+        self._connections.count_answer(self._address, size, self.loop)
         # All that uvicorn's own method does but a timer for the idle connection (see the class).
         self.server_state.total_requests += 1
         if self.transport.is_closing():

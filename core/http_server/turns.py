@@ -28,6 +28,9 @@ class Turns:
         """Start with a turn in which nothing began."""
         self._begun: dict[str, int] = {}
         self._waiting: dict[str, deque[Callable[[], None]]] = {}
+        self._pending: dict[str, int] = {}
+        """By address: beginnings that it still misses, for answers that took as long as several."""
+        self._is_counting = False
         self._latest = ""
         """The address that began last."""
         self._several_until = -math.inf
@@ -38,12 +41,19 @@ class Turns:
             self._latest = address
             self._several_until = loop.time() + ALONE_AFTER.total_seconds()
         begun = self._begun.get(address, 0)
-        if address in self._waiting or (begun >= PER_TURN and begun >= self._most(loop)):
+        self._count(loop)
+        if address in self._waiting or address in self._pending:
             return False
-        if not self._begun:
-            loop.call_soon(self._end_turn, loop)
+        if begun >= PER_TURN and begun >= self._most(loop):
+            return False
         self._begun[address] = begun + 1
         return True
+
+    def charge(self, address: str, beginnings: int, loop: asyncio.AbstractEventLoop) -> None:
+        """Let what an address began count as so many more: it waits for as many turns' worth."""
+        if beginnings:
+            self._pending[address] = self._pending.get(address, 0) + beginnings
+            self._count(loop)
 
     def wait(self, address: str, begin: Callable[[], None]) -> None:
         """Call `begin` in a later turn; only after `take` returned False."""
@@ -52,14 +62,28 @@ class Turns:
     def _most(self, loop: asyncio.AbstractEventLoop) -> int:
         return PER_TURN if loop.time() < self._several_until else ALONE_PER_TURN
 
+    def _count(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End this turn when the event loop has run all that is ready."""
+        if not self._is_counting:
+            self._is_counting = True
+            loop.call_soon(self._end_turn, loop)
+
     def _end_turn(self, loop: asyncio.AbstractEventLoop) -> None:
         self._begun.clear()
+        self._is_counting = False
         most = self._most(loop)
+        for address in list(self._pending):
+            self._pending[address] -= most
+            if self._pending[address] <= 0:
+                del self._pending[address]
         for address, waiting in list(self._waiting.items()):
+            self._count(loop)
+            if address in self._pending:
+                continue
             self._begun[address] = min(most, len(waiting))
             for _ in range(self._begun[address]):
                 loop.call_soon(waiting.popleft())
             if not waiting:
                 del self._waiting[address]
-        if self._begun:
-            loop.call_soon(self._end_turn, loop)
+        if self._pending:
+            self._count(loop)

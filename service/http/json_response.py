@@ -7,6 +7,8 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from core.http_server.protocol import ANSWER_BYTES
+
 PART_BYTES: Final = 64 * 1024
 """How much of a response is sent at a time. To send a megabyte takes half a millisecond: hundreds
 of callers that begin to read at the same time would stop the event loop for as long as it takes to
@@ -30,6 +32,7 @@ class _JsonResponse(Response):
         if len(self.body) <= PART_BYTES:
             await super().__call__(scope, receive, send)
             return
+        scope["state"][ANSWER_BYTES] = len(self.body)
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         body = memoryview(self.body)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import pairwise
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -685,6 +686,26 @@ async def test_what_drained_goes_on_in_turns(crowd: Listener) -> None:
     assert not any(protocol.flow.write_paused for protocol in opened)
 
 
+async def test_a_long_answer_counts_as_several_beginnings(crowd: Listener) -> None:
+    """Twenty pipelined requests for 0.7 MB each took 5 ms of each turn of the event loop."""
+    parts = 3
+    protocol, transport = crowd.connect()
+    sent = serve_long_answer(protocol, transport, b"x" * parts * PART_BYTES)
+    protocol.pause_writing = lambda: None  # type: ignore[method-assign]  # the caller reads
+    other, answered = crowd.connect("192.0.2.2")
+    other.data_received(GET)
+    protocol.data_received(GET * 2)
+    turns = 0
+    while len(sent) < 2 * (parts + 1):
+        await asyncio.sleep(0)
+        turns += 1
+        assert turns < 99
+    assert len(answered.answers) == 1
+    assert turns > 1 + parts // PER_TURN
+    for one in (protocol, other):
+        one.connection_lost(None)
+
+
 def serve_long_answer(
     protocol: BoundedHttpProtocol, transport: RecordingTransport, body: bytes
 ) -> list[bytes]:
@@ -816,6 +837,19 @@ class StoppedLoop:
         ready, self._ready = self._ready, []
         for callback in ready:
             callback()
+
+
+def test_what_is_charged_ends_with_the_turns() -> None:
+    """An address that waits for nothing has nothing pending for long."""
+    loop: Any = StoppedLoop()
+    turns, waited = Turns(), 0
+    for address in ("192.0.2.1", "192.0.2.2"):
+        assert turns.take(address, loop)
+    turns.charge("192.0.2.1", 2 * PER_TURN + 1, loop)
+    while not turns.take("192.0.2.1", loop):
+        loop.run_turn()
+        waited += 1
+    assert waited == 3
 
 
 @pytest.mark.parametrize(

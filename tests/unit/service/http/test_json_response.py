@@ -3,9 +3,8 @@
 import pytest
 from starlette.types import Message, Receive, Scope
 
+from core.http_server.protocol import ANSWER_BYTES
 from service.http.json_response import PART_BYTES, json_bytes_response
-
-SCOPE: Scope = {"type": "http", "method": "GET"}
 
 
 async def receive() -> Message:
@@ -20,7 +19,10 @@ async def sent(body: bytes) -> list[Message]:
         messages.append(message)
 
     unread: Receive = receive
-    await json_bytes_response(body)(SCOPE, unread, send)
+    scope: Scope = {"type": "http", "method": "GET", "state": {}}
+    await json_bytes_response(body)(scope, unread, send)
+    long = {ANSWER_BYTES: len(body)} if len(body) > PART_BYTES else {}
+    assert scope["state"] == long, "it counts as several beginnings of its address"
     return messages
 
 
