@@ -16,6 +16,7 @@ from core.retention import MAX_JOB_AGE
 from core.store.identity import KEPT_CLAIMS, StorePosition
 from core.transactions.restoration import Restoration, RestorationResult
 from tests.support.guard_harness import GuardHarness, S
+from tests.support.memory_store.snapshots import Snapshot
 from tests.support.records import SECOND
 from worker.jobs.reconciliation import COMPARED_TOGETHER, Finding
 from worker.jobs.store_guard import StoreGuard
@@ -32,6 +33,15 @@ def gateway() -> GuardHarness:
 async def paid(gateway: GuardHarness, name: str) -> Job:
     """A job that RunComfy accepted."""
     return await gateway.accepted(await gateway.claim(await gateway.admit(name)), f"up-{name}")
+
+
+async def with_one_paid_job(gateway: GuardHarness) -> tuple[StoreGuard, Snapshot]:
+    """A guard whose store has a job that was paid a minute ago, and a copy of that store."""
+    guard = await gateway.started()
+    await paid(gateway, "req_0")
+    await gateway.clock.advance(60 * SECOND)
+    await guard.run_once(gateway.reconciler)
+    return guard, gateway.snapshot()
 
 
 async def checked(gateway: GuardHarness, guard: StoreGuard) -> None:
@@ -206,11 +216,7 @@ async def test_a_deleted_job_stays_deleted_after_a_thousand_claims(gateway: Guar
 
 async def test_a_claim_by_a_slow_clock_hides_no_forgotten_one(gateway: GuardHarness) -> None:
     """It was taken for one that the store had before it went back."""
-    guard = await gateway.started()
-    await paid(gateway, "req_0")
-    await gateway.clock.advance(60 * SECOND)
-    await guard.run_once(gateway.reconciler)
-    before = gateway.snapshot()
+    guard, before = await with_one_paid_job(gateway)
     await paid(gateway, "req_1")
     await gateway.clock.advance(30 * SECOND)
     await paid(gateway, "req_2")
@@ -228,11 +234,7 @@ async def test_what_was_forgotten_under_another_worker_is_found_at_a_restart(
     gateway: GuardHarness,
 ) -> None:
     """A store that kept its connections: the other worker knew less, and went on."""
-    other = await gateway.started()
-    await paid(gateway, "req_0")
-    await gateway.clock.advance(60 * SECOND)
-    await other.run_once(gateway.reconciler)
-    before = gateway.snapshot()
+    other, before = await with_one_paid_job(gateway)
     await paid(gateway, "req_1")
     gateway.go_back_to(before)
     await other.run_once(gateway.reconciler)
@@ -268,11 +270,7 @@ async def test_a_store_that_goes_back_before_a_worker_opens_lacks_nothing_then(
 
 async def test_an_interrupted_restoration_of_a_full_log_goes_on(gateway: GuardHarness) -> None:
     """The claims of what was restored pushed out the others, and hid what was not restored yet."""
-    guard = await gateway.started()
-    await paid(gateway, "req_before")
-    await gateway.clock.advance(60 * SECOND)
-    await guard.run_once(gateway.reconciler)
-    before = gateway.snapshot()
+    guard, before = await with_one_paid_job(gateway)
     names = [f"req_{number}" for number in range(KEPT_CLAIMS + 5)]
     for name in names:
         await paid(gateway, name)
@@ -353,11 +351,7 @@ async def test_another_store_is_not_known_after_a_comparison(gateway: GuardHarne
 
 async def test_a_command_after_a_report_finds_all_that_is_missing(gateway: GuardHarness) -> None:
     """The report of one claim marked the store since two minutes before that one only."""
-    guard = await gateway.started()
-    await paid(gateway, "req_0")
-    await gateway.clock.advance(60 * SECOND)
-    await guard.run_once(gateway.reconciler)
-    before = gateway.snapshot()
+    guard, before = await with_one_paid_job(gateway)
     await paid(gateway, "req_1")
     await gateway.clock.advance(300 * SECOND)
     claimed = await gateway.claim(await gateway.admit("req_2"))
@@ -371,10 +365,7 @@ async def test_a_command_after_a_report_finds_all_that_is_missing(gateway: Guard
 
 
 async def test_a_command_compares_what_is_forgotten_at_its_mark(gateway: GuardHarness) -> None:
-    guard = await gateway.started()
-    await paid(gateway, "req_0")
-    await gateway.clock.advance(60 * SECOND)
-    before = gateway.snapshot()
+    guard, before = await with_one_paid_job(gateway)
     await paid(gateway, "req_1")
     await gateway.clock.advance(600 * SECOND)
     await paid(gateway, "req_2")
@@ -436,10 +427,7 @@ async def test_a_command_does_not_settle_what_goes_back_after_its_comparison(
 async def test_a_worker_may_settle_the_store_during_a_command(
     gateway: GuardHarness, command: str
 ) -> None:
-    guard = await gateway.started()
-    await paid(gateway, "req_0")
-    await gateway.clock.advance(60 * SECOND)
-    before = gateway.snapshot()
+    guard, before = await with_one_paid_job(gateway)
     await paid(gateway, "req_1")
     await guard.run_once(gateway.reconciler)
     gateway.go_back_to(before)
