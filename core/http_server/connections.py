@@ -20,7 +20,9 @@ next one waits longer, so that no more are read in a second than what may be mal
 MAX_READING_DELAY: Final = timedelta(seconds=6)
 """A connection that would wait longer is closed: the kernel keeps what each sends meanwhile."""
 ANSWER_PART: Final = 64 * 1024
-"""To send so much takes as long as to begin a request."""
+"""How much of an answer is sent at a time, which takes as long as to begin a request. To send a
+megabyte takes half a millisecond: hundreds of callers that begin to read at the same time would
+stop the event loop for as long as it takes to send all that each of them has room for."""
 LARGE_BODY: Final = 64 * 1024
 """What is received of a body beyond this is paced."""
 BODY_BYTES_PER_SECOND: Final = 64 * 2**20
@@ -194,7 +196,7 @@ class Connections:
 
     def count_answer(self, address: str, size: int, loop: asyncio.AbstractEventLoop) -> None:
         """Let an answer of `size` bytes count as a beginning for each `ANSWER_PART` of it."""
-        if size > ANSWER_PART and not self.policy.is_exempt(address):
+        if not self.policy.is_exempt(address):
             self._turns.charge(address, size // ANSWER_PART, loop)
 
     def wait_for_turn(self, address: str, begin: Callable[[], None]) -> None:

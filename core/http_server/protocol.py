@@ -352,8 +352,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._reading is not _Reading.HEAD:
             self._since = self.loop.time()
         self._mark_idle()
-        size = self._active.scope["state"].get(ANSWER_BYTES, 0) if self._active is not None else 0
-        self._connections.count_answer(self._address, size, self.loop)
+        if self._active is not None and (size := self._active.scope["state"].get(ANSWER_BYTES)):
+            self._connections.count_answer(self._address, size, self.loop)
         # All that uvicorn's own method does but a timer for the idle connection (see the class).
         self.server_state.total_requests += 1
         if self.transport.is_closing():

@@ -51,9 +51,8 @@ class Turns:
 
     def charge(self, address: str, beginnings: int, loop: asyncio.AbstractEventLoop) -> None:
         """Let what an address began count as so many more: it waits for as many turns' worth."""
-        if beginnings:
-            self._pending[address] = self._pending.get(address, 0) + beginnings
-            self._count(loop)
+        self._pending[address] = self._pending.get(address, 0) + beginnings
+        self._count(loop)
 
     def wait(self, address: str, begin: Callable[[], None]) -> None:
         """Call `begin` in a later turn; only after `take` returned False."""

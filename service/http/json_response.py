@@ -7,12 +7,9 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from core.http_server.connections import ANSWER_PART
 from core.http_server.protocol import ANSWER_BYTES
 
-PART_BYTES: Final = 64 * 1024
-"""How much of a response is sent at a time. To send a megabyte takes half a millisecond: hundreds
-of callers that begin to read at the same time would stop the event loop for as long as it takes to
-send all that each of them has room for."""
 _CONTENT_TYPE: Final = (b"content-type", b"application/json")
 
 
@@ -29,15 +26,15 @@ class _JsonResponse(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the response, a long body in parts: the next when the caller has room for it."""
-        if len(self.body) <= PART_BYTES:
+        if len(self.body) <= ANSWER_PART:
             await super().__call__(scope, receive, send)
             return
         scope["state"][ANSWER_BYTES] = len(self.body)
         start = {"status": self.status_code, "headers": self.raw_headers}
         await send({"type": "http.response.start", **start})
         body = memoryview(self.body)
-        for begin in range(0, len(body), PART_BYTES):
-            end = begin + PART_BYTES
+        for begin in range(0, len(body), ANSWER_PART):
+            end = begin + ANSWER_PART
             part = {"body": body[begin:end], "more_body": end < len(body)}
             await send({"type": "http.response.body", **part})
 

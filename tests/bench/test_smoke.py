@@ -60,7 +60,7 @@ def test_every_request_gets_a_new_number() -> None:
     assert content_length(head + b"\r\n\r\n") == len(body)
 
 
-@pytest.mark.skipif(  # a bare Debian lacks it, and `make bench` does without it
+@pytest.mark.skipif(  # a bare Debian lacks it; `.ci/run` installs it
     shutil.which("wrk") is None, reason="wrk is not installed"
 )
 def test_wrk_names_the_host_without_which_a_request_is_refused(tmp_path: Path) -> None:

@@ -87,6 +87,15 @@ class GuardHarness:
         assert guard.is_open
         return guard
 
+    async def gone_back(self) -> StoreGuard:
+        """A guard that knows an accepted submit, of `req_1`, which its store has forgotten."""
+        guard = await self.started()
+        before = self.snapshot()
+        await self.accepted(await self.claim(await self.admit()))
+        assert await guard.allows_submit()
+        self.go_back_to(before)
+        return guard
+
     def commands(self) -> StoreCommands:
         return StoreCommands(
             self.stores.identity,

@@ -250,8 +250,9 @@ class Reconciler:
             return Finding(
                 job_id, Difference.RESTORE, "the entry cannot be read", is_resolved=False
             )
-        state = _restored_state(attempts, accepted_id, is_copy=rules.is_copy)
-        restoration = restored(entry, state, accepted_id, self._clock.now(), self._doubt_hold)
+        is_unclear = _is_unclear(attempts, is_copy=rules.is_copy)
+        now, hold = self._clock.now(), self._doubt_hold
+        restoration = restored(entry, accepted_id, now, hold, is_unclear=is_unclear)
         if follower is not None:
             job = replace(restoration.job, batch=follower.batch)
             restoration = replace(restoration, job=job, follower=follower)
@@ -297,45 +298,42 @@ class Reconciler:
             job = record.job
 
 
-def _restored_state(
-    attempts: Sequence[Attempt], accepted_id: str | None, *, is_copy: bool
-) -> JobState:
-    """Return the state in which the store gets a job again.
+def _is_unclear(attempts: Sequence[Attempt], *, is_copy: bool) -> bool:
+    """Return whether a job without an accepted submit may have been paid for.
 
-    Accepted: it is polled. Without an answer: it is in doubt; so it is if a copy of the journal may
-    lack a later submit. Otherwise it is queued: its claim finds RunComfy's refusal in the journal,
-    or sends it again.
+    Of one without an answer it is not known; a copy of the journal may lack a later one.
     """
-    if accepted_id is not None:
-        return JobState.RUNNING
     may_lack_submit = is_copy and attempts[-1].outcome is Outcome.NOT_SENT
-    if may_lack_submit or any(attempt.outcome is None for attempt in attempts):
-        return JobState.IN_DOUBT
-    return JobState.QUEUED
+    return may_lack_submit or any(attempt.outcome is None for attempt in attempts)
 
 
 def restored(
     entry: JournalEntry,
-    state: JobState,
     accepted_id: str | None,
     now: datetime,
     doubt_hold: timedelta,
+    *,
+    is_unclear: bool,
 ) -> Restoration:
-    """Return the job of an entry as the store gets it again, in `state`."""
+    """Return the job of an entry as the store gets it again.
+
+    Accepted: it is polled. Unclear: it is in doubt. Otherwise it is queued: its claim finds
+    RunComfy's refusal in the journal, or sends it again.
+    """
     claimed = entry.job
     if accepted_id is not None:
         job = claimed.accept(accepted_id, now, now)
-    elif state is JobState.IN_DOUBT:
+    elif is_unclear:
         job = claimed.evolve(
             now,
-            state=state,
+            state=JobState.IN_DOUBT,
             in_doubt_since=now,
             next_run_at=cap_at_deadline(claimed, now + doubt_hold),
             billed=BillingStatus.UNKNOWN,
         )
     else:
         job = claimed.evolve(
-            now, state=state, attempts=claimed.attempts - 1, sent_at=None, next_run_at=now
+            now, state=JobState.QUEUED, attempts=claimed.attempts - 1, sent_at=None, next_run_at=now
         )
     # What shared its result, or counted it, is forgotten: a leader, followers, its batch.
     job = replace(job, leader=None, batch=None)

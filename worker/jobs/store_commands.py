@@ -22,12 +22,7 @@ from core.runcomfy_account import add_token
 from core.store.identity import StoreIdentityRepository, StorePosition
 from core.store.interfaces import JobRepository
 from worker.jobs.answer_writer import AnswerWriter
-from worker.jobs.reconciliation import (
-    FORGOTTEN,
-    Finding,
-    Reconciler,
-    StoreUnmarked,
-)
+from worker.jobs.reconciliation import FORGOTTEN, Finding, Reconciler, StoreUnmarked
 
 
 @dataclass(frozen=True, slots=True)

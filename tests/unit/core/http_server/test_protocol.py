@@ -18,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from core.http_server.connections import (
+    ANSWER_PART,
     BODY_BURST,
     BODY_BYTES_PER_SECOND,
     CHECK_PARTS,
@@ -46,7 +47,7 @@ from core.http_server.protocol import (
     BoundedHttpProtocol,
 )
 from core.http_server.turns import ALONE_AFTER, ALONE_PER_TURN, PER_TURN, Turns
-from service.http.json_response import PART_BYTES, json_bytes_response
+from service.http.json_response import json_bytes_response
 
 POLICY = ConnectionPolicy(
     max_connections=2,
@@ -690,7 +691,7 @@ async def test_a_long_answer_counts_as_several_beginnings(crowd: Listener) -> No
     """Twenty pipelined requests for 0.7 MB each took 5 ms of each turn of the event loop."""
     parts = 3
     protocol, transport = crowd.connect()
-    sent = serve_long_answer(protocol, transport, b"x" * parts * PART_BYTES)
+    sent = serve_long_answer(protocol, transport, b"x" * parts * ANSWER_PART)
     protocol.pause_writing = lambda: None  # type: ignore[method-assign]  # the caller reads
     other, answered = crowd.connect("192.0.2.2")
     other.data_received(GET)
@@ -720,7 +721,7 @@ def serve_long_answer(
 
     def write(data: bytes | bytearray | memoryview) -> None:
         sent.append(bytes(data))
-        if len(data) >= PART_BYTES:
+        if len(data) >= ANSWER_PART:
             protocol.pause_writing()
 
     protocol.app = answer
@@ -730,7 +731,7 @@ def serve_long_answer(
 
 async def test_a_caller_that_ended_its_side_gets_all_of_a_long_answer(crowd: Listener) -> None:
     """It got the first parts only."""
-    body = b"x" * (3 * PART_BYTES)
+    body = b"x" * (3 * ANSWER_PART)
     protocol, transport = crowd.connect()
     sent = serve_long_answer(protocol, transport, body)
     protocol.data_received(GET)
@@ -744,7 +745,7 @@ async def test_a_caller_that_ended_its_side_gets_all_of_a_long_answer(crowd: Lis
 
 async def test_an_answer_to_a_caller_that_ended_its_side_has_a_deadline(crowd: Listener) -> None:
     protocol, transport = crowd.connect()
-    serve_long_answer(protocol, transport, b"x" * (3 * PART_BYTES))
+    serve_long_answer(protocol, transport, b"x" * (3 * ANSWER_PART))
     protocol.data_received(GET)
     protocol.eof_received()
     await run_ready_callbacks()
@@ -773,7 +774,7 @@ async def test_a_caller_that_does_not_read_its_answer_gives_way(listener: Listen
     """It held its connection at 64 KiB in half a minute, and a few addresses held all."""
     opened = [listener.connect(f"192.0.2.{number}") for number in (1, 2)]
     for protocol, transport in opened:
-        serve_long_answer(protocol, transport, b"x" * 10 * PART_BYTES)
+        serve_long_answer(protocol, transport, b"x" * 10 * ANSWER_PART)
         protocol.data_received(GET)
         await run_ready_callbacks()
     reading, unread = opened

@@ -3,8 +3,9 @@
 import pytest
 from starlette.types import Message, Receive, Scope
 
+from core.http_server.connections import ANSWER_PART
 from core.http_server.protocol import ANSWER_BYTES
-from service.http.json_response import PART_BYTES, json_bytes_response
+from service.http.json_response import json_bytes_response
 
 
 async def receive() -> Message:
@@ -21,14 +22,14 @@ async def sent(body: bytes) -> list[Message]:
     unread: Receive = receive
     scope: Scope = {"type": "http", "method": "GET", "state": {}}
     await json_bytes_response(body)(scope, unread, send)
-    long = {ANSWER_BYTES: len(body)} if len(body) > PART_BYTES else {}
+    long = {ANSWER_BYTES: len(body)} if len(body) > ANSWER_PART else {}
     assert scope["state"] == long, "it counts as several beginnings of its address"
     return messages
 
 
 @pytest.mark.parametrize(
     ("size", "parts"),
-    [(0, [0]), (PART_BYTES, [PART_BYTES]), (2 * PART_BYTES + 1, [PART_BYTES, PART_BYTES, 1])],
+    [(0, [0]), (ANSWER_PART, [ANSWER_PART]), (2 * ANSWER_PART + 1, [ANSWER_PART, ANSWER_PART, 1])],
 )
 async def test_a_long_body_is_sent_in_parts(size: int, parts: list[int]) -> None:
     """Hundreds of callers were sent 0.7 MB each in one turn of the event loop."""

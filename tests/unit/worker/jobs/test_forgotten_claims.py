@@ -94,11 +94,7 @@ async def test_a_deleted_job_is_not_stored_again_when_a_worker_restarts(
 async def test_a_job_that_was_restored_and_then_deleted_stays_deleted(
     gateway: GuardHarness,
 ) -> None:
-    guard = await gateway.started()
-    before = gateway.snapshot()
-    await gateway.accepted(await gateway.claim(await gateway.admit()))
-    assert await guard.allows_submit()
-    gateway.go_back_to(before)
+    guard = await gateway.gone_back()
     await guard.run_once(gateway.reconciler)
     assert gateway.differences == ["restore"]
     del gateway.stores.memory.jobs["req_1"]

@@ -312,11 +312,7 @@ async def test_a_journal_that_is_the_stores_is_not_replaced(gateway: GuardHarnes
 async def test_a_forgotten_job_comes_back_running_before_anything_leaves(
     gateway: GuardHarness,
 ) -> None:
-    guard = await gateway.started()
-    before = gateway.snapshot()
-    await gateway.accepted(await gateway.claim(await gateway.admit()))
-    assert await guard.allows_submit()
-    gateway.go_back_to(before)
+    guard = await gateway.gone_back()
     assert not await guard.allows_submit()
     assert gateway.stops == ["went_back"]
     await guard.run_once(gateway.reconciler)
